@@ -1,0 +1,48 @@
+//! No HTTP, no features: one sign-up in memory, then each error.
+//!
+//! ```text
+//! cargo run --example embedded
+//! ```
+
+use std::error::Error;
+use std::sync::Arc;
+
+use signup::hash::HashPool;
+use signup::store::MemoryStore;
+use signup::{SignupError, SignupRequest, SignupService};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let pool = Arc::new(HashPool::builder().workers(1).queue(1).build()?);
+    let service = SignupService::builder(MemoryStore::default())
+        .jwt_secret(b"0123456789abcdef0123456789abcdef")
+        .hash_pool(Arc::clone(&pool))
+        .build()?;
+
+    println!("created:");
+    let request = SignupRequest::new("dev@example.com", "correct horse").name("Jane Developer");
+    let signup = service.signup(request).await?;
+    println!("{}\n", String::from_utf8_lossy(signup.reveal_json()));
+
+    let taken = SignupRequest::new("DEV@Example.com", "correct horse");
+    show("the email is taken", service.signup(taken).await.err());
+
+    let invalid = SignupRequest::new("no address", "short").name("\u{7}");
+    show("every field is wrong", service.signup(invalid).await.err());
+
+    show("the body is no JSON", SignupRequest::from_json(b"{").err());
+    show("the body is no object", SignupRequest::from_json(b"[]").err());
+
+    // Somebody has taken all places of the queue: the running one and the next.
+    let _places = (pool.reserve()?, pool.reserve()?);
+    let late = SignupRequest::new("late@example.com", "correct horse");
+    show("hashing capacity is full", service.signup(late).await.err());
+    Ok(())
+}
+
+fn show(case: &str, error: Option<SignupError>) {
+    if let Some(error) = error {
+        let json = error.to_json();
+        println!("{case}:\n{}\n", String::from_utf8_lossy(&json));
+    }
+}

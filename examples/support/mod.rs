@@ -1,0 +1,115 @@
+//! What the example servers share: the configuration by environment variables.
+
+use std::env;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use signup::SignupService;
+use signup::hash::HashPool;
+use signup::random::{OsRandom, Randomness};
+use signup::store::{AccountStore, MemoryStore, SqliteStore};
+
+/// The store is chosen at run time, so its type is erased.
+pub type Service = SignupService<Arc<dyn AccountStore>>;
+
+/// A line for the person at the terminal.
+pub type Complaint = String;
+
+pub struct Config {
+    pub addr: SocketAddr,
+    database_url: String,
+    jwt_secret: Vec<u8>,
+    pool: HashPool,
+}
+
+impl Config {
+    /// Reads the environment. What can't be used is told in one line.
+    pub fn from_env() -> Result<Self, Complaint> {
+        let addr = variable("SIGNUP_ADDR", "an address such as 127.0.0.1:3000")?;
+        let mut pool = HashPool::builder();
+        if let Some(workers) = variable("SIGNUP_HASH_WORKERS", "a number such as 2")? {
+            pool = pool.workers(workers);
+        }
+        if let Some(places) = variable("SIGNUP_HASH_QUEUE", "a number such as 256")? {
+            pool = pool.queue(places);
+        }
+        Ok(Self {
+            addr: addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000))),
+            database_url: env::var("DATABASE_URL").unwrap_or("sqlite://signup.db".to_owned()),
+            jwt_secret: jwt_secret()?,
+            pool: pool.build().map_err(|error| error.to_string())?,
+        })
+    }
+
+    pub async fn service(self) -> Result<Service, Complaint> {
+        let service = SignupService::builder(open(&self.database_url).await?)
+            .jwt_secret(&self.jwt_secret)
+            .hash_pool(Arc::new(self.pool))
+            .build();
+        service.map_err(|error| format!("SIGNUP_JWT_SECRET: {error}"))
+    }
+}
+
+fn variable<T: FromStr>(name: &str, expected: &str) -> Result<Option<T>, Complaint> {
+    match env::var(name) {
+        Err(_) => Ok(None),
+        Ok(text) => match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(format!("{name}: `{text}` can't be read: set it to {expected}")),
+        },
+    }
+}
+
+fn jwt_secret() -> Result<Vec<u8>, Complaint> {
+    if let Ok(secret) = env::var("SIGNUP_JWT_SECRET") {
+        return Ok(secret.into_bytes());
+    }
+    eprintln!("warning: SIGNUP_JWT_SECRET is not set: tokens end with this process");
+    let mut secret = vec![0; 32];
+    OsRandom.fill(&mut secret).map_err(|error| error.to_string())?;
+    Ok(secret)
+}
+
+async fn open(url: &str) -> Result<Arc<dyn AccountStore>, Complaint> {
+    match url.split_once(':') {
+        Some(("memory", _)) => Ok(Arc::new(MemoryStore::default())),
+        Some(("sqlite", _)) => {
+            let store = SqliteStore::connect(url).await.map_err(database_url)?;
+            store.migrate().await.map_err(database_url)?;
+            Ok(Arc::new(store))
+        }
+        _ => Err(database_url("it is none of sqlite://PATH and memory:")),
+    }
+}
+
+fn database_url(error: impl Display) -> Complaint {
+    format!("DATABASE_URL: {error}")
+}
+
+/// Resolves when the process is asked to end.
+pub async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            _ => return std::future::pending().await,
+        };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// The exit code, and the complaint on stderr.
+pub fn exit(result: Result<(), Complaint>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            eprintln!("error: {complaint}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Adapters: a framework's request into the neutral one, the neutral reply into
+//! the framework's, and nothing else.
+
+#[cfg(feature = "axum")]
+pub mod axum;
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use crate::clock::Clock;
+use crate::http::{Body, Head, Refusal, Reply, SignupEndpoint, Ticket};
+use crate::store::AccountStore;
+
+/// One request, start to end. `piece` polls for the next piece of the body, and
+/// is not polled where the head decides.
+async fn respond<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
+    endpoint: &SignupEndpoint<S, C>,
+    head: Head,
+    piece: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<B, E>>>,
+) -> Reply {
+    let ticket = match endpoint.head(&head) {
+        Ok(ticket) => ticket,
+        Err(refusal) => return refusal,
+    };
+    match tokio::time::timeout(ticket.deadline(), read(&ticket, piece)).await {
+        Ok(Ok(body)) => endpoint.answer(ticket, body).await,
+        Ok(Err(refusal)) => refusal,
+        Err(_) => Refusal::RequestTimeout.into(),
+    }
+}
+
+async fn read<B: AsRef<[u8]>, E>(
+    ticket: &Ticket,
+    mut piece: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<B, E>>>,
+) -> Result<Body, Reply> {
+    let mut body = ticket.body();
+    while let Some(piece) = poll_fn(&mut piece).await {
+        let piece = piece.map_err(|_| Refusal::Incomplete)?;
+        body.push(piece.as_ref())?;
+    }
+    Ok(body)
+}

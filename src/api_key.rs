@@ -1,0 +1,178 @@
+//! API keys: a prefix that secret scanners find, chance, and a checksum.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::random::{Draw, RandomError};
+
+/// Digits of chance: 30 of 62, which is 178 bits.
+const RANDOM_DIGITS: usize = 30;
+/// Digits of the checksum: 62⁶ is over 2³², so that it always fits.
+const CHECKSUM_DIGITS: usize = 6;
+/// Digits of chance that the display prefix shows. 26 stay secret, 154 bits.
+const SHOWN_DIGITS: usize = 4;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// What every key begins with: product and environment, `rag_live_` by default.
+///
+/// ```
+/// use signup::api_key::ApiKeyPrefix;
+///
+/// assert_eq!(ApiKeyPrefix::new("acme", "test").unwrap().as_str(), "acme_test_");
+/// assert!(ApiKeyPrefix::new("ac me", "test").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyPrefix(String);
+
+impl ApiKeyPrefix {
+    /// A prefix of two words of 1 to 16 lower-case letters and digits.
+    ///
+    /// # Errors
+    /// A word is empty, longer, or has another character in it.
+    pub fn new(product: &str, environment: &str) -> Result<Self, ApiKeyPrefixError> {
+        let is_word = |word: &str| {
+            let in_alphabet = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            (1..=16).contains(&word.len()) && word.bytes().all(in_alphabet)
+        };
+        if is_word(product) && is_word(environment) {
+            Ok(Self(format!("{product}_{environment}_")))
+        } else {
+            Err(ApiKeyPrefixError)
+        }
+    }
+
+    /// The prefix with both its underscores.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for ApiKeyPrefix {
+    fn default() -> Self {
+        Self("rag_live_".to_owned())
+    }
+}
+
+/// The words make no prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the words of an API key's prefix are 1 to 16 lower-case letters and digits each")]
+pub struct ApiKeyPrefixError;
+
+/// An API key, shown once: in the answer to the sign-up that minted it.
+///
+/// Its form is prefix, 30 base62 digits of chance, and the CRC-32 (ISO-HDLC) of
+/// all that in six base62 digits, so that a mistyped key is told from a wrong
+/// one without a look into the store. It is wiped when dropped, and can't be
+/// cloned or printed.
+pub struct ApiKey(Zeroizing<String>);
+
+impl ApiKey {
+    pub(crate) fn mint(prefix: &ApiKeyPrefix, draw: &mut Draw) -> Result<Self, RandomError> {
+        let length = prefix.0.len() + RANDOM_DIGITS + CHECKSUM_DIGITS;
+        let mut key = Zeroizing::new(String::with_capacity(length));
+        key.push_str(&prefix.0);
+        draw.digits(ALPHABET, RANDOM_DIGITS, &mut key)?;
+        let checksum = checksum(&key);
+        key.extend(checksum.map(char::from));
+        Ok(Self(key))
+    }
+
+    /// The key itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What the store keeps of it.
+    pub fn digest(&self) -> ApiKeyDigest {
+        ApiKeyDigest(Sha256::digest(self.0.as_bytes()).into())
+    }
+
+    /// How a list of keys names it: the prefix and four digits.
+    pub fn display_prefix(&self) -> &str {
+        let hidden = RANDOM_DIGITS - SHOWN_DIGITS + CHECKSUM_DIGITS;
+        let shown = self.0.len().saturating_sub(hidden);
+        self.0.get(..shown).unwrap_or_default()
+    }
+}
+
+/// The CRC-32 of `text` in base62, the most significant digit first.
+fn checksum(text: &str) -> [u8; CHECKSUM_DIGITS] {
+    let mut rest = crc32fast::hash(text.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        let value = usize::try_from(rest % 62).unwrap_or_default();
+        *digit = ALPHABET.get(value).copied().unwrap_or(b'0');
+        rest /= 62;
+    }
+    digits
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(_)")
+    }
+}
+
+/// The SHA-256 of an API key. A plain digest is enough: there is nothing to
+/// guess in 178 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApiKeyDigest([u8; 32]);
+
+impl ApiKeyDigest {
+    /// The octets, for the store.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKeyDigest(_)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SeededRandom;
+
+    fn mint(seed: u64) -> ApiKey {
+        let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+        ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap()
+    }
+
+    #[test]
+    fn k01_a_key_has_the_documented_form() {
+        let key = mint(1);
+        let digits = key.reveal().strip_prefix("rag_live_").unwrap();
+        assert_eq!(digits.len(), 36);
+        assert!(digits.bytes().all(|digit| digit.is_ascii_alphanumeric()));
+        assert_eq!(key.display_prefix(), &key.reveal()[.."rag_live_".len() + 4]);
+    }
+
+    #[test]
+    fn the_checksum_is_over_all_before_it() {
+        // CRC-32/ISO-HDLC of "123456789" is 0xCBF43926, its check value in the
+        // catalogue of CRC algorithms; 3421780262 is 3jZRME in base62.
+        assert_eq!(&checksum("123456789"), b"3jZRME");
+        assert_eq!(&checksum(""), b"000000");
+        let key = mint(2);
+        let (body, digits) = key.reveal().split_at(9 + RANDOM_DIGITS);
+        assert_eq!(checksum(body), digits.as_bytes());
+    }
+
+    #[test]
+    fn the_memory_of_a_key_never_grows() {
+        let key = mint(3);
+        assert_eq!(key.0.capacity(), key.0.len());
+    }
+
+    #[test]
+    fn only_the_digest_is_kept() {
+        let key = mint(4);
+        assert_eq!(*key.digest().as_bytes(), <[u8; 32]>::from(Sha256::digest(key.reveal())));
+        assert_eq!(format!("{key:?} {:?}", key.digest()), "ApiKey(_) ApiKeyDigest(_)");
+    }
+}

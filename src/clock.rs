@@ -1,0 +1,220 @@
+//! Time as a parameter: the wall clock for what is written down, a monotonic
+//! one for what is waited for.
+
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where a service gets the time from.
+///
+/// # Contract
+/// - [`wall`](Clock::wall) may jump in either direction; nothing is measured by it.
+/// - [`monotonic`](Clock::monotonic) never goes back. Its origin is arbitrary, but
+///   the same for all readings of one clock and its clones.
+pub trait Clock: Send + Sync + 'static {
+    /// The time of day, for what is written down (`iat`, `exp`, `created_at`).
+    fn wall(&self) -> SystemTime;
+
+    /// The time since an arbitrary fixed moment, for what is waited for.
+    fn monotonic(&self) -> Duration;
+}
+
+impl<T: Clock + ?Sized> Clock for Arc<T> {
+    fn wall(&self) -> SystemTime {
+        (**self).wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        (**self).monotonic()
+    }
+}
+
+/// The operating system's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+static ORIGIN: LazyLock<Instant> = LazyLock::new(instant);
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let origin = *ORIGIN;
+        instant().saturating_duration_since(origin)
+    }
+}
+
+/// A clock that moves only when told to, for tests. Clones share the time.
+///
+/// ```
+/// use signup::clock::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::at_unix(1_700_000_000);
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.monotonic(), Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<Mutex<(SystemTime, Duration)>>);
+
+impl ManualClock {
+    /// A clock whose wall time is `wall` and whose monotonic time is zero.
+    pub fn new(wall: SystemTime) -> Self {
+        Self(Arc::new(Mutex::new((wall, Duration::ZERO))))
+    }
+
+    /// A clock whose wall time is that many seconds after 1970.
+    pub fn at_unix(seconds: u32) -> Self {
+        Self::new(UNIX_EPOCH + Duration::from_secs(seconds.into()))
+    }
+
+    /// Lets time pass, on both clocks.
+    pub fn advance(&self, by: Duration) {
+        self.change(|(wall, monotonic)| {
+            *wall += by;
+            *monotonic += by;
+        });
+    }
+
+    /// Sets the wall clock as an administrator would: no time passes.
+    pub fn set_wall(&self, to: SystemTime) {
+        self.change(|(wall, _)| *wall = to);
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut (SystemTime, Duration)) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> SystemTime {
+        self.change(|(wall, _)| *wall)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.change(|(_, monotonic)| *monotonic)
+    }
+}
+
+/// A moment that can be written down: milliseconds since 1970, UTC, not
+/// negative, and no later than [`Timestamp::MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The last millisecond of the year 9999, where RFC 3339 (section 1) ends.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// Reads `clock`'s wall time.
+    ///
+    /// # Errors
+    /// The time is before 1970 or after `horizon`: a clock that can't be
+    /// believed, and what it would write can't be either.
+    pub fn read(clock: &impl Clock, horizon: Self) -> Result<Self, ClockError> {
+        let since_epoch = clock.wall().duration_since(UNIX_EPOCH);
+        let since_epoch = since_epoch.map_err(|_| ClockError::BeforeEpoch)?;
+        Self::checked(since_epoch.as_millis(), horizon)
+    }
+
+    /// The moment `later` than this one.
+    ///
+    /// # Errors
+    /// It is after [`Timestamp::MAX`].
+    pub fn plus(self, later: Duration) -> Result<Self, ClockError> {
+        let millis = u128::from(self.0.unsigned_abs()).saturating_add(later.as_millis());
+        Self::checked(millis, Self::MAX)
+    }
+
+    fn checked(millis: u128, horizon: Self) -> Result<Self, ClockError> {
+        match i64::try_from(millis) {
+            Ok(millis) if millis <= horizon.0 => Ok(Self(millis)),
+            _ => Err(ClockError::BeyondHorizon),
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970: a JWT's *NumericDate* (RFC 7519, section 2).
+    pub const fn as_secs(self) -> i64 {
+        self.0 / 1000
+    }
+}
+
+impl TryFrom<SystemTime> for Timestamp {
+    type Error = ClockError;
+
+    fn try_from(time: SystemTime) -> Result<Self, ClockError> {
+        Self::read(&ManualClock::new(time), Self::MAX)
+    }
+}
+
+/// Why a clock's time can't be written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClockError {
+    /// The wall clock is before 1970.
+    #[error("the clock is before 1970")]
+    BeforeEpoch,
+    /// The wall clock is after the latest time that the service believes.
+    #[error("the clock is beyond the horizon")]
+    BeyondHorizon,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(wall: SystemTime) -> Result<i64, ClockError> {
+        Timestamp::try_from(wall).map(Timestamp::as_millis)
+    }
+
+    #[test]
+    fn t02_before_1970_is_an_error() {
+        assert_eq!(read(UNIX_EPOCH - Duration::from_millis(1)), Err(ClockError::BeforeEpoch));
+        assert_eq!(read(UNIX_EPOCH), Ok(0));
+    }
+
+    #[test]
+    fn t03_the_far_future_is_an_error() {
+        let last = UNIX_EPOCH + Duration::from_millis(253_402_300_799_999);
+        assert_eq!(read(last), Ok(Timestamp::MAX.as_millis()));
+        let beyond = last + Duration::from_millis(1);
+        assert_eq!(read(beyond), Err(ClockError::BeyondHorizon));
+        let forever = UNIX_EPOCH + Duration::from_secs(i64::MAX as u64);
+        assert_eq!(read(forever), Err(ClockError::BeyondHorizon));
+        let late = Timestamp::try_from(last).unwrap();
+        assert_eq!(late.plus(Duration::MAX), Err(ClockError::BeyondHorizon));
+    }
+
+    #[test]
+    fn a_horizon_of_the_hosts_is_kept() {
+        let clock = ManualClock::at_unix(100);
+        let horizon = Timestamp::try_from(UNIX_EPOCH + Duration::from_secs(99)).unwrap();
+        assert_eq!(Timestamp::read(&clock, horizon), Err(ClockError::BeyondHorizon));
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_is_no_time_passed() {
+        let clock = ManualClock::at_unix(1000);
+        clock.advance(Duration::from_secs(5));
+        clock.set_wall(UNIX_EPOCH);
+        assert_eq!(clock.wall(), UNIX_EPOCH);
+        assert_eq!(clock.monotonic(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_systems_monotonic_clock_does_not_go_back() {
+        let first = SystemClock.monotonic();
+        assert!(SystemClock.monotonic() >= first);
+    }
+}

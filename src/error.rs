@@ -1,0 +1,221 @@
+//! What a sign-up can answer other than an account, and its JSON.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A source error of any kind: for the log, never for a client.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The wait that is told where nothing better is known.
+pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The machine-readable code of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// Body or field is wrong, or the transport refuses the request.
+    ValidationError,
+    /// A token, API key or password does not verify.
+    AuthenticationError,
+    /// There is no such thing.
+    NotFound,
+    /// The email is taken.
+    Conflict,
+    /// Too many requests, or hashing capacity is full.
+    RateLimitExceeded,
+    /// The plan's limit is used up.
+    UsageLimitExceeded,
+    /// The store or another service does not answer.
+    ExternalServiceError,
+    /// Anything else.
+    InternalError,
+}
+
+impl ErrorCode {
+    /// The HTTP status that goes with the code, where the transport has none of
+    /// its own to tell.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::ValidationError => 400,
+            Self::AuthenticationError => 401,
+            Self::UsageLimitExceeded => 402,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::RateLimitExceeded => 429,
+            Self::InternalError => 500,
+            Self::ExternalServiceError => 503,
+        }
+    }
+}
+
+/// One thing that is wrong with a request: where, and what. The value is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Issue {
+    /// The keys that lead to the field; empty for the body itself.
+    pub path: Vec<Cow<'static, str>>,
+    /// What is wrong, for a person.
+    pub message: Cow<'static, str>,
+}
+
+impl Issue {
+    /// An issue of the body itself.
+    pub fn body(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { path: Vec::new(), message: message.into() }
+    }
+
+    /// An issue of one field.
+    pub fn field(
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { path: vec![field.into()], message: message.into() }
+    }
+}
+
+/// Why a sign-up made no account.
+///
+/// `Display` and the source chain are for the log. What a client may see is
+/// [`to_json`](SignupError::to_json).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignupError {
+    /// The request is wrong; every wrong field has its issue.
+    #[error("the request is invalid ({} issue(s))", .0.len())]
+    Invalid(Vec<Issue>),
+    /// There is an account with this email key.
+    #[error("an account with this email exists")]
+    EmailTaken,
+    /// Hashing capacity is full; a retry after the wait may find a place.
+    #[error("hashing capacity is full for {retry_after:?}")]
+    Busy {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The store does not answer.
+    #[error("the store does not answer")]
+    Unavailable {
+        /// How long to wait.
+        retry_after: Duration,
+        /// What the store said.
+        source: BoxError,
+    },
+    /// Anything else. Nothing is stored.
+    #[error("internal error")]
+    Internal(#[source] BoxError),
+}
+
+impl SignupError {
+    pub(crate) fn internal(source: impl Into<BoxError>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    /// The machine-readable code.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(_) => ErrorCode::ValidationError,
+            Self::EmailTaken => ErrorCode::Conflict,
+            Self::Busy { .. } => ErrorCode::RateLimitExceeded,
+            Self::Unavailable { .. } => ErrorCode::ExternalServiceError,
+            Self::Internal(_) => ErrorCode::InternalError,
+        }
+    }
+
+    /// How long to wait before a retry, where waiting helps.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    /// The sentence for a person.
+    pub const fn message(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "Invalid request body",
+            Self::EmailTaken => "An account with this email already exists",
+            Self::Busy { .. } => "Too many requests, please try again later",
+            Self::Unavailable { .. } => "Service temporarily unavailable, please try again later",
+            Self::Internal(_) => "Internal server error",
+        }
+    }
+
+    /// What is wrong with the request, field by field.
+    pub fn issues(&self) -> &[Issue] {
+        match self {
+            Self::Invalid(issues) => issues,
+            _ => &[],
+        }
+    }
+
+    /// The documented JSON, and nothing that a client must not see.
+    ///
+    /// ```
+    /// use signup::SignupError;
+    ///
+    /// assert_eq!(
+    ///     SignupError::EmailTaken.to_json(),
+    ///     br#"{"error":{"code":"CONFLICT","message":"An account with this email already exists"}}"#,
+    /// );
+    /// ```
+    pub fn to_json(&self) -> Vec<u8> {
+        error_json(self.code(), self.message(), self.issues())
+    }
+}
+
+/// The envelope of every error.
+pub(crate) fn error_json(code: ErrorCode, message: &str, issues: &[Issue]) -> Vec<u8> {
+    let details = (!issues.is_empty()).then_some(Details { issues });
+    let envelope = Envelope { error: Body { code, message, details } };
+    // Strings and lists of strings: there is nothing in it that can fail.
+    serde_json::to_vec(&envelope).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    code: ErrorCode,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details<'a>>,
+}
+
+#[derive(Serialize)]
+struct Details<'a> {
+    issues: &'a [Issue],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_published_page() {
+        let error = SignupError::Invalid(vec![Issue::field("name", "Required")]);
+        let json = String::from_utf8(error.to_json()).unwrap();
+        assert_eq!(
+            json,
+            r#"{"error":{"code":"VALIDATION_ERROR","message":"Invalid request body","details":{"issues":[{"path":["name"],"message":"Required"}]}}}"#
+        );
+    }
+
+    #[test]
+    fn a_source_is_for_the_log_alone() {
+        let error = SignupError::internal("disk on fire");
+        assert_eq!(error.source().unwrap().to_string(), "disk on fire");
+        assert_eq!(
+            error.to_json(),
+            br#"{"error":{"code":"INTERNAL_ERROR","message":"Internal server error"}}"#
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! The email address, and the key that decides whether two are one.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use email_address::{EmailAddress, Options};
+use icu_properties::props::DefaultIgnorableCodePoint;
+use icu_properties::{CodePointSetData, CodePointSetDataBorrowed};
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
+mod local_part;
+
+use local_part::{canonical_quoted, is_dot_atom, is_quoted_string};
+
+/// The longest address, in Unicode code points as received.
+pub const MAX_CHARS: usize = 256;
+/// The longest local part, in octets (RFC 5321, section 4.5.3.1.1).
+const MAX_LOCAL_OCTETS: usize = 64;
+
+const IGNORABLE: CodePointSetDataBorrowed<'static> =
+    CodePointSetData::new::<DefaultIgnorableCodePoint>();
+
+/// Which addresses are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum EmailProfile {
+    /// A dot-atom local part and a host name of two labels or more: what people
+    /// type into a form.
+    #[default]
+    Strict,
+    /// Every `Mailbox` of RFC 5321, section 4.1.2: quoted local parts, address
+    /// literals and hosts of one label too.
+    Rfc5321,
+}
+
+/// An email address exactly as it was given, with its [`EmailKey`].
+///
+/// ```
+/// use signup::fields::{Email, EmailProfile};
+///
+/// let email = Email::parse("Dev@Example.com", EmailProfile::Strict).unwrap();
+/// assert_eq!(email.as_str(), "Dev@Example.com");
+/// assert_eq!(email.key().as_str(), "dev@example.com");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    given: String,
+    key: EmailKey,
+}
+
+impl Email {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// It has more than 256 code points, or is no address of `profile`.
+    pub fn parse(given: impl Into<String>, profile: EmailProfile) -> Result<Self, EmailError> {
+        let given = given.into();
+        if given.chars().count() > MAX_CHARS {
+            return Err(EmailError::TooLong);
+        }
+        let key = EmailKey::of(&given, profile)?;
+        Ok(Self { given, key })
+    }
+
+    /// The address as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.given
+    }
+
+    /// What the address is unique by.
+    pub fn key(&self) -> &EmailKey {
+        &self.key
+    }
+}
+
+/// What an address is unique by: the local part in ASCII lower case, and the
+/// domain as lower-case A-labels. Two addresses with one key are one account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EmailKey(String);
+
+impl EmailKey {
+    /// The key of an address. A key is an address itself and its own key.
+    ///
+    /// The 256 characters are no rule here: the A-labels of an address within
+    /// them may be longer.
+    ///
+    /// # Errors
+    /// `address` is no address of `profile`.
+    pub fn of(address: &str, profile: EmailProfile) -> Result<Self, EmailError> {
+        let (local, domain) = address.rsplit_once('@').ok_or(EmailError::Invalid)?;
+        let local = local_key(local, profile)?;
+        let domain = domain_key(domain, profile)?;
+        let key = format!("{local}@{domain}");
+        if EmailAddress::parse_with_options(&key, grammar(profile)).is_err() {
+            return Err(EmailError::Invalid);
+        }
+        Ok(Self(key))
+    }
+
+    /// The key as text, in ASCII.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EmailKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The options of `email_address` that come closest to `profile`.
+fn grammar(profile: EmailProfile) -> Options {
+    let options = Options::default().without_display_text();
+    match profile {
+        EmailProfile::Strict => options.with_required_tld().without_domain_literal(),
+        EmailProfile::Rfc5321 => options.with_no_minimum_sub_domains().with_domain_literal(),
+    }
+}
+
+fn local_key(local: &str, profile: EmailProfile) -> Result<String, EmailError> {
+    if local.len() > MAX_LOCAL_OCTETS || looks_encoded(local) {
+        return Err(EmailError::Invalid);
+    }
+    if is_dot_atom(local) {
+        Ok(local.to_ascii_lowercase())
+    } else if profile == EmailProfile::Rfc5321 && is_quoted_string(local) {
+        Ok(canonical_quoted(local).to_ascii_lowercase())
+    } else {
+        Err(EmailError::Invalid)
+    }
+}
+
+/// Whether there is an *encoded word* (RFC 2047, section 2) in it, which a mail
+/// system down the line may decode into another address.
+fn looks_encoded(local: &str) -> bool {
+    let opened = local.split_once("=?");
+    opened.is_some_and(|(_, rest)| rest.contains("?="))
+}
+
+fn domain_key(domain: &str, profile: EmailProfile) -> Result<String, EmailError> {
+    if profile == EmailProfile::Rfc5321
+        && let Some(literal) = bracketed(domain)
+    {
+        return address_literal(literal).ok_or(EmailError::Invalid);
+    }
+    if domain.chars().any(is_invisible) {
+        return Err(EmailError::Invalid);
+    }
+    let hyphens = match profile {
+        EmailProfile::Strict => Hyphens::Check,
+        EmailProfile::Rfc5321 => Hyphens::CheckFirstLast,
+    };
+    // `to_ascii` of UTS-46 (section 4.2), non-transitional, with STD3 rules;
+    // `Verify` is 1 to 63 octets a label, 253 in all, no root dot.
+    let mapped =
+        Uts46::new().to_ascii(domain.as_bytes(), AsciiDenyList::STD3, hyphens, DnsLength::Verify);
+    let mapped = mapped.map_err(|_| EmailError::Invalid)?;
+    if profile == EmailProfile::Strict && !is_public_host(&mapped) {
+        return Err(EmailError::Invalid);
+    }
+    Ok(mapped.into_owned())
+}
+
+/// Two labels or more, and the last not all digits: neither `localhost` nor an
+/// IPv4 address, in full or in short.
+fn is_public_host(host: &str) -> bool {
+    let last = host.rsplit_once('.').map(|(_, last)| last);
+    last.is_some_and(|last| !last.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A character that shows as nothing. UTS-46 drops most of them from a domain,
+/// and then two addresses that differ would look the same. The joiners alone
+/// have a place in a word, and UTS-46 judges that place (CheckJoiners).
+fn is_invisible(c: char) -> bool {
+    !matches!(c, '\u{200c}' | '\u{200d}') && IGNORABLE.contains(c)
+}
+
+fn bracketed(domain: &str) -> Option<&str> {
+    domain.strip_prefix('[')?.strip_suffix(']')
+}
+
+/// An IPv4 or IPv6 literal in its one canonical form. Of the tagged literals of
+/// RFC 5321, section 4.1.3, `IPv6` is the only tag that IANA has registered.
+fn address_literal(literal: &str) -> Option<String> {
+    let tag = literal.get(..5);
+    if tag.is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:")) {
+        let address: Ipv6Addr = literal.get(5..)?.parse().ok()?;
+        Some(format!("[ipv6:{address}]"))
+    } else {
+        let address: Ipv4Addr = literal.parse().ok()?;
+        Some(format!("[{address}]"))
+    }
+}
+
+/// What is wrong with an address. Its text is the issue's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmailError {
+    /// More than 256 code points.
+    #[error("String must contain at most 256 character(s)")]
+    TooLong,
+    /// No address of the profile.
+    #[error("Invalid email")]
+    Invalid,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! The display name.
+
+/// The longest name, in Unicode code points as received.
+pub const MAX_CHARS: usize = 256;
+
+/// A display name: at most 256 code points, no control characters, otherwise
+/// exactly as it was given. It may be empty.
+///
+/// ```
+/// use signup::fields::{Name, NameError};
+///
+/// assert_eq!(Name::parse("Jane Developer").unwrap().as_str(), "Jane Developer");
+/// assert_eq!(Name::parse("Jane\u{1b}[31m"), Err(NameError::ControlCharacter));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// It is longer than 256 code points, or has a control character
+    /// (general category Cc: C0, DEL and C1).
+    pub fn parse(name: impl Into<String>) -> Result<Self, NameError> {
+        let name = name.into();
+        if name.chars().count() > MAX_CHARS {
+            return Err(NameError::TooLong);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(NameError::ControlCharacter);
+        }
+        Ok(Self(name))
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What is wrong with a name. Its text is the issue's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// More than 256 code points.
+    #[error("String must contain at most 256 character(s)")]
+    TooLong,
+    /// A character of general category Cc.
+    #[error("String must not contain control characters")]
+    ControlCharacter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_comes_before_the_form() {
+        assert_eq!(Name::parse("\0".repeat(257)), Err(NameError::TooLong));
+        assert_eq!(Name::parse("\0".repeat(256)), Err(NameError::ControlCharacter));
+    }
+
+    #[test]
+    fn n05_every_control_character_is_refused() {
+        let controls = ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}');
+        for control in controls {
+            let name = format!("a{control}b");
+            assert_eq!(Name::parse(name), Err(NameError::ControlCharacter));
+        }
+        assert!(Name::parse("\u{20}\u{7e}\u{a0}\u{2028}").is_ok());
+    }
+}

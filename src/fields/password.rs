@@ -1,0 +1,110 @@
+//! The password, on its way to the hasher and nowhere else.
+
+use std::fmt;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+use zeroize::Zeroizing;
+
+/// The fewest code points of a password, as received.
+pub const MIN_CHARS: usize = 8;
+/// The most code points of a password, as received.
+pub const MAX_CHARS: usize = 128;
+
+/// NFC makes a code point at most three times as long in UTF-8 (Unicode
+/// Standard Annex #15, section 12.1, "maximum expansion factor").
+const NFC_EXPANSION: usize = 3;
+
+const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
+
+/// A password of 8 to 128 Unicode code points, held in NFC.
+///
+/// Length is counted before normalisation, on the string as received. Nothing
+/// else is done to it: no trimming, no case folding, no truncation. It is wiped
+/// when dropped, can't be cloned or printed, and is opened by name.
+///
+/// ```
+/// use signup::fields::Password;
+///
+/// let password = Password::parse("Pa\u{308}sswo\u{308}rd").unwrap();
+/// assert_eq!(password.reveal(), "P\u{e4}ssw\u{f6}rd");
+/// assert_eq!(format!("{password:?}"), "Password(_)");
+/// ```
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Reads a password. The caller wipes `password`; what is kept is wiped here.
+    ///
+    /// # Errors
+    /// It has fewer than 8 or more than 128 code points.
+    pub fn parse(password: &str) -> Result<Self, PasswordError> {
+        // Counted only as far as it matters: a megabyte is refused at once.
+        match password.chars().take(MAX_CHARS + 1).count() {
+            ..MIN_CHARS => Err(PasswordError::TooShort),
+            MIN_CHARS..=MAX_CHARS => Ok(Self(nfc(password))),
+            _ => Err(PasswordError::TooLong),
+        }
+    }
+
+    /// The password in NFC, whose UTF-8 bytes are what is hashed.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The NFC form, written into memory that never has to grow, for growing
+/// would leave a copy that nobody wipes.
+fn nfc(text: &str) -> Zeroizing<String> {
+    let mut normalised = Zeroizing::new(String::with_capacity(text.len() * NFC_EXPANSION));
+    match NFC.normalize_to(text, &mut *normalised) {
+        Ok(()) => normalised,
+        Err(fmt::Error) => unreachable!("a String takes all that is written to it"),
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(_)")
+    }
+}
+
+/// What is wrong with a password. Its text is the issue's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    /// Fewer than 8 code points.
+    #[error("String must contain at least 8 character(s)")]
+    TooShort,
+    /// More than 128 code points.
+    #[error("String must contain at most 128 character(s)")]
+    TooLong,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_counted_in_code_points() {
+        let emoji = |count| Password::parse(&"\u{1f600}".repeat(count));
+        assert_eq!(emoji(7).err(), Some(PasswordError::TooShort));
+        assert!(emoji(8).is_ok() && emoji(128).is_ok());
+        assert_eq!(emoji(129).err(), Some(PasswordError::TooLong));
+    }
+
+    #[test]
+    fn p11_the_nfc_form_never_outgrows_its_memory() {
+        for expanding in ['\u{958}', '\u{fb1d}', '\u{1d15f}', '\u{fb2c}', '\u{390}'] {
+            let given = expanding.to_string().repeat(128);
+            let room = given.len() * NFC_EXPANSION;
+            let password = Password::parse(&given).unwrap();
+            assert!(password.reveal().len() <= room);
+            assert_eq!(password.0.capacity(), room, "{expanding:?} grew");
+        }
+    }
+
+    #[test]
+    fn p16_compatibility_forms_stay_apart() {
+        let ligature = Password::parse("o\u{fb03}cepassword").unwrap();
+        assert_eq!(ligature.reveal(), "o\u{fb03}cepassword");
+    }
+}

@@ -1,0 +1,206 @@
+use std::future::Future;
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+
+use super::super::engine::{FakeEngine, HashInput, Hasher};
+use super::*;
+use crate::clock::ManualClock;
+
+/// An engine whose hashes stop until they are let go, one by one.
+#[derive(Clone)]
+struct Gate {
+    begun: mpsc::SyncSender<()>,
+    open: Arc<Mutex<mpsc::Receiver<()>>>,
+}
+
+fn gate() -> (Gate, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (begun, begins) = mpsc::sync_channel(1000);
+    let (opener, open) = mpsc::channel();
+    (Gate { begun, open: Arc::new(Mutex::new(open)) }, begins, opener)
+}
+
+impl Engine for Gate {
+    fn name(&self) -> &'static str {
+        "gate"
+    }
+
+    fn hasher(&self) -> Box<dyn Hasher> {
+        Box::new(self.clone())
+    }
+}
+
+impl Hasher for Gate {
+    fn hash(&mut self, _: &HashInput<'_>, _: &mut [u8; 32]) -> Result<(), EngineError> {
+        self.begun.send(()).unwrap();
+        lock(&self.open).recv().unwrap();
+        Ok(())
+    }
+
+    fn release(&mut self) {}
+}
+
+fn password() -> Password {
+    Password::parse("correct horse").unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Waits for what another thread does, however long that takes.
+fn eventually(condition: impl Fn() -> bool) {
+    while !condition() {
+        std::thread::yield_now();
+    }
+}
+
+fn fake(engine: &FakeEngine) -> HashPool {
+    HashPool::builder().workers(1).engine(engine.clone()).build().unwrap()
+}
+
+#[test]
+fn the_phc_string_is_one_that_argon2_verifies() {
+    use argon2::{Argon2, PasswordVerifier};
+    let pool = HashPool::builder().workers(1).build().unwrap();
+    let hash = block_on(pool.reserve().unwrap().hash(password(), [3; 16])).unwrap();
+    assert!(hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$AwMDAwMDAwMDAwMDAwMDAw$"));
+    assert!(Argon2::default().verify_password(b"correct horse", hash.as_phc()).is_ok());
+    assert!(Argon2::default().verify_password(b"Correct horse", hash.as_phc()).is_err());
+    assert_eq!(format!("{hash:?}"), "PasswordHash(_)");
+}
+
+#[test]
+fn h04_a_full_queue_refuses_at_once_with_the_wait_to_expect() {
+    let (engine, begins, opener) = gate();
+    let clock = ManualClock::at_unix(0);
+    let builder = HashPool::builder().workers(1).queue(2).engine(engine).clock(clock.clone());
+    let pool = builder.build().unwrap();
+
+    // One hash of four seconds teaches the pool what to expect.
+    let mut first = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    assert!(poll_once(first.as_mut()).is_pending());
+    begins.recv().unwrap();
+    clock.advance(Duration::from_secs(4));
+    opener.send(()).unwrap();
+    assert!(block_on(first).is_ok());
+
+    // One job ahead of a newcomer is a wait within the deadline, two are not.
+    let places = [pool.reserve().unwrap(), pool.reserve().unwrap()];
+    let refused = pool.reserve().unwrap_err();
+    assert_eq!(refused.retry_after, Duration::from_secs(8));
+    assert_eq!(pool.stats().refused, 1);
+    drop(places);
+    assert!(pool.reserve().is_ok());
+}
+
+#[test]
+fn a_queue_is_as_long_as_it_was_made() {
+    let pool = HashPool::builder().workers(2).queue(3).engine(FakeEngine::default());
+    let pool = pool.build().unwrap();
+    let places: Vec<_> = (0..5).map(|_| pool.reserve().unwrap()).collect();
+    assert!(pool.reserve().is_err());
+    drop(places);
+    assert!(pool.reserve().is_ok());
+}
+
+#[test]
+fn a_job_that_waited_past_the_deadline_is_answered_and_not_hashed() {
+    let (engine, begins, opener) = gate();
+    let clock = ManualClock::at_unix(0);
+    let builder = HashPool::builder().workers(1).engine(engine).clock(clock.clone());
+    let pool = builder.build().unwrap();
+    let mut first = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    assert!(poll_once(first.as_mut()).is_pending());
+    begins.recv().unwrap();
+    let mut second = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    assert!(poll_once(second.as_mut()).is_pending());
+    clock.advance(Duration::from_secs(6));
+    opener.send(()).unwrap();
+    assert!(block_on(first).is_ok());
+    assert!(matches!(block_on(second), Err(HashError::Late(_))));
+    assert_eq!(pool.stats().hashes, 1);
+}
+
+#[test]
+fn h03_an_abandoned_hash_keeps_its_place_until_it_is_done() {
+    let (engine, begins, opener) = gate();
+    let pool = HashPool::builder().workers(1).queue(1).engine(engine).build().unwrap();
+    {
+        let mut running = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+        assert!(poll_once(running.as_mut()).is_pending());
+        begins.recv().unwrap();
+    }
+    let queued = pool.reserve().unwrap();
+    assert!(pool.reserve().is_err(), "the running hash gave its place away");
+    {
+        let mut queued = pin!(queued.hash(password(), [0; 16]));
+        assert!(poll_once(queued.as_mut()).is_pending());
+    }
+    opener.send(()).unwrap();
+    eventually(|| pool.shared.state().places == 0);
+    let stats = pool.stats();
+    assert_eq!((stats.hashes, stats.abandoned, stats.running), (1, 1, 0));
+}
+
+#[test]
+fn x05_a_panic_answers_its_caller_and_the_next_hash_works() {
+    let engine = FakeEngine::default();
+    let pool = fake(&engine);
+    engine.panic(true);
+    let panicked = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+    assert!(matches!(panicked, Err(HashError::Panicked)));
+    engine.panic(false);
+    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    assert_eq!(pool.shared.state().places, 0);
+}
+
+#[test]
+fn an_engine_that_fails_is_an_error() {
+    let engine = FakeEngine::default();
+    let pool = fake(&engine);
+    engine.fail(true);
+    let failed = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+    assert!(matches!(failed, Err(HashError::Engine(_))));
+}
+
+#[test]
+fn memory_is_given_back_when_idle_and_taken_again() {
+    let idle = Duration::from_millis(1);
+    let pool = HashPool::builder().workers(1).idle(idle).build().unwrap();
+    for _ in 0..2 {
+        assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+        eventually(|| pool.stats().holding == 0);
+    }
+    assert_eq!(pool.stats().hashes, 2);
+}
+
+#[test]
+fn x08_a_shutdown_finishes_what_has_a_place() {
+    let engine = FakeEngine::default();
+    let pool = Arc::new(fake(&engine));
+    let place = pool.reserve().unwrap();
+    let mut queued = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    assert!(poll_once(queued.as_mut()).is_pending());
+    let shutdown = std::thread::spawn({
+        let pool = Arc::clone(&pool);
+        move || pool.shutdown()
+    });
+    eventually(|| pool.shared.state().closed);
+    assert!(pool.reserve().is_err());
+    assert!(block_on(place.hash(password(), [0; 16])).is_ok());
+    assert!(block_on(queued).is_ok());
+    shutdown.join().unwrap();
+    assert_eq!(engine.hashes(), 2);
+}
+
+#[test]
+fn a_pool_that_can_not_work_is_not_built() {
+    for builder in [HashPool::builder().workers(0), HashPool::builder().queue(0)] {
+        assert!(matches!(builder.build(), Err(PoolError::Empty)));
+    }
+}

@@ -1,0 +1,135 @@
+//! A worker: a thread with the memory of one hash.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::super::engine::{HashInput, Hasher};
+use super::super::phc::{PasswordHash, TAG_BYTES};
+use super::{HashError, Job, PoolFull, Shared, State};
+
+/// A hash counts an eighth in what is expected of the next ones.
+const SMOOTHING: u32 = 8;
+
+pub(super) fn start(number: usize, shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name(format!("signup-hash-{number}"));
+    thread.spawn(move || Worker { hasher: None, shared }.run())
+}
+
+struct Worker {
+    /// There from the first job until the worker has been idle for a while.
+    hasher: Option<Box<dyn Hasher>>,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(job) = self.next() {
+            if let Some(job) = self.still_wanted(job) {
+                self.work(job);
+            }
+        }
+    }
+
+    /// The next job, or none when the pool is closed and every place given back:
+    /// whoever has one may yet put a job into the queue.
+    fn next(&mut self) -> Option<Job> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                return Some(job);
+            }
+            if state.closed && state.places == 0 {
+                return None;
+            }
+            let woken = shared.wake.wait_timeout(state, shared.config.idle);
+            let (locked, timeout) = woken.unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = locked;
+            if timeout.timed_out() && state.queue.is_empty() && self.hasher.is_some() {
+                state.stats.holding -= 1;
+                drop(state);
+                self.hasher = None;
+                state = shared.state();
+            }
+        }
+    }
+
+    /// Lets go of a job that nobody waits for, or that has waited too long.
+    fn still_wanted(&self, job: Job) -> Option<Job> {
+        let waited = self.now().saturating_sub(job.since);
+        let mut state = self.shared.state();
+        state.stats.waited += waited;
+        if job.reply.is_closed() {
+            state.stats.abandoned += 1;
+        } else if waited > self.shared.config.deadline {
+            state.stats.refused += 1;
+            let retry_after = self.shared.wait_behind(&state, state.places);
+            drop(state);
+            drop(job.place);
+            let _ = job.reply.send(Err(PoolFull { retry_after }.into()));
+            return None;
+        } else {
+            state.stats.running += 1;
+            return Some(job);
+        }
+        // The job's place takes the lock to free itself.
+        drop(state);
+        None
+    }
+
+    fn work(&mut self, job: Job) {
+        let Job { password, salt, reply, place, .. } = job;
+        let begun = self.now();
+        let factor = self.shared.config.factor;
+        let input = HashInput { password: password.reveal().as_bytes(), salt: &salt, factor };
+        let result = self.hash(&input);
+        drop(password);
+        let took = self.now().saturating_sub(begun);
+        self.shared.state().finished(took);
+        drop(place);
+        let _ = reply.send(result);
+    }
+
+    fn hash(&mut self, input: &HashInput<'_>) -> Result<PasswordHash, HashError> {
+        if self.hasher.is_none() {
+            self.shared.state().stats.holding += 1;
+        }
+        let engine = &self.shared.config.engine;
+        let hasher = self.hasher.get_or_insert_with(|| engine.hasher());
+        let mut tag = Zeroizing::new([0; TAG_BYTES]);
+        match catch_unwind(AssertUnwindSafe(|| hasher.hash(input, &mut tag))) {
+            Ok(hashed) => {
+                hashed?;
+                Ok(PasswordHash::assemble(input.factor, input.salt, &tag)?)
+            }
+            Err(_) => {
+                // Whatever state the panic left it in, nobody hashes with it.
+                self.hasher = None;
+                self.shared.state().stats.holding -= 1;
+                Err(HashError::Panicked)
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.config.clock.monotonic()
+    }
+}
+
+impl State {
+    fn finished(&mut self, took: Duration) {
+        self.stats.running -= 1;
+        self.stats.hashes += 1;
+        self.recent = if self.recent.is_zero() {
+            took
+        } else {
+            (self.recent * (SMOOTHING - 1) + took) / SMOOTHING
+        };
+    }
+}

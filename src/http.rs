@@ -1,0 +1,167 @@
+//! The endpoint without a framework: method, headers and bytes in; status,
+//! headers and bytes out.
+//!
+//! It works in two steps, so that what the head decides needs no body:
+//! [`SignupEndpoint::head`] refuses the request or gives a [`Ticket`], which says
+//! how much body to read and for how long; [`SignupEndpoint::answer`] takes the
+//! ticket and the body and signs up.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::request::SignupRequest;
+use crate::service::SignupService;
+use crate::store::AccountStore;
+
+mod body;
+mod head;
+mod media;
+mod panic;
+mod reply;
+
+pub use body::Body;
+pub use head::Head;
+pub use reply::{Refusal, Reply};
+
+use head::Method;
+use panic::CatchPanic;
+
+/// The path of the endpoint.
+pub const PATH: &str = "/auth/signup";
+
+/// The most octets of a body by default: names of 256 code points and passwords
+/// of 128, all escaped, take under 7 KiB.
+pub const BODY_LIMIT: usize = 16 * 1024;
+
+/// The time that a body may take by default.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A [`SignupService`] as an HTTP endpoint, to be mounted by an adapter or by hand.
+///
+/// ```
+/// use signup::http::{Head, SignupEndpoint};
+/// use signup::store::MemoryStore;
+/// use signup::SignupService;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let service = SignupService::builder(MemoryStore::default())
+///     .jwt_secret(b"0123456789abcdef0123456789abcdef")
+///     .build()
+///     .unwrap();
+/// let endpoint = SignupEndpoint::new(service);
+///
+/// let head = Head::new("POST", [("content-type", b"application/json".as_slice())]);
+/// let ticket = endpoint.head(&head).unwrap();
+/// let mut body = ticket.body();
+/// body.push(br#"{"email":"dev@example.com","password":"correct horse"}"#).unwrap();
+/// let reply = endpoint.answer(ticket, body).await;
+/// assert_eq!(reply.status(), 201);
+/// # });
+/// ```
+pub struct SignupEndpoint<S, C = SystemClock> {
+    service: SignupService<S, C>,
+    body_limit: usize,
+    body_deadline: Duration,
+}
+
+impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
+    /// The endpoint of `service`, with the default limits.
+    pub fn new(service: SignupService<S, C>) -> Self {
+        Self { service, body_limit: BODY_LIMIT, body_deadline: BODY_DEADLINE }
+    }
+
+    /// The most octets of a body. Default: [`BODY_LIMIT`].
+    #[must_use]
+    pub fn body_limit(mut self, octets: usize) -> Self {
+        self.body_limit = octets;
+        self
+    }
+
+    /// The time from the head until the body is there. Default: [`BODY_DEADLINE`].
+    #[must_use]
+    pub fn body_deadline(mut self, deadline: Duration) -> Self {
+        self.body_deadline = deadline;
+        self
+    }
+
+    /// Judges the head of a request: method, media type, declared length, in
+    /// this order.
+    ///
+    /// # Errors
+    /// The answer, where the head decides it. The body need not be read.
+    pub fn head(&self, head: &Head) -> Result<Ticket, Reply> {
+        match head.method {
+            Method::Post => {}
+            Method::Head => return Err(Reply::from(Refusal::MethodNotAllowed).without_body()),
+            Method::Other => return Err(Refusal::MethodNotAllowed.into()),
+        }
+        if !head.is_json {
+            return Err(Refusal::UnsupportedMediaType.into());
+        }
+        let declared = head.content_length.unwrap_or(0);
+        if declared > u64::try_from(self.body_limit).unwrap_or(u64::MAX) {
+            return Err(Refusal::PayloadTooLarge.into());
+        }
+        Ok(Ticket { limit: self.body_limit, declared, deadline: self.body_deadline })
+    }
+
+    /// Signs up. A panic on the way is answered as an internal error.
+    pub async fn answer(&self, _ticket: Ticket, body: Body) -> Reply {
+        let reply = async {
+            let request = SignupRequest::from_json(body.as_bytes());
+            drop(body);
+            match request {
+                Ok(request) => self.service.signup(request).await,
+                Err(malformed) => Err(malformed),
+            }
+        };
+        match CatchPanic::new(reply).await {
+            Some(Ok(signup)) => Reply::created(&signup),
+            Some(Err(error)) => Reply::error(&error),
+            None => Reply::panicked(),
+        }
+    }
+}
+
+impl<S: AccountStore, C: Clock> From<SignupService<S, C>> for SignupEndpoint<S, C> {
+    fn from(service: SignupService<S, C>) -> Self {
+        Self::new(service)
+    }
+}
+
+impl<S, C> Clone for SignupEndpoint<S, C> {
+    fn clone(&self) -> Self {
+        Self { service: self.service.clone(), ..*self }
+    }
+}
+
+impl<S, C> fmt::Debug for SignupEndpoint<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignupEndpoint")
+            .field("body_limit", &self.body_limit)
+            .field("body_deadline", &self.body_deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The head was good: read the body, so much and so long.
+#[derive(Debug)]
+pub struct Ticket {
+    limit: usize,
+    declared: u64,
+    deadline: Duration,
+}
+
+impl Ticket {
+    /// An empty body that takes as much as it may.
+    pub fn body(&self) -> Body {
+        Body::new(self.limit, self.declared)
+    }
+
+    /// The time that reading the body may take. After it, the answer is
+    /// [`Refusal::RequestTimeout`].
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+}

@@ -1,0 +1,84 @@
+//! The body of a request, on its way in.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::reply::{Refusal, Reply};
+
+/// The body as far as it has come, never longer than its limit. It is wiped
+/// when dropped; a framework's own buffers are not, and can't be from here.
+pub struct Body {
+    bytes: Zeroizing<Vec<u8>>,
+    limit: usize,
+}
+
+/// What is taken at first where no length is declared.
+const FIRST_CAPACITY: usize = 4 * 1024;
+
+impl Body {
+    /// A declared length has been checked against the limit.
+    pub(super) fn new(limit: usize, declared: u64) -> Self {
+        let declared = usize::try_from(declared).unwrap_or(usize::MAX);
+        let capacity = if declared == 0 { FIRST_CAPACITY } else { declared };
+        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity.min(limit))), limit }
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// The body is over its limit: the answer, 413. The rest need not be read.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Reply> {
+        let length = self.bytes.len().saturating_add(piece.len());
+        if length > self.limit {
+            return Err(Refusal::PayloadTooLarge.into());
+        }
+        if length > self.bytes.capacity() {
+            // Growing in place would leave a copy that nobody wipes.
+            let mut grown = Zeroizing::new(Vec::with_capacity(2 * length));
+            grown.extend_from_slice(&self.bytes);
+            self.bytes = grown;
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("length", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_to_its_limit_and_no_further() {
+        let mut body = Body::new(10_000, 0);
+        for _ in 0..10 {
+            body.push(&[7; 1000]).unwrap();
+        }
+        assert_eq!(body.as_bytes(), [7; 10_000]);
+        assert_eq!(body.push(b"x").unwrap_err().status(), 413);
+        assert_eq!(body.as_bytes().len(), 10_000);
+    }
+
+    #[test]
+    fn a_declared_length_takes_its_memory_once() {
+        let mut body = Body::new(100_000, 60_000);
+        let room = body.bytes.capacity();
+        body.push(&[1; 60_000]).unwrap();
+        assert_eq!(body.bytes.capacity(), room);
+    }
+
+    #[test]
+    fn a_length_that_lies_takes_no_memory_beyond_the_limit() {
+        assert!(Body::new(1000, u64::MAX).bytes.capacity() <= 1000);
+    }
+}

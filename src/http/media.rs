@@ -1,0 +1,90 @@
+//! Media types and content codings (RFC 9110, sections 8.3 and 8.4).
+
+/// Whether a `Content-Type` is `application/json`, in UTF-8 if it says in what.
+/// Parameters other than `charset` say nothing about JSON (RFC 8259, section 11).
+pub(super) fn is_json(content_type: &[u8]) -> bool {
+    let Ok(content_type) = std::str::from_utf8(content_type) else {
+        return false;
+    };
+    let mut parts = split_unquoted(content_type);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json") && parts.all(is_harmless)
+}
+
+/// Whether a `Content-Encoding` leaves the body as it is.
+pub(super) fn is_identity(coding: &[u8]) -> bool {
+    coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+}
+
+fn is_harmless(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return true;
+    };
+    let value = value.trim();
+    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    !name.trim().eq_ignore_ascii_case("charset")
+        || unquoted.unwrap_or(value).eq_ignore_ascii_case("utf-8")
+}
+
+/// The parts between semicolons, but for those inside of quotes.
+fn split_unquoted(value: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = value.split(move |c| {
+        let separates = c == ';' && !quoted;
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && quoted && !escaped;
+        separates
+    });
+    parts.map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_in_all_its_spellings() {
+        for taken in [
+            "application/json",
+            "Application/JSON",
+            " application/json ",
+            "application/json;",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json; profile=\"a;charset=utf-16\"; q=1",
+            "application/json; profile=\"\\\";charset=utf-16\"",
+            "application/json; flag",
+        ] {
+            assert!(is_json(taken.as_bytes()), "{taken}");
+        }
+    }
+
+    #[test]
+    fn nothing_else() {
+        for refused in [
+            "",
+            "text/json",
+            "image/json",
+            "application/merge-patch+json",
+            "application/json, text/plain",
+            "application/jsonx",
+            "application/json; charset=utf-16",
+            "application/json; charset=\"utf-16\"",
+            "application/json; CHARSET=latin1",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset=",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(refused.as_bytes()), "{refused}");
+        }
+        assert!(!is_json(b"application/json\xff"));
+    }
+
+    #[test]
+    fn identity_is_the_only_coding() {
+        assert!(is_identity(b"identity") && is_identity(b" Identity "));
+        for refused in ["gzip", "", "identity, gzip", "br"] {
+            assert!(!is_identity(refused.as_bytes()), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Answers, complete with headers.
+
+use std::fmt;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::error::{ErrorCode, SignupError, error_json};
+use crate::response::Signup;
+
+/// A refusal of the transport's, before or while the body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// 405: the method is not POST.
+    MethodNotAllowed,
+    /// 415: the body is not plain `application/json`.
+    UnsupportedMediaType,
+    /// 413: the body is over its limit.
+    PayloadTooLarge,
+    /// 408: the body did not arrive in time.
+    RequestTimeout,
+    /// 400: the body broke off.
+    Incomplete,
+}
+
+impl Refusal {
+    const fn status(self) -> u16 {
+        match self {
+            Self::MethodNotAllowed => 405,
+            Self::UnsupportedMediaType => 415,
+            Self::PayloadTooLarge => 413,
+            Self::RequestTimeout => 408,
+            Self::Incomplete => 400,
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::UnsupportedMediaType => "Content-Type must be application/json",
+            Self::PayloadTooLarge => "Request body is too large",
+            Self::RequestTimeout => "Request body did not arrive in time",
+            Self::Incomplete => "Request body is incomplete",
+        }
+    }
+}
+
+/// An answer: status, headers and body. What it is made of is wiped when it is
+/// dropped; a body that was [taken out](Reply::into_body) is the taker's.
+pub struct Reply {
+    status: u16,
+    retry_after: Option<String>,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Reply {
+    pub(super) fn created(signup: &Signup) -> Self {
+        Self::new(201, None, signup.reveal_json().to_vec())
+    }
+
+    pub(super) fn error(error: &SignupError) -> Self {
+        Self::new(error.code().status(), error.retry_after(), error.to_json())
+    }
+
+    pub(super) fn panicked() -> Self {
+        Self::error(&SignupError::internal("the sign-up panicked"))
+    }
+
+    /// What HEAD is answered (RFC 9110, section 9.3.2).
+    pub(super) fn without_body(mut self) -> Self {
+        self.body = Zeroizing::default();
+        self
+    }
+
+    fn new(status: u16, retry_after: Option<Duration>, body: Vec<u8>) -> Self {
+        let retry_after = retry_after.map(|wait| whole_seconds(wait).to_string());
+        Self { status, retry_after, body: Zeroizing::new(body) }
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The headers, `Content-Length` apart, which the server adds.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let always = [
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ];
+        let allow = (self.status == 405).then_some(("allow", "POST"));
+        let retry_after = self.retry_after.as_deref().map(|wait| ("retry-after", wait));
+        always.into_iter().chain(allow).chain(retry_after)
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body, to be sent.
+    pub fn into_body(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.body)
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let json = error_json(ErrorCode::ValidationError, refusal.message(), &[]);
+        Self::new(refusal.status(), None, json)
+    }
+}
+
+/// `Retry-After` in whole seconds, rounded up, at least one.
+fn whole_seconds(wait: Duration) -> u64 {
+    let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    rounded_up.max(1)
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_rounded_up_to_whole_seconds() {
+        for (millis, expected) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), expected);
+        }
+        let busy = SignupError::Busy { retry_after: Duration::from_millis(2300) };
+        let reply = Reply::error(&busy);
+        assert_eq!(reply.status(), 429);
+        assert!(reply.headers().any(|header| header == ("retry-after", "3")));
+    }
+
+    #[test]
+    fn m26_an_internal_error_is_in_the_envelope_and_not_cached() {
+        let reply = Reply::panicked();
+        assert_eq!(reply.status(), 500);
+        assert!(reply.headers().any(|header| header == ("cache-control", "no-store")));
+        let json: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+        assert_eq!(json["error"]["code"], "INTERNAL_ERROR");
+    }
+
+    #[test]
+    fn a_head_request_is_refused_without_a_body() {
+        let reply = Reply::from(Refusal::MethodNotAllowed).without_body();
+        assert_eq!((reply.status(), reply.body()), (405, [].as_slice()));
+        assert!(reply.headers().any(|header| header == ("allow", "POST")));
+    }
+}

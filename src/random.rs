@@ -1,0 +1,220 @@
+//! Chance as a parameter: one draw gives a sign-up all the randomness it needs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use getrandom::SysRng;
+use rand_core::{TryCryptoRng, TryRng};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Where a service gets its randomness from.
+///
+/// The service asks once a sign-up, for 128 bytes. The default is the operating
+/// system's generator, asked afresh each time, so that a fork of the process
+/// repeats nothing.
+///
+/// # Contract
+/// All of `bytes` is filled from a cryptographically secure generator, or an
+/// error is returned. An error becomes `INTERNAL_ERROR`, and nothing is stored.
+pub trait Randomness: Send + Sync + 'static {
+    /// Fills `bytes`.
+    ///
+    /// # Errors
+    /// The generator failed.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError>;
+}
+
+impl<T: Randomness + ?Sized> Randomness for Arc<T> {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        (**self).fill(bytes)
+    }
+}
+
+/// Any generator of the `rand_core` traits, shared behind a lock.
+impl<R: TryCryptoRng + Send + 'static> Randomness for Mutex<R> {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        let mut rng = self.lock().unwrap_or_else(PoisonError::into_inner);
+        let filled = rng.try_fill_bytes(bytes);
+        filled.map_err(|_| RandomError::Failed)
+    }
+}
+
+/// The operating system's generator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsRandom;
+
+impl Randomness for OsRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        SysRng.try_fill_bytes(bytes).map_err(|_| RandomError::Failed)
+    }
+}
+
+/// A generator that gives the same bytes for the same seed. **For tests only**:
+/// whoever knows the seed knows every API key.
+///
+/// ```
+/// use signup::random::{Randomness, SeededRandom};
+///
+/// let (mut one, mut other) = ([0; 16], [0; 16]);
+/// SeededRandom::new(7).fill(&mut one).unwrap();
+/// SeededRandom::new(7).fill(&mut other).unwrap();
+/// assert_eq!(one, other);
+/// ```
+#[derive(Debug)]
+pub struct SeededRandom(Mutex<(u64, u64)>);
+
+impl SeededRandom {
+    /// A generator whose bytes depend on `seed` alone.
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new((seed, 0)))
+    }
+}
+
+impl Randomness for SeededRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for chunk in bytes.chunks_mut(32) {
+            let mut block = Sha256::new();
+            block.update(state.0.to_le_bytes());
+            block.update(state.1.to_le_bytes());
+            state.1 += 1;
+            for (byte, random) in chunk.iter_mut().zip(block.finalize()) {
+                *byte = random;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RandomError {
+    /// The generator answered with an error.
+    #[error("the random generator failed")]
+    Failed,
+    /// The generator gave bytes that chance does not give.
+    #[error("the random generator is stuck or biased")]
+    Implausible,
+}
+
+/// How many bytes a sign-up draws. Salt and `jti` take 16 each; the 50 digits of
+/// account id and API key take one byte each and 3 % more for those that
+/// [`Draw::digits`] rejects, so that 96 bytes run out with a probability below 2⁻¹⁶⁰.
+const DRAW: usize = 128;
+
+/// The randomness of one sign-up; each byte is taken once.
+pub(crate) struct Draw {
+    bytes: Zeroizing<[u8; DRAW]>,
+    taken: usize,
+}
+
+impl Draw {
+    pub(crate) fn from(source: &dyn Randomness) -> Result<Self, RandomError> {
+        let mut bytes = Zeroizing::new([0; DRAW]);
+        source.fill(bytes.as_mut_slice())?;
+        // A generator that is stuck gives one byte for ever. By chance that
+        // happens once in 2¹⁰¹⁶ draws.
+        if bytes.windows(2).all(|pair| pair.first() == pair.last()) {
+            return Err(RandomError::Implausible);
+        }
+        Ok(Self { bytes, taken: 0 })
+    }
+
+    fn byte(&mut self) -> Result<u8, RandomError> {
+        let byte = self.bytes.get(self.taken).copied();
+        self.taken += 1;
+        byte.ok_or(RandomError::Implausible)
+    }
+
+    /// The next `N` bytes.
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], RandomError> {
+        let mut taken = [0; N];
+        for byte in &mut taken {
+            *byte = self.byte()?;
+        }
+        Ok(taken)
+    }
+
+    /// Appends `count` digits of `alphabet` to `text`, each as likely as any
+    /// other: bytes past the last whole multiple of its length are rejected, for
+    /// a remainder would favour the first ones.
+    pub(crate) fn digits(
+        &mut self,
+        alphabet: &[u8],
+        count: usize,
+        text: &mut String,
+    ) -> Result<(), RandomError> {
+        let whole = 256 / alphabet.len() * alphabet.len();
+        for _ in 0..count {
+            let digit = loop {
+                let byte = usize::from(self.byte()?);
+                if byte < whole {
+                    break alphabet.get(byte % alphabet.len());
+                }
+            };
+            text.extend(digit.copied().map(char::from));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draw {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Stuck(u8);
+    impl Randomness for Stuck {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+            bytes.fill(self.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn g02_a_stuck_generator_is_an_error() {
+        for byte in [0, 1, 0xff] {
+            let draw = Draw::from(&Stuck(byte));
+            assert_eq!(draw.err(), Some(RandomError::Implausible));
+        }
+    }
+
+    #[test]
+    fn g03_the_operating_system_is_asked_each_time() {
+        let (mut one, mut other) = ([0; 32], [0; 32]);
+        OsRandom.fill(&mut one).unwrap();
+        OsRandom.fill(&mut other).unwrap();
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn g04_digits_are_uniform() {
+        // Chi-square over 62 digits: 61 degrees of freedom, whose 99.9999 %
+        // point is 126. The biased `byte % 62` scores over 1,000 here.
+        let source = SeededRandom::new(4);
+        let alphabet: Vec<u8> = (0..62).map(|digit| b'0' + digit).collect();
+        let (mut counts, draws) = ([0f64; 62], 4000);
+        for _ in 0..draws {
+            let mut text = String::new();
+            let mut draw = Draw::from(&source).unwrap();
+            draw.digits(&alphabet, 50, &mut text).unwrap();
+            text.bytes().for_each(|digit| counts[usize::from(digit - b'0')] += 1.0);
+        }
+        let expected = f64::from(draws * 50) / 62.0;
+        let chi: f64 = counts.iter().map(|n| (n - expected).powi(2) / expected).sum();
+        assert!(chi < 126.0, "chi-square {chi}");
+    }
+
+    #[test]
+    fn a_draw_that_runs_out_is_an_error() {
+        let mut draw = Draw::from(&SeededRandom::new(1)).unwrap();
+        assert!(draw.take::<DRAW>().is_ok());
+        assert_eq!(draw.take::<1>(), Err(RandomError::Implausible));
+    }
+}

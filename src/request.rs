@@ -1,0 +1,149 @@
+//! JSON text → [`SignupRequest`], with the state of every field kept.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::error::{Issue, SignupError};
+
+mod json;
+
+use json::{Malformed, Reader};
+
+/// What a request says, not yet judged: each field is missing, of a wrong type,
+/// or a text.
+///
+/// ```
+/// use signup::SignupRequest;
+///
+/// let by_hand = SignupRequest::new("dev@example.com", "correct horse").name("Jane");
+/// let from_json = SignupRequest::from_json(
+///     br#"{"email":"dev@example.com","password":"correct horse","name":"Jane"}"#,
+/// );
+/// assert!(from_json.is_ok());
+/// # let _ = by_hand;
+/// ```
+#[derive(Default)]
+pub struct SignupRequest {
+    pub(crate) email: Field,
+    pub(crate) password: Field,
+    pub(crate) name: Field,
+}
+
+impl SignupRequest {
+    /// A request of a host that has the fields already.
+    pub fn new(email: impl Into<String>, password: impl Into<String>) -> Self {
+        Self {
+            email: Field::text(email.into()),
+            password: Field::text(password.into()),
+            name: Field::Missing,
+        }
+    }
+
+    /// Adds a display name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Field::text(name.into());
+        self
+    }
+
+    /// Reads the body of a request.
+    ///
+    /// The body is judged whole, the ignored fields too: UTF-8, one object, no
+    /// key twice in it, no lone surrogate, no number out of a double's range
+    /// anywhere, no field nested deeper than 127 levels.
+    ///
+    /// # Errors
+    /// [`SignupError::Invalid`] with the one issue of the body. What is wrong
+    /// with a field is found by validation, not here.
+    pub fn from_json(body: &[u8]) -> Result<Self, SignupError> {
+        Self::read(body).map_err(|issue| SignupError::Invalid(vec![issue]))
+    }
+
+    fn read(body: &[u8]) -> Result<Self, Issue> {
+        let text = std::str::from_utf8(body).map_err(|_| Malformed)?;
+        let mut reader = Reader::new(text);
+        let mut request = Self::default();
+        match reader.kind()? {
+            JsonType::Object => reader.object(|key, reader| request.field(key, reader))?,
+            other => {
+                reader.value()?;
+                reader.end()?;
+                return Err(Issue::body(format!("Expected object, received {other}")));
+            }
+        }
+        reader.end()?;
+        Ok(request)
+    }
+
+    fn field(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let field = match key {
+            "email" => &mut self.email,
+            "password" => &mut self.password,
+            "name" => &mut self.name,
+            _ => return reader.value(),
+        };
+        *field = match reader.kind()? {
+            JsonType::String => Field::Text(reader.string()?),
+            other => {
+                reader.value()?;
+                Field::WrongType(other)
+            }
+        };
+        Ok(())
+    }
+}
+
+impl From<Malformed> for Issue {
+    fn from(_: Malformed) -> Self {
+        Self::body("Malformed JSON")
+    }
+}
+
+impl fmt::Debug for SignupRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignupRequest(_)")
+    }
+}
+
+/// The state of a field. A text is wiped when it is dropped: it may be the password.
+#[derive(Default)]
+pub(crate) enum Field {
+    #[default]
+    Missing,
+    WrongType(JsonType),
+    Text(Zeroizing<String>),
+}
+
+impl Field {
+    fn text(text: String) -> Self {
+        Self::Text(Zeroizing::new(text))
+    }
+}
+
+/// The types of JSON, by the names that the messages use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JsonType {
+    Object,
+    Array,
+    String,
+    Number,
+    Boolean,
+    Null,
+}
+
+impl fmt::Display for JsonType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Null => "null",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

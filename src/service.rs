@@ -1,0 +1,197 @@
+//! The pipeline: from a request to an account that is stored.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::account::{Account, AccountId, Plan};
+use crate::admission::{Admitted, admit};
+use crate::api_key::{ApiKey, ApiKeyPrefix};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::error::SignupError;
+use crate::fields::{Email, EmailProfile, Name};
+use crate::hash::{HashPool, PasswordHash};
+use crate::random::{Draw, Randomness};
+use crate::request::SignupRequest;
+use crate::response::Signup;
+use crate::store::{AccountStore, Created, NewAccount};
+use crate::token::TokenMint;
+use crate::validate::{ValidSignup, validate};
+
+mod builder;
+
+pub use builder::{ConfigError, SignupServiceBuilder};
+
+/// How often identifiers are minted anew where the store has them already. With
+/// 103 bits of chance once is never needed, so more only hides a broken generator.
+const MINT_ATTEMPTS: usize = 3;
+
+/// Signs people up: validates, hashes, mints and stores.
+///
+/// Clones are cheap and share everything. No runtime is needed to build one.
+///
+/// ```
+/// use signup::hash::{FakeEngine, HashPool};
+/// use signup::store::MemoryStore;
+/// use signup::{SignupRequest, SignupService};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let service = SignupService::builder(MemoryStore::default())
+///     .jwt_secret(b"0123456789abcdef0123456789abcdef")
+///     .build()
+///     .unwrap();
+/// let request = SignupRequest::new("dev@example.com", "correct horse");
+/// let signup = service.signup(request).await.unwrap();
+/// assert!(signup.api_key().reveal().starts_with("rag_live_"));
+/// # });
+/// ```
+pub struct SignupService<S, C = SystemClock> {
+    inner: Arc<Inner<S, C>>,
+}
+
+struct Inner<S, C> {
+    store: S,
+    clock: C,
+    horizon: Timestamp,
+    random: Box<dyn Randomness>,
+    pool: Arc<HashPool>,
+    tokens: TokenMint,
+    api_key_prefix: ApiKeyPrefix,
+    initial_plan: Plan,
+    email_profile: EmailProfile,
+}
+
+impl<S: AccountStore> SignupService<S> {
+    /// A service on `store`, to be configured. A signing key is all it needs.
+    pub fn builder(store: S) -> SignupServiceBuilder<S> {
+        SignupServiceBuilder::new(store)
+    }
+}
+
+impl<S: AccountStore, C: Clock> SignupService<S, C> {
+    /// Signs somebody up.
+    ///
+    /// It may be dropped at any point: account and API key are then both stored
+    /// or neither.
+    ///
+    /// # Errors
+    /// Everything but an account that is stored, see [`SignupError`].
+    pub async fn signup(&self, request: SignupRequest) -> Result<Signup, SignupError> {
+        let valid = self.validate(request)?;
+        let admitted = self.admit(valid)?;
+        let free = self.look(admitted).await?;
+        let hashed = self.hash(free).await?;
+        let minted = self.mint(hashed)?;
+        self.store(minted).await
+    }
+
+    /// The pool that hashes, for its figures and to share it.
+    pub fn hash_pool(&self) -> &Arc<HashPool> {
+        &self.inner.pool
+    }
+
+    /// The store.
+    pub fn account_store(&self) -> &S {
+        &self.inner.store
+    }
+
+    fn validate(&self, request: SignupRequest) -> Result<ValidSignup, SignupError> {
+        let valid = validate(&request, self.inner.email_profile);
+        drop(request);
+        valid
+    }
+
+    fn admit(&self, valid: ValidSignup) -> Result<Admitted, SignupError> {
+        admit(valid, &self.inner.pool)
+    }
+
+    /// Spares a hash where the email is plainly taken; whether it is, the store
+    /// decides later.
+    async fn look(&self, admitted: Admitted) -> Result<Free, SignupError> {
+        let key = admitted.signup.email.key();
+        if self.inner.store.is_email_taken(key).await? {
+            return Err(SignupError::EmailTaken);
+        }
+        Ok(Free(admitted))
+    }
+
+    async fn hash(&self, Free(admitted): Free) -> Result<Hashed, SignupError> {
+        let Admitted { signup: ValidSignup { email, password, name }, place } = admitted;
+        let mut draw = self.draw()?;
+        let salt = draw.take().map_err(SignupError::internal)?;
+        let password_hash = place.hash(password, salt).await?;
+        Ok(Hashed { email, name, password_hash, draw })
+    }
+
+    fn draw(&self) -> Result<Draw, SignupError> {
+        Draw::from(&*self.inner.random).map_err(SignupError::internal)
+    }
+
+    /// Makes everything that the answer consists of, and its JSON: behind this
+    /// there is the store alone to fail.
+    fn mint(&self, hashed: Hashed) -> Result<Minted, SignupError> {
+        let Hashed { email, name, password_hash, mut draw } = hashed;
+        let inner = &*self.inner;
+        let now = Timestamp::read(&inner.clock, inner.horizon).map_err(SignupError::internal)?;
+        let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
+        let api_key =
+            ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
+        let token = inner.tokens.mint(&id, now, &mut draw).map_err(SignupError::internal)?;
+        let account = Account::new(id, email, name, inner.initial_plan);
+        let new = NewAccount {
+            account: account.clone(),
+            password_hash,
+            created_at: now,
+            key_digest: api_key.digest(),
+            key_prefix: api_key.display_prefix().to_owned(),
+        };
+        let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
+        Ok(Minted { new, signup })
+    }
+
+    async fn store(&self, mut minted: Minted) -> Result<Signup, SignupError> {
+        for _ in 0..MINT_ATTEMPTS {
+            let Minted { new, signup } = minted;
+            let password_hash = new.password_hash.clone();
+            match self.inner.store.create(new).await? {
+                Created::Stored => return Ok(signup),
+                Created::EmailTaken => return Err(SignupError::EmailTaken),
+                Created::IdentifierTaken => {
+                    let draw = self.draw()?;
+                    let (email, name) = signup.into_account().into_fields();
+                    minted = self.mint(Hashed { email, name, password_hash, draw })?;
+                }
+            }
+        }
+        let broken = "the store has every identifier that was minted: is the randomness broken?";
+        Err(SignupError::internal(broken))
+    }
+}
+
+/// A sign-up whose email was free at a look.
+struct Free(Admitted);
+
+/// A sign-up whose password is hashed, and the chance that is left for it.
+struct Hashed {
+    email: Email,
+    name: Option<Name>,
+    password_hash: PasswordHash,
+    draw: Draw,
+}
+
+/// What the store gets, and what the caller gets once the store has it.
+struct Minted {
+    new: NewAccount,
+    signup: Signup,
+}
+
+impl<S, C> Clone for SignupService<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<S, C> fmt::Debug for SignupService<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignupService").field("pool", &self.inner.pool).finish_non_exhaustive()
+    }
+}

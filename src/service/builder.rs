@@ -1,0 +1,204 @@
+//! A service to be: every choice has a default but the signing key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::account::Plan;
+use crate::api_key::ApiKeyPrefix;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::fields::EmailProfile;
+use crate::hash::{HashPool, PoolError};
+use crate::random::{OsRandom, Randomness};
+use crate::store::AccountStore;
+use crate::token::{KeyError, SigningKey, TokenMint};
+
+use super::{Inner, SignupService};
+
+/// A day: long enough for a first look at the dashboard, short enough for a
+/// token that nobody can take back.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A [`SignupService`] to be. Each setter replaces a default.
+#[must_use]
+pub struct SignupServiceBuilder<S, C = SystemClock> {
+    store: S,
+    clock: C,
+    horizon: Timestamp,
+    random: Box<dyn Randomness>,
+    pool: Option<Arc<HashPool>>,
+    key: Option<Result<SigningKey, KeyError>>,
+    issuer: String,
+    audience: String,
+    token_lifetime: Duration,
+    api_key_prefix: ApiKeyPrefix,
+    initial_plan: Plan,
+    email_profile: EmailProfile,
+}
+
+impl<S: AccountStore> SignupServiceBuilder<S> {
+    pub(super) fn new(store: S) -> Self {
+        Self {
+            store,
+            clock: SystemClock,
+            horizon: Timestamp::MAX,
+            random: Box::new(OsRandom),
+            pool: None,
+            key: None,
+            issuer: "signup".to_owned(),
+            audience: "dashboard".to_owned(),
+            token_lifetime: TOKEN_LIFETIME,
+            api_key_prefix: ApiKeyPrefix::default(),
+            initial_plan: Plan::default(),
+            email_profile: EmailProfile::default(),
+        }
+    }
+}
+
+impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
+    /// Signs tokens with HS256 and this secret of 32 octets or more.
+    pub fn jwt_secret(mut self, secret: &[u8]) -> Self {
+        self.key = Some(SigningKey::hs256(secret));
+        self
+    }
+
+    /// Signs tokens with this key.
+    pub fn signing_key(mut self, key: SigningKey) -> Self {
+        self.key = Some(Ok(key));
+        self
+    }
+
+    /// Tokens' `iss`. Default: `signup`.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = issuer.into();
+        self
+    }
+
+    /// Tokens' `aud`. Default: `dashboard`.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = audience.into();
+        self
+    }
+
+    /// How long a token is good for. Default: 24 hours.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
+        self
+    }
+
+    /// What API keys begin with. Default: `rag_live_`.
+    pub fn api_key_prefix(mut self, prefix: ApiKeyPrefix) -> Self {
+        self.api_key_prefix = prefix;
+        self
+    }
+
+    /// The plan of a new account. Default: [`Plan::Trial`].
+    pub fn initial_plan(mut self, plan: Plan) -> Self {
+        self.initial_plan = plan;
+        self
+    }
+
+    /// Which addresses are accepted. Default: [`EmailProfile::Strict`].
+    pub fn email_profile(mut self, profile: EmailProfile) -> Self {
+        self.email_profile = profile;
+        self
+    }
+
+    /// The pool that hashes. Default: one of the service's own, with the
+    /// defaults of [`HashPool::builder`].
+    pub fn hash_pool(mut self, pool: Arc<HashPool>) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// Where randomness comes from. Default: the operating system.
+    pub fn randomness(mut self, random: impl Randomness) -> Self {
+        self.random = Box::new(random);
+        self
+    }
+
+    /// The latest time that the clock is believed. Default: [`Timestamp::MAX`].
+    pub fn clock_horizon(mut self, horizon: Timestamp) -> Self {
+        self.horizon = horizon;
+        self
+    }
+
+    /// Where the time comes from. Default: [`SystemClock`].
+    pub fn clock<D: Clock>(self, clock: D) -> SignupServiceBuilder<S, D> {
+        SignupServiceBuilder {
+            store: self.store,
+            clock,
+            horizon: self.horizon,
+            random: self.random,
+            pool: self.pool,
+            key: self.key,
+            issuer: self.issuer,
+            audience: self.audience,
+            token_lifetime: self.token_lifetime,
+            api_key_prefix: self.api_key_prefix,
+            initial_plan: self.initial_plan,
+            email_profile: self.email_profile,
+        }
+    }
+
+    /// The service, or what it could not have worked with.
+    ///
+    /// # Errors
+    /// There is no key, the secret is short, tokens would be born expired or
+    /// live for ever, issuer or audience is empty, or the pool can't be started.
+    pub fn build(self) -> Result<SignupService<S, C>, ConfigError> {
+        let key = self.key.ok_or(ConfigError::NoSigningKey)??;
+        if self.issuer.is_empty() || self.audience.is_empty() {
+            return Err(ConfigError::NoIssuerOrAudience);
+        }
+        let a_century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
+            return Err(ConfigError::TokenLifetime);
+        }
+        let tokens = TokenMint::new(key, self.issuer, self.audience, self.token_lifetime)
+            .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
+        let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
+        let inner = Inner {
+            store: self.store,
+            clock: self.clock,
+            horizon: self.horizon,
+            random: self.random,
+            pool,
+            tokens,
+            api_key_prefix: self.api_key_prefix,
+            initial_plan: self.initial_plan,
+            email_profile: self.email_profile,
+        };
+        Ok(SignupService { inner: Arc::new(inner) })
+    }
+}
+
+impl<S, C> fmt::Debug for SignupServiceBuilder<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignupServiceBuilder")
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a service can't be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Neither `jwt_secret` nor `signing_key` was called.
+    #[error("a signing key is missing: call jwt_secret or signing_key")]
+    NoSigningKey,
+    /// The key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Issuer or audience is empty.
+    #[error("issuer and audience of the tokens must not be empty")]
+    NoIssuerOrAudience,
+    /// Tokens would be born expired, or live for ever.
+    #[error("the lifetime of a token is one second to a hundred years")]
+    TokenLifetime,
+    /// The hash pool can't be started.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+}

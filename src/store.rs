@@ -1,0 +1,163 @@
+//! Where accounts are kept.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::account::{Account, AccountId, Plan};
+use crate::api_key::ApiKeyDigest;
+use crate::clock::Timestamp;
+use crate::error::{BoxError, DEFAULT_RETRY_AFTER, SignupError};
+use crate::fields::{Email, EmailKey};
+use crate::hash::PasswordHash;
+
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sql::{OpenError, PrefixError, TablePrefix};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+
+/// Where accounts are kept.
+///
+/// # Contract
+/// - [`create`](AccountStore::create) is atomic: account and API key are both
+///   there afterwards, or neither, whatever fails and wherever.
+/// - It alone judges whether an email is taken. Of any number of simultaneous
+///   calls with one email key, one is told [`Created::Stored`] and all others
+///   [`Created::EmailTaken`].
+/// - Account id and key digest are unique too; a clash of those is
+///   [`Created::IdentifierTaken`], never `EmailTaken`.
+/// - `Stored` means durable, as far as the store promises that.
+/// - An error says whether the outcome is known. After one that is known,
+///   nothing is stored, and the same email can sign up.
+/// - A future that is dropped at any point leaves both rows or none, and no
+///   transaction open.
+/// - Text comes back byte for byte, and an email key is compared by its bytes.
+#[async_trait]
+pub trait AccountStore: Send + Sync + 'static {
+    /// Whether there is an account with this key: a look that saves work and
+    /// decides nothing.
+    ///
+    /// # Errors
+    /// The store does not answer, or fails.
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError>;
+
+    /// Stores an account and its first API key, both or neither.
+    ///
+    /// # Errors
+    /// The store does not answer, or fails, or what came of it is not known.
+    async fn create(&self, new: NewAccount) -> Result<Created, StoreError>;
+}
+
+macro_rules! forward {
+    ($($wrapper:ident),+) => {$(
+        #[async_trait]
+        impl<S: AccountStore + ?Sized> AccountStore for $wrapper<S> {
+            async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+                (**self).is_email_taken(key).await
+            }
+
+            async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+                (**self).create(new).await
+            }
+        }
+    )+};
+}
+forward!(Arc, Box);
+
+/// What came of a [`create`](AccountStore::create).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// Account and API key are stored.
+    Stored,
+    /// There is an account with this email key. Nothing is stored.
+    EmailTaken,
+    /// There is an account with this id, or a key with this digest: by chance,
+    /// or because the randomness is none. Nothing is stored.
+    IdentifierTaken,
+}
+
+/// An account on its way into a store, with its first API key's digest.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    pub(crate) account: Account,
+    pub(crate) password_hash: PasswordHash,
+    pub(crate) created_at: Timestamp,
+    pub(crate) key_digest: ApiKeyDigest,
+    pub(crate) key_prefix: String,
+}
+
+impl NewAccount {
+    /// `accounts.id`
+    pub fn id(&self) -> &AccountId {
+        self.account.id()
+    }
+
+    /// `accounts.email` and, by its [`key`](Email::key), `accounts.email_key`
+    pub fn email(&self) -> &Email {
+        self.account.email()
+    }
+
+    /// `accounts.name`
+    pub fn name(&self) -> Option<&str> {
+        self.account.name()
+    }
+
+    /// `accounts.plan`
+    pub fn plan(&self) -> Plan {
+        self.account.plan()
+    }
+
+    /// `accounts.password_hash`
+    pub fn password_hash(&self) -> &PasswordHash {
+        &self.password_hash
+    }
+
+    /// `accounts.created_at` and `api_keys.created_at`
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// `api_keys.digest`
+    pub fn key_digest(&self) -> &ApiKeyDigest {
+        &self.key_digest
+    }
+
+    /// `api_keys.prefix`
+    pub fn key_prefix(&self) -> &str {
+        &self.key_prefix
+    }
+}
+
+/// Why a store gives no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It does not answer now and may later. Nothing is stored.
+    #[error("the store does not answer")]
+    Unavailable(#[source] BoxError),
+    /// It was lost after the account may have been stored, and could not be
+    /// asked again.
+    #[error("the store was lost on the way: the account may be stored or not")]
+    OutcomeUnknown(#[source] BoxError),
+    /// It fails, and will fail again. Nothing is stored.
+    #[error("the store failed")]
+    Failed(#[source] BoxError),
+}
+
+impl From<StoreError> for SignupError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Failed(source) => Self::Internal(source),
+            StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => {
+                Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: error.into() }
+            }
+        }
+    }
+}

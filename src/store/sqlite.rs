@@ -1,0 +1,248 @@
+//! Accounts in SQLite, by sqlx.
+
+use std::fmt;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteSynchronous, SqliteTransaction};
+use tokio::sync::Semaphore;
+
+use crate::account::AccountId;
+use crate::error::BoxError;
+use crate::fields::EmailKey;
+
+use super::sql::{self, Location, OpenError, TablePrefix, without_rows};
+use super::{AccountStore, Created, NewAccount, StoreError};
+
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "accounts and api_keys", include_str!("sqlite/0001_accounts.sql"))];
+
+/// How long a writer of another process is waited for, and a free connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// One connection writes at a time; the others serve the look before it.
+const CONNECTIONS: u32 = 4;
+
+/// Accounts in a SQLite database.
+///
+/// A write is one `BEGIN IMMEDIATE` transaction in a task that the store owns:
+/// a caller that goes away neither stops it half way nor leaves it open. The
+/// writers of a process take turns here, first come, first served, since
+/// SQLite's own busy handler lets the unlucky ones starve.
+///
+/// ```
+/// use signup::store::SqliteStore;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+/// store.migrate().await.unwrap();
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+    writer: Arc<Semaphore>,
+    prefix: TablePrefix,
+    location: Location,
+    queries: Arc<Queries>,
+}
+
+struct Queries {
+    is_taken: sqlx::SqlStr,
+    insert_account: sqlx::SqlStr,
+    insert_key: sqlx::SqlStr,
+    find: sqlx::SqlStr,
+}
+
+impl SqliteStore {
+    /// A store on the host's pool. The host has set it up: for the promises of
+    /// [`AccountStore`] it wants `journal_mode=WAL`, `synchronous=FULL`,
+    /// `foreign_keys=ON` and a busy timeout, as [`connect`](Self::connect) sets them.
+    pub fn new(pool: SqlitePool) -> Self {
+        let location = Location::of_url("sqlite:(the host's pool)");
+        Self::on(pool, TablePrefix::default(), location)
+    }
+
+    /// A store on a database of its own, which is created where there is none.
+    ///
+    /// # Errors
+    /// The URL is none of SQLite's, or the database can't be opened.
+    pub async fn connect(url: &str) -> Result<Self, OpenError> {
+        let location = Location::of_url(url);
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|error| OpenError::open(location.clone(), error))?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        // A database in memory lives and dies with its one connection.
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let pool = SqlitePoolOptions::new()
+            .max_connections(if in_memory { 1 } else { CONNECTIONS })
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options)
+            .await
+            .map_err(|error| OpenError::open(location.clone(), error))?;
+        Ok(Self::on(pool, TablePrefix::default(), location))
+    }
+
+    /// The same store with other names of its tables.
+    #[must_use]
+    pub fn with_prefix(self, prefix: TablePrefix) -> Self {
+        Self::on(self.pool, prefix, self.location)
+    }
+
+    fn on(pool: SqlitePool, prefix: TablePrefix, location: Location) -> Self {
+        let queries = Queries {
+            is_taken: prefix.apply("SELECT 1 FROM {p}accounts WHERE email_key = ?1"),
+            insert_account: prefix.apply(
+                "INSERT INTO {p}accounts
+                     (id, email, email_key, name, plan, password_hash, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (email_key) DO NOTHING",
+            ),
+            insert_key: prefix.apply(
+                "INSERT INTO {p}api_keys (digest, account_id, prefix, created_at)
+                 VALUES (?1, ?2, ?3, ?4)",
+            ),
+            find: prefix.apply("SELECT 1 FROM {p}accounts WHERE id = ?1"),
+        };
+        let queries = Arc::new(queries);
+        Self { pool, writer: Arc::new(Semaphore::new(1)), prefix, location, queries }
+    }
+
+    /// Creates the tables, or brings them up to date. Every instance of a host
+    /// may call it at its start, at the same time too.
+    ///
+    /// # Errors
+    /// The database does not answer, or is of a newer version than this crate.
+    pub async fn migrate(&self) -> Result<(), OpenError> {
+        let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
+        // One at a time, of however many processes: the steps' own transactions
+        // become savepoints of this one.
+        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        let mut transaction = begun.map_err(|error| failed(error.into()))?;
+        sql::migrate(&mut *transaction, &self.prefix, &MIGRATIONS)
+            .await
+            .map_err(|error| failed(sql::root_cause(error)))?;
+        transaction.commit().await.map_err(|error| failed(error.into()))
+    }
+
+    /// The pool, for the host's own queries and to close it.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// The write, start to end. It is never dropped half way: see `create`.
+    async fn write(&self, new: NewAccount) -> Result<Created, StoreError> {
+        // The semaphore is never closed; without a permit SQLite still
+        // serialises the writers, only less fairly.
+        let _turn = self.writer.acquire().await.ok();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let created = match self.insert(&mut transaction, &new).await {
+            Ok(created) => created,
+            Err(error) if is_unique_violation(&error) => Created::IdentifierTaken,
+            Err(error) => return Err(failed(error)),
+        };
+        if created != Created::Stored {
+            transaction.rollback().await.map_err(failed)?;
+            return Ok(created);
+        }
+        match transaction.commit().await {
+            Ok(()) => Ok(Created::Stored),
+            Err(error) => self.reread(new.id(), error).await,
+        }
+    }
+
+    async fn insert(
+        &self,
+        transaction: &mut SqliteTransaction<'_>,
+        new: &NewAccount,
+    ) -> Result<Created, sqlx::Error> {
+        let inserted = sqlx::query(self.queries.insert_account.clone())
+            .bind(new.id().as_str())
+            .bind(new.email().as_str())
+            .bind(new.email().key().as_str())
+            .bind(new.name())
+            .bind(new.plan().as_str())
+            .bind(new.password_hash().as_phc())
+            .bind(new.created_at().as_millis())
+            .execute(&mut **transaction)
+            .await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(Created::EmailTaken);
+        }
+        sqlx::query(self.queries.insert_key.clone())
+            .bind(new.key_digest().as_bytes().as_slice())
+            .bind(new.id().as_str())
+            .bind(new.key_prefix())
+            .bind(new.created_at().as_millis())
+            .execute(&mut **transaction)
+            .await?;
+        Ok(Created::Stored)
+    }
+
+    /// After a commit that failed: whether the account is there all the same.
+    async fn reread(&self, id: &AccountId, lost: sqlx::Error) -> Result<Created, StoreError> {
+        let find = sqlx::query(self.queries.find.clone()).bind(id.as_str());
+        match find.fetch_optional(&self.pool).await {
+            Ok(Some(_)) => Ok(Created::Stored),
+            Ok(None) => Err(failed(lost)),
+            Err(_) => Err(StoreError::OutcomeUnknown(without_rows(lost))),
+        }
+    }
+}
+
+#[async_trait]
+impl AccountStore for SqliteStore {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        let look = sqlx::query(self.queries.is_taken.clone()).bind(key.as_str());
+        let found = look.fetch_optional(&self.pool).await.map_err(failed)?;
+        Ok(found.is_some())
+    }
+
+    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+        let store = self.clone();
+        let task = tokio::spawn(async move { store.write(new).await });
+        task.await.unwrap_or_else(|lost| Err(StoreError::OutcomeUnknown(lost.into())))
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// The account's email key has its own clause in the insert, so that what
+/// clashes here is an id or a digest.
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// The transaction did not take place; the question is whether a later one may.
+fn failed(error: sqlx::Error) -> StoreError {
+    let may_recover = match &error {
+        sqlx::Error::Database(error) => is_passing(error.code().as_deref()),
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    };
+    let source = without_rows(error);
+    if may_recover { StoreError::Unavailable(source) } else { StoreError::Failed(source) }
+}
+
+/// Whether a result code (its primary one is the low octet, see SQLite's
+/// "Result and Error Codes") is about the moment and not about the request:
+/// PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
+fn is_passing(code: Option<&str>) -> bool {
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15))
+}

@@ -1,0 +1,98 @@
+//! [`SignupRequest`] → [`ValidSignup`], or everything that is wrong with it.
+
+use std::fmt::Display;
+
+use crate::error::{Issue, SignupError};
+use crate::fields::{Email, EmailProfile, Name, Password};
+use crate::request::{Field, SignupRequest};
+
+/// A sign-up whose fields are all good. Only validation makes one.
+#[derive(Debug)]
+pub(crate) struct ValidSignup {
+    pub(crate) email: Email,
+    pub(crate) password: Password,
+    pub(crate) name: Option<Name>,
+}
+
+/// Judges every field, and reports all that are wrong, in the order email,
+/// password, name.
+pub(crate) fn validate(
+    request: &SignupRequest,
+    profile: EmailProfile,
+) -> Result<ValidSignup, SignupError> {
+    let mut issues = Issues(Vec::new());
+    let email = issues.required("email", &request.email, |text| Email::parse(text, profile));
+    let password = issues.required("password", &request.password, Password::parse);
+    let name = issues.optional("name", &request.name, Name::parse);
+    match (email, password) {
+        (Some(email), Some(password)) if issues.0.is_empty() => {
+            Ok(ValidSignup { email, password, name })
+        }
+        _ => Err(SignupError::Invalid(issues.0)),
+    }
+}
+
+struct Issues(Vec<Issue>);
+
+impl Issues {
+    fn required<'a, T, E: Display>(
+        &mut self,
+        key: &'static str,
+        field: &'a Field,
+        parse: impl FnOnce(&'a str) -> Result<T, E>,
+    ) -> Option<T> {
+        if matches!(field, Field::Missing) {
+            self.0.push(Issue::field(key, "Required"));
+        }
+        self.optional(key, field, parse)
+    }
+
+    fn optional<'a, T, E: Display>(
+        &mut self,
+        key: &'static str,
+        field: &'a Field,
+        parse: impl FnOnce(&'a str) -> Result<T, E>,
+    ) -> Option<T> {
+        let message = match field {
+            Field::Missing => return None,
+            Field::WrongType(kind) => format!("Expected string, received {kind}"),
+            Field::Text(text) => match parse(text) {
+                Ok(value) => return Some(value),
+                Err(error) => error.to_string(),
+            },
+        };
+        self.0.push(Issue::field(key, message));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issues(body: &str) -> Vec<(String, String)> {
+        let request = SignupRequest::from_json(body.as_bytes()).unwrap();
+        let result = validate(&request, EmailProfile::Strict);
+        let error = result.err();
+        let issues = error.iter().flat_map(SignupError::issues);
+        issues.map(|issue| (issue.path.join("/"), issue.message.to_string())).collect()
+    }
+
+    #[test]
+    fn j28_every_wrong_field_has_one_issue_in_order() {
+        let said = issues(r#"{"name":null,"password":1,"email":{}}"#);
+        let expected = [
+            ("email", "Expected string, received object"),
+            ("password", "Expected string, received number"),
+            ("name", "Expected string, received null"),
+        ];
+        assert_eq!(said, expected.map(|(path, message)| (path.into(), message.into())));
+    }
+
+    #[test]
+    fn only_the_name_may_be_missing() {
+        let said = issues("{}");
+        assert_eq!(said, ["email", "password"].map(|key| (key.into(), "Required".into())));
+        assert_eq!(issues(r#"{"email":"a@x.co","password":"12345678"}"#), []);
+    }
+}
