@@ -11,4 +11,5 @@ mod pool;
 pub use engine::{Argon2Engine, Engine, EngineError, FakeEngine, HashInput, Hasher};
 pub use params::{WorkFactor, WorkFactorError};
 pub use phc::PasswordHash;
+pub(crate) use phc::SALT_BYTES;
 pub use pool::{HashError, HashPool, HashPoolBuilder, Place, PoolError, PoolFull, PoolStats};

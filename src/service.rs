@@ -9,7 +9,7 @@ use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::SignupError;
 use crate::fields::{Email, EmailProfile, Name};
-use crate::hash::{HashPool, PasswordHash};
+use crate::hash::{HashPool, PasswordHash, SALT_BYTES};
 use crate::random::{Draw, Randomness};
 use crate::request::SignupRequest;
 use crate::response::Signup;
@@ -116,14 +116,16 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
 
     async fn hash(&self, Free(admitted): Free) -> Result<Hashed, SignupError> {
         let Admitted { signup: ValidSignup { email, password, name }, place } = admitted;
-        let mut draw = self.draw()?;
-        let salt = draw.take().map_err(SignupError::internal)?;
+        let (salt, draw) = self.draw()?;
         let password_hash = place.hash(password, salt).await?;
         Ok(Hashed { email, name, password_hash, draw })
     }
 
-    fn draw(&self) -> Result<Draw, SignupError> {
-        Draw::from(&*self.inner.random).map_err(SignupError::internal)
+    /// All the chance of a sign-up, the salt first.
+    fn draw(&self) -> Result<([u8; SALT_BYTES], Draw), SignupError> {
+        let mut draw = Draw::from(&*self.inner.random).map_err(SignupError::internal)?;
+        let salt = draw.take().map_err(SignupError::internal)?;
+        Ok((salt, draw))
     }
 
     /// Makes everything that the answer consists of, and its JSON: behind this
@@ -156,7 +158,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
                 Created::Stored => return Ok(signup),
                 Created::EmailTaken => return Err(SignupError::EmailTaken),
                 Created::IdentifierTaken => {
-                    let draw = self.draw()?;
+                    let (_, draw) = self.draw()?;
                     let (email, name) = signup.into_account().into_fields();
                     minted = self.mint(Hashed { email, name, password_hash, draw })?;
                 }

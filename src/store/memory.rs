@@ -33,6 +33,12 @@ impl MemoryStore {
         self.with(|tables| tables.keys.iter().map(|(digest, id)| (*digest, id.clone())).collect())
     }
 
+    /// Takes the account with this email key away, and its API keys. Without
+    /// one, nothing happens.
+    pub fn delete(&self, email_key: &str) {
+        self.with(|tables| tables.delete(email_key));
+    }
+
     /// Every operation is one critical section without an await in it: it
     /// can't be seen half done, nor be dropped half done.
     fn with<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
@@ -59,6 +65,14 @@ struct Tables {
 }
 
 impl Tables {
+    fn delete(&mut self, email_key: &str) {
+        let gone = self.accounts.extract_if(|key, _| key.as_str() == email_key);
+        for (_, account) in gone {
+            self.ids.remove(account.id());
+            self.keys.retain(|_, owner| owner != account.id());
+        }
+    }
+
     fn insert(&mut self, new: NewAccount) -> Created {
         if self.accounts.contains_key(new.email().key()) {
             return Created::EmailTaken;

@@ -1,0 +1,141 @@
+//! Hazards 5: many sign-ups at one time. All are held at a gate until each has
+//! looked and found the email free: it is the insert that decides.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use signup::SignupRequest;
+use signup::random::Randomness;
+use signup::store::AccountStore;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::support::backend::{App, Backend, Options};
+use crate::support::client::{Client, signup};
+use crate::support::faults::{Faulty, FaultyRandom};
+
+const CROWD: usize = 1000;
+
+/// An app whose store waits for so many inserts before it begins with them.
+async fn gated(backend: Backend, crowd: usize, argon2: bool) -> App {
+    let wrap = move |store| -> Arc<dyn AccountStore> {
+        let gate = Some(Arc::new(Barrier::new(crowd)));
+        Arc::new(Faulty { gate, ..Faulty::new(store) })
+    };
+    backend.with(Options { queue: crowd, wrap: Box::new(wrap), argon2, ..Options::default() }).await
+}
+
+/// How often each status came, over the service itself.
+async fn statuses(app: &App, emails: impl Iterator<Item = String>) -> HashMap<u16, usize> {
+    let mut tasks = JoinSet::new();
+    for email in emails {
+        let service = app.service.clone();
+        tasks.spawn(async move {
+            let result = service.signup(SignupRequest::new(email, "correct horse")).await;
+            result.map_or_else(|error| error.code().status(), |_| 201)
+        });
+    }
+    let mut counts = HashMap::new();
+    while let Some(status) = tasks.join_next().await {
+        *counts.entry(status.unwrap()).or_default() += 1;
+    }
+    counts
+}
+
+/// One address in many spellings.
+fn variants() -> impl Iterator<Item = String> {
+    let spellings = [
+        "kim@m\u{fc}nchen.de",
+        "KIM@xn--mnchen-3ya.de",
+        "Kim@Mu\u{308}nchen.de",
+        "kIm@M\u{dc}NCHEN\u{3002}DE",
+        "kim@XN--MNCHEN-3YA.de",
+    ];
+    spellings.into_iter().map(str::to_owned).cycle()
+}
+
+fn one_winner(crowd: usize) -> HashMap<u16, usize> {
+    HashMap::from([(201, 1), (409, crowd - 1)])
+}
+
+crate::cases![
+    r01_r02_r07_r10_one_email_has_one_winner_in_20_rounds,
+    r01_with_the_real_engine,
+    r03_distinct_emails_all_win,
+    r09_over_sockets_the_answers_are_201_and_409,
+    r11_r12_an_id_that_clashes_is_minted_anew_and_is_no_409,
+    r13_a_deleted_email_can_sign_up_again,
+];
+
+async fn r01_r02_r07_r10_one_email_has_one_winner_in_20_rounds(backend: Backend) {
+    for _ in 0..20 {
+        let app = gated(backend, CROWD, false).await;
+        let counts = statuses(&app, variants().take(CROWD)).await;
+        assert_eq!(counts, one_winner(CROWD));
+        assert_eq!(app.engine.hashes(), CROWD, "somebody lost before the gate");
+        app.stores(1).await;
+    }
+}
+
+async fn r01_with_the_real_engine(backend: Backend) {
+    let crowd = 100;
+    let app = gated(backend, crowd, true).await;
+    assert_eq!(statuses(&app, variants().take(crowd)).await, one_winner(crowd));
+    app.stores(1).await;
+}
+
+async fn r03_distinct_emails_all_win(backend: Backend) {
+    let app = gated(backend, CROWD, false).await;
+    let counts = statuses(&app, (0..CROWD).map(|number| format!("user{number}@x.co"))).await;
+    assert_eq!(counts, HashMap::from([(201, CROWD)]));
+    app.stores(CROWD).await;
+}
+
+async fn r09_over_sockets_the_answers_are_201_and_409(backend: Backend) {
+    let app = gated(backend, 100, false).await;
+    let mut tasks = JoinSet::new();
+    for email in variants().take(100) {
+        let mut client = Client::new(app.addr);
+        tasks.spawn(async move {
+            let response = client.post(signup(&email).to_string().as_bytes()).await;
+            response.check_contract(false);
+            response.status
+        });
+    }
+    let mut statuses = tasks.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses[0], 201);
+    assert!(statuses[1..].iter().all(|status| *status == 409));
+    app.stores(1).await;
+}
+
+async fn r11_r12_an_id_that_clashes_is_minted_anew_and_is_no_409(backend: Backend) {
+    let random = Arc::new(FaultyRandom::default());
+    let options =
+        Options { random: Arc::clone(&random) as Arc<dyn Randomness>, ..Options::default() };
+    let mut app = backend.with(options).await;
+    random.repeats.store(true, std::sync::atomic::Ordering::SeqCst);
+    let first = app.signup("a@x.co").await.data();
+    // The same bytes again and again: the store has every id and digest.
+    app.signup("b@x.co").await.is(500, "INTERNAL_ERROR");
+    app.signup("a@x.co").await.is(409, "CONFLICT");
+    app.stores(1).await;
+    assert_eq!(app.store.accounts().await[0].id, first["account"]["id"]);
+    random.repeats.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(app.signup("b@x.co").await.status, 201);
+    app.stores(2).await;
+}
+
+async fn r13_a_deleted_email_can_sign_up_again(backend: Backend) {
+    let mut app = backend.app().await;
+    for _ in 0..10 {
+        app.signup("a@x.co").await.data();
+        let (deleted, mut second) = (app.store.delete("a@x.co"), Client::new(app.addr));
+        let body = signup("A@x.co").to_string();
+        let (_, response) = tokio::join!(deleted, second.post(body.as_bytes()));
+        assert!(matches!(response.status, 201 | 409), "{}", response.status);
+        app.stores(usize::from(response.status == 201)).await;
+        app.store.delete("a@x.co").await;
+        app.stores(0).await;
+    }
+}

@@ -1,0 +1,93 @@
+//! Hazards 13: where a secret must not be seen.
+
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use signup::SignupRequest;
+
+use crate::support::backend::{Backend, SECRET};
+
+const PASSWORD: &str = "canary-password-\u{1f425}-0123456789";
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+crate::cases![
+    s01_debug_shows_no_secret,
+    s03_s05_errors_tell_the_client_nothing_of_the_input,
+    s12_k11_the_store_has_digests_and_nothing_else,
+    k11_the_key_is_shown_once,
+];
+
+async fn s01_debug_shows_no_secret(backend: Backend) {
+    let app = backend.app().await;
+    let request = SignupRequest::new("a@x.co", PASSWORD);
+    let mut shown = format!(
+        "{request:?} {request:#?} {:?} {:#?} {:?}",
+        app.service,
+        app.service,
+        app.service.hash_pool()
+    );
+    let signup = app.service.signup(request).await.unwrap();
+    shown += &format!("{signup:?} {signup:#?} {:?} {:?}", signup.token(), signup.api_key());
+    shown += &format!("{:?}", signup.api_key().digest());
+    let phc = app.store.accounts().await[0].password_hash.clone();
+    let taken = app.service.signup(SignupRequest::new("a@x.co", PASSWORD)).await.unwrap_err();
+    let invalid = app.service.signup(SignupRequest::new(PASSWORD, "short")).await.unwrap_err();
+    shown += &format!("{taken:?} {taken} {invalid:?} {invalid}");
+    for secret in [
+        PASSWORD,
+        signup.token().reveal(),
+        signup.api_key().reveal(),
+        &phc,
+        std::str::from_utf8(SECRET).unwrap(),
+    ] {
+        assert!(!shown.contains(secret), "{secret} is in {shown}");
+    }
+}
+
+async fn s03_s05_errors_tell_the_client_nothing_of_the_input(backend: Backend) {
+    let mut app = backend.app().await;
+    let (short, long) = ("canary", "canary".repeat(50));
+    for body in [
+        json!({"email": PASSWORD, "password": short, "name": long}),
+        json!({"email": {"canary": 1}, "password": ["canary"], "name": 1}),
+        json!("canary"),
+    ] {
+        let response = app.post_json(&body).await;
+        assert_eq!(response.status, 400);
+        assert!(!contains(&response.body, b"canary"));
+    }
+    let response = app.post("{\"canary").await;
+    assert!(!contains(&response.body, b"canary"));
+}
+
+async fn s12_k11_the_store_has_digests_and_nothing_else(backend: Backend) {
+    let mut app = backend.app().await;
+    let body = json!({"email": "a@x.co", "password": PASSWORD, "name": "marker-name"});
+    let data = app.post_json(&body).await.data();
+    let (token, key) = (data["token"].as_str().unwrap(), data["api_key"].as_str().unwrap());
+    let bytes = app.store.bytes().await;
+    assert!(contains(&bytes, b"marker-name"), "the scan looks at the wrong bytes");
+    for secret in
+        [PASSWORD, token, key, &key["rag_live_".len()..], token.rsplit('.').next().unwrap()]
+    {
+        assert!(!contains(&bytes, secret.as_bytes()), "{secret}");
+    }
+    let (digest, owner, prefix) = app.store.api_keys().await.remove(0);
+    assert_eq!(digest, Sha256::digest(key).as_slice());
+    assert_eq!(owner, data["account"]["id"].as_str().unwrap());
+    assert_eq!(prefix, key[..13]);
+    assert!(
+        app.store.accounts().await[0].password_hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
+    );
+}
+
+async fn k11_the_key_is_shown_once(backend: Backend) {
+    let mut app = backend.app().await;
+    let data = app.signup("a@x.co").await.data();
+    let key = data["api_key"].as_str().unwrap();
+    for response in [app.signup("a@x.co").await, app.request("GET", &[], "").await] {
+        assert!(!contains(&response.body, key.as_bytes()));
+    }
+}

@@ -1,0 +1,146 @@
+//! An adapter and a store, and the servers that a case starts of them.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use signup::SignupService;
+use signup::clock::{Clock, ManualClock};
+use signup::fields::EmailProfile;
+use signup::hash::{Argon2Engine, FakeEngine, HashPool};
+use signup::http::SignupEndpoint;
+use signup::random::{OsRandom, Randomness};
+use signup::store::AccountStore;
+use tokio::net::TcpListener;
+
+use super::client::{Client, Response};
+use super::stores::Inspect;
+
+type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
+pub type Service = SignupService<Arc<dyn AccountStore>, Arc<dyn Clock>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>, Arc<dyn Clock>>;
+
+/// The tests' clock stands at this second.
+pub const NOW: u32 = 1_750_000_000;
+pub const SECRET: &[u8] = b"canary-jwt-secret-0123456789abcdef";
+
+/// What a suite runs against: how to serve, and on what.
+#[derive(Clone, Copy)]
+pub struct Backend {
+    pub name: &'static str,
+    pub serve: fn(TcpListener, Endpoint) -> Future<()>,
+    pub open: fn() -> Future<Arc<dyn Inspect>>,
+}
+
+/// What a case changes of the service.
+pub struct Options {
+    pub body_limit: usize,
+    pub body_deadline: Duration,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Randomness>,
+    pub profile: EmailProfile,
+    pub queue: usize,
+    pub argon2: bool,
+    /// Puts something between the service and the store.
+    pub wrap: Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn AccountStore> + Send>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            body_limit: signup::http::BODY_LIMIT,
+            body_deadline: signup::http::BODY_DEADLINE,
+            clock: Arc::new(ManualClock::at_unix(NOW)),
+            random: Arc::new(OsRandom),
+            profile: EmailProfile::Strict,
+            queue: 256,
+            argon2: false,
+            wrap: Box::new(|store| store),
+        }
+    }
+}
+
+impl Backend {
+    pub async fn app(self) -> App {
+        self.with(Options::default()).await
+    }
+
+    pub async fn with(self, options: Options) -> App {
+        let store = (self.open)().await;
+        let engine = FakeEngine::default();
+        let pool = HashPool::builder().workers(2).queue(options.queue);
+        let pool =
+            if options.argon2 { pool.engine(Argon2Engine) } else { pool.engine(engine.clone()) };
+        let service = SignupService::builder((options.wrap)(Arc::clone(&store)))
+            .jwt_secret(SECRET)
+            .clock(options.clock)
+            .randomness(options.random)
+            .email_profile(options.profile)
+            .hash_pool(Arc::new(pool.build().unwrap()))
+            .build()
+            .unwrap();
+        let endpoint = SignupEndpoint::new(service.clone());
+        let endpoint = endpoint.body_limit(options.body_limit).body_deadline(options.body_deadline);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn((self.serve)(listener, endpoint));
+        App { addr, store, engine, service, client: Client::new(addr) }
+    }
+}
+
+/// A running server. It ends with the case's runtime.
+pub struct App {
+    pub addr: SocketAddr,
+    pub store: Arc<dyn Inspect>,
+    pub engine: FakeEngine,
+    pub service: Service,
+    pub client: Client,
+}
+
+impl App {
+    /// Posts a body, and holds the answer against the contract.
+    pub async fn post(&mut self, body: impl AsRef<[u8]>) -> Response {
+        let response = self.client.post(body.as_ref()).await;
+        response.check_contract(false);
+        response
+    }
+
+    pub async fn post_json(&mut self, body: &Value) -> Response {
+        self.post(body.to_string()).await
+    }
+
+    /// Signs up with an email and a password that is good.
+    pub async fn signup(&mut self, email: &str) -> Response {
+        self.post_json(&super::client::signup(email)).await
+    }
+
+    /// Sends a request of any kind to the endpoint.
+    pub async fn request(
+        &mut self,
+        method: &str,
+        headers: &[&str],
+        body: impl AsRef<[u8]>,
+    ) -> Response {
+        let response = self.client.request(method, "/auth/signup", headers, body.as_ref()).await;
+        response.check_contract(method == "HEAD");
+        response
+    }
+
+    /// There are so many accounts, and as many keys, each of its own account.
+    pub async fn stores(&self, expected: usize) {
+        let accounts = self.store.accounts().await;
+        let keys = self.store.api_keys().await;
+        assert_eq!((accounts.len(), keys.len()), (expected, expected));
+        for account in accounts {
+            assert_eq!(keys.iter().filter(|(_, owner, _)| *owner == account.id).count(), 1);
+        }
+    }
+
+    /// Nothing came of it: no account, no key, no hash.
+    pub async fn untouched(&self) {
+        self.stores(0).await;
+        assert_eq!(self.engine.hashes(), 0);
+    }
+}
