@@ -143,6 +143,17 @@ impl Client {
         self.send(&request(method, path, headers, body), method == "HEAD").await
     }
 
+    /// Posts on the connection that there is, or gives none where it breaks.
+    pub async fn try_post(&mut self, body: &[u8]) -> Option<Response> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => TcpStream::connect(self.addr).await.ok()?,
+        };
+        stream.write_all(&request("POST", "/auth/signup", &[JSON], body)).await.ok()?;
+        let response = read_response(&mut stream, false).await?;
+        Some(self.keep(stream, response))
+    }
+
     /// Sends bytes, on a new connection where the old one has been closed.
     pub async fn send(&mut self, bytes: &[u8], to_head: bool) -> Response {
         if let Some(mut stream) = self.stream.take()

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod client;
 pub mod faults;
+pub mod server;
 pub mod stores;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,244 @@
+//! The example servers as processes: killed, ended, overrun and misconfigured.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+use tokio::task::JoinSet;
+
+mod support;
+
+use support::client::{Client, signup};
+use support::memory;
+use support::server::{Server, complaint};
+
+/// What the servers of this file are.
+const SERVERS: [&str; 1] = ["axum"];
+
+struct Database {
+    folder: tempfile::TempDir,
+}
+
+impl Database {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite://{}", self.folder.path().join("kill.db").display())
+    }
+
+    async fn pool(&self) -> SqlitePool {
+        SqlitePoolOptions::new().max_connections(1).connect(&self.url()).await.unwrap()
+    }
+
+    /// No account without key, no key without account, nothing torn; and all
+    /// emails that are stored.
+    async fn check(&self) -> HashSet<String> {
+        let pool = self.pool().await;
+        let count = async |sql: &'static str| {
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap()
+        };
+        let keyless = "SELECT count(*) FROM accounts a
+            WHERE 1 <> (SELECT count(*) FROM api_keys k WHERE k.account_id = a.id)";
+        let orphans =
+            "SELECT count(*) FROM api_keys WHERE account_id NOT IN (SELECT id FROM accounts)";
+        assert_eq!((count(keyless).await, count(orphans).await), (0, 0));
+        let integrity: String =
+            sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&pool).await.unwrap();
+        assert_eq!(integrity, "ok");
+        let emails =
+            sqlx::query_scalar("SELECT email FROM accounts").fetch_all(&pool).await.unwrap();
+        emails.into_iter().collect()
+    }
+}
+
+/// What became of a round's sign-ups.
+#[derive(Default)]
+struct Round {
+    created: HashSet<String>,
+    unanswered: HashSet<String>,
+}
+
+/// Signs up on 8 connections until so many have been answered, then kills the
+/// server in the middle of the others.
+async fn until_killed(server: Server, round: usize, answers: usize) -> Round {
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for connection in 0..8 {
+        let (addr, answered) = (server.addr, Arc::clone(&answered));
+        tasks.spawn(async move {
+            let (mut client, mut created) = (Client::new(addr), Vec::new());
+            for number in 0.. {
+                let email = format!("r{round}c{connection}n{number}@x.co");
+                let body = signup(&email).to_string();
+                match client.try_post(body.as_bytes()).await {
+                    Some(response) => {
+                        assert_eq!(response.status, 201, "{response:?}");
+                        created.push(email);
+                        answered.fetch_add(1, Ordering::SeqCst);
+                    }
+                    None => return (created, email),
+                }
+            }
+            unreachable!("the server is killed before")
+        });
+    }
+    while answered.load(Ordering::SeqCst) < answers {
+        tokio::task::yield_now().await;
+    }
+    server.kill();
+    let mut result = Round::default();
+    while let Some(task) = tasks.join_next().await {
+        let (created, unanswered) = task.unwrap();
+        result.created.extend(created);
+        result.unanswered.insert(unanswered);
+    }
+    result
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f12_f14_kill_9_in_the_middle_of_load_100_times() {
+    let database = Database::new();
+    let (mut created, mut retried_201, mut retried_409) = (HashSet::new(), 0, 0);
+    for number in 0..100 {
+        let server = Server::start(SERVERS[0], &database.url(), &[]);
+        let round = until_killed(server, number, 1 + number % 8).await;
+        created.extend(round.created);
+        let stored = database.check().await;
+        assert!(created.is_subset(&stored), "a 201 was lost");
+
+        let server = Server::start(SERVERS[0], &database.url(), &[]);
+        let mut client = Client::new(server.addr);
+        for email in round.unanswered {
+            let status = client.post(signup(&email).to_string().as_bytes()).await.status;
+            assert_eq!(status, if stored.contains(&email) { 409 } else { 201 }, "{email}");
+            *(if status == 201 { &mut retried_201 } else { &mut retried_409 }) += 1;
+            created.insert(email);
+        }
+        server.kill();
+    }
+    assert_eq!(created, database.check().await);
+    assert_eq!(retried_201 + retried_409, 800);
+    println!("{} accounts; of 800 unanswered, {retried_409} were stored", created.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r06_two_processes_on_one_database_have_one_winner() {
+    let database = Database::new();
+    // They migrate at the same time, too.
+    let urls = [database.url(), database.url()];
+    let servers = urls.map(|url| std::thread::spawn(move || Server::start(SERVERS[0], &url, &[])));
+    let servers = servers.map(|server| server.join().unwrap());
+    for round in 0..20 {
+        let mut tasks = JoinSet::new();
+        for number in 0..20 {
+            let addr = servers[number % 2].addr;
+            tasks.spawn(async move {
+                let email = format!("Race{round}@X.co");
+                Client::new(addr).post(signup(&email).to_string().as_bytes()).await.status
+            });
+        }
+        let mut statuses = tasks.join_all().await;
+        statuses.sort_unstable();
+        assert_eq!((statuses[0], &statuses[1..]), (201, [409; 19].as_slice()));
+    }
+    assert_eq!(database.check().await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h01_512_connections_fit_into_workers_times_19_mib_and_32() {
+    let database = Database::new();
+    let server = Server::start(SERVERS[0], &database.url(), &[("SIGNUP_HASH_WORKERS", "2")]);
+    // A request that takes no memory of a hash wakes the server up.
+    assert_eq!(Client::new(server.addr).post(b"{}").await.status, 400);
+    let idle = memory(&server.pid(), "VmRSS");
+    let mut tasks = JoinSet::new();
+    for number in 0..512 {
+        let addr = server.addr;
+        tasks.spawn(async move {
+            let email = format!("load{number}@x.co");
+            Client::new(addr).post(signup(&email).to_string().as_bytes()).await.status
+        });
+    }
+    let statuses = tasks.join_all().await;
+    let created = statuses.iter().filter(|status| **status == 201).count();
+    assert!(statuses.iter().all(|status| matches!(status, 201 | 429)), "{statuses:?}");
+    assert!(created >= 258, "the queue of 256 and two workers, and {created} were created");
+    let peak = memory(&server.pid(), "VmHWM");
+    let bound = idle + 2 * 19_456 * 1024 + (32 << 20);
+    assert!(peak <= bound, "{} MiB over {} MiB idle", (peak - idle) >> 20, idle >> 20);
+    println!("{} MiB over {} MiB idle", (peak - idle) >> 20, idle >> 20);
+    assert_eq!(database.check().await.len(), created);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x08_a_server_that_is_asked_to_end_finishes_what_it_has() {
+    let database = Database::new();
+    let server = Server::start(SERVERS[0], &database.url(), &[("SIGNUP_HASH_WORKERS", "1")]);
+    let mut tasks = JoinSet::new();
+    for number in 0..8 {
+        let mut client = Client::new(server.addr);
+        tasks.spawn(async move {
+            // The connection is the server's before it is asked to end.
+            assert_eq!(client.post(b"{}").await.status, 400);
+            let body = signup(&format!("end{number}@x.co")).to_string();
+            client.try_post(body.as_bytes()).await.map(|response| response.status)
+        });
+    }
+    let first = tasks.join_next().await.unwrap().unwrap();
+    assert_eq!(first, Some(201));
+    server.terminate();
+    let rest = tasks.join_all().await;
+    let created = 1 + rest.iter().filter(|status| **status == Some(201)).count();
+    assert!(server.wait());
+    // Whoever was not answered had not been heard.
+    assert_eq!(database.check().await.len(), created);
+}
+
+#[test]
+fn what_can_not_work_is_told_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = format!("sqlite://u:s3cret@{}/no/such/folder.db", folder.path().display());
+    let secret = "SIGNUP_JWT_SECRET";
+    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+        (
+            "memory:",
+            &[(secret, "0123456789abcdef0123456789abcde")],
+            "has 31 bytes: it needs 32 or more",
+        ),
+        ("memory:", &[("SIGNUP_ADDR", "localhost")], "SIGNUP_ADDR: `localhost` can't be read"),
+        ("memory:", &[("SIGNUP_ADDR", "192.0.2.1:80")], "can't listen on 192.0.2.1:80"),
+        (
+            "memory:",
+            &[("SIGNUP_HASH_WORKERS", "many")],
+            "SIGNUP_HASH_WORKERS: `many` can't be read",
+        ),
+        ("memory:", &[("SIGNUP_HASH_WORKERS", "0")], "at least one worker"),
+        ("memory:", &[("SIGNUP_HASH_QUEUE", "-1")], "SIGNUP_HASH_QUEUE: `-1` can't be read"),
+        (&missing, &[], "can't open the store sqlite://"),
+        ("mysql://u:s3cret@db/app", &[], "none of"),
+    ];
+    for server in SERVERS {
+        for (url, settings, expected) in cases {
+            let said = complaint(server, url, settings);
+            let lines: Vec<_> = said.lines().collect();
+            assert_eq!(lines.len(), 1, "{said}");
+            assert!(lines[0].starts_with("error: ") && said.contains(expected), "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+        assert!(complaint(server, &missing, &[]).contains("/no/such/folder.db"));
+    }
+}
+
+#[tokio::test]
+async fn f15_a_database_of_a_newer_version_is_told() {
+    let database = Database::new();
+    Server::start(SERVERS[0], &database.url(), &[]).kill();
+    let newer = "INSERT INTO _signup_migrations
+        (version, description, success, checksum, execution_time) VALUES (999, 'later', 1, x'00', 0)";
+    sqlx::query(newer).execute(&database.pool().await).await.unwrap();
+    let said = complaint(SERVERS[0], &database.url(), &[]);
+    assert!(said.contains("can't migrate the store sqlite://") && said.contains("999"), "{said}");
+}

@@ -1,0 +1,71 @@
+//! An example server as a process of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use super::example;
+
+pub struct Server {
+    child: Child,
+    pub addr: SocketAddr,
+}
+
+impl Server {
+    /// Starts an example on a free port, and waits until it listens.
+    pub fn start(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Self {
+        let mut child = command(name, database_url, settings).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let addr = line.trim().strip_prefix("listening on http://");
+        let addr = addr.unwrap_or_else(|| panic!("it said {line:?}")).parse().unwrap();
+        Self { child, addr }
+    }
+
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// `kill -TERM`.
+    pub fn terminate(&self) {
+        assert!(Command::new("kill").args(["-TERM", &self.pid()]).status().unwrap().success());
+    }
+
+    /// Waits for its own end, and gives whether it was a success.
+    pub fn wait(mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What an example says on stderr that can't start.
+pub fn complaint(name: &str, database_url: &str, settings: &[(&str, &str)]) -> String {
+    let mut child = command(name, database_url, settings).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    said
+}
+
+fn command(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(example(name));
+    command
+        .env("SIGNUP_ADDR", "127.0.0.1:0")
+        .env("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcdef")
+        .env("DATABASE_URL", database_url)
+        .envs(settings.iter().copied())
+        .stdout(Stdio::piped());
+    command
+}
