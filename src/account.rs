@@ -128,8 +128,9 @@ impl Account {
         Self { id, email, name, plan }
     }
 
-    pub(crate) fn into_fields(self) -> (Email, Option<Name>) {
-        (self.email, self.name)
+    /// What its owner gave.
+    pub(crate) fn fields(&self) -> (Email, Option<Name>) {
+        (self.email.clone(), self.name.clone())
     }
 
     /// The account's id.

@@ -112,6 +112,9 @@ impl Timestamp {
     /// The last millisecond of the year 9999, where RFC 3339 (section 1) ends.
     pub const MAX: Self = Self(253_402_300_799_999);
 
+    /// 1970 itself.
+    pub const EPOCH: Self = Self(0);
+
     /// Reads `clock`'s wall time.
     ///
     /// # Errors
@@ -144,7 +147,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since 1970: a JWT's *NumericDate* (RFC 7519, section 2).
+    /// Whole seconds since 1970: a JWT's *`NumericDate`* (RFC 7519, section 2).
     pub const fn as_secs(self) -> i64 {
         self.0 / 1000
     }

@@ -25,7 +25,7 @@ pub use head::Head;
 pub use reply::{Refusal, Reply};
 
 use head::Method;
-use panic::CatchPanic;
+use panic::catch_panic;
 
 /// The path of the endpoint.
 pub const PATH: &str = "/auth/signup";
@@ -116,8 +116,8 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
                 Err(malformed) => Err(malformed),
             }
         };
-        match CatchPanic::new(reply).await {
-            Some(Ok(signup)) => Reply::created(&signup),
+        match catch_panic(reply).await {
+            Some(Ok(signup)) => Reply::created(signup),
             Some(Err(error)) => Reply::error(&error),
             None => Reply::panicked(),
         }

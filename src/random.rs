@@ -153,7 +153,7 @@ impl Draw {
                     break alphabet.get(byte % alphabet.len());
                 }
             };
-            text.extend(digit.copied().map(char::from));
+            text.push(digit.copied().map_or(char::REPLACEMENT_CHARACTER, char::from));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The answer to a sign-up: account, token and API key, and their one JSON.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::account::Account;
@@ -11,7 +11,7 @@ use crate::token::Token;
 
 /// A sign-up that has succeeded. Token and API key are in it and nowhere else.
 pub struct Signup {
-    account: Account,
+    account: Arc<Account>,
     token: Token,
     api_key: ApiKey,
     json: Zeroizing<Vec<u8>>,
@@ -20,24 +20,17 @@ pub struct Signup {
 impl Signup {
     /// Puts the answer together, its JSON included: what can fail fails here,
     /// before anything is stored.
-    pub(crate) fn new(account: Account, token: Token, api_key: ApiKey) -> serde_json::Result<Self> {
-        let mut json = Zeroizing::new(Vec::with_capacity(room_for(&account, &token, &api_key)));
-        let data = Data {
-            token: token.reveal(),
-            api_key: api_key.reveal(),
-            account: AccountBody {
-                id: account.id().as_str(),
-                email: account.email().as_str(),
-                name: account.name(),
-                plan: account.plan().as_str(),
-            },
-        };
-        serde_json::to_writer(&mut *json, &Envelope { data })?;
+    pub(crate) fn new(
+        account: Arc<Account>,
+        token: Token,
+        api_key: ApiKey,
+    ) -> serde_json::Result<Self> {
+        let json = json(&account, &token, &api_key)?;
         Ok(Self { account, token, api_key, json })
     }
 
-    pub(crate) fn into_account(self) -> Account {
-        self.account
+    pub(crate) fn into_json(self) -> Zeroizing<Vec<u8>> {
+        self.json
     }
 
     /// The account.
@@ -67,31 +60,91 @@ impl fmt::Debug for Signup {
     }
 }
 
+/// The documented JSON. Token, API key, id and plan are of characters that JSON
+/// takes as they are; email and name are the client's, and are escaped.
+fn json(account: &Account, token: &Token, api_key: &ApiKey) -> JsonResult {
+    let mut json = Zeroizing::new(Vec::with_capacity(room_for(account, token, api_key)));
+    let opening = [
+        r#"{"data":{"token":""#,
+        token.reveal(),
+        r#"","api_key":""#,
+        api_key.reveal(),
+        r#"","account":{"id":""#,
+        account.id().as_str(),
+        r#"","email":"#,
+    ];
+    for part in opening {
+        json.extend_from_slice(part.as_bytes());
+    }
+    serde_json::to_writer(&mut *json, account.email().as_str())?;
+    json.extend_from_slice(br#","name":"#);
+    serde_json::to_writer(&mut *json, &account.name())?;
+    for part in [r#","plan":""#, account.plan().as_str(), r#""}}}"#] {
+        json.extend_from_slice(part.as_bytes());
+    }
+    Ok(json)
+}
+
+type JsonResult = serde_json::Result<Zeroizing<Vec<u8>>>;
+
 /// Octets that the JSON never exceeds, so that its memory does not grow and
 /// leave a copy behind. JSON escapes an octet of the email or the name in two
 /// at most: neither has a control character, which would take six.
 fn room_for(account: &Account, token: &Token, api_key: &ApiKey) -> usize {
-    const KEYS_AND_ID: usize = 192;
+    const KEYS_ID_AND_PLAN: usize = 192;
     let free_text = account.email().as_str().len() + account.name().map_or(0, str::len);
-    KEYS_AND_ID + token.reveal().len() + api_key.reveal().len() + 2 * free_text
+    KEYS_ID_AND_PLAN + token.reveal().len() + api_key.reveal().len() + 2 * free_text
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
-    data: Data<'a>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::AccountId;
+    use crate::api_key::ApiKeyPrefix;
+    use crate::clock::Timestamp;
+    use crate::fields::{Email, EmailProfile, Name};
+    use crate::random::{Draw, SeededRandom};
+    use crate::token::{SigningKey, TokenMint};
 
-#[derive(Serialize)]
-struct Data<'a> {
-    token: &'a str,
-    api_key: &'a str,
-    account: AccountBody<'a>,
-}
+    fn signup(email: &str, name: &str) -> Signup {
+        let mut draw = Draw::from(&SeededRandom::new(1)).unwrap();
+        let id = AccountId::mint(&mut draw).unwrap();
+        let api_key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
+        let day = std::time::Duration::from_hours(24);
+        let tokens =
+            TokenMint::new(SigningKey::ed25519(&[1; 32]), "signup", "dashboard", day).unwrap();
+        let token = tokens.mint(&id, Timestamp::EPOCH, &mut draw).unwrap();
+        let email = Email::parse(email, EmailProfile::Rfc5321).unwrap();
+        let name = Some(Name::parse(name).unwrap());
+        let account = Account::new(id, email, name, crate::account::Plan::Trial);
+        Signup::new(Arc::new(account), token, api_key).unwrap()
+    }
 
-#[derive(Serialize)]
-struct AccountBody<'a> {
-    id: &'a str,
-    email: &'a str,
-    name: Option<&'a str>,
-    plan: &'a str,
+    #[test]
+    fn what_the_client_wrote_is_escaped() {
+        for (email, name) in [
+            ("dev@example.com", "Jane"),
+            (r#""a\"b"@x.co"#, r#"\","plan":"scale"#),
+            ("dev@m\u{fc}nchen.de", "\u{2028}</script>"),
+        ] {
+            let signup = signup(email, name);
+            let json: serde_json::Value = serde_json::from_slice(signup.reveal_json()).unwrap();
+            let expected = serde_json::json!({"data": {
+                "token": signup.token().reveal(),
+                "api_key": signup.api_key().reveal(),
+                "account": {
+                    "id": signup.account().id().as_str(), "email": email, "name": name, "plan": "trial",
+                },
+            }});
+            assert_eq!(json, expected);
+        }
+    }
+
+    #[test]
+    fn the_memory_of_the_json_never_grows() {
+        let worst = signup(&format!("{:\"<3}\"@x.co", "\"\\"), &"\"".repeat(256));
+        let room = room_for(&worst.account, &worst.token, &worst.api_key);
+        assert_eq!(worst.json.capacity(), room);
+        assert!(worst.json.len() <= room);
+    }
 }

@@ -138,9 +138,9 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
         let token = inner.tokens.mint(&id, now, &mut draw).map_err(SignupError::internal)?;
-        let account = Account::new(id, email, name, inner.initial_plan);
+        let account = Arc::new(Account::new(id, email, name, inner.initial_plan));
         let new = NewAccount {
-            account: account.clone(),
+            account: Arc::clone(&account),
             password_hash,
             created_at: now,
             key_digest: api_key.digest(),
@@ -159,7 +159,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
                 Created::EmailTaken => return Err(SignupError::EmailTaken),
                 Created::IdentifierTaken => {
                     let (_, draw) = self.draw()?;
-                    let (email, name) = signup.into_account().into_fields();
+                    let (email, name) = signup.account().fields();
                     minted = self.mint(Hashed { email, name, password_hash, draw })?;
                 }
             }

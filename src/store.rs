@@ -86,7 +86,7 @@ pub enum Created {
 /// An account on its way into a store, with its first API key's digest.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
-    pub(crate) account: Account,
+    pub(crate) account: Arc<Account>,
     pub(crate) password_hash: PasswordHash,
     pub(crate) created_at: Timestamp,
     pub(crate) key_digest: ApiKeyDigest,

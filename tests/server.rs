@@ -1,5 +1,13 @@
 //! The example servers as processes: killed, ended, overrun and misconfigured.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -201,11 +209,11 @@ async fn x08_a_server_that_is_asked_to_end_finishes_what_it_has() {
 fn what_can_not_work_is_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let missing = format!("sqlite://u:s3cret@{}/no/such/folder.db", folder.path().display());
-    let secret = "SIGNUP_JWT_SECRET";
-    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+    type Settings = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Settings, &str); 8] = [
         (
             "memory:",
-            &[(secret, "0123456789abcdef0123456789abcde")],
+            &[("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcde")],
             "has 31 bytes: it needs 32 or more",
         ),
         ("memory:", &[("SIGNUP_ADDR", "localhost")], "SIGNUP_ADDR: `localhost` can't be read"),

@@ -90,7 +90,7 @@ impl EmailKey {
         let (local, domain) = address.rsplit_once('@').ok_or(EmailError::Invalid)?;
         let local = local_key(local, profile)?;
         let domain = domain_key(domain, profile)?;
-        let key = format!("{local}@{domain}");
+        let key = [&local, "@", &domain].concat();
         if EmailAddress::parse_with_options(&key, grammar(profile)).is_err() {
             return Err(EmailError::Invalid);
         }
@@ -144,7 +144,7 @@ fn domain_key(domain: &str, profile: EmailProfile) -> Result<String, EmailError>
     {
         return address_literal(literal).ok_or(EmailError::Invalid);
     }
-    if domain.chars().any(is_invisible) {
+    if !domain.is_ascii() && domain.chars().any(is_invisible) {
         return Err(EmailError::Invalid);
     }
     let hyphens = match profile {
@@ -171,7 +171,7 @@ fn is_public_host(host: &str) -> bool {
 
 /// A character that shows as nothing. UTS-46 drops most of them from a domain,
 /// and then two addresses that differ would look the same. The joiners alone
-/// have a place in a word, and UTS-46 judges that place (CheckJoiners).
+/// have a place in a word, and UTS-46 judges that place (`CheckJoiners`).
 fn is_invisible(c: char) -> bool {
     !matches!(c, '\u{200c}' | '\u{200d}') && IGNORABLE.contains(c)
 }

@@ -69,7 +69,7 @@ impl EngineError {
     }
 }
 
-/// The `argon2` crate of RustCrypto, with memory that is taken once.
+/// The `argon2` crate of `RustCrypto`, with memory that is taken once.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Argon2Engine;
 

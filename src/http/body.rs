@@ -73,7 +73,7 @@ mod tests {
     fn a_declared_length_takes_its_memory_once() {
         let mut body = Body::new(100_000, 60_000);
         let room = body.bytes.capacity();
-        body.push(&[1; 60_000]).unwrap();
+        body.push(&vec![1; 60_000]).unwrap();
         assert_eq!(body.bytes.capacity(), room);
     }
 

@@ -55,8 +55,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(super) fn created(signup: &Signup) -> Self {
-        Self::new(201, None, signup.reveal_json().to_vec())
+    pub(super) fn created(signup: Signup) -> Self {
+        Self::new(201, None, signup.into_json())
     }
 
     pub(super) fn error(error: &SignupError) -> Self {
@@ -73,9 +73,13 @@ impl Reply {
         self
     }
 
-    fn new(status: u16, retry_after: Option<Duration>, body: Vec<u8>) -> Self {
+    fn new(
+        status: u16,
+        retry_after: Option<Duration>,
+        body: impl Into<Zeroizing<Vec<u8>>>,
+    ) -> Self {
         let retry_after = retry_after.map(|wait| whole_seconds(wait).to_string());
-        Self { status, retry_after, body: Zeroizing::new(body) }
+        Self { status, retry_after, body: body.into() }
     }
 
     /// The status.

@@ -1,7 +1,7 @@
 //! A strict reader of JSON text (RFC 8259).
 //!
 //! It is our own for three reasons. serde's derive takes an array for a struct
-//! and never looks at the strings and numbers that it skips. What serde_json
+//! and never looks at the strings and numbers that it skips. What `serde_json`
 //! makes of a number depends on features that another crate of the host's tree
 //! may turn on. And a string with an escape passes through a buffer of its that
 //! nobody wipes, while here the password is written once, into memory that is.
@@ -234,7 +234,9 @@ impl<'a> Reader<'a> {
     }
 
     fn space(&mut self) {
-        self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let length = self.rest.as_bytes().iter().take_while(|byte| is_space(byte)).count();
+        self.rest = self.rest.get(length..).unwrap_or_default();
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Inner, SignupService};
 
 /// A day: long enough for a first look at the dashboard, short enough for a
 /// token that nobody can take back.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// A [`SignupService`] to be. Each setter replaces a default.
 #[must_use]
@@ -151,11 +151,11 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         if self.issuer.is_empty() || self.audience.is_empty() {
             return Err(ConfigError::NoIssuerOrAudience);
         }
-        let a_century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        let a_century = Duration::from_hours(100 * 365 * 24);
         if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
             return Err(ConfigError::TokenLifetime);
         }
-        let tokens = TokenMint::new(key, self.issuer, self.audience, self.token_lifetime)
+        let tokens = TokenMint::new(key, &self.issuer, &self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
         let inner = Inner {

@@ -37,12 +37,21 @@ struct Backwards(std::sync::Mutex<SystemTime>);
 impl Clock for Backwards {
     fn wall(&self) -> SystemTime {
         let mut now = self.0.lock().unwrap();
-        *now -= Duration::from_secs(3600);
+        *now -= Duration::from_hours(1);
         *now
     }
 
     fn monotonic(&self) -> Duration {
         Duration::ZERO
+    }
+}
+
+/// A generator that is stuck at zero.
+struct Zeros;
+impl Randomness for Zeros {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), signup::random::RandomError> {
+        bytes.fill(0);
+        Ok(())
     }
 }
 
@@ -76,7 +85,7 @@ async fn t02_t03_a_clock_that_can_not_be_believed(backend: Backend) {
         year_9999 + Duration::from_secs(1),
         UNIX_EPOCH + Duration::from_secs(i64::MAX as u64),
         // iat would be within the horizon, exp beyond it.
-        year_9999 - Duration::from_secs(60),
+        year_9999 - Duration::from_mins(1),
     ] {
         clock.set_wall(wall);
         app.signup("a@x.co").await.is(500, "INTERNAL_ERROR");
@@ -121,13 +130,6 @@ async fn g02_a_generator_that_is_stuck_makes_no_two_equal_keys(backend: Backend)
     assert_eq!(app.signup("a@x.co").await.status, 201);
     app.signup("b@x.co").await.is(500, "INTERNAL_ERROR");
     app.stores(1).await;
-    struct Zeros;
-    impl Randomness for Zeros {
-        fn fill(&self, bytes: &mut [u8]) -> Result<(), signup::random::RandomError> {
-            bytes.fill(0);
-            Ok(())
-        }
-    }
     let mut app = backend.with(Options { random: Arc::new(Zeros), ..Options::default() }).await;
     app.signup("a@x.co").await.is(500, "INTERNAL_ERROR");
     app.untouched().await;

@@ -2,6 +2,14 @@
 //! and every store. A backend is one line of `BACKENDS`; a case is one function,
 //! named after its row of the hazards.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::pin::Pin;
 use std::process::ExitCode;
 
@@ -27,7 +35,11 @@ use support::backend::Backend;
 use support::stores;
 
 const BACKENDS: [Backend; 2] = [
-    Backend { name: "axum_memory", serve: serve_axum, open: || Box::pin(stores::memory()) },
+    Backend {
+        name: "axum_memory",
+        serve: serve_axum,
+        open: || Box::pin(async { stores::memory() }),
+    },
     Backend { name: "axum_sqlite", serve: serve_axum, open: || Box::pin(stores::sqlite()) },
 ];
 

@@ -132,7 +132,7 @@ async fn r13_a_deleted_email_can_sign_up_again(backend: Backend) {
         app.signup("a@x.co").await.data();
         let (deleted, mut second) = (app.store.delete("a@x.co"), Client::new(app.addr));
         let body = signup("A@x.co").to_string();
-        let (_, response) = tokio::join!(deleted, second.post(body.as_bytes()));
+        let ((), response) = tokio::join!(deleted, second.post(body.as_bytes()));
         assert!(matches!(response.status, 201 | 409), "{}", response.status);
         app.stores(usize::from(response.status == 201)).await;
         app.store.delete("a@x.co").await;

@@ -64,7 +64,7 @@ async fn j61_a_stream_without_end(backend: Backend) {
     let (mut reader, mut writer) = connect(&app).await.into_split();
     writer.write_all(format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).await.unwrap();
     let flood = tokio::spawn(async move {
-        let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+        let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 0x10000], b"\r\n"].concat();
         // A gibibyte, if the server is fool enough to take it.
         for sent in 0..16 * 1024 {
             if writer.write_all(&chunk).await.is_err() {

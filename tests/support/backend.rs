@@ -34,6 +34,8 @@ pub struct Backend {
     pub open: fn() -> Future<Arc<dyn Inspect>>,
 }
 
+type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn AccountStore> + Send>;
+
 /// What a case changes of the service.
 pub struct Options {
     pub body_limit: usize,
@@ -44,7 +46,7 @@ pub struct Options {
     pub queue: usize,
     pub argon2: bool,
     /// Puts something between the service and the store.
-    pub wrap: Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn AccountStore> + Send>,
+    pub wrap: Wrap,
 }
 
 impl Default for Options {

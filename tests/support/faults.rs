@@ -86,7 +86,7 @@ impl Randomness for FaultyRandom {
             return Err(RandomError::Failed);
         }
         if self.repeats.load(Ordering::SeqCst) {
-            bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = at as u8);
+            bytes.iter_mut().zip(0..).for_each(|(byte, count)| *byte = count);
             return Ok(());
         }
         OsRandom.fill(bytes)

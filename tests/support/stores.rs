@@ -31,7 +31,7 @@ pub trait Inspect: AccountStore {
     async fn delete(&self, email_key: &str);
 }
 
-pub async fn memory() -> Arc<dyn Inspect> {
+pub fn memory() -> Arc<dyn Inspect> {
     Arc::new(MemoryStore::default())
 }
 

@@ -103,17 +103,14 @@ impl Worker {
         let engine = &self.shared.config.engine;
         let hasher = self.hasher.get_or_insert_with(|| engine.hasher());
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
-        match catch_unwind(AssertUnwindSafe(|| hasher.hash(input, &mut tag))) {
-            Ok(hashed) => {
-                hashed?;
-                Ok(PasswordHash::assemble(input.factor, input.salt, &tag)?)
-            }
-            Err(_) => {
-                // Whatever state the panic left it in, nobody hashes with it.
-                self.hasher = None;
-                self.shared.state().stats.holding -= 1;
-                Err(HashError::Panicked)
-            }
+        if let Ok(hashed) = catch_unwind(AssertUnwindSafe(|| hasher.hash(input, &mut tag))) {
+            hashed?;
+            Ok(PasswordHash::assemble(input.factor, input.salt, &tag)?)
+        } else {
+            // Whatever state the panic left it in, nobody hashes with it.
+            self.hasher = None;
+            self.shared.state().stats.holding -= 1;
+            Err(HashError::Panicked)
         }
     }
 

@@ -1,0 +1,113 @@
+//! The table of `ARCHITECTURE.md` against the `use` lines: imports only go down.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Module → what it may import, in the order of the table.
+fn table() -> Vec<(String, BTreeSet<String>)> {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let section = text.split("## Who may import whom").nth(1).unwrap();
+    let names = |cell: &str| -> Vec<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let rows = section.lines().skip_while(|line| !line.starts_with("| ---")).skip(1);
+    rows.take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells: Vec<_> = line.split('|').collect();
+            (names(cells[1]).remove(0), names(cells[2]).into_iter().collect())
+        })
+        .collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .collect()
+}
+
+/// A source file's code: without its tests, its comments and its docs.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The files that ship, each with its top module.
+fn modules() -> Vec<(String, PathBuf)> {
+    let src = root().join("src");
+    let shipped = sources(&src).into_iter().filter(|path| !path.ends_with("tests.rs"));
+    shipped
+        .map(|path| {
+            let relative = path.strip_prefix(&src).unwrap();
+            let top = relative.iter().next().unwrap().to_str().unwrap();
+            (top.trim_end_matches(".rs").to_owned(), path)
+        })
+        .filter(|(module, _)| module != "lib")
+        .collect()
+}
+
+#[test]
+fn imports_are_those_of_the_table() {
+    let allowed: BTreeMap<_, _> = table().into_iter().collect();
+    let mut imported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, path) in modules() {
+        for import in code(&path).split("crate::").skip(1) {
+            let name: String =
+                import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if name != module {
+                imported.entry(module.clone()).or_default().insert(name);
+            }
+        }
+    }
+    for (module, imports) in &imported {
+        assert_eq!(Some(imports), allowed.get(module), "imports of `{module}`");
+    }
+}
+
+#[test]
+fn the_table_has_every_module_and_goes_down() {
+    let rows = table();
+    let named: BTreeSet<_> = rows.iter().map(|(module, _)| module.clone()).collect();
+    let existing: BTreeSet<_> = modules().into_iter().map(|(module, _)| module).collect();
+    assert_eq!(named, existing);
+    let mut above = BTreeSet::new();
+    for (module, imports) in rows {
+        assert!(imports.is_subset(&above), "`{module}` imports what stands below it");
+        above.insert(module);
+    }
+}
+
+#[test]
+fn frameworks_and_databases_are_named_where_they_belong() {
+    let homes = [
+        ("axum::", &["adapters/axum.rs"][..]),
+        ("sqlx::", &["store/sql.rs", "store/sqlite.rs"]),
+        ("tokio::spawn", &["store/sqlite.rs"]),
+        ("tokio::time", &["adapters.rs"]),
+        ("SystemTime::now", &["clock.rs"]),
+        ("Instant::now", &["clock.rs"]),
+        ("SysRng", &["random.rs"]),
+    ];
+    for (name, homes) in homes {
+        for (_, path) in modules() {
+            let relative = path.strip_prefix(root().join("src")).unwrap().to_str().unwrap();
+            // A module of ours may be called like the framework.
+            let text = code(&path).replace("adapters::axum", "");
+            assert!(homes.contains(&relative) || !text.contains(name), "{name} in {relative}");
+        }
+    }
+}
