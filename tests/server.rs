@@ -205,11 +205,12 @@ async fn x08_a_server_that_is_asked_to_end_finishes_what_it_has() {
     assert_eq!(database.check().await.len(), created);
 }
 
+type Settings = &'static [(&'static str, &'static str)];
+
 #[test]
 fn what_can_not_work_is_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let missing = format!("sqlite://u:s3cret@{}/no/such/folder.db", folder.path().display());
-    type Settings = &'static [(&'static str, &'static str)];
     let cases: [(&str, Settings, &str); 8] = [
         (
             "memory:",
