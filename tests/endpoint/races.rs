@@ -78,9 +78,8 @@ async fn r01_r02_r07_r10_one_email_has_one_winner_in_20_rounds(backend: Backend)
 }
 
 async fn r01_with_the_real_engine(backend: Backend) {
-    let crowd = 100;
-    let app = gated(backend, crowd, true).await;
-    assert_eq!(statuses(&app, variants().take(crowd)).await, one_winner(crowd));
+    let app = gated(backend, CROWD, true).await;
+    assert_eq!(statuses(&app, variants().take(CROWD)).await, one_winner(CROWD));
     app.stores(1).await;
 }
 

@@ -1,10 +1,14 @@
 //! Hazards 13: where a secret must not be seen.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use signup::SignupRequest;
+use signup::store::AccountStore;
 
-use crate::support::backend::{Backend, SECRET};
+use crate::support::backend::{Backend, Options, SECRET};
+use crate::support::faults::{Fault, Faulty};
 
 const PASSWORD: &str = "canary-password-\u{1f425}-0123456789";
 
@@ -12,7 +16,39 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
+/// What the panic hook is told, from now on.
+fn overheard() -> Arc<Mutex<String>> {
+    let heard = Arc::new(Mutex::new(String::new()));
+    let ear = Arc::clone(&heard);
+    std::panic::set_hook(Box::new(move |panic| {
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        *ear.lock().unwrap() += &format!("{panic} {backtrace}");
+    }));
+    heard
+}
+
+async fn x07_s04_a_panic_says_nothing_of_the_input(backend: Backend) {
+    let wrap = |store| -> Arc<dyn AccountStore> {
+        Arc::new(Faulty { at_create: Some(Fault::Panic), ..Faulty::new(store) })
+    };
+    let mut app = backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await;
+    let heard = overheard();
+    let body = json!({"email": "canary@x.co", "password": PASSWORD, "name": "canary"});
+    app.post_json(&body).await.is(500, "INTERNAL_ERROR");
+    app.engine.panic(true);
+    app.post_json(&body).await.is(500, "INTERNAL_ERROR");
+    let _ = std::panic::take_hook();
+    let heard = heard.lock().unwrap();
+    assert!(
+        heard.contains("the store was told to") && heard.contains("the fake engine was told to")
+    );
+    assert!(
+        !heard.contains("canary") && !heard.contains("$argon2id") && !heard.contains("rag_live_")
+    );
+}
+
 crate::cases![
+    x07_s04_a_panic_says_nothing_of_the_input,
     s01_debug_shows_no_secret,
     s03_s05_errors_tell_the_client_nothing_of_the_input,
     s12_k11_the_store_has_digests_and_nothing_else,

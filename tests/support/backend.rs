@@ -72,7 +72,9 @@ impl Backend {
     pub async fn with(self, options: Options) -> App {
         let store = (self.open)().await;
         let engine = FakeEngine::default();
-        let pool = HashPool::builder().workers(2).queue(options.queue);
+        // Whoever waits at a gate of a test's waits for all the others.
+        let deadline = Duration::from_secs(600);
+        let pool = HashPool::builder().workers(2).queue(options.queue).deadline(deadline);
         let pool =
             if options.argon2 { pool.engine(Argon2Engine) } else { pool.engine(engine.clone()) };
         let service = SignupService::builder((options.wrap)(Arc::clone(&store)))
