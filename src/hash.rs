@@ -1,15 +1,17 @@
-//! Argon2id, on threads of its own.
-//!
-//! Hashing is nearly all of a sign-up's cost, so it has a bounded queue and
-//! workers that own their memory: see [`HashPool`].
+#![doc = include_str!("../docs/hashing.md")]
 
 mod engine;
 mod params;
+mod pepper;
 mod phc;
 mod pool;
 
+#[cfg(feature = "simd")]
+pub use engine::SimdEngine;
 pub use engine::{Argon2Engine, Engine, EngineError, FakeEngine, HashInput, Hasher};
-pub use params::{WorkFactor, WorkFactorError};
-pub use phc::PasswordHash;
+pub use params::{Limits, WorkFactor, WorkFactorError};
+pub use pepper::{Pepper, PepperError};
 pub(crate) use phc::SALT_BYTES;
+pub use phc::{PasswordHash, PhcError};
+pub use pool::Verification;
 pub use pool::{HashError, HashPool, HashPoolBuilder, Place, PoolError, PoolFull, PoolStats};

@@ -114,7 +114,7 @@ impl NewAccount {
         self.account.plan()
     }
 
-    /// `accounts.password_hash`
+    /// `accounts.password_hash`, and `accounts.pepper_version`
     pub fn password_hash(&self) -> &PasswordHash {
         &self.password_hash
     }

@@ -1,18 +1,22 @@
-//! What computes the tag: Argon2id, or a fake for tests.
+//! What computes the tag: one of two implementations of Argon2id, or a fake.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use argon2::{Algorithm, Argon2, Block, Version};
-use sha2::{Digest, Sha256};
 
 use crate::error::BoxError;
 
 use super::params::WorkFactor;
-use super::phc::{SALT_BYTES, TAG_BYTES, argon2_params};
 
-/// An implementation of Argon2id.
+mod argon2;
+mod fake;
+#[cfg(feature = "simd")]
+mod simd;
+
+pub use argon2::Argon2Engine;
+pub use fake::FakeEngine;
+#[cfg(feature = "simd")]
+pub use simd::SimdEngine;
+
+/// An implementation of Argon2id, version 1.3 (RFC 9106).
 ///
 /// # Contract
 /// All engines give the same tag for the same input. [`hasher`](Engine::hasher)
@@ -28,27 +32,51 @@ pub trait Engine: Send + Sync + 'static {
 /// One worker's share of an [`Engine`]. It owns its memory, and keeps it from
 /// one hash to the next.
 pub trait Hasher: Send {
-    /// Computes the tag of `input` into `tag`.
+    /// Fills `tag` for `input`. The tag's length is part of what is hashed.
     ///
     /// # Errors
     /// The memory can't be had, or the engine refuses the input.
-    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8; TAG_BYTES])
-    -> Result<(), EngineError>;
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError>;
 
     /// Gives the memory back to the system. The next hash takes it again.
     fn release(&mut self);
 }
 
-/// What is hashed, and at what cost.
+/// What is hashed, and at what cost: the inputs of RFC 9106, section 3.1.
+///
+/// ```
+/// use signup::hash::{Argon2Engine, Engine, HashInput, WorkFactor};
+///
+/// let input = HashInput::new(b"correct horse", b"somesalt", WorkFactor::default());
+/// let mut tag = [0; 32];
+/// Argon2Engine.hasher().hash(&input, &mut tag).unwrap();
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct HashInput<'a> {
-    /// The UTF-8 bytes of the password's NFC form.
+    /// The password (P): the UTF-8 bytes of its NFC form.
     pub password: &'a [u8],
-    /// The salt.
-    pub salt: &'a [u8; SALT_BYTES],
-    /// The cost.
+    /// The salt (S), 8 octets or more.
+    pub salt: &'a [u8],
+    /// The secret (K), a pepper; empty for none.
+    pub secret: &'a [u8],
+    /// Associated data (X), up to 32 octets; empty for none.
+    pub associated_data: &'a [u8],
+    /// The cost (m, t and p).
     pub factor: WorkFactor,
+}
+
+impl<'a> HashInput<'a> {
+    /// An input without secret and associated data.
+    pub const fn new(password: &'a [u8], salt: &'a [u8], factor: WorkFactor) -> Self {
+        Self { password, salt, secret: &[], associated_data: &[], factor }
+    }
+
+    /// The same with a secret, and with associated data.
+    #[must_use]
+    pub const fn with(self, secret: &'a [u8], associated_data: &'a [u8]) -> Self {
+        Self { secret, associated_data, ..self }
+    }
 }
 
 impl fmt::Debug for HashInput<'_> {
@@ -67,119 +95,4 @@ impl EngineError {
     pub fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }
-}
-
-/// The `argon2` crate of `RustCrypto`, with memory that is taken once.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Argon2Engine;
-
-impl Engine for Argon2Engine {
-    fn name(&self) -> &'static str {
-        "argon2"
-    }
-
-    fn hasher(&self) -> Box<dyn Hasher> {
-        Box::new(Arena(Vec::new()))
-    }
-}
-
-struct Arena(Vec<Block>);
-
-impl Arena {
-    /// The arena at its new size, or an error where an allocator would abort.
-    fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], EngineError> {
-        let missing = blocks.saturating_sub(self.0.len());
-        self.0.try_reserve_exact(missing).map_err(EngineError::new)?;
-        self.0.resize(self.0.len() + missing, Block::new());
-        Ok(&mut self.0)
-    }
-}
-
-impl Hasher for Arena {
-    fn hash(
-        &mut self,
-        input: &HashInput<'_>,
-        tag: &mut [u8; TAG_BYTES],
-    ) -> Result<(), EngineError> {
-        let params = argon2_params(input.factor)?;
-        let arena = self.at_least(params.block_count())?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        argon2
-            .hash_password_into_with_memory(input.password, input.salt, tag, arena)
-            .map_err(EngineError::new)
-    }
-
-    fn release(&mut self) {
-        self.0 = Vec::new();
-    }
-}
-
-/// An engine that hashes nothing worth the name, in no time. **For tests only**:
-/// its tags look like Argon2id's and can be guessed by the billion.
-///
-/// It counts what it is asked for, and can be told to fail or to panic. Clones
-/// share their state.
-///
-/// ```
-/// use signup::hash::{FakeEngine, HashPool};
-///
-/// let engine = FakeEngine::default();
-/// let pool = HashPool::builder().engine(engine.clone()).build().unwrap();
-/// assert_eq!(engine.hashes(), 0);
-/// # drop(pool);
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct FakeEngine(Arc<FakeState>);
-
-#[derive(Debug, Default)]
-struct FakeState {
-    hashes: AtomicUsize,
-    fails: AtomicBool,
-    panics: AtomicBool,
-}
-
-impl FakeEngine {
-    /// How often it was asked for a tag.
-    pub fn hashes(&self) -> usize {
-        self.0.hashes.load(Ordering::SeqCst)
-    }
-
-    /// Whether each further hash is an error.
-    pub fn fail(&self, fails: bool) {
-        self.0.fails.store(fails, Ordering::SeqCst);
-    }
-
-    /// Whether each further hash panics.
-    pub fn panic(&self, panics: bool) {
-        self.0.panics.store(panics, Ordering::SeqCst);
-    }
-}
-
-impl Engine for FakeEngine {
-    fn name(&self) -> &'static str {
-        "fake"
-    }
-
-    fn hasher(&self) -> Box<dyn Hasher> {
-        Box::new(self.clone())
-    }
-}
-
-impl Hasher for FakeEngine {
-    fn hash(
-        &mut self,
-        input: &HashInput<'_>,
-        tag: &mut [u8; TAG_BYTES],
-    ) -> Result<(), EngineError> {
-        self.0.hashes.fetch_add(1, Ordering::SeqCst);
-        assert!(!self.0.panics.load(Ordering::SeqCst), "the fake engine was told to panic");
-        if self.0.fails.load(Ordering::SeqCst) {
-            return Err(EngineError::new("the fake engine was told to fail"));
-        }
-        let digest = Sha256::new().chain_update(input.salt).chain_update(input.password);
-        *tag = digest.finalize().into();
-        Ok(())
-    }
-
-    fn release(&mut self) {}
 }

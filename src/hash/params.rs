@@ -2,16 +2,13 @@
 
 use std::fmt;
 
-/// The rows of OWASP's table (Password Storage Cheat Sheet, *Argon2id*) as
-/// memory in KiB and passes. They cost an attacker about the same; with one
-/// lane each.
+/// The rows of OWASP's table as memory in KiB and passes. They cost an attacker
+/// about the same; with one lane each.
 const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 
-/// The bounds above: what a typing error in a configuration must not exceed,
-/// for a host would run out of memory or time at its first sign-up.
-const MAX_MEMORY_KIB: u32 = 1 << 20;
-const MAX_PASSES: u32 = 16;
-const MAX_LANES: u32 = 16;
+/// The bounds above, for new hashes: what a typing error in a configuration must
+/// not exceed, for a host would run out of memory or time at its first sign-up.
+const MAX: Limits = Limits { memory_kib: 1 << 22, passes: 64, lanes: 64 };
 
 /// The cost of a hash: memory, passes over it, and lanes (RFC 9106, section 3.1).
 ///
@@ -22,7 +19,7 @@ const MAX_LANES: u32 = 16;
 /// assert_eq!((default.memory_kib(), default.passes(), default.lanes()), (19_456, 2, 1));
 /// assert!(WorkFactor::new(19_456, 1, 1).is_err());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WorkFactor {
     memory_kib: u32,
     passes: u32,
@@ -30,24 +27,75 @@ pub struct WorkFactor {
 }
 
 impl WorkFactor {
-    /// OWASP's first choice for a server, and the default: 19 MiB, two passes.
-    pub const OWASP_19_MIB: Self = Self { memory_kib: 19_456, passes: 2, lanes: 1 };
+    /// The first row of OWASP's table (Password Storage Cheat Sheet, *Argon2id*):
+    /// 46 MiB, one pass.
+    pub const OWASP_46_MIB: Self = Self::row(OWASP[0]);
+    /// The second row of OWASP's table, and the default: 19 MiB, two passes.
+    pub const OWASP_19_MIB: Self = Self::row(OWASP[1]);
+    /// The third row of OWASP's table: 12 MiB, three passes.
+    pub const OWASP_12_MIB: Self = Self::row(OWASP[2]);
+    /// The fourth row of OWASP's table: 9 MiB, four passes.
+    pub const OWASP_9_MIB: Self = Self::row(OWASP[3]);
+    /// The fifth row of OWASP's table: 7 MiB, five passes.
+    pub const OWASP_7_MIB: Self = Self::row(OWASP[4]);
+    /// RFC 9106's first choice (section 4): 2 GiB, one pass, four lanes.
+    pub const RFC_9106_2_GIB: Self = Self { memory_kib: 1 << 21, passes: 1, lanes: 4 };
+    /// RFC 9106's second choice (section 4): 64 MiB, three passes, four lanes.
+    pub const RFC_9106_64_MIB: Self = Self { memory_kib: 1 << 16, passes: 3, lanes: 4 };
 
-    /// A work factor of `memory_kib` KiB, `passes` (t) and `lanes` (p).
+    /// All named work factors, with their names, the weakest memory first.
+    pub const NAMED: [(&str, Self); 7] = [
+        ("OWASP 7 MiB", Self::OWASP_7_MIB),
+        ("OWASP 9 MiB", Self::OWASP_9_MIB),
+        ("OWASP 12 MiB", Self::OWASP_12_MIB),
+        ("OWASP 19 MiB", Self::OWASP_19_MIB),
+        ("OWASP 46 MiB", Self::OWASP_46_MIB),
+        ("RFC 9106 64 MiB", Self::RFC_9106_64_MIB),
+        ("RFC 9106 2 GiB", Self::RFC_9106_2_GIB),
+    ];
+
+    const fn row((memory_kib, passes): (u32, u32)) -> Self {
+        Self { memory_kib, passes, lanes: 1 }
+    }
+
+    /// A work factor for new hashes: `memory_kib` KiB, `passes` (t), `lanes` (p).
     ///
     /// # Errors
     /// It is weaker than every row of OWASP's table, that is, there is no row
-    /// whose memory and passes it reaches both; or it is beyond 1 GiB, 16
-    /// passes or 16 lanes.
+    /// whose memory and passes it reaches both; or it is beyond 4 GiB, 64
+    /// passes or 64 lanes.
     pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, WorkFactorError> {
-        let strong = OWASP.iter().any(|&(m, t)| memory_kib >= m && passes >= t);
-        if !strong || lanes == 0 {
-            return Err(WorkFactorError::Weak { memory_kib, passes, lanes });
+        let factor = Self::stored(memory_kib, passes, lanes)?;
+        factor.check_strong()?;
+        factor.check(&MAX)?;
+        Ok(factor)
+    }
+
+    /// A work factor that some hash has, weak ones too: to verify it, or to hold
+    /// an engine against test vectors. [No pool](super::HashPoolBuilder::build)
+    /// makes new hashes with a weak one.
+    ///
+    /// # Errors
+    /// It is none at all: no pass, no lane, or under 8 KiB a lane.
+    pub fn stored(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, WorkFactorError> {
+        let factor = Self { memory_kib, passes, lanes };
+        let enough = lanes.checked_mul(8).is_some_and(|least| memory_kib >= least);
+        if passes == 0 || lanes == 0 || !enough {
+            return Err(WorkFactorError::Impossible(factor));
         }
-        if memory_kib > MAX_MEMORY_KIB || passes > MAX_PASSES || lanes > MAX_LANES {
-            return Err(WorkFactorError::Excessive { memory_kib, passes, lanes });
-        }
-        Ok(Self { memory_kib, passes, lanes })
+        Ok(factor)
+    }
+
+    pub(super) fn check_strong(self) -> Result<(), WorkFactorError> {
+        let reaches = |&(m, t): &(u32, u32)| self.memory_kib >= m && self.passes >= t;
+        if OWASP.iter().any(reaches) { Ok(()) } else { Err(WorkFactorError::Weak(self)) }
+    }
+
+    pub(super) fn check(self, limits: &Limits) -> Result<(), WorkFactorError> {
+        let within = self.memory_kib <= limits.memory_kib
+            && self.passes <= limits.passes
+            && self.lanes <= limits.lanes;
+        if within { Ok(()) } else { Err(WorkFactorError::Excessive(self, *limits)) }
     }
 
     /// The memory of one hash (m), in KiB.
@@ -75,7 +123,45 @@ impl Default for WorkFactor {
 impl fmt::Display for WorkFactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { memory_kib, passes, lanes } = self;
-        write!(f, "m={memory_kib} KiB, t={passes}, p={lanes}")
+        write!(f, "m={memory_kib},t={passes},p={lanes}")
+    }
+}
+
+/// What a stored hash may cost to verify. Whoever can write into the database
+/// could otherwise make one verification take all memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most memory, in KiB.
+    pub memory_kib: u32,
+    /// The most passes.
+    pub passes: u32,
+    /// The most lanes.
+    pub lanes: u32,
+}
+
+impl Default for Limits {
+    /// 1 GiB, 16 passes, 16 lanes: beyond every recommendation but RFC 9106's
+    /// first, which a pool that uses it allows by itself.
+    fn default() -> Self {
+        Self { memory_kib: 1 << 20, passes: 16, lanes: 16 }
+    }
+}
+
+impl Limits {
+    /// The same, and in any case so much that `factor` is within.
+    pub(super) fn at_least(self, factor: WorkFactor) -> Self {
+        Self {
+            memory_kib: self.memory_kib.max(factor.memory_kib),
+            passes: self.passes.max(factor.passes),
+            lanes: self.lanes.max(factor.lanes),
+        }
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory_kib, passes, lanes } = self;
+        write!(f, "m={memory_kib},t={passes},p={lanes}")
     }
 }
 
@@ -84,31 +170,14 @@ impl fmt::Display for WorkFactor {
 #[non_exhaustive]
 pub enum WorkFactorError {
     /// Weaker than OWASP's table.
-    #[error(
-        "the work factor m={memory_kib} KiB, t={passes}, p={lanes} is weaker than OWASP's table: \
-         take m=19456, t=2, p=1 or more"
-    )]
-    Weak {
-        /// Memory, in KiB.
-        memory_kib: u32,
-        /// Passes.
-        passes: u32,
-        /// Lanes.
-        lanes: u32,
-    },
-    /// More than a sign-up can take.
-    #[error(
-        "the work factor m={memory_kib} KiB, t={passes}, p={lanes} is beyond 1 GiB, 16 passes \
-         or 16 lanes"
-    )]
-    Excessive {
-        /// Memory, in KiB.
-        memory_kib: u32,
-        /// Passes.
-        passes: u32,
-        /// Lanes.
-        lanes: u32,
-    },
+    #[error("the work factor {0} is weaker than OWASP's table: take m=19456,t=2,p=1 or more")]
+    Weak(WorkFactor),
+    /// More than may be spent on a hash.
+    #[error("the work factor {0} is beyond the limits {1}")]
+    Excessive(WorkFactor, Limits),
+    /// No work factor of Argon2's at all.
+    #[error("the work factor {0} is none: it takes a pass, a lane, and 8 KiB a lane")]
+    Impossible(WorkFactor),
 }
 
 #[cfg(test)]
@@ -126,10 +195,27 @@ mod tests {
     }
 
     #[test]
+    fn every_named_factor_may_make_hashes() {
+        for (name, factor) in WorkFactor::NAMED {
+            let (m, t, p) = (factor.memory_kib(), factor.passes(), factor.lanes());
+            assert_eq!(WorkFactor::new(m, t, p), Ok(factor), "{name}");
+        }
+    }
+
+    #[test]
     fn h08_a_factor_that_no_machine_has_memory_for_is_refused() {
-        for (m, t, p) in [(u32::MAX, 2, 1), (19_456, u32::MAX, 1), (19_456, 2, 17)] {
+        for (m, t, p) in [(u32::MAX, 2, 1), (19_456, u32::MAX, 1), (19_456, 2, 65)] {
             let refused = WorkFactor::new(m, t, p);
-            assert!(matches!(refused, Err(WorkFactorError::Excessive { .. })));
+            assert!(matches!(refused, Err(WorkFactorError::Excessive(..))));
+        }
+    }
+
+    #[test]
+    fn a_stored_factor_may_be_weak_but_not_impossible() {
+        assert!(WorkFactor::stored(8, 1, 1).is_ok());
+        for (m, t, p) in [(7, 1, 1), (8, 0, 1), (8, 1, 0), (31, 1, 4), (u32::MAX, 1, u32::MAX)] {
+            let refused = WorkFactor::stored(m, t, p);
+            assert!(matches!(refused, Err(WorkFactorError::Impossible(_))), "{m} {t} {p}");
         }
     }
 }

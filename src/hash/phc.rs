@@ -2,60 +2,109 @@
 
 use std::fmt;
 
+use argon2::ARGON2ID_IDENT;
 use argon2::password_hash::phc;
-use argon2::{ARGON2ID_IDENT, Params};
+use base64ct::{Base64Unpadded, Encoding as _};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::engine::EngineError;
-use super::params::WorkFactor;
+use super::params::{Limits, WorkFactor, WorkFactorError};
 
 /// Argon2's version 1.3, the one of RFC 9106.
 const VERSION: u32 = 0x13;
-/// Octets of the salt: RFC 9106, section 3.1 asks for 16.
+/// Octets of a new salt: RFC 9106, section 3.1 asks for 16.
 pub(crate) const SALT_BYTES: usize = 16;
-/// Octets of the tag: RFC 9106, section 4 recommends 32.
-pub(crate) const TAG_BYTES: usize = 32;
+/// Octets of a new tag: RFC 9106, section 4 recommends 32.
+pub(super) const TAG_BYTES: usize = 32;
 
-/// A hashed password as a [PHC string]: `$argon2id$v=19$m=…,t=…,p=…$salt$tag`.
+/// A hashed password as a [PHC string], `$argon2id$v=19$m=…,t=…,p=…$salt$tag`,
+/// and the version of the pepper that went into it.
 ///
 /// It is what a store keeps, and lets whoever has it guess off line: so it is
 /// opened by name, wiped when dropped, and can't be printed.
 ///
 /// [PHC string]: https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md
 #[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash(String);
+pub struct PasswordHash {
+    phc: String,
+    pepper_version: Option<u32>,
+}
 
 impl PasswordHash {
+    /// A hash as a store gives it back. It is read when it is verified.
+    pub fn from_store(phc: impl Into<String>, pepper_version: Option<u32>) -> Self {
+        Self { phc: phc.into(), pepper_version }
+    }
+
     pub(super) fn assemble(
         factor: WorkFactor,
         salt: &[u8; SALT_BYTES],
-        tag: &[u8; TAG_BYTES],
-    ) -> Result<Self, EngineError> {
-        let params = argon2_params(factor)?;
-        let assembled = phc::PasswordHash {
-            algorithm: ARGON2ID_IDENT,
-            version: Some(VERSION),
-            params: phc::ParamsString::try_from(&params).map_err(EngineError::new)?,
-            salt: Some(phc::Salt::new(salt).map_err(EngineError::new)?),
-            hash: Some(phc::Output::new(tag).map_err(EngineError::new)?),
-        };
-        Ok(Self(assembled.to_string()))
+        tag: &[u8],
+        pepper_version: Option<u32>,
+    ) -> Self {
+        let (salt, tag) = (Base64Unpadded::encode_string(salt), Base64Unpadded::encode_string(tag));
+        let phc = format!("${ARGON2ID_IDENT}$v={VERSION}${factor}${salt}${tag}");
+        Self { phc, pepper_version }
     }
 
     /// The PHC string, for the store.
     pub fn as_phc(&self) -> &str {
-        &self.0
+        &self.phc
+    }
+
+    /// The version of the pepper, for a column of its own; none without pepper.
+    pub fn pepper_version(&self) -> Option<u32> {
+        self.pepper_version
+    }
+
+    /// Reads the string, within `limits`.
+    pub(super) fn parse(&self, limits: &Limits) -> Result<Parsed, PhcError> {
+        let read = phc::PasswordHash::new(&self.phc).map_err(|_| PhcError::Malformed)?;
+        if read.algorithm != ARGON2ID_IDENT {
+            return Err(PhcError::Algorithm);
+        }
+        if read.version != Some(VERSION) {
+            return Err(PhcError::Version);
+        }
+        let (Some(salt), Some(tag)) = (read.salt, read.hash) else {
+            return Err(PhcError::Malformed);
+        };
+        let factor = work_factor(&read.params)?;
+        factor.check(limits)?;
+        Ok(Parsed { factor, salt, tag })
     }
 }
 
-pub(super) fn argon2_params(factor: WorkFactor) -> Result<Params, EngineError> {
-    let (m, t, p) = (factor.memory_kib(), factor.passes(), factor.lanes());
-    Params::new(m, t, p, Some(TAG_BYTES)).map_err(EngineError::new)
+/// `m`, `t` and `p`, each once, in any order, and nothing else.
+fn work_factor(params: &phc::ParamsString) -> Result<WorkFactor, PhcError> {
+    let (mut m, mut t, mut p) = (None, None, None);
+    for (name, value) in params.iter() {
+        let place = match name.as_str() {
+            "m" => &mut m,
+            "t" => &mut t,
+            "p" => &mut p,
+            _ => return Err(PhcError::Malformed),
+        };
+        let value = value.decimal().map_err(|_| PhcError::Malformed)?;
+        if place.replace(value).is_some() {
+            return Err(PhcError::Malformed);
+        }
+    }
+    match (m, t, p) {
+        (Some(m), Some(t), Some(p)) => Ok(WorkFactor::stored(m, t, p)?),
+        _ => Err(PhcError::Malformed),
+    }
+}
+
+/// What a PHC string says.
+pub(super) struct Parsed {
+    pub(super) factor: WorkFactor,
+    pub(super) salt: phc::Salt,
+    pub(super) tag: phc::Output,
 }
 
 impl Drop for PasswordHash {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.phc.zeroize();
     }
 }
 
@@ -64,5 +113,82 @@ impl ZeroizeOnDrop for PasswordHash {}
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHash(_)")
+    }
+}
+
+/// Why a stored hash can't be verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PhcError {
+    /// No PHC string, or one without salt, tag or parameters.
+    #[error("the stored hash is no PHC string of Argon2id")]
+    Malformed,
+    /// Another algorithm: Argon2i and Argon2d too.
+    #[error("the stored hash is not of Argon2id")]
+    Algorithm,
+    /// Not version 19 (1.3); a string without a version is of version 16.
+    #[error("the stored hash is not of Argon2 version 19")]
+    Version,
+    /// A work factor beyond the limits, or none at all.
+    #[error(transparent)]
+    WorkFactor(#[from] WorkFactorError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AwMDAwMDAwMDAwMDAwMDAw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn parse(phc: &str) -> Result<WorkFactor, PhcError> {
+        PasswordHash::from_store(phc, None).parse(&Limits::default()).map(|parsed| parsed.factor)
+    }
+
+    #[test]
+    fn what_is_assembled_is_read_back() {
+        let hash = PasswordHash::assemble(WorkFactor::default(), &[3; 16], &[0; 32], Some(4));
+        assert_eq!((hash.as_phc(), hash.pepper_version()), (GOOD, Some(4)));
+        let parsed = hash.parse(&Limits::default()).unwrap();
+        assert_eq!(parsed.factor, WorkFactor::default());
+        assert_eq!((parsed.salt.as_ref(), parsed.tag.as_bytes()), (&[3; 16][..], &[0; 32][..]));
+    }
+
+    #[test]
+    fn a_foreign_string_is_a_clear_error() {
+        let swapped = |from, to| parse(&GOOD.replace(from, to));
+        assert_eq!(swapped("argon2id", "argon2i"), Err(PhcError::Algorithm));
+        assert_eq!(swapped("argon2id", "argon2d"), Err(PhcError::Algorithm));
+        assert_eq!(swapped("argon2id", "scrypt"), Err(PhcError::Algorithm));
+        assert_eq!(swapped("v=19", "v=16"), Err(PhcError::Version));
+        assert_eq!(swapped("$v=19", ""), Err(PhcError::Version));
+        for (from, to) in [
+            ("m=19456,", ""),
+            ("p=1", "p=1,m=8"),
+            ("p=1", "p=1,x=1"),
+            ("t=2", "t=two"),
+            ("m=19456", "m=4294967296"),
+            ("$AwMD", "$*wMD"),
+            ("$m", "m"),
+        ] {
+            assert_eq!(swapped(from, to), Err(PhcError::Malformed), "{from} to {to}");
+        }
+        for text in ["", "$", "password", "$2b$10$abcdefghijklmnopqrstuv"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        let tagless = GOOD.rsplit_once('$').unwrap().0;
+        assert_eq!(parse(tagless), Err(PhcError::Malformed));
+    }
+
+    #[test]
+    fn a_cost_beyond_the_limits_is_refused_as_a_number() {
+        for (from, to) in [("m=19456", "m=1048577"), ("t=2", "t=17"), ("p=1", "p=17")] {
+            let refused = parse(&GOOD.replace(from, to));
+            let excessive =
+                matches!(refused, Err(PhcError::WorkFactor(WorkFactorError::Excessive(..))));
+            assert!(excessive, "{to}");
+        }
+        assert!(parse(&GOOD.replace("m=19456,t=2", "m=1048576,t=16")).is_ok());
+        let none = parse(&GOOD.replace("m=19456", "m=7"));
+        assert!(matches!(none, Err(PhcError::WorkFactor(WorkFactorError::Impossible(_)))));
     }
 }

@@ -2,22 +2,22 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::clock::{Clock, SystemClock};
-use crate::error::SignupError;
-use crate::fields::Password;
-
-use super::engine::{Argon2Engine, Engine, EngineError};
 use super::params::WorkFactor;
-use super::phc::{PasswordHash, SALT_BYTES};
 
+mod builder;
+mod place;
 mod worker;
+
+pub use builder::{HashPoolBuilder, PoolError};
+pub use place::{HashError, Place, PoolFull, Verification};
+
+use place::{Tag, Task};
 
 /// Hashes passwords on threads of its own, so many at a time and no more.
 ///
@@ -47,15 +47,7 @@ pub struct HashPool {
 impl HashPool {
     /// A pool with the default configuration, to be changed.
     pub fn builder() -> HashPoolBuilder {
-        HashPoolBuilder {
-            workers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            queue: 256,
-            deadline: Duration::from_secs(5),
-            idle: Duration::from_secs(30),
-            factor: WorkFactor::default(),
-            engine: Arc::new(Argon2Engine),
-            clock: Arc::new(SystemClock),
-        }
+        HashPoolBuilder::default()
     }
 
     /// Takes a place in the queue.
@@ -123,153 +115,6 @@ impl fmt::Debug for HashPool {
     }
 }
 
-/// A pool to be. Each setter replaces a default.
-#[must_use]
-pub struct HashPoolBuilder {
-    workers: usize,
-    queue: usize,
-    deadline: Duration,
-    idle: Duration,
-    factor: WorkFactor,
-    engine: Arc<dyn Engine>,
-    clock: Arc<dyn Clock>,
-}
-
-impl HashPoolBuilder {
-    /// How many hashes run at a time. Default: the cores, for more only wait
-    /// for each other.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// How many wait for a worker. Default: 256, which at 17 ms a hash and two
-    /// workers is a little over two seconds' work.
-    pub fn queue(mut self, places: usize) -> Self {
-        self.queue = places;
-        self
-    }
-
-    /// The longest wait for a worker. Default: 5 s, after which people reload.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// How long a worker keeps its memory with nothing to do. Default: 30 s.
-    pub fn idle(mut self, idle: Duration) -> Self {
-        self.idle = idle;
-        self
-    }
-
-    /// The cost of a hash. Default: [`WorkFactor::OWASP_19_MIB`].
-    pub fn work_factor(mut self, factor: WorkFactor) -> Self {
-        self.factor = factor;
-        self
-    }
-
-    /// What computes the hash. Default: [`Argon2Engine`].
-    pub fn engine(mut self, engine: impl Engine) -> Self {
-        self.engine = Arc::new(engine);
-        self
-    }
-
-    /// What waits are measured by. Default: [`SystemClock`].
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Starts the workers. No runtime is needed.
-    ///
-    /// # Errors
-    /// There is no worker or no place, or the system gives no thread.
-    pub fn build(self) -> Result<HashPool, PoolError> {
-        if self.workers == 0 || self.queue == 0 {
-            return Err(PoolError::Empty);
-        }
-        let shared = Arc::new(Shared {
-            config: self,
-            state: Mutex::new(State::default()),
-            wake: Condvar::new(),
-        });
-        let mut threads = Vec::with_capacity(shared.config.workers);
-        // The pool exists before its threads, so that those are ended if one
-        // of them can't be started.
-        let pool = HashPool { shared: Arc::clone(&shared), threads: Mutex::default() };
-        for number in 0..shared.config.workers {
-            threads.push(worker::start(number, &shared).map_err(PoolError::Thread)?);
-        }
-        *lock(&pool.threads) = threads;
-        Ok(pool)
-    }
-
-    fn places(&self) -> usize {
-        self.queue.saturating_add(self.workers)
-    }
-}
-
-impl fmt::Debug for HashPoolBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashPoolBuilder")
-            .field("workers", &self.workers)
-            .field("queue", &self.queue)
-            .field("factor", &self.factor)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why there is no pool.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// No workers, or no places in the queue.
-    #[error("a hash pool needs at least one worker and one place in its queue")]
-    Empty,
-    /// The system gives no thread.
-    #[error("the hash pool could not start a thread")]
-    Thread(#[source] std::io::Error),
-}
-
-/// There is no place in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the hash queue is full for {retry_after:?}")]
-#[non_exhaustive]
-pub struct PoolFull {
-    /// When the work that is queued now will be done, as far as can be told.
-    pub retry_after: Duration,
-}
-
-/// Why a hash that had its place came to nothing.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HashError {
-    /// It waited for a worker past the deadline.
-    #[error(transparent)]
-    Late(#[from] PoolFull),
-    /// The engine failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The worker panicked. It has been replaced.
-    #[error("the hash worker panicked")]
-    Panicked,
-}
-
-impl From<PoolFull> for SignupError {
-    fn from(full: PoolFull) -> Self {
-        Self::Busy { retry_after: full.retry_after }
-    }
-}
-
-impl From<HashError> for SignupError {
-    fn from(error: HashError) -> Self {
-        match error {
-            HashError::Late(full) => full.into(),
-            other => Self::internal(other),
-        }
-    }
-}
-
 /// What a pool is doing (`queued`, `running`, `holding`) and has done (the rest).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -290,56 +135,10 @@ pub struct PoolStats {
     pub waited: Duration,
 }
 
-/// A place in the queue, from before a request is looked at until its hash is
-/// done. Dropping it frees it.
-pub struct Place {
-    shared: Arc<Shared>,
-}
-
-impl Place {
-    /// Hashes `password`, in its turn.
-    ///
-    /// Dropping the future before a worker has begun takes the job out of the
-    /// queue; after that the hash is finished for nobody, and the place is free
-    /// when it is.
-    ///
-    /// # Errors
-    /// The wait was longer than the deadline, or the engine failed.
-    pub async fn hash(
-        self,
-        password: Password,
-        salt: [u8; SALT_BYTES],
-    ) -> Result<PasswordHash, HashError> {
-        let shared = Arc::clone(&self.shared);
-        let (reply, answer) = oneshot::channel();
-        let since = shared.config.clock.monotonic();
-        shared.state().queue.push_back(Job { password, salt, since, reply, place: self });
-        shared.wake.notify_one();
-        answer.await.unwrap_or(Err(HashError::Panicked))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.places -= 1;
-        if state.closed && state.places == 0 {
-            self.shared.wake.notify_all();
-        }
-    }
-}
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
-    }
-}
-
 struct Job {
-    password: Password,
-    salt: [u8; SALT_BYTES],
+    task: Task,
     since: Duration,
-    reply: oneshot::Sender<Result<PasswordHash, HashError>>,
+    reply: oneshot::Sender<Result<Tag, HashError>>,
     place: Place,
 }
 

@@ -102,8 +102,8 @@ impl SqliteStore {
             is_taken: prefix.apply("SELECT 1 FROM {p}accounts WHERE email_key = ?1"),
             insert_account: prefix.apply(
                 "INSERT INTO {p}accounts
-                     (id, email, email_key, name, plan, password_hash, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     (id, email, email_key, name, plan, password_hash, pepper_version, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  ON CONFLICT (email_key) DO NOTHING",
             ),
             insert_key: prefix.apply(
@@ -171,6 +171,7 @@ impl SqliteStore {
             .bind(new.name())
             .bind(new.plan().as_str())
             .bind(new.password_hash().as_phc())
+            .bind(new.password_hash().pepper_version())
             .bind(new.created_at().as_millis())
             .execute(&mut **transaction)
             .await?;

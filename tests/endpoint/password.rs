@@ -3,6 +3,7 @@
 use argon2::{Argon2, PasswordVerifier as _};
 use serde_json::json;
 use signup::fields::Password;
+use signup::hash::{PasswordHash, Pepper, Verification};
 
 use crate::support::backend::{App, Backend, Options};
 use crate::support::corpus;
@@ -29,7 +30,23 @@ async fn verifies(app: &App, candidate: &str) -> bool {
     Argon2::default().verify_password(candidate.reveal().as_bytes(), stored.as_str()).is_ok()
 }
 
+async fn a_pepper_is_stored_as_its_version(backend: Backend) {
+    let secret = "canary-pepper-0123456789";
+    let pepper = Some(Pepper::new(7, secret).unwrap());
+    let mut app = backend.with(Options { argon2: true, pepper, ..Options::default() }).await;
+    assert_eq!(status(&mut app, "a@x.co", "correct horse").await, 201);
+    let row = app.store.accounts().await.remove(0);
+    assert_eq!(row.pepper_version, Some(7));
+    assert!(!verifies(&app, "correct horse").await, "it verifies without the pepper");
+    let stored = PasswordHash::from_store(row.password_hash, row.pepper_version);
+    let place = app.service.hash_pool().reserve().unwrap();
+    let verified = place.verify(Password::parse("correct horse").unwrap(), &stored).await.unwrap();
+    assert_eq!(verified, Verification::Right { needs_rehash: false });
+    assert!(!format!("{:?} {:?}", app.service, app.service.hash_pool()).contains("canary"));
+}
+
 crate::cases![
+    a_pepper_is_stored_as_its_version,
     p01_to_p04_ascii_lengths,
     p05_to_p10_lengths_are_in_code_points,
     p11_p12_p14_p24_p26_p29_any_characters_do,

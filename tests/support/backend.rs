@@ -9,7 +9,7 @@ use serde_json::Value;
 use signup::SignupService;
 use signup::clock::{Clock, ManualClock};
 use signup::fields::EmailProfile;
-use signup::hash::{Argon2Engine, FakeEngine, HashPool};
+use signup::hash::{Argon2Engine, FakeEngine, HashPool, Pepper};
 use signup::http::SignupEndpoint;
 use signup::random::{OsRandom, Randomness};
 use signup::store::AccountStore;
@@ -45,6 +45,7 @@ pub struct Options {
     pub profile: EmailProfile,
     pub queue: usize,
     pub argon2: bool,
+    pub pepper: Option<Pepper>,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
 }
@@ -59,6 +60,7 @@ impl Default for Options {
             profile: EmailProfile::Strict,
             queue: 256,
             argon2: false,
+            pepper: None,
             wrap: Box::new(|store| store),
         }
     }
@@ -73,10 +75,14 @@ impl Backend {
         let store = (self.open)().await;
         let engine = FakeEngine::default();
         // Whoever waits at a gate of a test's waits for all the others.
-        let deadline = Duration::from_secs(600);
+        let deadline = Duration::from_mins(10);
         let pool = HashPool::builder().workers(2).queue(options.queue).deadline(deadline);
         let pool =
             if options.argon2 { pool.engine(Argon2Engine) } else { pool.engine(engine.clone()) };
+        let pool = match options.pepper {
+            Some(pepper) => pool.pepper(pepper),
+            None => pool,
+        };
         let service = SignupService::builder((options.wrap)(Arc::clone(&store)))
             .jwt_secret(SECRET)
             .clock(options.clock)

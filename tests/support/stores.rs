@@ -16,6 +16,7 @@ pub struct Row {
     pub name: Option<String>,
     pub plan: String,
     pub password_hash: String,
+    pub pepper_version: Option<u32>,
     pub created_at: i64,
 }
 
@@ -79,6 +80,7 @@ fn row(new: &NewAccount) -> Row {
         name: new.name().map(str::to_owned),
         plan: new.plan().to_string(),
         password_hash: new.password_hash().as_phc().to_owned(),
+        pepper_version: new.password_hash().pepper_version(),
         created_at: new.created_at().as_millis(),
     }
 }
@@ -111,6 +113,7 @@ impl Inspect for Sqlite {
             name: row.get("name"),
             plan: row.get("plan"),
             password_hash: row.get("password_hash"),
+            pepper_version: row.get("pepper_version"),
             created_at: row.get("created_at"),
         };
         rows.iter().map(row).collect()

@@ -3,9 +3,12 @@ use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
-use super::super::engine::{FakeEngine, HashInput, Hasher};
+use super::super::engine::{Engine, EngineError, FakeEngine, HashInput, Hasher};
+use super::super::pepper::{Pepper, PepperError};
+use super::super::phc::PasswordHash;
 use super::*;
 use crate::clock::ManualClock;
+use crate::fields::Password;
 
 /// An engine whose hashes stop until they are let go, one by one.
 #[derive(Clone)]
@@ -31,7 +34,7 @@ impl Engine for Gate {
 }
 
 impl Hasher for Gate {
-    fn hash(&mut self, _: &HashInput<'_>, _: &mut [u8; 32]) -> Result<(), EngineError> {
+    fn hash(&mut self, _: &HashInput<'_>, _: &mut [u8]) -> Result<(), EngineError> {
         self.begun.send(()).unwrap();
         lock(&self.open).recv().unwrap();
         Ok(())
@@ -203,4 +206,91 @@ fn a_pool_that_can_not_work_is_not_built() {
     for builder in [HashPool::builder().workers(0), HashPool::builder().queue(0)] {
         assert!(matches!(builder.build(), Err(PoolError::Empty)));
     }
+}
+
+async fn hash(pool: &HashPool, password: &str) -> PasswordHash {
+    let password = Password::parse(password).unwrap();
+    pool.reserve().unwrap().hash(password, [5; 16]).await.unwrap()
+}
+
+async fn verify(
+    pool: &HashPool,
+    password: &str,
+    stored: &PasswordHash,
+) -> Result<Verification, HashError> {
+    pool.reserve().unwrap().verify(Password::parse(password).unwrap(), stored).await
+}
+
+fn pepper(version: u32) -> Pepper {
+    Pepper::new(version, format!("a pepper, version {version}")).unwrap()
+}
+
+#[test]
+fn a_password_verifies_on_the_pool_and_no_other_does() {
+    let pool = HashPool::builder().workers(1).build().unwrap();
+    block_on(async {
+        let stored = hash(&pool, "correct horse").await;
+        let right = Verification::Right { needs_rehash: false };
+        assert_eq!(verify(&pool, "correct horse", &stored).await.unwrap(), right);
+        assert_eq!(verify(&pool, "Correct horse", &stored).await.unwrap(), Verification::Wrong);
+        assert_eq!(pool.stats().hashes, 3);
+    });
+}
+
+#[test]
+fn a_hash_of_another_work_factor_is_right_and_outdated() {
+    let weak = PasswordHash::from_store(
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        None,
+    );
+    let pool = HashPool::builder().workers(1).build().unwrap();
+    let verified = block_on(verify(&pool, "password", &weak)).unwrap();
+    assert_eq!(verified, Verification::Right { needs_rehash: true });
+}
+
+#[test]
+fn peppers_rotate() {
+    let builder = || HashPool::builder().workers(1).engine(FakeEngine::default());
+    let old = builder().pepper(pepper(1)).build().unwrap();
+    let new = builder().verifying_pepper(pepper(1)).pepper(pepper(2)).build().unwrap();
+    let none = builder().build().unwrap();
+    block_on(async {
+        let stored = hash(&old, "correct horse").await;
+        assert_eq!(stored.pepper_version(), Some(1));
+        let outdated = Verification::Right { needs_rehash: true };
+        assert_eq!(verify(&new, "correct horse", &stored).await.unwrap(), outdated);
+        let renewed = hash(&new, "correct horse").await;
+        assert_eq!(renewed.pepper_version(), Some(2));
+        let right = Verification::Right { needs_rehash: false };
+        assert_eq!(verify(&new, "correct horse", &renewed).await.unwrap(), right);
+        let unknown = verify(&old, "correct horse", &renewed).await;
+        assert!(matches!(unknown, Err(HashError::UnknownPepper)));
+        // Without its pepper a hash is of nothing that anybody can guess.
+        let stripped = PasswordHash::from_store(renewed.as_phc(), None);
+        assert_eq!(verify(&none, "correct horse", &stripped).await.unwrap(), Verification::Wrong);
+        // A host that begins with peppers has hashes without one.
+        let plain = hash(&none, "correct horse").await;
+        assert_eq!(verify(&new, "correct horse", &plain).await.unwrap(), outdated);
+    });
+}
+
+#[test]
+fn two_peppers_of_one_version_and_a_weak_factor_make_no_pool() {
+    let twice = HashPool::builder().verifying_pepper(pepper(1)).pepper(pepper(1)).build();
+    assert!(matches!(twice, Err(PoolError::Pepper(PepperError::Twice { version: 1 }))));
+    let weak = WorkFactor::stored(8, 1, 1).unwrap();
+    let weak = HashPool::builder().work_factor(weak).build();
+    assert!(matches!(weak, Err(PoolError::WorkFactor(_))));
+}
+
+#[test]
+fn what_costs_too_much_is_refused_before_memory_is_taken() {
+    let engine = FakeEngine::default();
+    let pool = fake(&engine);
+    let stored = block_on(hash(&pool, "correct horse"));
+    let greedy = stored.as_phc().replace("m=19456", "m=2097152");
+    let refused = block_on(verify(&pool, "correct horse", &PasswordHash::from_store(greedy, None)));
+    assert!(matches!(refused, Err(HashError::Phc(_))));
+    assert_eq!(engine.hashes(), 1);
+    assert_eq!(pool.shared.state().places, 0);
 }

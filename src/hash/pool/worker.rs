@@ -6,11 +6,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::super::engine::{HashInput, Hasher};
-use super::super::phc::{PasswordHash, TAG_BYTES};
-use super::{HashError, Job, PoolFull, Shared, State};
+use super::{HashError, Job, PoolFull, Shared, State, Tag, Task};
 
 /// A hash counts an eighth in what is expected of the next ones.
 const SMOOTHING: u32 = 8;
@@ -84,34 +81,35 @@ impl Worker {
     }
 
     fn work(&mut self, job: Job) {
-        let Job { password, salt, reply, place, .. } = job;
+        let Job { task, reply, place, .. } = job;
         let begun = self.now();
-        let factor = self.shared.config.factor;
-        let input = HashInput { password: password.reveal().as_bytes(), salt: &salt, factor };
-        let result = self.hash(&input);
-        drop(password);
+        let result = self.compute(&task);
+        drop(task);
         let took = self.now().saturating_sub(begun);
         self.shared.state().finished(took);
         drop(place);
         let _ = reply.send(result);
     }
 
-    fn hash(&mut self, input: &HashInput<'_>) -> Result<PasswordHash, HashError> {
+    fn compute(&mut self, task: &Task) -> Result<Tag, HashError> {
         if self.hasher.is_none() {
             self.shared.state().stats.holding += 1;
         }
-        let engine = &self.shared.config.engine;
-        let hasher = self.hasher.get_or_insert_with(|| engine.hasher());
-        let mut tag = Zeroizing::new([0; TAG_BYTES]);
-        if let Ok(hashed) = catch_unwind(AssertUnwindSafe(|| hasher.hash(input, &mut tag))) {
-            hashed?;
-            Ok(PasswordHash::assemble(input.factor, input.salt, &tag)?)
-        } else {
+        let config = &self.shared.config;
+        let hasher = self.hasher.get_or_insert_with(|| config.engine.hasher());
+        let secret = config.peppers.secret(task.pepper).ok_or(HashError::UnknownPepper)?;
+        let password = task.password.reveal().as_bytes();
+        let input = HashInput::new(password, &task.salt, task.factor).with(secret, &[]);
+        let mut tag = Tag::new(vec![0; task.tag_bytes]);
+        let outcome = catch_unwind(AssertUnwindSafe(|| hasher.hash(&input, &mut tag)));
+        let Ok(result) = outcome else {
             // Whatever state the panic left it in, nobody hashes with it.
             self.hasher = None;
             self.shared.state().stats.holding -= 1;
-            Err(HashError::Panicked)
-        }
+            return Err(HashError::Panicked);
+        };
+        result?;
+        Ok(tag)
     }
 
     fn now(&self) -> Duration {

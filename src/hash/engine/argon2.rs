@@ -1,0 +1,73 @@
+//! The `argon2` crate of `RustCrypto`, with memory that is taken once.
+
+use argon2::{Algorithm, Argon2, AssociatedData, Block, Params, ParamsBuilder, Version};
+
+use super::{Engine, EngineError, HashInput, Hasher};
+
+/// The `argon2` crate of `RustCrypto`: always there, and without `unsafe` of ours.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Argon2Engine;
+
+impl Engine for Argon2Engine {
+    fn name(&self) -> &'static str {
+        "argon2"
+    }
+
+    fn hasher(&self) -> Box<dyn Hasher> {
+        Box::new(Arena(Vec::new()))
+    }
+}
+
+struct Arena(Vec<Block>);
+
+impl Arena {
+    /// The arena at its new size, or an error where an allocator would abort.
+    fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], EngineError> {
+        let missing = blocks.saturating_sub(self.0.len());
+        self.0.try_reserve_exact(missing).map_err(EngineError::new)?;
+        self.0.resize(self.0.len() + missing, Block::new());
+        Ok(&mut self.0)
+    }
+}
+
+impl Hasher for Arena {
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+        let params = params(input, tag.len())?;
+        let arena = self.at_least(params.block_count())?;
+        let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+        let argon2 = Argon2::new_with_secret(input.secret, algorithm, version, params);
+        argon2
+            .and_then(|argon2| {
+                argon2.hash_password_into_with_memory(input.password, input.salt, tag, arena)
+            })
+            .map_err(EngineError::new)
+    }
+
+    fn release(&mut self) {
+        self.0 = Vec::new();
+    }
+}
+
+fn params(input: &HashInput<'_>, tag: usize) -> Result<Params, EngineError> {
+    let data = AssociatedData::new(input.associated_data).map_err(EngineError::new)?;
+    ParamsBuilder::new()
+        .m_cost(input.factor.memory_kib())
+        .t_cost(input.factor.passes())
+        .p_cost(input.factor.lanes())
+        .output_len(tag)
+        .data(data)
+        .build()
+        .map_err(EngineError::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_can_not_be_had_is_an_error() {
+        let mut arena = Arena(Vec::new());
+        assert!(arena.at_least(usize::MAX / 2048).is_err());
+        assert!(arena.at_least(8).is_ok());
+    }
+}

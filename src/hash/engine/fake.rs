@@ -1,0 +1,78 @@
+//! A fake engine, for tests of whoever embeds the pool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::{Engine, EngineError, HashInput, Hasher};
+
+/// An engine that hashes nothing worth the name, in no time. **For tests only**:
+/// its tags look like Argon2id's and can be guessed by the billion.
+///
+/// It counts what it is asked for, and can be told to fail or to panic. Clones
+/// share their state.
+///
+/// ```
+/// use signup::hash::{FakeEngine, HashPool};
+///
+/// let engine = FakeEngine::default();
+/// let pool = HashPool::builder().engine(engine.clone()).build().unwrap();
+/// assert_eq!(engine.hashes(), 0);
+/// # drop(pool);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct FakeEngine(Arc<FakeState>);
+
+#[derive(Debug, Default)]
+struct FakeState {
+    hashes: AtomicUsize,
+    fails: AtomicBool,
+    panics: AtomicBool,
+}
+
+impl FakeEngine {
+    /// How often it was asked for a tag.
+    pub fn hashes(&self) -> usize {
+        self.0.hashes.load(Ordering::SeqCst)
+    }
+
+    /// Whether each further hash is an error.
+    pub fn fail(&self, fails: bool) {
+        self.0.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Whether each further hash panics.
+    pub fn panic(&self, panics: bool) {
+        self.0.panics.store(panics, Ordering::SeqCst);
+    }
+}
+
+impl Engine for FakeEngine {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn hasher(&self) -> Box<dyn Hasher> {
+        Box::new(self.clone())
+    }
+}
+
+impl Hasher for FakeEngine {
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+        self.0.hashes.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.0.panics.load(Ordering::SeqCst), "the fake engine was told to panic");
+        if self.0.fails.load(Ordering::SeqCst) {
+            return Err(EngineError::new("the fake engine was told to fail"));
+        }
+        let digest = Sha256::new()
+            .chain_update(input.salt)
+            .chain_update(input.secret)
+            .chain_update(input.password)
+            .finalize();
+        tag.iter_mut().zip(digest.iter().cycle()).for_each(|(tag, byte)| *tag = *byte);
+        Ok(())
+    }
+
+    fn release(&mut self) {}
+}

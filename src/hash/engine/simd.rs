@@ -1,0 +1,44 @@
+//! The `argon2-rust` crate: hand-written SIMD, and huge pages where there are any.
+
+use argon2_rust::params::{Memory, TagLen};
+use argon2_rust::{Algorithm, Argon2, Params, Version};
+
+use super::{Engine, EngineError, HashInput, Hasher};
+
+/// The `argon2-rust` crate, on the worker's own thread: it picks the widest
+/// instructions that the processor has, at run time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SimdEngine;
+
+impl Engine for SimdEngine {
+    fn name(&self) -> &'static str {
+        "argon2-rust"
+    }
+
+    fn hasher(&self) -> Box<dyn Hasher> {
+        let unset = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT);
+        Box::new(unset.hasher())
+    }
+}
+
+impl Hasher for argon2_rust::Hasher {
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+        let length = u64::try_from(tag.len()).map_err(EngineError::new)?;
+        let params = Params::builder()
+            .memory(Memory::kib(input.factor.memory_kib().into()))
+            .passes(input.factor.passes())
+            .lanes(input.factor.lanes())
+            .threads(1)
+            .tag_len(TagLen::bytes(length))
+            .build()
+            .map_err(EngineError::new)?;
+        self.set_argon2(Argon2::new(Algorithm::Argon2id, Version::V0x13, params));
+        let HashInput { password, salt, secret, associated_data, .. } = input;
+        self.hash_into_with_ad(password, salt, secret, associated_data, tag)
+            .map_err(EngineError::new)
+    }
+
+    fn release(&mut self) {
+        self.clear();
+    }
+}

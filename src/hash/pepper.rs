@@ -1,0 +1,103 @@
+//! Peppers: secrets that are kept apart from the database, so that a copy of it
+//! alone is not enough to guess.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// The least octets of a pepper: 128 bits, as for a key of its strength.
+const MIN_BYTES: usize = 16;
+
+/// A secret that goes into every hash (RFC 9106's K), and its version, which is
+/// stored beside each hash that it went into.
+///
+/// ```
+/// use signup::hash::{HashPool, Pepper};
+///
+/// let old = Pepper::new(1, *b"a secret from 2025").unwrap();
+/// let new = Pepper::new(2, *b"a secret from 2026").unwrap();
+/// let pool = HashPool::builder().verifying_pepper(old).pepper(new).build().unwrap();
+/// ```
+pub struct Pepper {
+    version: u32,
+    secret: Zeroizing<Vec<u8>>,
+}
+
+impl Pepper {
+    /// A pepper of 16 octets or more.
+    ///
+    /// # Errors
+    /// It has fewer.
+    pub fn new(version: u32, secret: impl Into<Vec<u8>>) -> Result<Self, PepperError> {
+        let secret = Zeroizing::new(secret.into());
+        if secret.len() < MIN_BYTES {
+            return Err(PepperError::Short { octets: secret.len() });
+        }
+        Ok(Self { version, secret })
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pepper").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no pepper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PepperError {
+    /// A pepper of fewer than 16 octets.
+    #[error("the pepper has {octets} bytes: it needs 16 or more")]
+    Short {
+        /// How many it has.
+        octets: usize,
+    },
+    /// Two peppers of one version.
+    #[error("there are two peppers of version {version}")]
+    Twice {
+        /// The version of both.
+        version: u32,
+    },
+}
+
+/// The peppers of a pool: one hashes, all verify.
+#[derive(Default)]
+pub(super) struct Peppers {
+    current: Option<u32>,
+    secrets: BTreeMap<u32, Zeroizing<Vec<u8>>>,
+    /// A version that was given twice, for the builder to refuse.
+    twice: Option<u32>,
+}
+
+impl Peppers {
+    pub(super) fn add(&mut self, pepper: Pepper) {
+        if self.secrets.insert(pepper.version, pepper.secret).is_some() {
+            self.twice = Some(pepper.version);
+        }
+    }
+
+    pub(super) fn add_current(&mut self, pepper: Pepper) {
+        self.current = Some(pepper.version);
+        self.add(pepper);
+    }
+
+    pub(super) fn check(&self) -> Result<(), PepperError> {
+        self.twice.map_or(Ok(()), |version| Err(PepperError::Twice { version }))
+    }
+
+    /// The version that new hashes are made with.
+    pub(super) fn current(&self) -> Option<u32> {
+        self.current
+    }
+
+    /// The secret of a version; the empty one where there is no version. None
+    /// where the version is not known.
+    pub(super) fn secret(&self, version: Option<u32>) -> Option<&[u8]> {
+        match version {
+            None => Some(&[]),
+            Some(version) => self.secrets.get(&version).map(|secret| secret.as_slice()),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A pool to be.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+
+use super::super::engine::{Argon2Engine, Engine};
+use super::super::params::{Limits, WorkFactor, WorkFactorError};
+use super::super::pepper::{Pepper, PepperError, Peppers};
+use super::{HashPool, Shared, State, lock, worker};
+
+/// A pool to be. Each setter replaces a default.
+#[must_use]
+pub struct HashPoolBuilder {
+    pub(super) workers: usize,
+    queue: usize,
+    pub(super) deadline: Duration,
+    pub(super) idle: Duration,
+    pub(super) factor: WorkFactor,
+    pub(super) limits: Limits,
+    pub(super) peppers: Peppers,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Default for HashPoolBuilder {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            queue: 256,
+            deadline: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            factor: WorkFactor::default(),
+            limits: Limits::default(),
+            peppers: Peppers::default(),
+            engine: Arc::new(Argon2Engine),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl HashPoolBuilder {
+    /// How many hashes run at a time. Default: the cores, for more only wait
+    /// for each other.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How many wait for a worker. Default: 256, which at 17 ms a hash and two
+    /// workers is a little over two seconds' work.
+    pub fn queue(mut self, places: usize) -> Self {
+        self.queue = places;
+        self
+    }
+
+    /// The longest wait for a worker. Default: 5 s, after which people reload.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long a worker keeps its memory with nothing to do. Default: 30 s.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// The cost of a hash. Default: [`WorkFactor::OWASP_19_MIB`].
+    pub fn work_factor(mut self, factor: WorkFactor) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// What a stored hash may cost to verify. Default: [`Limits::default`], and
+    /// in any case what this pool's own hashes cost.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Goes into every new hash, and verifies those of its version. Default: none.
+    pub fn pepper(mut self, pepper: Pepper) -> Self {
+        self.peppers.add_current(pepper);
+        self
+    }
+
+    /// Verifies the hashes of its version, and makes no new ones.
+    pub fn verifying_pepper(mut self, pepper: Pepper) -> Self {
+        self.peppers.add(pepper);
+        self
+    }
+
+    /// What computes the hash. Default: [`Argon2Engine`].
+    pub fn engine(mut self, engine: impl Engine) -> Self {
+        self.engine = Arc::new(engine);
+        self
+    }
+
+    /// What waits are measured by. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Starts the workers. No runtime is needed.
+    ///
+    /// # Errors
+    /// There is no worker or no place, the work factor is weak, two peppers have
+    /// one version, or the system gives no thread.
+    pub fn build(mut self) -> Result<HashPool, PoolError> {
+        if self.workers == 0 || self.queue == 0 {
+            return Err(PoolError::Empty);
+        }
+        self.factor.check_strong()?;
+        self.peppers.check()?;
+        self.limits = self.limits.at_least(self.factor);
+        let shared = Arc::new(Shared {
+            config: self,
+            state: Mutex::new(State::default()),
+            wake: Condvar::new(),
+        });
+        let mut threads = Vec::with_capacity(shared.config.workers);
+        // The pool exists before its threads, so that those are ended if one
+        // of them can't be started.
+        let pool = HashPool { shared: Arc::clone(&shared), threads: Mutex::default() };
+        for number in 0..shared.config.workers {
+            threads.push(worker::start(number, &shared).map_err(PoolError::Thread)?);
+        }
+        *lock(&pool.threads) = threads;
+        Ok(pool)
+    }
+
+    pub(super) fn places(&self) -> usize {
+        self.queue.saturating_add(self.workers)
+    }
+}
+
+impl fmt::Debug for HashPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashPoolBuilder")
+            .field("workers", &self.workers)
+            .field("queue", &self.queue)
+            .field("factor", &self.factor)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no pool.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// No workers, or no places in the queue.
+    #[error("a hash pool needs at least one worker and one place in its queue")]
+    Empty,
+    /// The work factor is weaker than OWASP's table.
+    #[error(transparent)]
+    WorkFactor(#[from] WorkFactorError),
+    /// Two peppers have one version.
+    #[error(transparent)]
+    Pepper(#[from] PepperError),
+    /// The system gives no thread.
+    #[error("the hash pool could not start a thread")]
+    Thread(#[source] std::io::Error),
+}

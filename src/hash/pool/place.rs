@@ -1,0 +1,190 @@
+//! A place in the queue, and what becomes of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq as _;
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use crate::error::SignupError;
+use crate::fields::Password;
+
+use super::super::engine::EngineError;
+use super::super::params::WorkFactor;
+use super::super::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
+use super::{Job, Shared};
+
+/// A place in the queue, from before a request is looked at until its hash is
+/// done. Dropping it frees it.
+pub struct Place {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Place {
+    /// Hashes `password`, in its turn.
+    ///
+    /// Dropping the future before a worker has begun takes the job out of the
+    /// queue; after that the hash is finished for nobody, and the place is free
+    /// when it is.
+    ///
+    /// # Errors
+    /// The wait was longer than the deadline, or the engine failed.
+    pub async fn hash(
+        self,
+        password: Password,
+        salt: [u8; SALT_BYTES],
+    ) -> Result<PasswordHash, HashError> {
+        let config = &self.shared.config;
+        let (factor, pepper) = (config.factor, config.peppers.current());
+        let task = Task { password, salt: salt.to_vec(), factor, pepper, tag_bytes: TAG_BYTES };
+        let tag = self.run(task).await?;
+        Ok(PasswordHash::assemble(factor, &salt, &tag, pepper))
+    }
+
+    /// Verifies `password` against a stored hash, in its turn, on the same
+    /// workers. The comparison takes the same time wherever the tags differ.
+    ///
+    /// # Errors
+    /// As [`hash`](Place::hash); and the stored hash is none of Argon2id's, costs
+    /// more than the limits allow, or is of a pepper that the pool does not have.
+    /// Nothing is computed then.
+    ///
+    /// ```
+    /// use signup::fields::Password;
+    /// use signup::hash::{HashPool, Verification};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let pool = HashPool::builder().workers(1).build()?;
+    /// let password = Password::parse("correct horse")?;
+    /// let stored = pool.reserve()?.hash(password, [7; 16]).await?;
+    ///
+    /// let wrong = Password::parse("another horse")?;
+    /// assert_eq!(pool.reserve()?.verify(wrong, &stored).await?, Verification::Wrong);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn verify(
+        self,
+        password: Password,
+        stored: &PasswordHash,
+    ) -> Result<Verification, HashError> {
+        let config = &self.shared.config;
+        let parsed = stored.parse(&config.limits)?;
+        let pepper = stored.pepper_version();
+        if config.peppers.secret(pepper).is_none() {
+            return Err(HashError::UnknownPepper);
+        }
+        let needs_rehash = parsed.factor != config.factor
+            || pepper != config.peppers.current()
+            || parsed.salt.len() < SALT_BYTES
+            || parsed.tag.len() < TAG_BYTES;
+        let tag = self
+            .run(Task {
+                password,
+                salt: parsed.salt.to_vec(),
+                factor: parsed.factor,
+                pepper,
+                tag_bytes: parsed.tag.len(),
+            })
+            .await?;
+        let right = bool::from(tag.ct_eq(parsed.tag.as_bytes()));
+        Ok(if right { Verification::Right { needs_rehash } } else { Verification::Wrong })
+    }
+
+    async fn run(self, task: Task) -> Result<Tag, HashError> {
+        let shared = Arc::clone(&self.shared);
+        let (reply, answer) = oneshot::channel();
+        let since = shared.config.clock.monotonic();
+        shared.state().queue.push_back(Job { task, since, reply, place: self });
+        shared.wake.notify_one();
+        answer.await.unwrap_or(Err(HashError::Panicked))
+    }
+}
+
+/// What a worker computes: a tag of so many octets.
+pub(super) struct Task {
+    pub(super) password: Password,
+    pub(super) salt: Vec<u8>,
+    pub(super) factor: WorkFactor,
+    pub(super) pepper: Option<u32>,
+    pub(super) tag_bytes: usize,
+}
+
+pub(super) type Tag = Zeroizing<Vec<u8>>;
+
+/// Whether a password is the one that was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Verification {
+    /// It is another one.
+    Wrong,
+    /// It is the one.
+    Right {
+        /// The stored hash is of another work factor or pepper than new ones:
+        /// hash the password anew while it is at hand, and store that.
+        needs_rehash: bool,
+    },
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.places -= 1;
+        if state.closed && state.places == 0 {
+            self.shared.wake.notify_all();
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+/// There is no place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hash queue is full for {retry_after:?}")]
+#[non_exhaustive]
+pub struct PoolFull {
+    /// When the work that is queued now will be done, as far as can be told.
+    pub retry_after: Duration,
+}
+
+/// Why a hash that had its place came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HashError {
+    /// It waited for a worker past the deadline.
+    #[error(transparent)]
+    Late(#[from] PoolFull),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The stored hash can't be verified.
+    #[error(transparent)]
+    Phc(#[from] PhcError),
+    /// The stored hash is of a pepper that the pool does not have.
+    #[error("the stored hash is of a pepper that the hash pool does not have")]
+    UnknownPepper,
+    /// The worker panicked. It has been replaced.
+    #[error("the hash worker panicked")]
+    Panicked,
+}
+
+impl From<PoolFull> for SignupError {
+    fn from(full: PoolFull) -> Self {
+        Self::Busy { retry_after: full.retry_after }
+    }
+}
+
+impl From<HashError> for SignupError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Late(full) => full.into(),
+            other => Self::internal(other),
+        }
+    }
+}

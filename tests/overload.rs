@@ -1,0 +1,83 @@
+//! Hazards 7: ten thousand sign-ups at once, in process.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use signup::fields::EmailKey;
+use signup::hash::{HashPool, WorkFactor};
+use signup::store::{AccountStore, Created, MemoryStore, NewAccount, StoreError};
+use signup::{SignupError, SignupRequest, SignupService};
+use tokio::task::JoinSet;
+
+const CROWD: usize = 10_000;
+const QUEUE: usize = 256;
+const WORKERS: usize = 2;
+
+/// A store that counts how often it is asked.
+#[derive(Default)]
+struct Counting {
+    store: MemoryStore,
+    calls: AtomicUsize,
+}
+
+#[async_trait]
+impl AccountStore for Counting {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.store.is_email_taken(key).await
+    }
+
+    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.store.create(new).await
+    }
+}
+
+/// The memory that the process has had at its peak, in bytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h01_h02_ten_thousand_at_once_take_the_memory_of_two() {
+    let pool = HashPool::builder().workers(WORKERS).queue(QUEUE).build().unwrap();
+    let store = Arc::new(Counting::default());
+    let service = SignupService::builder(Arc::clone(&store))
+        .jwt_secret(&[7; 32])
+        .hash_pool(Arc::new(pool))
+        .build()
+        .unwrap();
+    let before = peak();
+    let mut tasks = JoinSet::new();
+    for number in 0..CROWD {
+        let service = service.clone();
+        tasks.spawn(async move {
+            let request = SignupRequest::new(format!("user{number}@x.co"), "correct horse");
+            service.signup(request).await.map(|_| ())
+        });
+    }
+    let (mut created, mut refused) = (0, 0);
+    while let Some(result) = tasks.join_next().await {
+        match result.unwrap() {
+            Ok(()) => created += 1,
+            Err(SignupError::Busy { .. }) => refused += 1,
+            Err(other) => unreachable!("{other}"),
+        }
+    }
+    assert_eq!(created + refused, CROWD);
+    assert!(created >= QUEUE + WORKERS, "{created} created");
+    assert_eq!(store.store.accounts().len(), created);
+    // A look and an insert each for those who had a place, nothing for the rest.
+    assert_eq!(store.calls.load(Ordering::SeqCst), 2 * created);
+    let stats = service.hash_pool().stats();
+    assert_eq!(stats.hashes, u64::try_from(created).unwrap());
+    assert_eq!(stats.refused, u64::try_from(refused).unwrap());
+    let factor = u64::from(WorkFactor::default().memory_kib()) * 1024;
+    let bound = before + 2 * factor + (32 << 20);
+    assert!(peak() <= bound, "{} MiB more", (peak() - before) >> 20);
+}
