@@ -80,8 +80,12 @@ fn main() {
     if let Some(way) = value("--way") {
         let concurrent = value("--concurrent").unwrap().parse().unwrap();
         println!("{}", measure(&way, concurrent).to_line());
+    } else if arguments.iter().any(|argument| argument == "--flood") {
+        flood();
     } else if arguments.iter().any(|argument| argument == "--bench") {
         let rows = all_rows();
+        let this = std::env::current_exe().unwrap();
+        assert!(Command::new(this).arg("--flood").status().unwrap().success());
         if let Some(path) = value("--svg") {
             std::fs::write(path, chart::draw(&rows)).unwrap();
         }
@@ -211,6 +215,38 @@ fn measure(name: &str, concurrent: usize) -> Row {
             faults: precise(faults) / hashes,
         }
     })
+}
+
+/// Ten thousand sign-ups at once on a queue of 256: how long the surplus waits
+/// for its refusal, from its first poll.
+fn flood() {
+    const CROWD: u64 = 10_000;
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let runtime = Builder::new_multi_thread().worker_threads(cores).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
+        let service = service.build().unwrap();
+        let idle = status("VmRSS");
+        let mut tasks = JoinSet::new();
+        for number in 0..CROWD {
+            let service = service.clone();
+            tasks.spawn(async move {
+                let request = SignupRequest::new(format!("user{number}@x.co"), "correct horse");
+                let first_poll = SystemClock.monotonic();
+                (service.signup(request).await.is_ok(), since(first_poll))
+            });
+        }
+        let results = tasks.join_all().await;
+        let created = results.iter().filter(|(created, _)| *created).count();
+        let refusals = results.iter().filter(|(created, _)| !created).map(|(_, took)| *took);
+        let worst = refusals.max().unwrap_or_default();
+        let peak = precise(status("VmHWM") - idle) / 1024.0;
+        println!(
+            "\n{CROWD} at once, queue of 256: {created} created, the others refused within \
+             {:.2} ms, peak {peak:.1} MiB over idle",
+            worst.as_secs_f64() * 1e3,
+        );
+    });
 }
 
 fn precise(number: u64) -> f64 {
