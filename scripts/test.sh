@@ -1,11 +1,61 @@
 #!/usr/bin/env bash
-# All tests, with all features: the README's test command.
+# All tests, with all features: the README's test command. It installs what is
+# missing (PostgreSQL and PgBouncer, by apt, when it runs as root), starts private
+# servers on free ports, and stops what it has started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if ! cargo nextest --version >/dev/null 2>&1; then
     cargo install --locked cargo-nextest
 fi
+
+missing=()
+[ -x "$(pg_config --bindir 2>/dev/null)/initdb" ] || missing+=(postgresql libpq-dev)
+command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" != 0 ]; then
+        echo "missing: ${missing[*]}; install them, or run this as root" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+folder=$(mktemp -d)
+chmod 755 "$folder"
+postgres_port=$(free_port)
+pgbouncer_port=$(free_port)
+stop() {
+    [ ! -f "$folder/pgbouncer.pid" ] || kill "$(cat "$folder/pgbouncer.pid")" || true
+    bash scripts/postgres.sh crash "$folder" "$postgres_port" || true
+    rm -rf "$folder"
+}
+trap stop EXIT
+
+# The tests that crash a server have ones of their own, which do sync.
+bash scripts/postgres.sh start "$folder" "$postgres_port" "-c fsync=off"
+cat >"$folder/pgbouncer.ini" <<INI
+[databases]
+postgres = host=127.0.0.1 port=$postgres_port
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $pgbouncer_port
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 4
+ignore_startup_parameters = extra_float_digits,options
+logfile = $folder/pgbouncer.log
+pidfile = $folder/pgbouncer.pid
+INI
+pgbouncer=(pgbouncer --quiet --daemon "$folder/pgbouncer.ini")
+if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "${pgbouncer[@]}"; else "${pgbouncer[@]}"; fi
+export SIGNUP_TEST_POSTGRES="postgres://postgres@127.0.0.1:$postgres_port/postgres"
+export SIGNUP_TEST_PGBOUNCER="postgres://postgres@127.0.0.1:$pgbouncer_port/postgres"
 
 cargo nextest run --all-features --run-ignored all "$@"
 # nextest runs no examples of the documentation.

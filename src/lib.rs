@@ -59,7 +59,7 @@ mod validate;
 pub use error::SignupError;
 pub use request::SignupRequest;
 pub use response::Signup;
-pub use service::{ConfigError, SignupService, SignupServiceBuilder};
+pub use service::{ConfigError, Prepared, SignupService, SignupServiceBuilder, WrongProof};
 
 /// The README's Rust, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]

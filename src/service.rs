@@ -13,7 +13,7 @@ use crate::hash::{HashPool, PasswordHash, SALT_BYTES};
 use crate::random::{Draw, Randomness};
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, Created, NewAccount};
+use crate::store::{AccountStore, Created, Inserted, NewAccount};
 use crate::token::TokenMint;
 use crate::validate::{ValidSignup, validate};
 
@@ -80,8 +80,43 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         let admitted = self.admit(valid)?;
         let free = self.look(admitted).await?;
         let hashed = self.hash(free).await?;
-        let minted = self.mint(hashed)?;
-        self.store(minted).await
+        let prepared = self.mint(hashed)?;
+        self.store(prepared).await
+    }
+
+    /// Does everything but the insert, for a host that owns the transaction: the
+    /// answer is sealed until the store proves that the account is in.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use signup::store::SqliteStore;
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// let store = SqliteStore::connect("sqlite::memory:").await?;
+    /// store.migrate().await?;
+    /// let service = SignupService::builder(store.clone()).jwt_secret(&[7; 32]).build()?;
+    ///
+    /// let request = SignupRequest::new("dev@example.com", "correct horse");
+    /// let prepared = service.prepare(request).await?;
+    /// let mut transaction = store.pool().begin().await?;
+    /// let inserted = store.create_in(&mut transaction, prepared.new_account()).await?;
+    /// // … the host's own rows …
+    /// transaction.commit().await?;
+    /// let signup = prepared.open(inserted)?;
+    /// assert!(signup.api_key().reveal().starts_with("rag_live_"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`signup`](SignupService::signup), up to the insert.
+    pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
+        let valid = self.validate(request)?;
+        let admitted = self.admit(valid)?;
+        let free = self.look(admitted).await?;
+        let hashed = self.hash(free).await?;
+        self.mint(hashed)
     }
 
     /// The pool that hashes, for its figures and to share it.
@@ -130,7 +165,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
 
     /// Makes everything that the answer consists of, and its JSON: behind this
     /// there is the store alone to fail.
-    fn mint(&self, hashed: Hashed) -> Result<Minted, SignupError> {
+    fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
         let Hashed { email, name, password_hash, mut draw } = hashed;
         let inner = &*self.inner;
         let now = Timestamp::read(&inner.clock, inner.horizon).map_err(SignupError::internal)?;
@@ -147,12 +182,12 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
             key_prefix: api_key.display_prefix().to_owned(),
         };
         let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
-        Ok(Minted { new, signup })
+        Ok(Prepared { new, signup })
     }
 
-    async fn store(&self, mut minted: Minted) -> Result<Signup, SignupError> {
+    async fn store(&self, mut prepared: Prepared) -> Result<Signup, SignupError> {
         for _ in 0..MINT_ATTEMPTS {
-            let Minted { new, signup } = minted;
+            let Prepared { new, signup } = prepared;
             let password_hash = new.password_hash.clone();
             match self.inner.store.create(new).await? {
                 Created::Stored => return Ok(signup),
@@ -160,7 +195,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
                 Created::IdentifierTaken => {
                     let (_, draw) = self.draw()?;
                     let (email, name) = signup.account().fields();
-                    minted = self.mint(Hashed { email, name, password_hash, draw })?;
+                    prepared = self.mint(Hashed { email, name, password_hash, draw })?;
                 }
             }
         }
@@ -180,11 +215,38 @@ struct Hashed {
     draw: Draw,
 }
 
-/// What the store gets, and what the caller gets once the store has it.
-struct Minted {
+/// A sign-up that is ready to be stored: what the store gets, and the answer,
+/// sealed.
+pub struct Prepared {
     new: NewAccount,
     signup: Signup,
 }
+
+impl Prepared {
+    /// What is to be stored. Of the API key it holds the digest alone.
+    pub fn new_account(&self) -> &NewAccount {
+        &self.new
+    }
+
+    /// The answer, against the proof that its account is inserted.
+    ///
+    /// # Errors
+    /// The proof is another account's.
+    pub fn open(self, proof: Inserted) -> Result<Signup, WrongProof> {
+        if proof.into_id() == *self.new.id() { Ok(self.signup) } else { Err(WrongProof) }
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("new", &self.new).finish_non_exhaustive()
+    }
+}
+
+/// The proof is of another account than the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the proof is of another account")]
+pub struct WrongProof;
 
 impl<S, C> Clone for SignupService<S, C> {
     fn clone(&self) -> Self {

@@ -11,15 +11,21 @@ use crate::error::{BoxError, DEFAULT_RETRY_AFTER, SignupError};
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod memory;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 pub use memory::MemoryStore;
-#[cfg(feature = "sqlite")]
-pub use sql::{OpenError, PrefixError, TablePrefix};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, Schema};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use sql::{HostRows, OpenError, PrefixError, TablePrefix};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
@@ -81,6 +87,28 @@ pub enum Created {
     /// There is an account with this id, or a key with this digest: by chance,
     /// or because the randomness is none. Nothing is stored.
     IdentifierTaken,
+}
+
+/// The proof that an account is inserted, in a transaction that the host owns.
+/// Only a store's `create_in` makes one.
+#[derive(Debug)]
+#[must_use = "it opens the answer that was prepared"]
+pub struct Inserted(AccountId);
+
+impl Inserted {
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    fn of(created: Created, new: &NewAccount) -> Result<Self, SignupError> {
+        match created {
+            Created::Stored => Ok(Self(new.id().clone())),
+            Created::EmailTaken => Err(SignupError::EmailTaken),
+            Created::IdentifierTaken => Err(SignupError::internal("the identifier is taken")),
+        }
+    }
+
+    /// Whose account it is.
+    pub fn into_id(self) -> AccountId {
+        self.0
+    }
 }
 
 /// An account on its way into a store, with its first API key's digest.

@@ -2,11 +2,15 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::error::BoxError;
+
+use super::NewAccount;
 
 /// What the names of all tables begin with. Empty by default.
 ///
@@ -39,11 +43,12 @@ impl TablePrefix {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// `sql` with the prefix at each `{p}`, shared by all who run it.
-    pub(super) fn apply(&self, sql: &str) -> sqlx::SqlStr {
-        AssertSqlSafe(sql.replace("{p}", &self.0)).into_sql_str()
-    }
+/// SQL that was put together from our text and checked names: it is cloned for
+/// each query, and so shared.
+pub(super) fn shared(sql: String) -> SqlStr {
+    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }
 
 /// The text is no prefix of table names.
@@ -51,20 +56,37 @@ impl TablePrefix {
 #[error("a table prefix is up to 32 lower-case letters, digits and underscores")]
 pub struct PrefixError;
 
-/// Brings the tables up to date, in order, each step in a transaction. Its record
-/// is a table of our own, so that the host's migrations stay untouched.
+/// Brings the tables up to date, in order, inside of a transaction that has shut
+/// out every other instance. The record of it is a table of our own, so that the
+/// host's migrations stay untouched.
 pub(super) async fn migrate<C: Migrate>(
     connection: &mut C,
-    prefix: &TablePrefix,
-    steps: &[(i64, &'static str, &str)],
+    table: String,
+    steps: impl IntoIterator<Item = (i64, &'static str, SqlStr)>,
 ) -> Result<(), MigrateError> {
-    let migrations = steps.iter().map(|&(version, description, sql)| {
-        let sql = prefix.apply(sql);
+    let migrations = steps.into_iter().map(|(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, sql, false)
     });
     let mut migrator = Migrator::with_migrations(migrations.collect());
-    migrator.dangerous_set_table_name(format!("{}_signup_migrations", prefix.as_str()));
+    migrator.set_locking(false).dangerous_set_table_name(table);
     migrator.run_direct(None, connection, false).await
+}
+
+/// Rows of the host's that are stored with an account, or not at all: a
+/// workspace, a membership, an entry of an outbox.
+///
+/// # Contract
+/// [`insert`](HostRows::insert) is called after the account and its API key are
+/// inserted, in the same transaction, which it neither commits nor rolls back.
+/// An error rolls everything back.
+#[async_trait]
+pub trait HostRows<C>: Send + Sync + 'static {
+    /// Inserts the host's rows for `new`.
+    ///
+    /// # Errors
+    /// They can't be inserted: nothing is stored then. A `sqlx::Error` is judged
+    /// like one of the store's own, anything else is an internal error.
+    async fn insert(&self, connection: &mut C, new: &NewAccount) -> Result<(), BoxError>;
 }
 
 /// Why a store can't be opened or brought up to date. It names the URL without
@@ -162,6 +184,6 @@ mod tests {
             assert_eq!(TablePrefix::new(bad), Err(PrefixError), "{bad}");
         }
         let prefix = TablePrefix::new("x_").unwrap();
-        assert_eq!(prefix.apply("SELECT 1 FROM {p}accounts").as_str(), "SELECT 1 FROM x_accounts");
+        assert_eq!(prefix.as_str(), "x_");
     }
 }

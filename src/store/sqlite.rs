@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
-use sqlx::sqlite::{SqliteSynchronous, SqliteTransaction};
+use sqlx::SqlStr;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::Semaphore;
 
 use crate::account::AccountId;
-use crate::error::BoxError;
+use crate::error::{BoxError, SignupError};
 use crate::fields::EmailKey;
 
-use super::sql::{self, Location, OpenError, TablePrefix, without_rows};
-use super::{AccountStore, Created, NewAccount, StoreError};
+use super::sql::{self, HostRows, Location, OpenError, TablePrefix, shared, without_rows};
+use super::{AccountStore, Created, Inserted, NewAccount, StoreError};
 
 const MIGRATIONS: [(i64, &str, &str); 1] =
     [(1, "accounts and api_keys", include_str!("sqlite/0001_accounts.sql"))];
@@ -47,13 +48,14 @@ pub struct SqliteStore {
     prefix: TablePrefix,
     location: Location,
     queries: Arc<Queries>,
+    host: Option<Arc<dyn HostRows<SqliteConnection>>>,
 }
 
 struct Queries {
-    is_taken: sqlx::SqlStr,
-    insert_account: sqlx::SqlStr,
-    insert_key: sqlx::SqlStr,
-    find: sqlx::SqlStr,
+    is_taken: SqlStr,
+    insert_account: SqlStr,
+    insert_key: SqlStr,
+    find: SqlStr,
 }
 
 impl SqliteStore {
@@ -94,26 +96,33 @@ impl SqliteStore {
     /// The same store with other names of its tables.
     #[must_use]
     pub fn with_prefix(self, prefix: TablePrefix) -> Self {
-        Self::on(self.pool, prefix, self.location)
+        Self { host: self.host, ..Self::on(self.pool, prefix, self.location) }
+    }
+
+    /// The same store, which stores rows of the host's with each account.
+    #[must_use]
+    pub fn with_host_rows(self, rows: impl HostRows<SqliteConnection>) -> Self {
+        Self { host: Some(Arc::new(rows)), ..self }
     }
 
     fn on(pool: SqlitePool, prefix: TablePrefix, location: Location) -> Self {
+        let named = |sql| named(sql, &prefix);
         let queries = Queries {
-            is_taken: prefix.apply("SELECT 1 FROM {p}accounts WHERE email_key = ?1"),
-            insert_account: prefix.apply(
+            is_taken: named("SELECT 1 FROM {p}accounts WHERE email_key = ?1"),
+            insert_account: named(
                 "INSERT INTO {p}accounts
                      (id, email, email_key, name, plan, password_hash, pepper_version, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  ON CONFLICT (email_key) DO NOTHING",
             ),
-            insert_key: prefix.apply(
+            insert_key: named(
                 "INSERT INTO {p}api_keys (digest, account_id, prefix, created_at)
                  VALUES (?1, ?2, ?3, ?4)",
             ),
-            find: prefix.apply("SELECT 1 FROM {p}accounts WHERE id = ?1"),
+            find: named("SELECT 1 FROM {p}accounts WHERE id = ?1"),
         };
         let queries = Arc::new(queries);
-        Self { pool, writer: Arc::new(Semaphore::new(1)), prefix, location, queries }
+        Self { pool, writer: Arc::new(Semaphore::new(1)), prefix, location, queries, host: None }
     }
 
     /// Creates the tables, or brings them up to date. Every instance of a host
@@ -127,15 +136,45 @@ impl SqliteStore {
         // become savepoints of this one.
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
         let mut transaction = begun.map_err(|error| failed(error.into()))?;
-        sql::migrate(&mut *transaction, &self.prefix, &MIGRATIONS)
+        let table = format!("{}_signup_migrations", self.prefix.as_str());
+        let steps =
+            MIGRATIONS.map(|(version, name, sql)| (version, name, named(sql, &self.prefix)));
+        sql::migrate(&mut *transaction, table, steps)
             .await
             .map_err(|error| failed(sql::root_cause(error)))?;
         transaction.commit().await.map_err(|error| failed(error.into()))
     }
 
+    /// A table's name as it stands in SQL, with its prefix: `accounts` for a
+    /// foreign key of the host's, say.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix.as_str())
+    }
+
     /// The pool, for the host's own queries and to close it.
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
+    }
+
+    /// Inserts an account into a transaction that the host owns. The proof opens
+    /// what [`prepare`](crate::SignupService::prepare) has sealed; rows of
+    /// [`with_host_rows`](Self::with_host_rows) are not inserted here.
+    ///
+    /// The host commits before it shows the answer to anybody, and may roll back
+    /// instead.
+    ///
+    /// # Errors
+    /// The email is taken, or the insert fails.
+    pub async fn create_in(
+        &self,
+        connection: &mut SqliteConnection,
+        new: &NewAccount,
+    ) -> Result<Inserted, SignupError> {
+        let created = match self.insert(connection, new).await {
+            Err(error) if is_unique_violation(&error) => Created::IdentifierTaken,
+            other => other.map_err(failed)?,
+        };
+        Inserted::of(created, new)
     }
 
     /// The write, start to end. It is never dropped half way: see `create`.
@@ -149,6 +188,9 @@ impl SqliteStore {
             Err(error) if is_unique_violation(&error) => Created::IdentifierTaken,
             Err(error) => return Err(failed(error)),
         };
+        if let (Some(host), Created::Stored) = (&self.host, created) {
+            host.insert(&mut transaction, &new).await.map_err(host_failed)?;
+        }
         if created != Created::Stored {
             transaction.rollback().await.map_err(failed)?;
             return Ok(created);
@@ -161,7 +203,7 @@ impl SqliteStore {
 
     async fn insert(
         &self,
-        transaction: &mut SqliteTransaction<'_>,
+        connection: &mut SqliteConnection,
         new: &NewAccount,
     ) -> Result<Created, sqlx::Error> {
         let inserted = sqlx::query(self.queries.insert_account.clone())
@@ -173,7 +215,7 @@ impl SqliteStore {
             .bind(new.password_hash().as_phc())
             .bind(new.password_hash().pepper_version())
             .bind(new.created_at().as_millis())
-            .execute(&mut **transaction)
+            .execute(&mut *connection)
             .await?;
         if inserted.rows_affected() == 0 {
             return Ok(Created::EmailTaken);
@@ -183,7 +225,7 @@ impl SqliteStore {
             .bind(new.id().as_str())
             .bind(new.key_prefix())
             .bind(new.created_at().as_millis())
-            .execute(&mut **transaction)
+            .execute(&mut *connection)
             .await?;
         Ok(Created::Stored)
     }
@@ -220,6 +262,11 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
+/// `sql` with the prefix at each `{p}`.
+fn named(sql: &str, prefix: &TablePrefix) -> SqlStr {
+    shared(sql.replace("{p}", prefix.as_str()))
+}
+
 /// The account's email key has its own clause in the insert, so that what
 /// clashes here is an id or a digest.
 fn is_unique_violation(error: &sqlx::Error) -> bool {
@@ -238,6 +285,14 @@ fn failed(error: sqlx::Error) -> StoreError {
     };
     let source = without_rows(error);
     if may_recover { StoreError::Unavailable(source) } else { StoreError::Failed(source) }
+}
+
+/// The host's rows could not be inserted.
+fn host_failed(error: BoxError) -> StoreError {
+    match error.downcast::<sqlx::Error>() {
+        Ok(error) => failed(*error),
+        Err(other) => StoreError::Failed(other),
+    }
 }
 
 /// Whether a result code (its primary one is the low octet, see `SQLite`'s

@@ -1,41 +1,14 @@
 //! Hazards 8: a sign-up that is dropped at any point.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use signup::store::AccountStore;
+use signup::store::conformance::dropped_after;
 use signup::{Signup, SignupError, SignupRequest};
 
 use crate::support::backend::{App, Backend, Options, Service};
 use crate::support::faults::Faulty;
-
-/// Polls a sign-up `polls` times and drops it. Between the polls it waits to be
-/// woken, so that each is one at which something had happened.
-struct DropAt<F> {
-    future: Option<Pin<Box<F>>>,
-    polls: usize,
-}
-
-impl<F: Future> Future for DropAt<F> {
-    /// The output, or none where it was dropped before.
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.polls -= 1;
-        let last = self.polls == 0;
-        let Some(future) = self.future.as_mut() else { unreachable!("polled after its end") };
-        match future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if last => {
-                self.future = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
 
 async fn signup(service: Service, email: String) -> Result<Signup, SignupError> {
     service.signup(SignupRequest::new(email, "correct horse")).await
@@ -43,14 +16,14 @@ async fn signup(service: Service, email: String) -> Result<Signup, SignupError> 
 
 /// Drops the sign-up of `email` at its k-th poll, then signs up in full: every
 /// account has its key, and the answer agrees with what is stored.
-async fn dropped_at(app: &App, email: &str, polls: usize) -> bool {
+async fn dropped_at(app: &App, email: &str, polls: u64) -> bool {
     let future = signup(app.service.clone(), email.to_owned());
-    let finished = DropAt { future: Some(Box::pin(future)), polls }.await.is_some();
-    let before = app.store.accounts().await.iter().any(|row| row.email == email);
+    let finished = dropped_after(future, polls).await.is_some();
+    let before = app.store.stored_accounts().await.iter().any(|row| row.email == email);
     match signup(app.service.clone(), email.to_owned()).await {
         Ok(signup) => {
             assert!(!before && !finished, "a second account at poll {polls}");
-            let rows = app.store.accounts().await;
+            let rows = app.store.stored_accounts().await;
             assert!(rows.iter().any(|row| row.id == signup.account().id().as_str()));
         }
         Err(SignupError::EmailTaken) => {}
@@ -78,7 +51,7 @@ async fn x01_dropped_at_every_poll(backend: Backend) {
     }
     // It was dropped at its hash at least, and in the end it was not.
     assert!(polls > 1, "nothing was ever dropped");
-    app.stores(polls).await;
+    app.stores(usize::try_from(polls).unwrap()).await;
 }
 
 async fn x01_dropped_at_every_poll_of_the_insert(backend: Backend) {
@@ -125,7 +98,7 @@ async fn x08_a_runtime_that_ends_with_sign_ups_in_flight(backend: Backend) {
         runtime.shutdown_timeout(std::time::Duration::from_secs(10));
     });
     ended.join().unwrap();
-    let accounts = app.store.accounts().await;
+    let accounts = app.store.stored_accounts().await;
     app.stores(accounts.len()).await;
     for number in 0..50 {
         let email = format!("end{number}@x.co");

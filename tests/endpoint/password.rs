@@ -25,7 +25,7 @@ async fn account(backend: Backend, password: &str) -> App {
 
 /// Whether a password is the account's, judged by the argon2 crate itself.
 async fn verifies(app: &App, candidate: &str) -> bool {
-    let stored = app.store.accounts().await[0].password_hash.clone();
+    let stored = app.store.stored_accounts().await[0].password_hash.clone();
     let candidate = Password::parse(candidate).unwrap();
     Argon2::default().verify_password(candidate.reveal().as_bytes(), stored.as_str()).is_ok()
 }
@@ -35,7 +35,7 @@ async fn a_pepper_is_stored_as_its_version(backend: Backend) {
     let pepper = Some(Pepper::new(7, secret).unwrap());
     let mut app = backend.with(Options { argon2: true, pepper, ..Options::default() }).await;
     assert_eq!(status(&mut app, "a@x.co", "correct horse").await, 201);
-    let row = app.store.accounts().await.remove(0);
+    let row = app.store.stored_accounts().await.remove(0);
     assert_eq!(row.pepper_version, Some(7));
     assert!(!verifies(&app, "correct horse").await, "it verifies without the pepper");
     let stored = PasswordHash::from_store(row.password_hash, row.pepper_version);
@@ -181,7 +181,7 @@ async fn p27_naughty_strings_round_trip(backend: Backend) {
     assert!(created > 300);
     app.stores(created).await;
     // What was hashed is the NFC form: the fake engine's tag is a plain digest.
-    for row in app.store.accounts().await {
+    for row in app.store.stored_accounts().await {
         let number: usize =
             row.email.strip_prefix('p').unwrap().split('@').next().unwrap().parse().unwrap();
         let password = Password::parse(&strings[number]).unwrap();

@@ -67,7 +67,7 @@ async fn s01_debug_shows_no_secret(backend: Backend) {
     let signup = app.service.signup(request).await.unwrap();
     shown += &format!("{signup:?} {signup:#?} {:?} {:?}", signup.token(), signup.api_key());
     shown += &format!("{:?}", signup.api_key().digest());
-    let phc = app.store.accounts().await[0].password_hash.clone();
+    let phc = app.store.stored_accounts().await[0].password_hash.clone();
     let taken = app.service.signup(SignupRequest::new("a@x.co", PASSWORD)).await.unwrap_err();
     let invalid = app.service.signup(SignupRequest::new(PASSWORD, "short")).await.unwrap_err();
     shown += &format!("{taken:?} {taken} {invalid:?} {invalid}");
@@ -110,12 +110,14 @@ async fn s12_k11_the_store_has_digests_and_nothing_else(backend: Backend) {
     {
         assert!(!contains(&bytes, secret.as_bytes()), "{secret}");
     }
-    let (digest, owner, prefix) = app.store.api_keys().await.remove(0);
-    assert_eq!(digest, Sha256::digest(key).as_slice());
-    assert_eq!(owner, data["account"]["id"].as_str().unwrap());
-    assert_eq!(prefix, key[..13]);
+    let stored = app.store.stored_keys().await.remove(0);
+    assert_eq!(stored.digest, Sha256::digest(key).as_slice());
+    assert_eq!(stored.account_id, data["account"]["id"].as_str().unwrap());
+    assert_eq!(stored.prefix, key[..13]);
     assert!(
-        app.store.accounts().await[0].password_hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
+        app.store.stored_accounts().await[0]
+            .password_hash
+            .starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
     );
 }
 

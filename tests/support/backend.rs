@@ -32,6 +32,8 @@ pub struct Backend {
     pub name: &'static str,
     pub serve: fn(TcpListener, Endpoint) -> Future<()>,
     pub open: fn() -> Future<Arc<dyn Inspect>>,
+    /// A server that has to run: plain `cargo test` leaves it out then.
+    pub needs: Option<&'static str>,
 }
 
 type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn AccountStore> + Send>;
@@ -140,11 +142,11 @@ impl App {
 
     /// There are so many accounts, and as many keys, each of its own account.
     pub async fn stores(&self, expected: usize) {
-        let accounts = self.store.accounts().await;
-        let keys = self.store.api_keys().await;
+        let accounts = self.store.stored_accounts().await;
+        let keys = self.store.stored_keys().await;
         assert_eq!((accounts.len(), keys.len()), (expected, expected));
         for account in accounts {
-            assert_eq!(keys.iter().filter(|(_, owner, _)| *owner == account.id).count(), 1);
+            assert_eq!(keys.iter().filter(|key| key.account_id == account.id).count(), 1);
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod client;
 pub mod faults;
+pub mod postgres;
 pub mod server;
 pub mod stores;
 

@@ -4,30 +4,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use signup::fields::EmailKey;
-use signup::store::{AccountStore, Created, MemoryStore, NewAccount, SqliteStore, StoreError};
-use sqlx::Row as _;
+use signup::store::conformance::{self, Inspect as _, StoredAccount, StoredKey};
+use signup::store::{
+    AccountStore, Created, MemoryStore, NewAccount, PostgresStore, SqliteStore, StoreError,
+};
+use sqlx::AssertSqlSafe;
 
-/// A row of `accounts`, as far as tests look at it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Row {
-    pub id: String,
-    pub email: String,
-    pub email_key: String,
-    pub name: Option<String>,
-    pub plan: String,
-    pub password_hash: String,
-    pub pepper_version: Option<u32>,
-    pub created_at: i64,
-}
+use super::postgres;
 
-/// A store that tests can look into.
+/// A store that tests can look into, and take accounts from.
 #[async_trait]
-pub trait Inspect: AccountStore {
-    async fn accounts(&self) -> Vec<Row>;
-    /// Digest, account id and display prefix of every key.
-    async fn api_keys(&self) -> Vec<(Vec<u8>, String, String)>;
-    /// All bytes that the store has written, where it writes any.
+pub trait Inspect: conformance::Inspect {
+    /// All bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
+
     /// Takes an account away, with its keys.
     async fn delete(&self, email_key: &str);
 }
@@ -37,34 +27,26 @@ pub fn memory() -> Arc<dyn Inspect> {
 }
 
 pub async fn sqlite() -> Arc<dyn Inspect> {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", folder.path().join("test.db").display());
-    let store = SqliteStore::connect(&url).await.unwrap();
-    store.migrate().await.unwrap();
-    Arc::new(Sqlite { store, folder })
+    Arc::new(Sqlite::open().await)
+}
+
+pub async fn postgres() -> Arc<dyn Inspect> {
+    Arc::new(postgres::store(&postgres::url()).await)
+}
+
+/// PostgreSQL behind PgBouncer in transaction mode.
+pub async fn pgbouncer() -> Arc<dyn Inspect> {
+    let direct = postgres::store(&postgres::url()).await;
+    let pooled = PostgresStore::connect(&postgres::pgbouncer_url()).await.unwrap();
+    let pooled = pooled.with_schema(postgres::schema_of(&direct)).without_prepared_statements();
+    Arc::new(Pooled { direct, pooled })
 }
 
 #[async_trait]
 impl Inspect for MemoryStore {
-    async fn accounts(&self) -> Vec<Row> {
-        MemoryStore::accounts(self).iter().map(row).collect()
-    }
-
-    async fn api_keys(&self) -> Vec<(Vec<u8>, String, String)> {
-        let accounts = MemoryStore::accounts(self);
-        let prefix =
-            |id| accounts.iter().find(|new| new.id() == id).map(|new| new.key_prefix().to_owned());
-        let keys = MemoryStore::api_keys(self);
-        keys.iter()
-            .map(|(digest, id)| {
-                (digest.as_bytes().to_vec(), id.to_string(), prefix(id).unwrap_or_default())
-            })
-            .collect()
-    }
-
     async fn bytes(&self) -> Vec<u8> {
-        format!("{:?}", MemoryStore::accounts(self).iter().map(row).collect::<Vec<_>>())
-            .into_bytes()
+        let (accounts, keys) = (self.stored_accounts().await, self.stored_keys().await);
+        format!("{accounts:?} {keys:?}").into_bytes()
     }
 
     async fn delete(&self, email_key: &str) {
@@ -72,65 +54,98 @@ impl Inspect for MemoryStore {
     }
 }
 
-fn row(new: &NewAccount) -> Row {
-    Row {
-        id: new.id().to_string(),
-        email: new.email().as_str().to_owned(),
-        email_key: new.email().key().to_string(),
-        name: new.name().map(str::to_owned),
-        plan: new.plan().to_string(),
-        password_hash: new.password_hash().as_phc().to_owned(),
-        pepper_version: new.password_hash().pepper_version(),
-        created_at: new.created_at().as_millis(),
+#[async_trait]
+impl Inspect for PostgresStore {
+    async fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for table in ["accounts", "api_keys"] {
+            let table = self.table(table);
+            let rows = format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t");
+            let rows: String =
+                sqlx::query_scalar(AssertSqlSafe(rows)).fetch_one(self.pool()).await.unwrap();
+            bytes.extend_from_slice(rows.as_bytes());
+        }
+        bytes
+    }
+
+    async fn delete(&self, email_key: &str) {
+        let delete = format!("DELETE FROM {} WHERE email_key = $1", self.table("accounts"));
+        let delete = sqlx::query(AssertSqlSafe(delete)).bind(email_key.to_owned());
+        delete.execute(self.pool()).await.unwrap();
     }
 }
 
-struct Sqlite {
-    store: SqliteStore,
+/// A store in front of which the tests have a wrapper: everything goes through.
+macro_rules! delegate {
+    ($wrapper:ty, $store:ident, $inspect:ident) => {
+        #[async_trait]
+        impl AccountStore for $wrapper {
+            async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+                self.$store.is_email_taken(key).await
+            }
+
+            async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+                self.$store.create(new).await
+            }
+        }
+
+        #[async_trait]
+        impl conformance::Inspect for $wrapper {
+            async fn stored_accounts(&self) -> Vec<StoredAccount> {
+                self.$inspect.stored_accounts().await
+            }
+
+            async fn stored_keys(&self) -> Vec<StoredKey> {
+                self.$inspect.stored_keys().await
+            }
+        }
+    };
+}
+
+/// SQLite in a folder that goes with it.
+pub struct Sqlite {
+    pub store: SqliteStore,
     folder: tempfile::TempDir,
 }
+delegate!(Sqlite, store, store);
 
-#[async_trait]
-impl AccountStore for Sqlite {
-    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        self.store.is_email_taken(key).await
-    }
-
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
-        self.store.create(new).await
+impl Sqlite {
+    pub async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let store = SqliteStore::connect(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        Self { store, folder }
     }
 }
 
 #[async_trait]
 impl Inspect for Sqlite {
-    async fn accounts(&self) -> Vec<Row> {
-        let rows =
-            sqlx::query("SELECT * FROM accounts").fetch_all(self.store.pool()).await.unwrap();
-        let row = |row: &sqlx::sqlite::SqliteRow| Row {
-            id: row.get("id"),
-            email: row.get("email"),
-            email_key: row.get("email_key"),
-            name: row.get("name"),
-            plan: row.get("plan"),
-            password_hash: row.get("password_hash"),
-            pepper_version: row.get("pepper_version"),
-            created_at: row.get("created_at"),
-        };
-        rows.iter().map(row).collect()
-    }
-
-    async fn api_keys(&self) -> Vec<(Vec<u8>, String, String)> {
-        let keys = sqlx::query_as("SELECT digest, account_id, prefix FROM api_keys");
-        keys.fetch_all(self.store.pool()).await.unwrap()
-    }
-
     async fn bytes(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.folder.path()).unwrap();
         files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
 
     async fn delete(&self, email_key: &str) {
-        let delete = sqlx::query("DELETE FROM accounts WHERE email_key = ?").bind(email_key);
+        let delete =
+            sqlx::query("DELETE FROM accounts WHERE email_key = ?").bind(email_key.to_owned());
         delete.execute(self.store.pool()).await.unwrap();
+    }
+}
+
+struct Pooled {
+    direct: PostgresStore,
+    pooled: PostgresStore,
+}
+delegate!(Pooled, pooled, direct);
+
+#[async_trait]
+impl Inspect for Pooled {
+    async fn bytes(&self) -> Vec<u8> {
+        self.direct.bytes().await
+    }
+
+    async fn delete(&self, email_key: &str) {
+        Inspect::delete(&self.direct, email_key).await;
     }
 }

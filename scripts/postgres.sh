@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# A private PostgreSQL in a folder of its own: postgres.sh start|crash FOLDER PORT
+set -euo pipefail
+what=$1 folder=$2 port=$3
+bin=$(pg_config --bindir)
+
+# PostgreSQL refuses to run as root.
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
+}
+
+case $what in
+start)
+    if [ ! -d "$folder/data" ]; then
+        [ "$(id -u)" != 0 ] || chown postgres "$folder"
+        as_postgres "$bin/initdb" --pgdata="$folder/data" --username=postgres --auth=trust \
+            --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+    fi
+    as_postgres "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start \
+        -o "-p $port -k $folder -c listen_addresses=127.0.0.1 -c max_connections=300 ${4:-}"
+    ;;
+crash)
+    as_postgres "$bin/pg_ctl" --pgdata="$folder/data" --mode=immediate --silent stop || true
+    ;;
+esac

@@ -1,0 +1,322 @@
+//! The suite that any store has to pass: the contract of [`AccountStore`], a
+//! function each promise.
+//!
+//! A function takes a store that is empty, and panics where the promise is not
+//! kept. [`conformance_tests!`](crate::conformance_tests) makes named tests of
+//! them all. A store under test implements [`Inspect`], so that the suite can
+//! look at what it has stored; in what backends may differ stands in
+//! [`Differences`].
+//!
+//! ```
+//! use signup::store::{MemoryStore, conformance};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let differences = conformance::Differences::default();
+//! conformance::created_and_read_back(MemoryStore::default(), &differences).await;
+//! conformance::taken_in_every_spelling(MemoryStore::default()).await;
+//! # });
+//! ```
+
+#![expect(clippy::panic, reason = "a promise that is not kept is a failed test")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Barrier;
+
+use super::{AccountStore, Created, NewAccount, StoreError};
+
+mod drop_at;
+mod inspect;
+mod sample;
+
+pub use drop_at::dropped_after;
+pub use inspect::{StoredAccount, StoredKey};
+pub use sample::Sample;
+
+/// A store that the suite can look into.
+#[async_trait]
+pub trait Inspect: AccountStore {
+    /// All accounts, in any order.
+    async fn stored_accounts(&self) -> Vec<StoredAccount>;
+
+    /// All API keys, in any order.
+    async fn stored_keys(&self) -> Vec<StoredKey>;
+}
+
+/// In what stores may differ.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Differences {
+    /// How many create one email at the same time. Default: 1,000.
+    pub crowd: usize,
+    /// The unit that `created_at` is kept in, in milliseconds. Default: 1.
+    pub created_at_unit: i64,
+    /// Whether the version of the pepper is kept. Default: yes.
+    pub keeps_pepper_version: bool,
+}
+
+impl Default for Differences {
+    fn default() -> Self {
+        Self { crowd: 1000, created_at_unit: 1, keeps_pepper_version: true }
+    }
+}
+
+/// What is created is there afterwards, byte for byte, and the look sees it.
+///
+/// # Panics
+/// The promise is not kept.
+pub async fn created_and_read_back<S: Inspect>(store: S, differences: &Differences) {
+    for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane Developer"))] {
+        let new = Sample::new(number).name(name).pepper_version(7).build();
+        assert!(!is_taken(&store, &new).await, "an email is taken before it is created");
+        create(&store, &new, Created::Stored).await;
+        assert!(is_taken(&store, &new).await, "an email is free after it was created");
+        is_kept(&store, &new, differences).await;
+    }
+}
+
+/// An email is taken in whatever spelling, and no other one is.
+///
+/// # Panics
+/// The promise is not kept.
+pub async fn taken_in_every_spelling<S: Inspect>(store: S) {
+    let spellings = [
+        &["User@Example.com", "user@example.com", "USER@EXAMPLE.COM", "user@example\u{3002}com"][..],
+        &["a@m\u{fc}nchen.de", "a@xn--mnchen-3ya.de", "A@XN--MNCHEN-3YA.DE", "a@mu\u{308}nchen.de"],
+        &["a@fa\u{df}.de", "A@FA\u{df}.DE"],
+        &["a@fass.de"],
+        &["user+a@example.com"],
+        &["a-b@x.co"],
+        &["ab@x.co"],
+        &["a_b@x.co"],
+    ];
+    let mut number = 0;
+    for account in spellings {
+        for (at, email) in account.iter().enumerate() {
+            number += 1;
+            let new = Sample::new(number).email(email).build();
+            let expected = if at == 0 { Created::Stored } else { Created::EmailTaken };
+            assert_eq!(is_taken(&store, &new).await, at > 0, "{email}");
+            create(&store, &new, expected).await;
+        }
+    }
+    counts(&store, spellings.len()).await;
+}
+
+/// Whatever a create answers, every account has its key and every key its account.
+///
+/// # Panics
+/// The promise is not kept.
+pub async fn both_rows_or_none<S: Inspect>(store: S) {
+    let first = Sample::new(1).build();
+    create(&store, &first, Created::Stored).await;
+    counts(&store, 1).await;
+    create(&store, &Sample::new(2).email_of(&first).build(), Created::EmailTaken).await;
+    counts(&store, 1).await;
+    create(&store, &Sample::new(3).key_of(&first).build(), Created::IdentifierTaken).await;
+    counts(&store, 1).await;
+    create(&store, &Sample::new(3).build(), Created::Stored).await;
+    counts(&store, 2).await;
+}
+
+/// A clash of ids or digests is not called a taken email, and the email stays free.
+///
+/// # Panics
+/// The promise is not kept.
+pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
+    let first = Sample::new(1).build();
+    create(&store, &first, Created::Stored).await;
+    for clash in [Sample::new(2).id_of(&first), Sample::new(2).key_of(&first)] {
+        let new = clash.build();
+        create(&store, &new, Created::IdentifierTaken).await;
+        assert!(!is_taken(&store, &new).await, "a clash of identifiers took the email");
+    }
+    // Where all three clash, it is the email that the client can do something about.
+    create(&store, &first, Created::EmailTaken).await;
+    create(&store, &Sample::new(2).build(), Created::Stored).await;
+    counts(&store, 2).await;
+}
+
+/// Of many that create one email at the same time, all past their look, one wins
+/// and all others are told that it is taken.
+///
+/// # Panics
+/// The promise is not kept.
+pub async fn one_winner<S: Inspect>(store: S, differences: &Differences) {
+    let (store, gate) = (Arc::new(store), Arc::new(Barrier::new(differences.crowd)));
+    let mut tasks = Vec::with_capacity(differences.crowd);
+    for (number, spelling) in
+        (0..differences.crowd).zip(["kim@x.co", "KIM@x.co", "kim@X.CO"].iter().cycle())
+    {
+        let new = Sample::new(number as u64).email(spelling).build();
+        let (store, gate) = (Arc::clone(&store), Arc::clone(&gate));
+        tasks.push(tokio::spawn(async move {
+            let taken = store.is_email_taken(new.email().key()).await;
+            gate.wait().await;
+            (taken, store.create(new).await)
+        }));
+    }
+    let mut winners = 0;
+    for task in tasks {
+        match task.await {
+            Ok((Ok(false), Ok(Created::Stored))) => winners += 1,
+            Ok((Ok(false), Ok(Created::EmailTaken))) => {}
+            other => panic!("one of the crowd got {other:?}"),
+        }
+    }
+    assert_eq!(winners, 1, "of {} that create one email", differences.crowd);
+    counts(&*store, 1).await;
+}
+
+/// A create that is dropped at any poll leaves both rows or none, and the email
+/// can be created or is taken, in agreement with what is stored.
+///
+/// # Panics
+/// The promise is not kept.
+pub async fn dropped_at_every_poll<S: Inspect>(store: S) {
+    let mut polls = 0;
+    let mut finished = false;
+    while !finished {
+        polls += 1;
+        let email = format!("poll{polls}@x.co");
+        let dropped = Sample::new(2 * polls).email(&email).build();
+        let future = Box::pin(store.create(dropped.clone()));
+        finished = dropped_after(future, polls).await.is_some();
+        let again = Sample::new(2 * polls + 1).email(&email).build();
+        let survivor = match store.create(again.clone()).await {
+            Ok(Created::Stored) => again,
+            Ok(Created::EmailTaken) => dropped,
+            other => panic!("after a drop at poll {polls}: {other:?}"),
+        };
+        let accounts = store.stored_accounts().await;
+        let ids: Vec<_> =
+            accounts.iter().filter(|row| row.email == email).map(|row| &row.id).collect();
+        assert_eq!(ids, [survivor.id().as_str()], "after a drop at poll {polls}");
+        counts(&store, accounts.len()).await;
+    }
+}
+
+/// Text that databases are known to change, refuse or cut comes back as it was.
+///
+/// # Panics
+/// The promise is not kept.
+pub async fn odd_text_is_kept<S: Inspect>(store: S, differences: &Differences) {
+    let names = [
+        "\u{1f600}".repeat(256),
+        "e\u{301}".repeat(128),
+        " leading and trailing ".to_owned(),
+        "Robert'); DROP TABLE accounts;--".to_owned(),
+        "\\ % _ \" ' ` $1 ?1 :x {p} {{}}".to_owned(),
+        "\u{feff}\u{200b}\u{202e}\u{2028}\u{fffd}\u{ffff}\u{10ffff}".to_owned(),
+        "NULL".to_owned(),
+        String::new(),
+    ];
+    let long = format!("{}@{}.{}.co", "l".repeat(64), "d".repeat(63), "d".repeat(63));
+    for (number, name) in (1..).zip(&names) {
+        let email = format!("odd{number}+'\"%_@x.co").replace('"', "");
+        let new = Sample::new(number).email(&email).name(Some(name)).build();
+        create(&store, &new, Created::Stored).await;
+        is_kept(&store, &new, differences).await;
+    }
+    let new = Sample::new(100).email(&long).build();
+    create(&store, &new, Created::Stored).await;
+    is_kept(&store, &new, differences).await;
+}
+
+async fn is_taken<S: Inspect>(store: &S, new: &NewAccount) -> bool {
+    let taken = store.is_email_taken(new.email().key()).await;
+    taken.unwrap_or_else(|error| panic!("a look failed: {}", Chain(&error)))
+}
+
+async fn create<S: Inspect>(store: &S, new: &NewAccount, expected: Created) {
+    match store.create(new.clone()).await {
+        Ok(created) => assert_eq!(created, expected, "for {}", new.email().as_str()),
+        Err(error) => panic!("a create failed: {}", Chain(&error)),
+    }
+}
+
+/// So many accounts, and each with one key.
+async fn counts<S: Inspect + ?Sized>(store: &S, expected: usize) {
+    let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
+    assert_eq!((accounts.len(), keys.len()), (expected, expected), "accounts and keys");
+    for account in accounts {
+        let own = keys.iter().filter(|key| key.account_id == account.id).count();
+        assert_eq!(own, 1, "keys of {}", account.id);
+    }
+}
+
+async fn is_kept<S: Inspect>(store: &S, new: &NewAccount, differences: &Differences) {
+    let unit = differences.created_at_unit;
+    let rounded = |millis: i64| millis / unit * unit;
+    let mut account = StoredAccount::from(new);
+    let mut key = StoredKey::from(new);
+    account.created_at = rounded(account.created_at);
+    key.created_at = rounded(key.created_at);
+    if !differences.keeps_pepper_version {
+        account.pepper_version = None;
+    }
+    let accounts = store.stored_accounts().await;
+    let found: Vec<_> = accounts.iter().filter(|row| row.email == account.email).collect();
+    assert_eq!(found, [&account], "what was stored of an account");
+    let keys = store.stored_keys().await;
+    let found: Vec<_> = keys.iter().filter(|row| row.account_id == key.account_id).collect();
+    assert_eq!(found, [&key], "what was stored of an API key");
+}
+
+/// An error with what is behind it.
+struct Chain<'a>(&'a StoreError);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut error: Option<&dyn std::error::Error> = Some(self.0);
+        while let Some(current) = error {
+            write!(f, "{current}; ")?;
+            error = current.source();
+        }
+        Ok(())
+    }
+}
+
+/// Makes a module of named tests, one for each promise of
+/// [`store::conformance`](crate::store::conformance).
+///
+/// It takes the module's name, an expression that opens an empty store
+/// (a future), and, where the store differs, its
+/// [`Differences`](crate::store::conformance::Differences). Attributes in front go
+/// to each test. The crate that uses it depends on `tokio`, with its macros.
+///
+/// ```
+/// use signup::store::MemoryStore;
+///
+/// signup::conformance_tests!(memory, async { MemoryStore::default() });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! conformance_tests {
+    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
+        $crate::conformance_tests!($(#[$attribute])* $module, $open, Default::default());
+    };
+    ($(#[$attribute:meta])* $module:ident, $open:expr, $differences:expr) => {
+        mod $module {
+            #[allow(unused_imports, reason = "the expressions may name what is around")]
+            use super::*;
+            use $crate::store::conformance;
+
+            $crate::conformance_tests!(@test $(#[$attribute])* both_rows_or_none, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* dropped_at_every_poll, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* other_conflicts_are_told_apart, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* taken_in_every_spelling, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* created_and_read_back, $open, $differences);
+            $crate::conformance_tests!(@test $(#[$attribute])* odd_text_is_kept, $open, $differences);
+            $crate::conformance_tests!(@test $(#[$attribute])* one_winner, $open, $differences);
+        }
+    };
+    (@test $(#[$attribute:meta])* $promise:ident, $open:expr $(, $differences:expr)?) => {
+        #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[$attribute])*
+        async fn $promise() {
+            conformance::$promise($open.await $(, &$differences)?).await;
+        }
+    };
+}

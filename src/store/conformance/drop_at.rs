@@ -1,0 +1,30 @@
+//! Dropping a future at a poll of one's choice.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+/// Polls `future` so many times, each time that it is woken, and drops it then.
+/// Gives its output, or none where it was dropped before it had one.
+///
+/// ```
+/// use signup::store::conformance::dropped_after;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// assert_eq!(dropped_after(tokio::task::yield_now(), 1).await, None);
+/// assert_eq!(dropped_after(tokio::task::yield_now(), 2).await, Some(()));
+/// # });
+/// ```
+pub async fn dropped_after<T>(future: impl Future<Output = T>, polls: u64) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        left = left.saturating_sub(1);
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -1,0 +1,112 @@
+//! Accounts to store, made for tests.
+
+use std::sync::Arc;
+
+use crate::account::{Account, AccountId, Plan};
+use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyPrefix};
+use crate::clock::{ManualClock, Timestamp};
+use crate::fields::{Email, EmailProfile, Name};
+use crate::hash::PasswordHash;
+use crate::random::{Draw, SeededRandom};
+
+use super::super::NewAccount;
+
+/// An account to be, unlike that of any other number in all that is unique.
+///
+/// ```
+/// use signup::store::conformance::Sample;
+///
+/// let one = Sample::new(1).email("Dev@Example.com").build();
+/// let other = Sample::new(2).email_of(&one).build();
+/// assert_eq!(one.email().key(), other.email().key());
+/// assert_ne!(one.id(), other.id());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sample {
+    number: u64,
+    email: String,
+    name: Option<String>,
+    pepper_version: Option<u32>,
+    id: Option<AccountId>,
+    key: Option<(ApiKeyDigest, String)>,
+}
+
+/// When all samples are made, in seconds since 1970.
+const NOW: u32 = 1_750_000_000;
+
+impl Sample {
+    /// The sample of that number.
+    pub fn new(number: u64) -> Self {
+        let email = format!("sample{number}@example.com");
+        Self { number, email, name: None, pepper_version: None, id: None, key: None }
+    }
+
+    /// With this email, an address of the RFC 5321 profile.
+    #[must_use]
+    pub fn email(mut self, email: &str) -> Self {
+        email.clone_into(&mut self.email);
+        self
+    }
+
+    /// With the email of another.
+    #[must_use]
+    pub fn email_of(self, other: &NewAccount) -> Self {
+        self.email(other.email().as_str())
+    }
+
+    /// With this name, or none.
+    #[must_use]
+    pub fn name(mut self, name: Option<&str>) -> Self {
+        self.name = name.map(str::to_owned);
+        self
+    }
+
+    /// With a hash of a pepper of this version.
+    #[must_use]
+    pub fn pepper_version(mut self, version: u32) -> Self {
+        self.pepper_version = Some(version);
+        self
+    }
+
+    /// With the id of another.
+    #[must_use]
+    pub fn id_of(mut self, other: &NewAccount) -> Self {
+        self.id = Some(other.id().clone());
+        self
+    }
+
+    /// With the API key of another.
+    #[must_use]
+    pub fn key_of(mut self, other: &NewAccount) -> Self {
+        self.key = Some((*other.key_digest(), other.key_prefix().to_owned()));
+        self
+    }
+
+    /// The account, ready to be stored.
+    ///
+    /// # Panics
+    /// The email is no address, or the name no name.
+    pub fn build(self) -> NewAccount {
+        let made = self.make();
+        made.unwrap_or_else(|error| panic!("sample {} can't be made: {error}", self.number))
+    }
+
+    fn make(&self) -> Result<NewAccount, Box<dyn std::error::Error>> {
+        let mut draw = Draw::from(&SeededRandom::new(self.number))?;
+        let minted = AccountId::mint(&mut draw)?;
+        let api_key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw)?;
+        let minted_key = (api_key.digest(), api_key.display_prefix().to_owned());
+        let (key_digest, key_prefix) = self.key.clone().unwrap_or(minted_key);
+        let email = Email::parse(&*self.email, EmailProfile::Rfc5321)?;
+        let name = self.name.as_deref().map(Name::parse).transpose()?;
+        let id = self.id.clone().unwrap_or(minted);
+        let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
+        Ok(NewAccount {
+            account: Arc::new(Account::new(id, email, name, Plan::Trial)),
+            password_hash: PasswordHash::from_store(phc, self.pepper_version),
+            created_at: Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX)?,
+            key_digest,
+            key_prefix,
+        })
+    }
+}
