@@ -38,6 +38,7 @@ trap stop EXIT
 
 # The tests that crash a server have ones of their own, which do sync.
 bash scripts/postgres.sh start "$folder" "$postgres_port" "-c fsync=off"
+echo '"postgres" ""' >"$folder/users.txt"
 cat >"$folder/pgbouncer.ini" <<INI
 [databases]
 postgres = host=127.0.0.1 port=$postgres_port
@@ -45,9 +46,11 @@ postgres = host=127.0.0.1 port=$postgres_port
 listen_addr = 127.0.0.1
 listen_port = $pgbouncer_port
 unix_socket_dir =
-auth_type = any
+auth_type = trust
+auth_file = $folder/users.txt
 pool_mode = transaction
 default_pool_size = 4
+max_client_conn = 1000
 ignore_startup_parameters = extra_float_digits,options
 logfile = $folder/pgbouncer.log
 pidfile = $folder/pgbouncer.pid
