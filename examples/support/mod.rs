@@ -81,7 +81,13 @@ async fn open(url: &str) -> Result<Arc<dyn AccountStore>, Complaint> {
             store.migrate().await.map_err(database_url)?;
             Ok(Arc::new(store))
         }
-        _ => Err(database_url("it is none of sqlite://PATH and memory:")),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => {
+            let store = signup::store::PostgresStore::connect(url).await.map_err(database_url)?;
+            store.migrate().await.map_err(database_url)?;
+            Ok(Arc::new(store))
+        }
+        _ => Err(database_url("it is none of sqlite://PATH, postgres://… (a feature) and memory:")),
     }
 }
 

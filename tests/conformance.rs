@@ -1,0 +1,205 @@
+//! Every store of ours, and a host's own, against the suite; and for each promise
+//! a store that breaks it, which the suite has to catch.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use signup::fields::EmailKey;
+use signup::store::conformance::{self, Differences, Inspect, StoredAccount, StoredKey};
+use signup::store::{AccountStore, Created, MemoryStore, NewAccount, StoreError};
+
+mod support;
+
+#[path = "../examples/custom_store.rs"]
+#[allow(dead_code, reason = "its main is the example's")]
+mod custom_store;
+
+use support::{postgres, stores};
+
+signup::conformance_tests!(memory, async { MemoryStore::default() });
+signup::conformance_tests!(sqlite, stores::Sqlite::open());
+signup::conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    postgres_store,
+    postgres::store(&postgres::url())
+);
+signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
+
+/// What a [`Flawed`] store gets wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    None,
+    FoldsName,
+    KeysByGivenEmail,
+    ForgetsTheKey,
+    LooksBeforeItInserts,
+    StopsHalfWay,
+    CallsEveryClashTaken,
+    CutsTheName,
+}
+
+/// A store in memory as one would write it in an hour.
+#[derive(Clone)]
+struct Flawed {
+    flaw: Flaw,
+    tables: Arc<Mutex<(Vec<StoredAccount>, Vec<StoredKey>)>>,
+}
+
+impl Flawed {
+    fn new(flaw: Flaw) -> Self {
+        Self { flaw, tables: Arc::default() }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.tables.lock().unwrap().0.iter().any(|row| row.email_key == key)
+    }
+
+    fn key(&self, new: &NewAccount) -> String {
+        match self.flaw {
+            Flaw::KeysByGivenEmail => new.email().as_str().to_lowercase(),
+            _ => new.email().key().to_string(),
+        }
+    }
+
+    fn account(&self, new: &NewAccount) -> StoredAccount {
+        let mut account = StoredAccount { email_key: self.key(new), ..StoredAccount::from(new) };
+        match self.flaw {
+            Flaw::FoldsName => account.name = account.name.filter(|name| !name.is_empty()),
+            Flaw::CutsTheName => {
+                account.name = account.name.map(|name| name.chars().take(64).collect());
+            }
+            _ => {}
+        }
+        account
+    }
+}
+
+#[async_trait]
+impl AccountStore for Flawed {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        Ok(self.has(key.as_str()))
+    }
+
+    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+        let key = StoredKey::from(&new);
+        if self.flaw == Flaw::LooksBeforeItInserts {
+            let taken = self.has(&self.key(&new));
+            tokio::task::yield_now().await;
+            if taken {
+                return Ok(Created::EmailTaken);
+            }
+        } else if self.has(&self.key(&new)) {
+            return Ok(Created::EmailTaken);
+        }
+        {
+            let mut tables = self.tables.lock().unwrap();
+            if self.flaw != Flaw::LooksBeforeItInserts
+                && tables.0.iter().any(|row| row.email_key == self.key(&new))
+            {
+                return Ok(Created::EmailTaken);
+            }
+            let clash = tables.0.iter().any(|row| row.id == new.id().as_str())
+                || tables.1.iter().any(|row| row.digest == key.digest);
+            if clash {
+                let taken = self.flaw == Flaw::CallsEveryClashTaken;
+                return Ok(if taken { Created::EmailTaken } else { Created::IdentifierTaken });
+            }
+            tables.0.push(self.account(&new));
+            if self.flaw != Flaw::StopsHalfWay && self.flaw != Flaw::ForgetsTheKey {
+                tables.1.push(key.clone());
+            }
+        }
+        if self.flaw == Flaw::StopsHalfWay {
+            tokio::task::yield_now().await;
+            self.tables.lock().unwrap().1.push(key);
+        }
+        Ok(Created::Stored)
+    }
+}
+
+#[async_trait]
+impl Inspect for Flawed {
+    async fn stored_accounts(&self) -> Vec<StoredAccount> {
+        self.tables.lock().unwrap().0.clone()
+    }
+
+    async fn stored_keys(&self) -> Vec<StoredKey> {
+        self.tables.lock().unwrap().1.clone()
+    }
+}
+
+/// Which of the promises a store with that flaw does not keep.
+async fn caught(flaw: Flaw) -> Vec<&'static str> {
+    let store = move || Flawed::new(flaw);
+    let differences = Differences::default;
+    let promises = [
+        (
+            "created_and_read_back",
+            tokio::spawn(async move {
+                conformance::created_and_read_back(store(), &differences()).await;
+            }),
+        ),
+        (
+            "taken_in_every_spelling",
+            tokio::spawn(async move { conformance::taken_in_every_spelling(store()).await }),
+        ),
+        (
+            "both_rows_or_none",
+            tokio::spawn(async move { conformance::both_rows_or_none(store()).await }),
+        ),
+        (
+            "other_conflicts_are_told_apart",
+            tokio::spawn(async move { conformance::other_conflicts_are_told_apart(store()).await }),
+        ),
+        (
+            "one_winner",
+            tokio::spawn(async move { conformance::one_winner(store(), &differences()).await }),
+        ),
+        (
+            "dropped_at_every_poll",
+            tokio::spawn(async move { conformance::dropped_at_every_poll(store()).await }),
+        ),
+        (
+            "odd_text_is_kept",
+            tokio::spawn(
+                async move { conformance::odd_text_is_kept(store(), &differences()).await },
+            ),
+        ),
+    ];
+    let mut caught = Vec::new();
+    for (promise, task) in promises {
+        if task.await.is_err() {
+            caught.push(promise);
+        }
+    }
+    caught
+}
+
+#[tokio::test]
+async fn a_store_without_a_flaw_is_not_caught() {
+    assert_eq!(caught(Flaw::None).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn for_each_promise_a_store_that_breaks_it_is_caught() {
+    for (flaw, promise) in [
+        (Flaw::FoldsName, "created_and_read_back"),
+        (Flaw::KeysByGivenEmail, "taken_in_every_spelling"),
+        (Flaw::ForgetsTheKey, "both_rows_or_none"),
+        (Flaw::CallsEveryClashTaken, "other_conflicts_are_told_apart"),
+        (Flaw::LooksBeforeItInserts, "one_winner"),
+        (Flaw::StopsHalfWay, "dropped_at_every_poll"),
+        (Flaw::CutsTheName, "odd_text_is_kept"),
+    ] {
+        let caught = caught(flaw).await;
+        assert!(caught.contains(&promise), "{flaw:?} was caught by {caught:?}");
+    }
+}
