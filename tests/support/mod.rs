@@ -7,6 +7,7 @@ pub mod backend;
 pub mod client;
 pub mod faults;
 pub mod postgres;
+pub mod proxy;
 pub mod server;
 pub mod stores;
 

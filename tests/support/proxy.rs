@@ -1,0 +1,93 @@
+//! A TCP proxy in front of a database, which does as it is told when it sees a
+//! marker on its way to the server.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens to the connection on which the marker is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is cut, and the marker never reaches the server.
+    CutBefore,
+    /// The marker reaches the server, which answers; then it is cut.
+    CutAfter,
+    /// The marker reaches the server, and the answer never comes back.
+    SwallowAnswer,
+    /// The marker goes nowhere, and nothing is said.
+    Hang,
+}
+
+type Plan = Arc<Mutex<Option<(Vec<u8>, Trouble)>>>;
+
+pub struct Proxy {
+    pub addr: SocketAddr,
+    plan: Plan,
+}
+
+impl Proxy {
+    pub async fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let plan = Plan::default();
+        let plans = Arc::clone(&plan);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(relay(client, server, Arc::clone(&plans)));
+            }
+        });
+        Self { addr, plan }
+    }
+
+    /// What to do at the next sight of `marker`. It happens once.
+    pub fn plan(&self, marker: &str, trouble: Trouble) {
+        *self.plan.lock().unwrap() = Some((marker.as_bytes().to_vec(), trouble));
+    }
+
+    /// Whether it has happened.
+    pub fn struck(&self) -> bool {
+        self.plan.lock().unwrap().is_none()
+    }
+}
+
+/// The trouble that is planned for these bytes, which is over with that.
+fn trouble(plan: &Plan, bytes: &[u8]) -> Option<Trouble> {
+    let mut plan = plan.lock().unwrap();
+    let (marker, trouble) = plan.as_ref()?;
+    let seen = bytes.windows(marker.len()).any(|window| window == marker);
+    let trouble = seen.then_some(*trouble)?;
+    *plan = None;
+    Some(trouble)
+}
+
+async fn relay(mut client: TcpStream, server: SocketAddr, plan: Plan) {
+    let Ok(mut server) = TcpStream::connect(server).await else {
+        return;
+    };
+    let (mut up, mut down) = ([0; 16 * 1024], [0; 16 * 1024]);
+    let mut struck = None;
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => {
+                let Ok(length @ 1..) = read else { return };
+                let bytes = &up[..length];
+                struck = struck.or(trouble(&plan, bytes));
+                match struck {
+                    Some(Trouble::CutBefore) => return,
+                    Some(Trouble::Hang) => std::future::pending().await,
+                    _ => if server.write_all(bytes).await.is_err() { return },
+                }
+            }
+            read = server.read(&mut down) => {
+                let Ok(length @ 1..) = read else { return };
+                match struck {
+                    Some(Trouble::CutAfter) => return,
+                    Some(Trouble::SwallowAnswer) => {}
+                    _ => if client.write_all(&down[..length]).await.is_err() { return },
+                }
+            }
+        }
+    }
+}
