@@ -10,7 +10,8 @@
 //! - [`http`] is the endpoint as documented, bytes in and bytes out; `adapters`
 //!   translate it into a framework (feature `axum`).
 //! - [`store`] has the trait [`AccountStore`](store::AccountStore), a store in
-//!   memory, and one in `SQLite` (feature `sqlite`).
+//!   memory, one in SQLite (feature `sqlite`) and one in PostgreSQL (feature
+//!   `postgres`), and the suite that any other has to pass (`conformance`).
 //! - [`clock`] and [`random`] are parameters, with fakes for the host's tests.
 //!
 //! ```

@@ -95,9 +95,19 @@ fn the_table_has_every_module_and_goes_down() {
 fn frameworks_and_databases_are_named_where_they_belong() {
     let homes = [
         ("axum::", &["adapters/axum.rs"][..]),
-        ("sqlx::", &["store/sql.rs", "store/sqlite.rs"]),
-        ("tokio::spawn", &["store/sqlite.rs"]),
-        ("tokio::time", &["adapters.rs"]),
+        (
+            "sqlx::",
+            &[
+                "store/sql.rs",
+                "store/sqlite.rs",
+                "store/postgres.rs",
+                "store/postgres/fault.rs",
+                "store/postgres/queries.rs",
+                "store/conformance/inspect.rs",
+            ],
+        ),
+        ("tokio::spawn", &["store/sqlite.rs", "store/postgres.rs", "store/conformance.rs"]),
+        ("tokio::time", &["adapters.rs", "store/postgres.rs", "store/postgres/fault.rs"]),
         ("SystemTime::now", &["clock.rs"]),
         ("Instant::now", &["clock.rs"]),
         ("SysRng", &["random.rs"]),
