@@ -1,25 +1,11 @@
 #!/usr/bin/env bash
 # All tests, with all features: the README's test command. It installs what is
-# missing (PostgreSQL and PgBouncer, by apt, when it runs as root), starts private
-# servers on free ports, and stops what it has started.
+# missing, starts a private PostgreSQL and a PgBouncer on free ports, and stops
+# what it has started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! cargo nextest --version >/dev/null 2>&1; then
-    cargo install --locked cargo-nextest
-fi
-
-missing=()
-[ -x "$(pg_config --bindir 2>/dev/null)/initdb" ] || missing+=(postgresql libpq-dev)
-command -v pgbouncer >/dev/null || missing+=(pgbouncer)
-if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" != 0 ]; then
-        echo "missing: ${missing[*]}; install them, or run this as root" >&2
-        exit 1
-    fi
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+bash scripts/setup.sh
 
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'

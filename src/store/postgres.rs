@@ -173,7 +173,7 @@ impl PostgresStore {
     }
 
     /// The same store behind a pooler that gives each transaction another
-    /// connection (`PgBouncer` in transaction mode): no statement is prepared for
+    /// connection (PgBouncer in transaction mode): no statement is prepared for
     /// longer than a transaction, which costs three more round trips. Migrate on
     /// a connection of the database's own.
     #[must_use]

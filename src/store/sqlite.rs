@@ -1,4 +1,4 @@
-//! Accounts in `SQLite`, by sqlx.
+//! Accounts in SQLite, by sqlx.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One connection writes at a time; the others serve the look before it.
 const CONNECTIONS: u32 = 4;
 
-/// Accounts in a `SQLite` database.
+/// Accounts in a SQLite database.
 ///
 /// A write is one `BEGIN IMMEDIATE` transaction in a task that the store owns:
 /// a caller that goes away neither stops it half way nor leaves it open. The
 /// writers of a process take turns here, first come, first served, since
-/// `SQLite`'s own busy handler lets the unlucky ones starve.
+/// SQLite's own busy handler lets the unlucky ones starve.
 ///
 /// ```
 /// use signup::store::SqliteStore;
@@ -70,7 +70,7 @@ impl SqliteStore {
     /// A store on a database of its own, which is created where there is none.
     ///
     /// # Errors
-    /// The URL is none of `SQLite`'s, or the database can't be opened.
+    /// The URL is none of SQLite's, or the database can't be opened.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         let location = Location::of_url(url);
         let options = SqliteConnectOptions::from_str(url)
@@ -295,7 +295,7 @@ fn host_failed(error: BoxError) -> StoreError {
     }
 }
 
-/// Whether a result code (its primary one is the low octet, see `SQLite`'s
+/// Whether a result code (its primary one is the low octet, see SQLite's
 /// "Result and Error Codes") is about the moment and not about the request:
 /// PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
 fn is_passing(code: Option<&str>) -> bool {

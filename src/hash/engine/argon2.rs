@@ -1,10 +1,10 @@
-//! The `argon2` crate of `RustCrypto`, with memory that is taken once.
+//! The `argon2` crate of RustCrypto, with memory that is taken once.
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, Params, ParamsBuilder, Version};
 
 use super::{Engine, EngineError, HashInput, Hasher};
 
-/// The `argon2` crate of `RustCrypto`: always there, and without `unsafe` of ours.
+/// The `argon2` crate of RustCrypto: always there, and without `unsafe` of ours.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Argon2Engine;
 

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs what building and testing with all features needs and this machine
+# lacks: by cargo, and by apt when it runs as root.
+set -euo pipefail
+
+if ! cargo nextest --version >/dev/null 2>&1; then
+    cargo install --locked cargo-nextest
+fi
+
+missing=()
+[ -x "$(pg_config --bindir 2>/dev/null)/initdb" ] || missing+=(postgresql libpq-dev)
+command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+command -v python3 >/dev/null || missing+=(python3)
+pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev pkg-config)
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "missing: ${missing[*]}; install them, or run this as root" >&2
+    exit 1
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
