@@ -46,6 +46,6 @@ if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "${pgbouncer[@]}"; else "${pg
 export SIGNUP_TEST_POSTGRES="postgres://postgres@127.0.0.1:$postgres_port/postgres"
 export SIGNUP_TEST_PGBOUNCER="postgres://postgres@127.0.0.1:$pgbouncer_port/postgres"
 
-cargo nextest run --all-features --run-ignored all "$@"
+cargo nextest run --all-features --run-ignored all --no-fail-fast "$@"
 # nextest runs no examples of the documentation.
 cargo test --doc --all-features

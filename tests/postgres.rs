@@ -276,6 +276,18 @@ async fn r12_a_violation_of_the_hosts_own_constraint_is_no_conflict() {
     assert!(!shown.contains("Jane") && !shown.contains("argon2id"), "{shown}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn f19_a_connection_that_somebody_left_in_a_failed_transaction_is_closed() {
+    let store = with_settings("SET application_name = 'f19'", 1).await;
+    // Past sqlx, which would roll back what it knows of.
+    let poison = "BEGIN; SELECT 1 / 0";
+    assert!(sqlx::raw_sql(poison).execute(store.pool()).await.is_err());
+    let created = store.create(Sample::new(1).build()).await;
+    assert!(matches!(created, Err(StoreError::Unavailable(_))), "{created:?}");
+    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+}
+
 /// A workspace for each account, and none for the account of that email.
 struct Workspaces {
     table: String,

@@ -16,7 +16,7 @@ fn run(package: &str) {
     let manifest = format!("{root}/tests/trees/Cargo.toml");
     let target = format!("{root}/target/trees");
     let status = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--locked", "--manifest-path", &manifest, "--package", package])
+        .args(["run", "--quiet", "--manifest-path", &manifest, "--package", package])
         .args(["--target-dir", &target])
         .status();
     assert!(status.unwrap().success());

@@ -86,3 +86,77 @@ impl Tables {
         Created::Stored
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An account, of so few ids, digests and emails that they clash.
+    fn new(email: &str, seed: u64) -> NewAccount {
+        use crate::account::{Account, Plan};
+        use crate::api_key::{ApiKey, ApiKeyPrefix};
+        use crate::fields::{Email, EmailProfile};
+        use crate::random::{Draw, SeededRandom};
+        let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+        let id = AccountId::mint(&mut draw).unwrap();
+        let key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
+        let email = Email::parse(email, EmailProfile::Strict).unwrap();
+        NewAccount {
+            account: std::sync::Arc::new(Account::new(id, email, None, Plan::Trial)),
+            password_hash: crate::hash::PasswordHash::from_store("", None),
+            created_at: crate::clock::Timestamp::EPOCH,
+            key_digest: key.digest(),
+            key_prefix: String::new(),
+        }
+    }
+
+    fn permutations(items: &[usize]) -> Vec<Vec<usize>> {
+        if items.is_empty() {
+            return vec![Vec::new()];
+        }
+        let mut all = Vec::new();
+        for (at, &first) in items.iter().enumerate() {
+            let rest = [&items[..at], &items[at + 1..]].concat();
+            all.extend(permutations(&rest).into_iter().map(|rest| [vec![first], rest].concat()));
+        }
+        all
+    }
+
+    /// An operation is one critical section, so what can interleave is whole
+    /// operations: every order of them is every run there is.
+    #[test]
+    fn r14_in_every_order_each_email_and_each_id_is_stored_once() {
+        let operations = [
+            ("a@x.co", 1),
+            ("A@x.co", 2),
+            ("a@x.co", 3),
+            ("b@x.co", 1),
+            ("b@x.co", 4),
+            ("B@x.co", 5),
+        ];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for order in permutations(&[0, 1, 2, 3, 4, 5]) {
+            let store = MemoryStore::default();
+            let mut stored = 0;
+            for &at in &order {
+                let (email, seed) = operations[at];
+                let created = runtime.block_on(store.create(new(email, seed))).unwrap();
+                stored += usize::from(created == Created::Stored);
+            }
+            assert_eq!(stored, 2, "{order:?}");
+            assert_eq!((store.accounts().len(), store.api_keys().len()), (2, 2), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_account_leaves_nothing() {
+        let store = MemoryStore::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            store.create(new("a@x.co", 1)).await.unwrap();
+            store.delete("a@x.co");
+            assert!(store.api_keys().is_empty());
+            assert_eq!(store.create(new("a@x.co", 1)).await.unwrap(), Created::Stored);
+        });
+    }
+}

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqlStr;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqlStr};
 use tokio::sync::Semaphore;
 
 use crate::account::AccountId;
@@ -182,23 +182,35 @@ impl SqliteStore {
         // The semaphore is never closed; without a permit SQLite still
         // serialises the writers, only less fairly.
         let _turn = self.writer.acquire().await.ok();
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        let created = match self.insert(&mut transaction, &new).await {
-            Ok(created) => created,
-            Err(error) if is_unique_violation(&error) => Created::IdentifierTaken,
-            Err(error) => return Err(failed(error)),
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let begun = connection.begin_with("BEGIN IMMEDIATE").await;
+        let mut transaction = begun.map_err(failed)?;
+        let written = self.rows(&mut transaction, &new).await;
+        let stored = matches!(written, Ok(Created::Stored));
+        let ended = if stored { transaction.commit().await } else { transaction.rollback().await };
+        let Err(error) = ended else {
+            return written;
+        };
+        // Where the disk is full SQLite ends a transaction by itself. sqlx still
+        // waits for its end, and would begin none on this connection again.
+        drop(connection.detach());
+        if stored { self.reread(new.id(), error).await } else { written }
+    }
+
+    /// The account's rows, and the host's.
+    async fn rows(
+        &self,
+        connection: &mut SqliteConnection,
+        new: &NewAccount,
+    ) -> Result<Created, StoreError> {
+        let created = match self.insert(connection, new).await {
+            Err(error) if is_unique_violation(&error) => return Ok(Created::IdentifierTaken),
+            other => other.map_err(failed)?,
         };
         if let (Some(host), Created::Stored) = (&self.host, created) {
-            host.insert(&mut transaction, &new).await.map_err(host_failed)?;
+            host.insert(connection, new).await.map_err(host_failed)?;
         }
-        if created != Created::Stored {
-            transaction.rollback().await.map_err(failed)?;
-            return Ok(created);
-        }
-        match transaction.commit().await {
-            Ok(()) => Ok(Created::Stored),
-            Err(error) => self.reread(new.id(), error).await,
-        }
+        Ok(created)
     }
 
     async fn insert(

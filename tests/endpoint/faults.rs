@@ -40,6 +40,8 @@ impl Clock for Panicking {
 }
 
 crate::cases![
+    f07_after_an_answer_that_was_lost_the_retry_finds_the_account,
+    f17_a_store_that_hangs_keeps_no_place_of_a_client_that_leaves,
     f01_a_store_that_does_not_answer_costs_no_hash,
     f02_f07_faults_of_the_insert,
     h05_what_is_refused_is_not_hashed,
@@ -136,4 +138,29 @@ async fn x06_a_panic_of_clock_and_randomness(backend: Backend) {
     random.panics.store(false, Ordering::SeqCst);
     app.stores(0).await;
     assert_eq!(app.signup("a@x.co").await.status, 201);
+}
+
+async fn f07_after_an_answer_that_was_lost_the_retry_finds_the_account(backend: Backend) {
+    let mut app = at_create(backend, Fault::LoseAnswer).await;
+    app.signup("a@x.co").await.is(503, "EXTERNAL_SERVICE_ERROR");
+    app.stores(1).await;
+    app.signup("A@x.co").await.is(409, "CONFLICT");
+    app.stores(1).await;
+}
+
+async fn f17_a_store_that_hangs_keeps_no_place_of_a_client_that_leaves(backend: Backend) {
+    for app in [at_look(backend, Fault::Hang).await, at_create(backend, Fault::Hang).await] {
+        let pool = app.service.hash_pool();
+        // Far more than there are places.
+        for number in 0..600 {
+            let email = format!("hang{number}@x.co");
+            let request = signup::SignupRequest::new(email, "correct horse");
+            let limit = Duration::from_millis(1);
+            assert!(tokio::time::timeout(limit, app.service.signup(request)).await.is_err());
+        }
+        // The password of another service on the same pool is hashed all the same.
+        let password = signup::fields::Password::parse("correct horse").unwrap();
+        assert!(pool.reserve().unwrap().hash(password, [0; 16]).await.is_ok());
+        app.stores(0).await;
+    }
 }

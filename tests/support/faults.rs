@@ -16,15 +16,24 @@ pub enum Fault {
     OutcomeUnknown,
     Failed,
     Panic,
+    /// It never answers.
+    Hang,
+    /// It does as it should, and then its answer is lost.
+    LoseAnswer,
 }
 
 impl Fault {
-    fn strike<T>(self) -> Result<T, StoreError> {
+    async fn strike<T>(self, call: impl Future<Output = T>) -> Result<T, StoreError> {
         Err(match self {
             Self::Unavailable => StoreError::Unavailable("told to".into()),
             Self::OutcomeUnknown => StoreError::OutcomeUnknown("told to".into()),
             Self::Failed => StoreError::Failed("told to".into()),
             Self::Panic => panic!("the store was told to panic"),
+            Self::Hang => std::future::pending().await,
+            Self::LoseAnswer => {
+                call.await;
+                StoreError::OutcomeUnknown("told to".into())
+            }
         })
     }
 }
@@ -51,9 +60,10 @@ impl<S> Faulty<S> {
 impl<S: AccountStore> AccountStore for Faulty<S> {
     async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
         self.looks.fetch_add(1, Ordering::SeqCst);
+        let call = self.store.is_email_taken(key);
         match self.at_look {
-            Some(fault) => fault.strike(),
-            None => self.store.is_email_taken(key).await,
+            Some(fault) => fault.strike(call).await?,
+            None => call.await,
         }
     }
 
@@ -61,9 +71,10 @@ impl<S: AccountStore> AccountStore for Faulty<S> {
         if let Some(gate) = &self.gate {
             gate.wait().await;
         }
+        let call = self.store.create(new);
         match self.at_create {
-            Some(fault) => fault.strike(),
-            None => self.store.create(new).await,
+            Some(fault) => fault.strike(call).await?,
+            None => call.await,
         }
     }
 }

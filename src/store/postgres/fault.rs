@@ -133,3 +133,26 @@ pub(super) fn readable(error: sqlx::Error) -> BoxError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {
+        let passing = ["53100", "53300", "25006", "25P02", "57014", "08006", "55P03", "58030"];
+        assert!(passing.into_iter().all(is_passing));
+        let lasting = ["42P01", "42501", "23502", "23514", "22021", "XX000", "3F000", ""];
+        assert!(!lasting.into_iter().any(is_passing));
+    }
+
+    #[test]
+    fn f07_what_is_lost_before_the_commit_is_known_not_to_be_stored() {
+        let broken = || sqlx::Error::Io(io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(Fault::of(broken()), Fault::Lost(_)));
+        assert!(matches!(Fault::before_commit(broken()), Fault::Unavailable(_)));
+        assert!(matches!(Fault::of_host(broken().into()), Fault::Unavailable(_)));
+        assert!(matches!(Fault::of_host("no".into()), Fault::Failed(_)));
+        assert!(matches!(Fault::of(sqlx::Error::PoolTimedOut), Fault::Unavailable(_)));
+    }
+}

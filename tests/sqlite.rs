@@ -1,0 +1,142 @@
+//! SQLite's own cases: a disk that is full, names of tables, rows of the host's,
+//! and a pool that is the host's.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use async_trait::async_trait;
+use signup::error::BoxError;
+use signup::store::conformance::{Inspect as _, Sample, dropped_after};
+use signup::store::{
+    AccountStore as _, Created, HostRows, NewAccount, SqliteStore, StoreError, TablePrefix,
+};
+use sqlx::Executor as _;
+use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
+
+async fn store() -> SqliteStore {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn f08_a_disk_that_is_full_is_unavailable_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("full.db").display());
+    let unlimited = SqliteStore::connect(&url).await.unwrap();
+    unlimited.migrate().await.unwrap();
+    let pages: i64 =
+        sqlx::query_scalar("PRAGMA page_count").fetch_one(unlimited.pool()).await.unwrap();
+    let limit = format!("PRAGMA max_page_count = {}", pages + 1);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .after_connect(move |connection, _| {
+            let limit = sqlx::AssertSqlSafe(limit.clone());
+            Box::pin(async move { connection.execute(limit).await.map(|_| ()) })
+        })
+        .connect(&url);
+    let store = SqliteStore::new(pool.await.unwrap());
+    let mut stored = 0;
+    let full = loop {
+        match store.create(Sample::new(stored).build()).await {
+            Ok(Created::Stored) => stored += 1,
+            other => break other,
+        }
+    };
+    assert!(matches!(full, Err(StoreError::Unavailable(_))), "{full:?}");
+    // Again, for the connection that the first one used is another now.
+    let again = store.create(Sample::new(stored).build()).await;
+    assert!(matches!(again, Err(StoreError::Unavailable(_))), "{again:?}");
+    assert_eq!(store.stored_accounts().await.len() as u64, stored);
+    assert_eq!(store.stored_keys().await.len() as u64, stored);
+    // There is room again.
+    assert_eq!(unlimited.create(Sample::new(stored).build()).await.unwrap(), Created::Stored);
+}
+
+#[tokio::test]
+async fn a_missing_table_is_a_failure_and_says_nothing_of_the_row() {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    let error = store.create(Sample::new(1).build()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Failed(_)));
+    let shown = format!("{error:?}");
+    assert!(shown.contains("no such table") && !shown.contains("argon2id"), "{shown}");
+}
+
+#[tokio::test]
+async fn two_prefixes_live_in_one_database_on_the_hosts_pool() {
+    let pool =
+        SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+    let one = SqliteStore::new(pool.clone());
+    let other = SqliteStore::new(pool).with_prefix(TablePrefix::new("app_").unwrap());
+    for store in [&one, &other] {
+        // The second time there is nothing to do.
+        store.migrate().await.unwrap();
+        store.migrate().await.unwrap();
+        assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+        assert_eq!(store.stored_keys().await.len(), 1);
+    }
+}
+
+/// A workspace for each account, but for the one whose email begins with `refuse`.
+struct Workspaces;
+
+#[async_trait]
+impl HostRows<SqliteConnection> for Workspaces {
+    async fn insert(
+        &self,
+        connection: &mut SqliteConnection,
+        new: &NewAccount,
+    ) -> Result<(), BoxError> {
+        let insert = sqlx::query("INSERT INTO workspaces (owner) VALUES (?)");
+        insert.bind(new.id().as_str()).execute(connection).await?;
+        if new.email().as_str().starts_with("refuse") {
+            return Err("no workspace for you".into());
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_hosts_rows_are_stored_with_the_account_or_nothing_is() {
+    let store = store().await;
+    let table = "CREATE TABLE workspaces (owner TEXT NOT NULL REFERENCES accounts (id))";
+    sqlx::raw_sql(table).execute(store.pool()).await.unwrap();
+    let with_rows = store.clone().with_host_rows(Workspaces);
+    let workspaces = async || -> i64 {
+        let count = sqlx::query_scalar("SELECT count(*) FROM workspaces");
+        count.fetch_one(store.pool()).await.unwrap()
+    };
+    assert_eq!(with_rows.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    let refused = with_rows.create(Sample::new(2).email("refuse@x.co").build()).await;
+    assert!(matches!(refused, Err(StoreError::Failed(_))));
+    let taken = with_rows.create(Sample::new(3).email_of(&Sample::new(1).build()).build()).await;
+    assert_eq!(taken.unwrap(), Created::EmailTaken);
+    assert_eq!((store.stored_accounts().await.len(), workspaces().await), (1, 1));
+    for polls in 1..10 {
+        let new = Sample::new(10 + polls).build();
+        let _ = dropped_after(with_rows.create(new.clone()), polls).await;
+        let again = with_rows.create(new).await.unwrap();
+        assert!(matches!(again, Created::Stored | Created::EmailTaken));
+    }
+    let accounts = store.stored_accounts().await.len();
+    assert_eq!((accounts, workspaces().await), (10, 10));
+    assert_eq!(store.stored_keys().await.len(), 10);
+}
+
+#[tokio::test]
+async fn an_account_in_the_hosts_transaction_is_gone_with_it() {
+    let store = store().await;
+    let new = Sample::new(1).build();
+    let mut transaction = store.pool().begin().await.unwrap();
+    let proof = store.create_in(&mut transaction, &new).await.unwrap();
+    assert_eq!(proof.into_id(), *new.id());
+    let twice = Sample::new(2).email_of(&new).build();
+    assert!(store.create_in(&mut transaction, &twice).await.is_err());
+    transaction.rollback().await.unwrap();
+    assert!(store.stored_accounts().await.is_empty());
+}
