@@ -77,7 +77,8 @@ async fn j61_a_stream_without_end(backend: Backend) {
     let _ = reader.read_to_end(&mut received).await;
     assert!(received.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&received));
     assert!(flood.await.unwrap() < 1024, "the server went on reading");
-    assert!(memory("self", "VmRSS") < before + (32 << 20));
+    // Other tests may run in this process; a server that buffers takes a gigabyte.
+    assert!(memory("self", "VmRSS") < before + (256 << 20));
     app.untouched().await;
 }
 
