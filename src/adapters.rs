@@ -1,6 +1,8 @@
 //! Adapters: a framework's request into the neutral one, the neutral reply into
 //! the framework's, and nothing else.
 
+#[cfg(feature = "actix")]
+pub mod actix;
 #[cfg(feature = "axum")]
 pub mod axum;
 

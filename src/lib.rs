@@ -8,7 +8,8 @@
 //! - [`SignupService`] is the pipeline, without a framework: validated, hashed
 //!   with Argon2id on a bounded pool, minted, stored atomically.
 //! - [`http`] is the endpoint as documented, bytes in and bytes out; `adapters`
-//!   translate it into a framework (feature `axum`).
+//!   translate it into a framework (features `axum` and
+//!   `actix`).
 //! - [`store`] has the trait [`AccountStore`](store::AccountStore), a store in
 //!   memory, one in SQLite (feature `sqlite`) and one in PostgreSQL (feature
 //!   `postgres`), and the suite that any other has to pass (`conformance`).
@@ -40,7 +41,7 @@
 #![warn(unreachable_pub)]
 
 pub mod account;
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "actix", feature = "axum"))]
 pub mod adapters;
 mod admission;
 pub mod api_key;

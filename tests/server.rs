@@ -26,7 +26,7 @@ use support::postgres;
 use support::server::{Server, complaint};
 
 /// What the servers of this file are.
-const SERVERS: [&str; 1] = ["axum"];
+const SERVERS: [&str; 2] = ["axum", "actix"];
 
 /// What the servers are run on.
 enum Database {

@@ -96,6 +96,7 @@ fn database_url(error: impl Display) -> Complaint {
 }
 
 /// Resolves when the process is asked to end.
+#[allow(dead_code, reason = "some servers hear of it by themselves")]
 pub async fn asked_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));

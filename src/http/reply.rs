@@ -99,6 +99,12 @@ impl Reply {
         always.into_iter().chain(allow).chain(retry_after)
     }
 
+    /// Whether the client may still be sending what nobody will read: then the
+    /// connection is closed behind the answer.
+    pub fn leaves_body_unread(&self) -> bool {
+        matches!(self.status, 408 | 413)
+    }
+
     /// The body.
     pub fn body(&self) -> &[u8] {
         &self.body

@@ -1,5 +1,5 @@
 //! The whole endpoint, over real sockets: one suite, run against every adapter
-//! and every store. A backend is one line of `BACKENDS`; a case is one function,
+//! and every store. An adapter or a store is one line of `backends`; a case is one function,
 //! named after its row of the hazards.
 
 #![allow(
@@ -31,35 +31,27 @@ mod races;
 mod secrets;
 mod transport;
 
-use support::backend::Backend;
+use support::backend::{Backend, Open, Serve};
 use support::stores;
 
-const BACKENDS: [Backend; 4] = [
-    Backend {
-        name: "axum_memory",
-        serve: serve_axum,
-        open: || Box::pin(async { stores::memory() }),
-        needs: None,
-    },
-    Backend {
-        name: "axum_sqlite",
-        serve: serve_axum,
-        open: || Box::pin(stores::sqlite()),
-        needs: None,
-    },
-    Backend {
-        name: "axum_postgres",
-        serve: serve_axum,
-        open: || Box::pin(stores::postgres()),
-        needs: Some("PostgreSQL"),
-    },
-    Backend {
-        name: "axum_pgbouncer",
-        serve: serve_axum,
-        open: || Box::pin(stores::pgbouncer()),
-        needs: Some("PgBouncer"),
-    },
-];
+/// Every adapter on every store.
+fn backends() -> Vec<Backend> {
+    let adapters: [(&str, Serve); 2] = [("axum", serve_axum), ("actix", serve_actix)];
+    let stores: [(&str, Open, Option<&str>); 4] = [
+        ("memory", || Box::pin(async { stores::memory() }), None),
+        ("sqlite", || Box::pin(stores::sqlite()), None),
+        ("postgres", || Box::pin(stores::postgres()), Some("PostgreSQL")),
+        ("pgbouncer", || Box::pin(stores::pgbouncer()), Some("PgBouncer")),
+    ];
+    let mut backends = Vec::new();
+    for (adapter, serve) in adapters {
+        for (store, open, needs) in stores {
+            let name = format!("{adapter}_{store}");
+            backends.push(Backend { name: name.leak(), adapter, serve, open, needs });
+        }
+    }
+    backends
+}
 
 fn serve_axum(
     listener: tokio::net::TcpListener,
@@ -67,6 +59,24 @@ fn serve_axum(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let router: axum::Router = signup::adapters::axum::router(endpoint);
     Box::pin(async move { axum::serve(listener, router).await.unwrap() })
+}
+
+fn serve_actix(
+    listener: tokio::net::TcpListener,
+    endpoint: support::backend::Endpoint,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let listener = listener.into_std().unwrap();
+    // actix-web has a runtime of its own, which ends with the process.
+    std::thread::spawn(move || {
+        let app = move || {
+            let endpoint = signup::adapters::actix::configure(endpoint.clone());
+            actix_web::App::new().configure(endpoint)
+        };
+        let server = actix_web::HttpServer::new(app).workers(1).disable_signals();
+        let server = server.listen(listener).unwrap().run();
+        actix_web::rt::System::new().block_on(server).unwrap();
+    });
+    Box::pin(async {})
 }
 
 type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);
@@ -96,7 +106,7 @@ fn main() -> ExitCode {
         corpora::CASES,
     ];
     let mut trials = Vec::new();
-    for backend in BACKENDS {
+    for backend in backends() {
         for &(name, case) in cases.iter().copied().flatten() {
             let trial = Trial::test(format!("{}::{name}", backend.name), move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread();

@@ -26,12 +26,18 @@ pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>, Arc<dyn Clock>>;
 pub const NOW: u32 = 1_750_000_000;
 pub const SECRET: &[u8] = b"canary-jwt-secret-0123456789abcdef";
 
+/// Serves an endpoint on a socket.
+pub type Serve = fn(TcpListener, Endpoint) -> Future<()>;
+/// Opens an empty store.
+pub type Open = fn() -> Future<Arc<dyn Inspect>>;
+
 /// What a suite runs against: how to serve, and on what.
 #[derive(Clone, Copy)]
 pub struct Backend {
     pub name: &'static str,
-    pub serve: fn(TcpListener, Endpoint) -> Future<()>,
-    pub open: fn() -> Future<Arc<dyn Inspect>>,
+    pub adapter: &'static str,
+    pub serve: Serve,
+    pub open: Open,
     /// A server that has to run: plain `cargo test` leaves it out then.
     pub needs: Option<&'static str>,
 }
