@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Where a service gets its randomness from.
 ///
@@ -156,12 +156,6 @@ impl Draw {
             text.push(digit.copied().map_or(char::REPLACEMENT_CHARACTER, char::from));
         }
         Ok(())
-    }
-}
-
-impl Drop for Draw {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
     }
 }
 

@@ -152,7 +152,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     async fn hash(&self, Free(admitted): Free) -> Result<Hashed, SignupError> {
         let Admitted { signup: ValidSignup { email, password, name }, place } = admitted;
         let (salt, draw) = self.draw()?;
-        let password_hash = place.hash(password, salt).await?;
+        let password_hash = Arc::new(place.hash(password, salt).await?);
         Ok(Hashed { email, name, password_hash, draw })
     }
 
@@ -188,7 +188,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     async fn store(&self, mut prepared: Prepared) -> Result<Signup, SignupError> {
         for _ in 0..MINT_ATTEMPTS {
             let Prepared { new, signup } = prepared;
-            let password_hash = new.password_hash.clone();
+            let password_hash = Arc::clone(&new.password_hash);
             match self.inner.store.create(new).await? {
                 Created::Stored => return Ok(signup),
                 Created::EmailTaken => return Err(SignupError::EmailTaken),
@@ -211,7 +211,7 @@ struct Free(Admitted);
 struct Hashed {
     email: Email,
     name: Option<Name>,
-    password_hash: PasswordHash,
+    password_hash: Arc<PasswordHash>,
     draw: Draw,
 }
 

@@ -115,7 +115,7 @@ impl Inserted {
 #[derive(Debug, Clone)]
 pub struct NewAccount {
     pub(crate) account: Arc<Account>,
-    pub(crate) password_hash: PasswordHash,
+    pub(crate) password_hash: Arc<PasswordHash>,
     pub(crate) created_at: Timestamp,
     pub(crate) key_digest: ApiKeyDigest,
     pub(crate) key_prefix: String,

@@ -135,6 +135,14 @@ async fn f02_f10_a_statement_that_hangs_ends_at_the_deadline_with_its_connection
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn a_network_that_is_slow_within_the_deadline_is_waited_for() {
+    let behind = Behind::a_proxy().await;
+    let (created, stored) = behind.create(&Sample::new(2).build(), Trouble::Delay).await;
+    assert_eq!((created.unwrap(), stored), (Created::Stored, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn a_look_whose_connection_is_dead_is_tried_again() {
     let behind = Behind::a_proxy().await;
     let key = EmailKey::of("look@x.co", signup::fields::EmailProfile::Strict).unwrap();

@@ -103,7 +103,7 @@ mod tests {
         let email = Email::parse(email, EmailProfile::Strict).unwrap();
         NewAccount {
             account: std::sync::Arc::new(Account::new(id, email, None, Plan::Trial)),
-            password_hash: crate::hash::PasswordHash::from_store("", None),
+            password_hash: std::sync::Arc::new(crate::hash::PasswordHash::from_store("", None)),
             created_at: crate::clock::Timestamp::EPOCH,
             key_digest: key.digest(),
             key_prefix: String::new(),

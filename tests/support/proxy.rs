@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,8 @@ pub enum Trouble {
     CutAfter,
     /// The marker reaches the server, and the answer never comes back.
     SwallowAnswer,
+    /// The marker reaches the server after half a second.
+    Delay,
     /// The marker goes nowhere, and nothing is said.
     Hang,
 }
@@ -74,6 +77,10 @@ async fn relay(mut client: TcpStream, server: SocketAddr, plan: Plan) {
                 let Ok(length @ 1..) = read else { return };
                 let bytes = &up[..length];
                 struck = struck.or(trouble(&plan, bytes));
+                if struck == Some(Trouble::Delay) {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    struck = None;
+                }
                 match struck {
                     Some(Trouble::CutBefore) => return,
                     Some(Trouble::Hang) => std::future::pending().await,

@@ -103,7 +103,7 @@ impl Sample {
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
         Ok(NewAccount {
             account: Arc::new(Account::new(id, email, name, Plan::Trial)),
-            password_hash: PasswordHash::from_store(phc, self.pepper_version),
+            password_hash: Arc::new(PasswordHash::from_store(phc, self.pepper_version)),
             created_at: Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX)?,
             key_digest,
             key_prefix,
