@@ -30,8 +30,8 @@ use panic::catch_panic;
 /// The path of the endpoint.
 pub const PATH: &str = "/auth/signup";
 
-/// The most octets of a body by default: names of 256 code points and passwords
-/// of 128, all escaped, take under 7 KiB.
+/// The most octets of a body by default: all three fields at their longest, and
+/// all of it escaped, take under 8 KiB.
 pub const BODY_LIMIT: usize = 16 * 1024;
 
 /// The time that a body may take by default.

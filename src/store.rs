@@ -37,6 +37,8 @@ pub use sqlite::SqliteStore;
 /// - It alone judges whether an email is taken. Of any number of simultaneous
 ///   calls with one email key, one is told [`Created::Stored`] and all others
 ///   [`Created::EmailTaken`].
+/// - Whoever is told `EmailTaken` while the winner has not committed yet is told
+///   wrong if the winner then fails, and safely so: the next try succeeds.
 /// - Account id and key digest are unique too; a clash of those is
 ///   [`Created::IdentifierTaken`], never `EmailTaken`.
 /// - `Stored` means durable, as far as the store promises that.
