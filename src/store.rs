@@ -181,6 +181,21 @@ pub enum StoreError {
     Failed(#[source] BoxError),
 }
 
+/// What the task that a store owns came to. A panic in it, the host's rows' say,
+/// unrolls the transaction; its message is for the panic hook, and not kept.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn joined<T>(
+    ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
+) -> Result<T, StoreError> {
+    ended.unwrap_or_else(|lost| {
+        if lost.is_panic() {
+            Err(StoreError::Failed("the task of the store panicked".into()))
+        } else {
+            Err(StoreError::OutcomeUnknown("the runtime ended before the store answered".into()))
+        }
+    })
+}
+
 impl From<StoreError> for SignupError {
     fn from(error: StoreError) -> Self {
         match error {

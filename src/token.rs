@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn the_prepared_keys_are_wiped_when_they_are_dropped() {
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+        is_wiped::<Sha256>();
+        is_wiped::<ed25519_dalek::SigningKey>();
+        // It is made of the states of its digest, and has no mark of its own.
+        assert!(std::mem::needs_drop::<Hmac<Sha256>>());
+    }
+
+    #[test]
     fn another_secret_has_another_key_id_and_shows_nothing() {
         let one = SigningKey::hs256(SECRET).unwrap();
         let other = SigningKey::hs256(&[2; 32]).unwrap();

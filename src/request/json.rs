@@ -269,7 +269,7 @@ fn unescape(escaped: &str) -> Result<(char, &str)> {
     Ok((c, rest))
 }
 
-/// `\uXXXX`, and a pair of them for what is beyond the basic plane. Half a pair
+/// `\u` and four hexadecimal digits, and a pair of them for what is beyond the basic plane. Half a pair
 /// is no character.
 fn unescape_unicode(escaped: &str) -> Result<(char, &str)> {
     let (first, rest) = code_unit(escaped)?;

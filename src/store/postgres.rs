@@ -15,7 +15,7 @@ use crate::error::{BoxError, SignupError};
 use crate::fields::EmailKey;
 
 use super::sql::{self, HostRows, Location, OpenError, PrefixError, TablePrefix};
-use super::{AccountStore, Created, Inserted, NewAccount, StoreError};
+use super::{AccountStore, Created, Inserted, NewAccount, StoreError, joined};
 
 mod fault;
 mod queries;
@@ -326,13 +326,13 @@ impl AccountStore for PostgresStore {
             let until = Instant::now() + store.deadline;
             store.find(queries::Find::EmailKey(&key), until).await
         });
-        task.await.unwrap_or_else(|lost| Err(StoreError::Unavailable(lost.into())))
+        joined(task.await)
     }
 
     async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
         let store = self.clone();
         let task = tokio::spawn(async move { store.write(&new).await });
-        task.await.unwrap_or_else(|lost| Err(StoreError::OutcomeUnknown(lost.into())))
+        joined(task.await)
     }
 }
 

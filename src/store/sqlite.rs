@@ -16,7 +16,7 @@ use crate::error::{BoxError, SignupError};
 use crate::fields::EmailKey;
 
 use super::sql::{self, HostRows, Location, OpenError, TablePrefix, shared, without_rows};
-use super::{AccountStore, Created, Inserted, NewAccount, StoreError};
+use super::{AccountStore, Created, Inserted, NewAccount, StoreError, joined};
 
 const MIGRATIONS: [(i64, &str, &str); 1] =
     [(1, "accounts and api_keys", include_str!("sqlite/0001_accounts.sql"))];
@@ -264,7 +264,7 @@ impl AccountStore for SqliteStore {
     async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
         let store = self.clone();
         let task = tokio::spawn(async move { store.write(new).await });
-        task.await.unwrap_or_else(|lost| Err(StoreError::OutcomeUnknown(lost.into())))
+        joined(task.await)
     }
 }
 
