@@ -20,7 +20,8 @@ pub use simd::SimdEngine;
 ///
 /// # Contract
 /// All engines give the same tag for the same input. [`hasher`](Engine::hasher)
-/// is called once for each worker thread, and again where one has panicked.
+/// is called by each worker for its first hash, and again after it has been idle
+/// or has panicked.
 pub trait Engine: Send + Sync + 'static {
     /// The engine's name, for figures and logs.
     fn name(&self) -> &'static str;
@@ -29,17 +30,14 @@ pub trait Engine: Send + Sync + 'static {
     fn hasher(&self) -> Box<dyn Hasher>;
 }
 
-/// One worker's share of an [`Engine`]. It owns its memory, and keeps it from
-/// one hash to the next.
+/// One worker's share of an [`Engine`]. It owns its memory, keeps it from one
+/// hash to the next, and gives it back to the system when it is dropped.
 pub trait Hasher: Send {
     /// Fills `tag` for `input`. The tag's length is part of what is hashed.
     ///
     /// # Errors
     /// The memory can't be had, or the engine refuses the input.
     fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError>;
-
-    /// Gives the memory back to the system. The next hash takes it again.
-    fn release(&mut self);
 }
 
 /// What is hashed, and at what cost: the inputs of RFC 9106, section 3.1.

@@ -42,10 +42,6 @@ impl Hasher for Arena {
             })
             .map_err(EngineError::new)
     }
-
-    fn release(&mut self) {
-        self.0 = Vec::new();
-    }
 }
 
 fn params(input: &HashInput<'_>, tag: usize) -> Result<Params, EngineError> {

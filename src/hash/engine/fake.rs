@@ -73,6 +73,4 @@ impl Hasher for FakeEngine {
         tag.iter_mut().zip(digest.iter().cycle()).for_each(|(tag, byte)| *tag = *byte);
         Ok(())
     }
-
-    fn release(&mut self) {}
 }

@@ -37,8 +37,4 @@ impl Hasher for argon2_rust::Hasher {
         self.hash_into_with_ad(password, salt, secret, associated_data, tag)
             .map_err(EngineError::new)
     }
-
-    fn release(&mut self) {
-        self.clear();
-    }
 }

@@ -39,8 +39,6 @@ impl Hasher for Gate {
         lock(&self.open).recv().unwrap();
         Ok(())
     }
-
-    fn release(&mut self) {}
 }
 
 fn password() -> Password {
@@ -160,6 +158,28 @@ fn x05_a_panic_answers_its_caller_and_the_next_hash_works() {
     engine.panic(false);
     assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
     assert_eq!(pool.shared.state().places, 0);
+}
+
+#[test]
+fn x05_an_engine_that_panics_before_its_first_hash_leaves_the_worker_alive() {
+    struct Unready(std::sync::atomic::AtomicBool);
+    impl Engine for Unready {
+        fn name(&self) -> &'static str {
+            "unready"
+        }
+
+        fn hasher(&self) -> Box<dyn Hasher> {
+            let first = !self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
+            assert!(!first, "the engine was told to panic");
+            FakeEngine::default().hasher()
+        }
+    }
+    let pool = HashPool::builder().workers(1).engine(Unready(false.into())).build().unwrap();
+    let panicked = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+    assert!(matches!(panicked, Err(HashError::Panicked)));
+    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    let stats = pool.stats();
+    assert_eq!((stats.running, stats.holding, stats.hashes), (0, 1, 2));
 }
 
 #[test]

@@ -96,12 +96,14 @@ impl Worker {
             self.shared.state().stats.holding += 1;
         }
         let config = &self.shared.config;
-        let hasher = self.hasher.get_or_insert_with(|| config.engine.hasher());
         let secret = config.peppers.secret(task.pepper).ok_or(HashError::UnknownPepper)?;
         let password = task.password.reveal().as_bytes();
         let input = HashInput::new(password, &task.salt, task.factor).with(secret, &[]);
         let mut tag = Tag::new(vec![0; task.tag_bytes]);
-        let outcome = catch_unwind(AssertUnwindSafe(|| hasher.hash(&input, &mut tag)));
+        let hasher = &mut self.hasher;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            hasher.get_or_insert_with(|| config.engine.hasher()).hash(&input, &mut tag)
+        }));
         let Ok(result) = outcome else {
             // Whatever state the panic left it in, nobody hashes with it.
             self.hasher = None;
