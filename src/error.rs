@@ -36,6 +36,18 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All codes, in the order of the published page.
+    pub const ALL: [Self; 8] = [
+        Self::ValidationError,
+        Self::AuthenticationError,
+        Self::NotFound,
+        Self::Conflict,
+        Self::RateLimitExceeded,
+        Self::UsageLimitExceeded,
+        Self::ExternalServiceError,
+        Self::InternalError,
+    ];
+
     /// The HTTP status that goes with the code, where the transport has none of
     /// its own to tell.
     pub const fn status(self) -> u16 {

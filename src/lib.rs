@@ -50,6 +50,8 @@ pub mod error;
 pub mod fields;
 pub mod hash;
 pub mod http;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod random;
 mod request;
 mod response;
@@ -59,6 +61,8 @@ pub mod token;
 mod validate;
 
 pub use error::SignupError;
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;
 pub use request::SignupRequest;
 pub use response::Signup;
 pub use service::{ConfigError, Prepared, SignupService, SignupServiceBuilder, WrongProof};

@@ -59,7 +59,7 @@ impl Reply {
         Self::new(201, None, signup.into_json())
     }
 
-    pub(super) fn error(error: &SignupError) -> Self {
+    pub(crate) fn error(error: &SignupError) -> Self {
         Self::new(error.code().status(), error.retry_after(), error.to_json())
     }
 

@@ -16,6 +16,7 @@ use signup::store::AccountStore;
 use tokio::net::TcpListener;
 
 use super::client::{Client, Response};
+use super::document;
 use super::stores::Inspect;
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
@@ -122,6 +123,7 @@ impl App {
     pub async fn post(&mut self, body: impl AsRef<[u8]>) -> Response {
         let response = self.client.post(body.as_ref()).await;
         response.check_contract(false);
+        document::check_request(body.as_ref(), &response);
         response
     }
 

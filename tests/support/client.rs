@@ -91,6 +91,7 @@ impl Response {
             return;
         }
         let json = self.json();
+        super::document::check_answer(self, &json);
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         if self.status == 201 {
             assert_eq!(keys(&json), ["data"]);

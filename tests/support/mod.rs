@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod document;
 pub mod faults;
 pub mod postgres;
 pub mod proxy;

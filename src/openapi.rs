@@ -1,0 +1,266 @@
+//! The OpenAPI 3.1 document of the endpoint.
+//!
+//! What can be taken from the code is: limits are the fields' constants, the
+//! enumerations are the types' own, and every example of an error is the answer
+//! that the endpoint gives.
+//!
+//! A host that has a document of its own merges this one into it, or takes single
+//! schemas: [`SignupRequest`], [`Signup`] and [`SignupError`] are a
+//! [`ToSchema`].
+//!
+//! ```
+//! use signup::{Signup, SignupError, SignupRequest};
+//! use utoipa::openapi::{Components, Info, OpenApi, Paths};
+//!
+//! // All of it:
+//! let host = OpenApi::new(Info::new("My API", "1.0"), Paths::new());
+//! let host = host.merge_from(signup::openapi());
+//! assert!(host.paths.paths.contains_key("/auth/signup"));
+//!
+//! // Or the schemas alone:
+//! let components = Components::builder()
+//!     .schema_from::<SignupRequest>()
+//!     .schema_from::<Signup>()
+//!     .schema_from::<SignupError>()
+//!     .build();
+//! assert!(components.schemas.contains_key("SignupRequest"));
+//! ```
+
+use std::borrow::Cow;
+
+use serde_json::json;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::response::Response;
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, SchemaType};
+use utoipa::openapi::{
+    Components, ContentBuilder, Info, KnownFormat, ObjectBuilder, OpenApi, OpenApiBuilder,
+    PathsBuilder, Ref, RefOr, Required, Schema, SchemaFormat, Type,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::account::Plan;
+use crate::error::{DEFAULT_RETRY_AFTER, ErrorCode, Issue, SignupError};
+use crate::fields::{email, name, password};
+use crate::http::{PATH, Refusal, Reply};
+use crate::request::SignupRequest;
+use crate::response::Signup;
+
+const JSON: &str = "application/json";
+
+/// The document: one operation at [`PATH`], and its three schemas.
+///
+/// Serve it as `application/json`, by [`OpenApi::to_json`].
+///
+/// ```
+/// let document = signup::openapi();
+/// let json = document.to_json().unwrap();
+/// assert!(json.starts_with(r#"{"openapi":"3.1.0""#));
+/// ```
+pub fn openapi() -> OpenApi {
+    let components = Components::builder()
+        .schema_from::<SignupRequest>()
+        .schema_from::<Signup>()
+        .schema_from::<SignupError>();
+    let post = PathItem::new(HttpMethod::Post, operation());
+    OpenApiBuilder::new()
+        .info(Info::new("Sign-up", env!("CARGO_PKG_VERSION")))
+        .paths(PathsBuilder::new().path(PATH, post))
+        .components(Some(components.build()))
+        .build()
+}
+
+/// `POST /auth/signup`, to be mounted in a document at another path.
+pub fn operation() -> Operation {
+    let body = ContentBuilder::new().schema(Some(reference::<SignupRequest>()));
+    let body = RequestBody::builder().content(JSON, body.build()).required(Some(Required::True));
+    let mut operation = Operation::builder()
+        .operation_id(Some("signup"))
+        .summary(Some("Create a new account"))
+        .description(Some(
+            "Register a new account with email and password. Returns a JWT token for dashboard \
+             access and a raw API key. The API key is shown only once and must be stored securely.",
+        ))
+        .request_body(Some(body.build()))
+        .response("201", created());
+    for (description, answer) in refusals() {
+        operation = operation.response(answer.status().to_string(), refused(description, &answer));
+    }
+    operation.build()
+}
+
+fn created() -> Response {
+    let content = ContentBuilder::new().schema(Some(reference::<Signup>()));
+    Response::builder()
+        .description("Account created successfully")
+        .content(JSON, content.build())
+        .build()
+}
+
+/// Every answer other than 201, as it is given.
+fn refusals() -> [(&'static str, Reply); 9] {
+    let retry_after = DEFAULT_RETRY_AFTER;
+    let invalid = SignupError::Invalid(vec![Issue::field("name", "Required")]);
+    let unavailable = SignupError::Unavailable { retry_after, source: "".into() };
+    [
+        ("Request validation failed", Reply::error(&invalid)),
+        ("Not POST", Refusal::MethodNotAllowed.into()),
+        ("The body did not arrive in time", Refusal::RequestTimeout.into()),
+        ("Email already exists", Reply::error(&SignupError::EmailTaken)),
+        ("The body is too large", Refusal::PayloadTooLarge.into()),
+        ("The body is not plain application/json", Refusal::UnsupportedMediaType.into()),
+        (
+            "Too many requests, or hashing capacity is full",
+            Reply::error(&SignupError::Busy { retry_after }),
+        ),
+        ("Anything else; nothing is stored", Reply::error(&SignupError::internal(""))),
+        (
+            "The store does not answer. Where the outcome could not be learned, a retry may \
+             find the account there",
+            Reply::error(&unavailable),
+        ),
+    ]
+}
+
+fn refused(description: &str, answer: &Reply) -> Response {
+    let mut response = Response::builder().description(description);
+    for (name, value) in answer.headers() {
+        if let Some(header) = header(name, value) {
+            response = response.header(canonical(name), header);
+        }
+    }
+    let example = serde_json::from_slice(answer.body()).ok();
+    let content = ContentBuilder::new().schema(Some(reference::<SignupError>())).example(example);
+    response.content(JSON, content.build()).build()
+}
+
+/// The headers that tell a client what to do.
+fn header(name: &str, value: &str) -> Option<Header> {
+    let (schema, description) = match name {
+        "retry-after" => {
+            let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+            (seconds, "Seconds to wait before a retry")
+        }
+        "allow" => (text().enum_values(Some([value])), "The method of this path"),
+        _ => return None,
+    };
+    Some(HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build())
+}
+
+/// A header's name as documents spell it: `Retry-After`.
+fn canonical(name: &str) -> String {
+    let word = |word: &str| {
+        let (first, rest) = word.split_at(1);
+        first.to_uppercase() + rest
+    };
+    name.split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+impl PartialSchema for SignupRequest {
+    fn schema() -> RefOr<Schema> {
+        let email = email_address()
+            .description(Some("Account email address"))
+            .max_length(Some(email::MAX_CHARS));
+        let password = text()
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
+            .description(Some("Account password (min 8 characters)"))
+            .min_length(Some(password::MIN_CHARS))
+            .max_length(Some(password::MAX_CHARS));
+        let name = text()
+            .description(Some("Display name (optional)"))
+            .max_length(Some(name::MAX_CHARS))
+            .pattern(Some(NO_CONTROL_CHARACTERS))
+            .examples(["Jane Developer"]);
+        object([("email", email), ("password", password)]).property("name", name).into()
+    }
+}
+
+/// The rule of [`Name`](crate::fields::Name), in the words of ECMA-262.
+const NO_CONTROL_CHARACTERS: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
+
+impl ToSchema for SignupRequest {
+    fn name() -> Cow<'static, str> {
+        "SignupRequest".into()
+    }
+}
+
+impl PartialSchema for Signup {
+    fn schema() -> RefOr<Schema> {
+        let token = text()
+            .description(Some("JWT token for dashboard authentication"))
+            .examples(["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9..."]);
+        let api_key = text()
+            .description(Some("Raw API key. Store securely. Shown only once."))
+            .examples(["rag_live_abc123def456..."]);
+        let id = text()
+            .description(Some("Account ID (prefixed with acc_)"))
+            .examples(["acc_a1b2c3d4e5"]);
+        let name = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .examples(["Jane Developer"]);
+        let plan =
+            text().enum_values(Some(Plan::ALL.map(Plan::as_str))).examples([Plan::Trial.as_str()]);
+        let account = object([("id", id), ("email", email_address()), ("plan", plan)]);
+        let account = account.property("name", name);
+        let data = object([("token", token), ("api_key", api_key), ("account", account)]);
+        object([("data", data)]).into()
+    }
+}
+
+impl ToSchema for Signup {
+    fn name() -> Cow<'static, str> {
+        "Signup".into()
+    }
+}
+
+impl PartialSchema for SignupError {
+    fn schema() -> RefOr<Schema> {
+        let code = text()
+            .description(Some("Machine-readable error code"))
+            .enum_values(Some(ErrorCode::ALL.map(|code| json!(code))))
+            .examples([json!(ErrorCode::ValidationError)]);
+        let message = text()
+            .description(Some("Human-readable error message"))
+            .examples(["Invalid request body"]);
+        let path = ArrayBuilder::new().items(text());
+        let path = path.description(Some("The keys that lead to the field; empty for the body"));
+        let issue = object([("message", text().description(Some("What is wrong")))])
+            .property("path", path)
+            .required("path");
+        let issues = ArrayBuilder::new().items(issue).description(Some("Every wrong field"));
+        let details = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("Additional error details (e.g., validation issues)"))
+            .property("issues", issues)
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)));
+        let error = object([("code", code), ("message", message)]).property("details", details);
+        object([("error", error)]).into()
+    }
+}
+
+impl ToSchema for SignupError {
+    fn name() -> Cow<'static, str> {
+        "SignupError".into()
+    }
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn email_address() -> ObjectBuilder {
+    text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Email))).examples(["dev@example.com"])
+}
+
+/// An object that has to have these properties.
+fn object<const N: usize>(required: [(&str, ObjectBuilder); N]) -> ObjectBuilder {
+    let object = ObjectBuilder::new().schema_type(Type::Object);
+    required
+        .into_iter()
+        .fold(object, |object, (name, schema)| object.property(name, schema).required(name))
+}
+
+fn reference<T: ToSchema>() -> Ref {
+    Ref::from_schema_name(T::name())
+}

@@ -1,0 +1,166 @@
+//! The OpenAPI document against the published page, and against its copy in
+//! `docs`. That no answer drifts from it is held by the whole-endpoint suite.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+/// The published page, as text.
+const PAGE: &str = include_str!("data/signup-api.txt");
+
+fn document() -> Value {
+    serde_json::to_value(signup::openapi()).unwrap()
+}
+
+fn operation(document: &Value) -> &Value {
+    &document["paths"]["/auth/signup"]["post"]
+}
+
+fn schema<'a>(document: &'a Value, content: &Value) -> &'a Value {
+    let reference = content["application/json"]["schema"]["$ref"].as_str().unwrap();
+    document.pointer(reference.trim_start_matches('#')).unwrap()
+}
+
+/// A property as the page shows it: name, `required`, description, type,
+/// limits, example, each on a line.
+fn lines(name: &str, property: &Map<String, Value>, required: bool) -> Vec<String> {
+    let text = |key: &str| property.get(key).map(|value| value.as_str().unwrap().to_owned());
+    let mut lines = vec![name.to_owned()];
+    lines.extend(required.then(|| "required".to_owned()));
+    lines.extend(text("description"));
+    let (kind, nullable) = match &property["type"] {
+        Value::String(kind) => (kind.clone(), false),
+        kinds => (kinds[0].as_str().unwrap().to_owned(), kinds[1] == "null"),
+    };
+    lines.push(match text("format") {
+        Some(format) => format!("{kind} format: {format}"),
+        None => kind,
+    });
+    lines.extend(nullable.then(|| "nullable".to_owned()));
+    let limits = [(">=", "minLength"), ("<=", "maxLength")];
+    let limits: Vec<_> = limits
+        .iter()
+        .filter_map(|(sign, key)| Some(format!("{sign} {} characters", property.get(*key)?)))
+        .collect();
+    lines.extend((!limits.is_empty()).then(|| limits.join(" ")));
+    if let Some(Value::Array(values)) = property.get("enum") {
+        let values: Vec<_> = values.iter().map(|value| value.as_str().unwrap()).collect();
+        lines.push(format!("Allowed values: {}", values.join(" ")));
+    }
+    if property.get("additionalProperties") == Some(&Value::Bool(true)) {
+        lines.extend(["key", "additional properties", "any"].map(str::to_owned));
+    }
+    if let Some(examples) = property.get("examples") {
+        lines.extend(["Example", examples[0].as_str().unwrap()].map(str::to_owned));
+    }
+    lines
+}
+
+/// Every property of a schema as the page shows it. The page does not go into
+/// what is open to additions.
+fn properties(schema: &Value, found: &mut Vec<Vec<String>>) {
+    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let is_required = required.iter().any(|required| *required == name);
+        found.push(lines(name, property.as_object().unwrap(), is_required));
+        if property.get("additionalProperties").is_none() {
+            properties(property, found);
+        }
+    }
+}
+
+/// The same of a section of the page: a block begins at the name of a property.
+fn blocks(section: &str, names: &[String]) -> Vec<Vec<String>> {
+    let mut blocks: Vec<Vec<String>> = Vec::new();
+    for line in section.lines().filter(|line| !line.trim().is_empty()) {
+        if names.iter().any(|name| name == line) {
+            blocks.push(Vec::new());
+        }
+        if let Some(block) = blocks.last_mut() {
+            block.push(line.to_owned());
+        }
+    }
+    blocks
+}
+
+#[track_caller]
+fn assert_shown(section: &str, schema: &Value) {
+    let mut expected = Vec::new();
+    properties(schema, &mut expected);
+    let names: Vec<_> = expected.iter().map(|lines| lines[0].clone()).collect();
+    let mut shown = blocks(section, &names);
+    shown.sort();
+    expected.sort();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn it_says_what_the_published_page_says() {
+    let document = document();
+    let operation = operation(&document);
+    let (head, rest) = PAGE.split_once("\nobject\n").unwrap();
+    for said in [&operation["summary"], &operation["description"]] {
+        assert!(head.contains(said.as_str().unwrap()), "{said}");
+    }
+    assert!(head.contains("\nPOST\n/auth/signup\n"));
+
+    let mut rest = rest;
+    let mut section = |end: Option<&str>| match end {
+        Some(end) => {
+            let (section, after) = rest.split_once(&format!("\n{end}\n")).unwrap();
+            rest = after;
+            section
+        }
+        None => rest,
+    };
+    let description = |status: &str| operation["responses"][status]["description"].as_str();
+    let content = |status: &str| &operation["responses"][status]["content"];
+    let request = section(description("201"));
+    assert_shown(request, schema(&document, &operation["requestBody"]["content"]));
+    let created = section(description("400"));
+    assert_shown(created, schema(&document, content("201")));
+    for (status, next) in [("400", description("409")), ("409", None)] {
+        // Behind the properties stands a whole answer.
+        let (properties, example) = section(next).split_once("Example\n{").unwrap();
+        assert_shown(properties, schema(&document, content(status)));
+        let example: Value = serde_json::from_str(&format!("{{{example}")).unwrap();
+        assert_eq!(content(status)["application/json"]["example"], example);
+    }
+}
+
+#[test]
+fn every_status_of_the_endpoint_is_there_with_its_headers() {
+    let document = document();
+    let responses = operation(&document)["responses"].as_object().unwrap();
+    let statuses: Vec<_> = responses.keys().map(String::as_str).collect();
+    assert_eq!(statuses, ["201", "400", "405", "408", "409", "413", "415", "429", "500", "503"]);
+    for (status, response) in responses {
+        let headers: Vec<_> = response["headers"].as_object().into_iter().flatten().collect();
+        let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        let expected: &[&str] = match status.as_str() {
+            "405" => &["Allow"],
+            "429" | "503" => &["Retry-After"],
+            _ => &[],
+        };
+        assert_eq!(names, expected, "{status}");
+    }
+}
+
+#[test]
+fn the_copy_in_docs_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    let current = signup::openapi().to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &current).unwrap();
+    }
+    let copy = std::fs::read_to_string(&path).unwrap();
+    assert!(copy == current, "run the test with UPDATE_DOCS=1, and commit docs/openapi.json");
+}

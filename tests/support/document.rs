@@ -1,0 +1,56 @@
+//! The OpenAPI document as a judge: every answer, and every body, against it.
+
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::client::Response;
+
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(signup::openapi()).unwrap());
+static REQUEST: LazyLock<Validator> = LazyLock::new(|| schema("SignupRequest"));
+static CREATED: LazyLock<Validator> = LazyLock::new(|| schema("Signup"));
+static ERROR: LazyLock<Validator> = LazyLock::new(|| schema("SignupError"));
+
+fn schema(name: &str) -> Validator {
+    jsonschema::validator_for(&DOCUMENT["components"]["schemas"][name]).unwrap()
+}
+
+/// The status is documented, the body is of its schema, and a header that the
+/// document gives to a status is there, and nowhere else.
+#[track_caller]
+pub fn check_answer(response: &Response, json: &Value) {
+    let documented = &DOCUMENT["paths"]["/auth/signup"]["post"]["responses"];
+    let documented = documented.get(response.status.to_string());
+    let documented = documented.unwrap_or_else(|| panic!("not documented: {response:?}"));
+    for name in ["Allow", "Retry-After"] {
+        let sent = response.header(&name.to_ascii_lowercase());
+        assert_eq!(sent.is_some(), documented["headers"].get(name).is_some(), "{response:?}");
+    }
+    let schema = if response.status == 201 { &CREATED } else { &ERROR };
+    if let Err(error) = schema.validate(json) {
+        panic!("{error}: {response:?}");
+    }
+}
+
+/// What the document's schema refuses makes no account; what it takes is not
+/// refused, but for what a schema can't say: the form of an email, and a text
+/// that is no JSON to the endpoint.
+#[track_caller]
+pub fn check_request(body: &[u8], response: &Response) {
+    let Ok(json) = serde_json::from_slice(body) else { return };
+    let valid = REQUEST.is_valid(&json);
+    match response.status {
+        201 | 409 => assert!(valid, "{json} is not documented, and was taken: {response:?}"),
+        400 if valid => {
+            let said = response.issues();
+            let beyond = |issue: &(Vec<String>, String)| {
+                issue.1 == "Malformed JSON"
+                    || *issue == (vec!["email".into()], "Invalid email".into())
+            };
+            assert!(said.iter().all(beyond), "{json} is documented, and was refused: {said:?}");
+        }
+        _ => {}
+    }
+}
