@@ -1,22 +1,30 @@
-//! The endpoint as a server, in axum.
+//! The endpoint as a server, in axum, with its OpenAPI document at
+//! `/openapi.json` and a page to sign up with at `/`.
 //!
 //! ```text
-//! cargo run --release --example axum --features axum,sqlite
+//! cargo run --release --example axum --features axum,openapi,sqlite
 //! curl -i http://127.0.0.1:3000/auth/signup -H 'Content-Type: application/json' \
 //!      -d '{"email":"dev@example.com","password":"correct horse"}'
 //! ```
 //!
-//! `SIGNUP_ADDR`, `DATABASE_URL`, `SIGNUP_JWT_SECRET`, `SIGNUP_HASH_WORKERS` and
-//! `SIGNUP_HASH_QUEUE` change it; the README says how.
+//! `SIGNUP_ADDR`, `DATABASE_URL`, `SIGNUP_JWT_SECRET`, `SIGNUP_HASH_WORKERS`,
+//! `SIGNUP_HASH_QUEUE` and `SIGNUP_CORS_ORIGIN` change it; the README says how.
 
 use std::process::ExitCode;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::method::Method;
+use axum::response::Html;
+use axum::routing::get;
+use hyper_util::service::TowerToHyperService;
+use tower_http::cors::CorsLayer;
 
+#[path = "support/serve.rs"]
+mod serve;
 mod support;
 
-use support::{Complaint, Config, asked_to_end, exit};
+use support::{Complaint, Config, Origin, PAGE, exit, listen, openapi};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -25,15 +33,28 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Complaint> {
     let config = Config::from_env()?;
-    let addr = config.addr;
-    let service = config.service().await?;
-    let app = Router::new().merge(signup::adapters::axum::router(service));
+    let listener = listen(config.addr).await?;
+    let cors_origin = config.cors_origin.clone();
+    let document = openapi()?;
+    let mut app = Router::new()
+        .merge(signup::adapters::axum::router(config.service().await?))
+        .route("/", get(async || Html(PAGE)))
+        .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], document)));
+    if let Some(origin) = cors_origin {
+        app = app.layer(cors(&origin)?);
+    }
+    // axum's own `serve` has no time limit for the head of a request.
+    serve::serve(listener, TowerToHyperService::new(app)).await;
+    Ok(())
+}
 
-    let listener = TcpListener::bind(addr).await;
-    let listener =
-        listener.map_err(|error| format!("SIGNUP_ADDR: can't listen on {addr}: {error}"))?;
-    let addr = listener.local_addr().map_err(|error| error.to_string())?;
-    println!("listening on http://{addr}");
-    let server = axum::serve(listener, app).with_graceful_shutdown(asked_to_end());
-    server.await.map_err(|error| error.to_string())
+/// What a page of another origin's may do.
+fn cors(Origin(origin): &Origin) -> Result<CorsLayer, Complaint> {
+    let origin: HeaderValue =
+        origin.parse().map_err(|error| format!("SIGNUP_CORS_ORIGIN: {error}"))?;
+    Ok(CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::POST])
+        .allow_headers([CONTENT_TYPE])
+        .expose_headers([RETRY_AFTER]))
 }

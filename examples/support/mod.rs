@@ -1,16 +1,22 @@
-//! What the example servers share: the configuration by environment variables.
+//! What the example servers share: the configuration by environment variables,
+//! the document and the page.
+
+#![allow(dead_code, reason = "each server uses its part")]
 
 use std::env;
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use signup::SignupService;
 use signup::hash::HashPool;
 use signup::random::{OsRandom, Randomness};
 use signup::store::{AccountStore, MemoryStore, SqliteStore};
+use tokio::net::TcpListener;
 
 /// The store is chosen at run time, so its type is erased.
 pub type Service = SignupService<Arc<dyn AccountStore>>;
@@ -18,8 +24,16 @@ pub type Service = SignupService<Arc<dyn AccountStore>>;
 /// A line for the person at the terminal.
 pub type Complaint = String;
 
+/// A page to sign up with.
+pub const PAGE: &str = include_str!("page.html");
+
+/// How long a client may take for the head of a request.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+
 pub struct Config {
     pub addr: SocketAddr,
+    /// The origin whose pages may sign up, besides our own.
+    pub cors_origin: Option<Origin>,
     database_url: String,
     jwt_secret: Vec<u8>,
     pool: HashPool,
@@ -38,6 +52,7 @@ impl Config {
         }
         Ok(Self {
             addr: addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000))),
+            cors_origin: variable("SIGNUP_CORS_ORIGIN", "an origin such as http://localhost:5173")?,
             database_url: env::var("DATABASE_URL").unwrap_or("sqlite://signup.db".to_owned()),
             jwt_secret: jwt_secret()?,
             pool: pool.build().map_err(|error| error.to_string())?,
@@ -50,6 +65,21 @@ impl Config {
             .hash_pool(Arc::new(self.pool))
             .build();
         service.map_err(|error| format!("SIGNUP_JWT_SECRET: {error}"))
+    }
+}
+
+/// Scheme, host and port, and nothing behind them.
+#[derive(Clone)]
+pub struct Origin(pub String);
+
+impl FromStr for Origin {
+    type Err = ();
+
+    fn from_str(origin: &str) -> Result<Self, ()> {
+        let uri: hyper::Uri = origin.parse().map_err(|_| ())?;
+        let (scheme, authority) = uri.scheme_str().zip(uri.authority()).ok_or(())?;
+        let is_origin = format!("{scheme}://{authority}") == origin;
+        is_origin.then(|| Self(origin.to_owned())).ok_or(())
     }
 }
 
@@ -95,8 +125,25 @@ fn database_url(error: impl Display) -> Complaint {
     format!("DATABASE_URL: {error}")
 }
 
+/// The OpenAPI document, as JSON.
+#[cfg(feature = "openapi")]
+pub fn openapi() -> Result<String, Complaint> {
+    signup::openapi().to_json().map_err(|error| error.to_string())
+}
+
+/// Listens, and says so.
+pub async fn listen(addr: SocketAddr) -> Result<TcpListener, Complaint> {
+    let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error))?;
+    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    println!("listening on http://{addr}");
+    Ok(listener)
+}
+
+pub fn cannot_listen(addr: SocketAddr, error: &io::Error) -> Complaint {
+    format!("SIGNUP_ADDR: can't listen on {addr}: {error}")
+}
+
 /// Resolves when the process is asked to end.
-#[allow(dead_code, reason = "some servers hear of it by themselves")]
 pub async fn asked_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));

@@ -1,17 +1,9 @@
 //! The endpoint in actix-web.
-//!
-//! actix-web's server gives a request's head five seconds by default
-//! (`HttpServer::client_request_timeout`). Answers to CORS preflights are a
-//! middleware of the host's (`actix-cors`), around the app or scope that the
-//! endpoint is in. Leave response compression off this path: the body holds
-//! secrets beside text of the client's choosing.
-
-use std::pin::Pin;
+#![doc = include_str!("../../docs/actix.md")]
 
 use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
 use ::actix_web::{HttpRequest, HttpResponse};
-use futures_core::Stream as _;
 
 use crate::clock::Clock;
 use crate::http::{Head, PATH, Reply, SignupEndpoint};
@@ -63,12 +55,12 @@ pub fn configure<S: AccountStore, C: Clock>(
 pub async fn signup<S: AccountStore, C: Clock>(
     endpoint: Data<SignupEndpoint<S, C>>,
     request: HttpRequest,
-    mut body: Payload,
+    body: Payload,
 ) -> HttpResponse {
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let head = Head::new(request.method().as_str(), headers);
-    respond(&endpoint, head, |context| Pin::new(&mut body).poll_next(context)).await.into()
+    respond(&endpoint, head, body).await.into()
 }
 
 impl From<Reply> for HttpResponse {

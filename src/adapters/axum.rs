@@ -1,21 +1,12 @@
 //! The endpoint in axum.
-//!
-//! axum's `serve` waits for a request's head as long as the client likes: put it
-//! behind a proxy that does not, or serve with hyper-util's builder and its
-//! `header_read_timeout`. Answers to CORS preflights are a layer of the host's
-//! (`tower_http::cors`), around the router that this one is merged into. Leave
-//! response compression off this path: the body holds secrets beside text of
-//! the client's choosing.
-
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+#![doc = include_str!("../../docs/axum.md")]
 
 use ::axum::Router;
-use ::axum::body::{Body, Bytes, HttpBody as _};
+use ::axum::body::Body;
 use ::axum::extract::{Request, State};
 use ::axum::http::{HeaderName, HeaderValue, StatusCode};
 use ::axum::response::{IntoResponse, Response};
-use ::axum::routing::any;
+use ::axum::routing::{MethodRouter, any};
 
 use crate::clock::Clock;
 use crate::http::{Head, PATH, Reply, SignupEndpoint};
@@ -38,7 +29,30 @@ use super::respond;
 pub fn router<S: AccountStore, C: Clock, T: Clone + Send + Sync + 'static>(
     endpoint: impl Into<SignupEndpoint<S, C>>,
 ) -> Router<T> {
-    Router::new().route(PATH, any(signup::<S, C>)).with_state(endpoint.into())
+    Router::new().route(PATH, service(endpoint))
+}
+
+/// The endpoint as a [tower service](MethodRouter#impl-Service<Request<B>>-for-MethodRouter<(),+E>),
+/// for any path, or for a server that has none.
+///
+/// ```
+/// use axum::http::Request;
+/// use tower::ServiceExt as _;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # let service = signup::SignupService::builder(signup::store::MemoryStore::default());
+/// # let service = service.jwt_secret(&[7; 32]).build().unwrap();
+/// let service = signup::adapters::axum::service(service);
+/// let body = r#"{"email":"dev@example.com","password":"correct horse"}"#;
+/// let request = Request::post("/").header("content-type", "application/json");
+/// let response = service.oneshot(request.body(body.to_owned()).unwrap()).await.unwrap();
+/// assert_eq!(response.status(), 201);
+/// # });
+/// ```
+pub fn service<S: AccountStore, C: Clock, T: Clone + Send + Sync + 'static>(
+    endpoint: impl Into<SignupEndpoint<S, C>>,
+) -> MethodRouter<T> {
+    any(signup::<S, C>).with_state(endpoint.into())
 }
 
 /// The bare handler, for a path of the host's choice. Mount it for *any* method:
@@ -69,30 +83,10 @@ pub async fn signup<S: AccountStore, C: Clock>(
     State(endpoint): State<SignupEndpoint<S, C>>,
     request: Request,
 ) -> Response {
-    let (parts, mut body) = request.into_parts();
-    let headers = parts.headers.iter();
+    let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let head = Head::new(parts.method.as_str(), headers);
-    let reply = respond(&endpoint, head, |context| poll_data(&mut body, context)).await;
-    reply.into_response()
-}
-
-/// The next data of a body; trailers are nobody's.
-fn poll_data(
-    body: &mut Body,
-    context: &mut Context<'_>,
-) -> Poll<Option<Result<Bytes, ::axum::Error>>> {
-    loop {
-        match ready!(Pin::new(&mut *body).poll_frame(context)) {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    return Poll::Ready(Some(Ok(data)));
-                }
-            }
-        }
-    }
+    let head = Head::new(request.method().as_str(), headers);
+    respond(&endpoint, head, request.into_body().into_data_stream()).await.into_response()
 }
 
 impl IntoResponse for Reply {

@@ -34,7 +34,12 @@ mod transport;
 use support::backend::{Backend, Open, Serve};
 use support::stores;
 
-/// Every adapter on every store.
+/// The endpoint on plain hyper, by hand.
+#[path = "../../examples/hyper.rs"]
+#[allow(dead_code, reason = "of the example, it is the route that is served here")]
+mod hyper_example;
+
+/// Every adapter on every store, and what has no adapter on the one in memory.
 fn backends() -> Vec<Backend> {
     let adapters: [(&str, Serve); 2] = [("axum", serve_axum), ("actix", serve_actix)];
     let stores: [(&str, Open, Option<&str>); 4] = [
@@ -43,7 +48,13 @@ fn backends() -> Vec<Backend> {
         ("postgres", || Box::pin(stores::postgres()), Some("PostgreSQL")),
         ("pgbouncer", || Box::pin(stores::pgbouncer()), Some("PgBouncer")),
     ];
-    let mut backends = Vec::new();
+    let mut backends = vec![Backend {
+        name: "hyper_memory",
+        adapter: "hyper",
+        serve: serve_hyper,
+        open: stores[0].1,
+        needs: None,
+    }];
     for (adapter, serve) in adapters {
         for (store, open, needs) in stores {
             let name = format!("{adapter}_{store}");
@@ -77,6 +88,14 @@ fn serve_actix(
         actix_web::rt::System::new().block_on(server).unwrap();
     });
     Box::pin(async {})
+}
+
+fn serve_hyper(
+    listener: tokio::net::TcpListener,
+    endpoint: support::backend::Endpoint,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let route = move |request| hyper_example::route(endpoint.clone(), request);
+    Box::pin(hyper_example::serve(listener, hyper::service::service_fn(route)))
 }
 
 type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);

@@ -1,0 +1,85 @@
+//! The endpoint on plain hyper: how to mount it in a framework that has no
+//! adapter, by the layer that names none, [`signup::http`].
+//!
+//! ```text
+//! cargo run --release --example hyper --features sqlite
+//! ```
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use signup::clock::Clock;
+use signup::http::{Head, PATH, Refusal, Reply, SignupEndpoint};
+use signup::store::AccountStore;
+
+#[path = "support/serve.rs"]
+mod serve;
+mod support;
+
+pub(crate) use serve::serve;
+use support::{Complaint, Config, exit, listen};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    exit(run().await)
+}
+
+async fn run() -> Result<(), Complaint> {
+    let config = Config::from_env()?;
+    let listener = listen(config.addr).await?;
+    let endpoint = SignupEndpoint::new(config.service().await?);
+    serve(listener, service_fn(move |request| route(endpoint.clone(), request))).await;
+    Ok(())
+}
+
+/// The endpoint at its path, and nothing elsewhere.
+pub(crate) async fn route<S: AccountStore, C: Clock>(
+    endpoint: SignupEndpoint<S, C>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = Response::new(Full::default());
+    if request.uri().path() != PATH {
+        *response.status_mut() = hyper::StatusCode::NOT_FOUND;
+        return Ok(response);
+    }
+    let reply = signup(&endpoint, request).await;
+    let mut response = Response::builder().status(reply.status());
+    for (name, value) in reply.headers() {
+        response = response.header(name, value);
+    }
+    // Status and headers of a reply are good ones.
+    Ok(response.body(Full::from(reply.into_body())).unwrap_or_default())
+}
+
+/// First the head, which may decide; then the body, within its limit and its
+/// deadline; then the sign-up.
+async fn signup<S: AccountStore, C: Clock>(
+    endpoint: &SignupEndpoint<S, C>,
+    request: Request<Incoming>,
+) -> Reply {
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let ticket = match endpoint.head(&Head::new(request.method().as_str(), headers)) {
+        Ok(ticket) => ticket,
+        Err(refusal) => return refusal,
+    };
+    let read = async {
+        let (mut incoming, mut body) = (request.into_body(), ticket.body());
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|_| Refusal::Incomplete)?;
+            if let Some(data) = frame.data_ref() {
+                body.push(data)?;
+            }
+        }
+        Ok(body)
+    };
+    match tokio::time::timeout(ticket.deadline(), read).await {
+        Ok(Ok(body)) => endpoint.answer(ticket, body).await,
+        Ok(Err(refusal)) => refusal,
+        Err(_) => Refusal::RequestTimeout.into(),
+    }
+}

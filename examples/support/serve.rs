@@ -1,0 +1,51 @@
+//! A server for hyper services: HTTP/1.1, with a time limit for the head of a
+//! request, until the process is asked to end.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::pin;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+
+use super::support::{HEAD_DEADLINE, asked_to_end};
+
+/// Serves, and returns when the last answer has been sent.
+pub async fn serve<S, B>(listener: TcpListener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    let mut server = http1::Builder::new();
+    // A client that sends its head an octet a minute would else hold on for ever.
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
+    let connections = GracefulShutdown::new();
+    let mut end = pin!(asked_to_end());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut end => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // No file descriptor is left: some are given back soon.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = connections.watch(connection);
+        tokio::spawn(async {
+            // A client that goes away is no error of the server's.
+            let _ = connection.await;
+        });
+    }
+    connections.shutdown().await;
+}
