@@ -33,8 +33,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Complaint> {
     let config = Config::from_env()?;
-    let listener = listen(config.addr).await?;
-    let cors_origin = config.cors_origin.clone();
+    let (addr, cors_origin) = (config.addr, config.cors_origin.clone());
     let document = openapi()?;
     let mut app = Router::new()
         .merge(signup::adapters::axum::router(config.service().await?))
@@ -43,6 +42,7 @@ async fn run() -> Result<(), Complaint> {
     if let Some(origin) = cors_origin {
         app = app.layer(cors(&origin)?);
     }
+    let listener = listen(addr).await?;
     // axum's own `serve` has no time limit for the head of a request.
     serve::serve(listener, TowerToHyperService::new(app)).await;
     Ok(())

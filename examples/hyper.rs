@@ -30,8 +30,9 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Complaint> {
     let config = Config::from_env()?;
-    let listener = listen(config.addr).await?;
+    let addr = config.addr;
     let endpoint = SignupEndpoint::new(config.service().await?);
+    let listener = listen(addr).await?;
     serve(listener, service_fn(move |request| route(endpoint.clone(), request))).await;
     Ok(())
 }

@@ -11,12 +11,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use signup::store::conformance::Inspect;
 use signup::store::{PostgresStore, SqliteStore};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 mod support;
 
@@ -26,7 +30,7 @@ use support::postgres;
 use support::server::{Server, complaint};
 
 /// What the servers of this file are.
-const SERVERS: [&str; 2] = ["axum", "actix"];
+const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
 
 /// What the servers are run on.
 enum Database {
@@ -210,26 +214,71 @@ async fn h01_512_connections_fit_into_workers_times_19_mib_and_32() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x08_a_server_that_is_asked_to_end_finishes_what_it_has() {
-    let database = Database::sqlite();
-    let server = Server::start(SERVERS[0], &database.url(), &[("SIGNUP_HASH_WORKERS", "1")]);
+    for name in SERVERS {
+        let database = Database::sqlite();
+        let server = Server::start(name, &database.url(), &[("SIGNUP_HASH_WORKERS", "1")]);
+        let mut tasks = JoinSet::new();
+        for number in 0..8 {
+            let mut client = Client::new(server.addr);
+            tasks.spawn(async move {
+                // The connection is the server's before it is asked to end.
+                assert_eq!(client.post(b"{}").await.status, 400);
+                let body = signup(&format!("end{number}@x.co")).to_string();
+                client.try_post(body.as_bytes()).await.map(|response| response.status)
+            });
+        }
+        let first = tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(first, Some(201), "{name}");
+        server.terminate();
+        let rest = tasks.join_all().await;
+        let created = 1 + rest.iter().filter(|status| **status == Some(201)).count();
+        assert!(server.wait(), "{name}");
+        // Whoever was not answered had not been heard.
+        assert_eq!(database.check().await.len(), created, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn j63_a_head_that_trickles_in_is_not_waited_for() {
+    let servers = SERVERS.map(|name| Server::start(name, "memory:", &[]));
     let mut tasks = JoinSet::new();
-    for number in 0..8 {
-        let mut client = Client::new(server.addr);
+    for server in &servers {
+        let addr = server.addr;
         tasks.spawn(async move {
-            // The connection is the server's before it is asked to end.
-            assert_eq!(client.post(b"{}").await.status, 400);
-            let body = signup(&format!("end{number}@x.co")).to_string();
-            client.try_post(body.as_bytes()).await.map(|response| response.status)
+            let (mut reader, mut writer) = TcpStream::connect(addr).await.unwrap().into_split();
+            writer.write_all(b"POST /auth/signup HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
+            let trickle = tokio::spawn(async move {
+                let mut interval = tokio::time::interval(Duration::from_millis(50));
+                while writer.write_all(b"x").await.is_ok() {
+                    interval.tick().await;
+                }
+            });
+            // The server's limit is five seconds; ours is for a server that has none.
+            let mut said = Vec::new();
+            let ended = timeout(Duration::from_mins(1), reader.read_to_end(&mut said)).await;
+            trickle.abort();
+            ended.expect("the server still waits").ok();
+            said
         });
     }
-    let first = tasks.join_next().await.unwrap().unwrap();
-    assert_eq!(first, Some(201));
-    server.terminate();
-    let rest = tasks.join_all().await;
-    let created = 1 + rest.iter().filter(|status| **status == Some(201)).count();
-    assert!(server.wait());
-    // Whoever was not answered had not been heard.
-    assert_eq!(database.check().await.len(), created);
+    for said in tasks.join_all().await {
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408 "), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_and_the_page_are_served() {
+    for name in &SERVERS[..2] {
+        let server = Server::start(name, "memory:", &[]);
+        let mut client = Client::new(server.addr);
+        let document = client.request("GET", "/openapi.json", &[], b"").await;
+        assert_eq!(document.header("content-type"), Some("application/json"));
+        assert_eq!(document.body, signup::openapi().to_json().unwrap().into_bytes());
+        let page = client.request("GET", "/", &[], b"").await;
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(page.body, include_bytes!("../examples/support/page.html"));
+    }
 }
 
 type Settings = &'static [(&'static str, &'static str)];
@@ -238,7 +287,7 @@ type Settings = &'static [(&'static str, &'static str)];
 fn what_can_not_work_is_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let missing = format!("sqlite://u:s3cret@{}/no/such/folder.db", folder.path().display());
-    let cases: [(&str, Settings, &str); 9] = [
+    let cases: [(&str, Settings, &str); 11] = [
         (
             "memory:",
             &[("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcde")],
@@ -253,6 +302,8 @@ fn what_can_not_work_is_told_in_one_line() {
         ),
         ("memory:", &[("SIGNUP_HASH_WORKERS", "0")], "at least one worker"),
         ("memory:", &[("SIGNUP_HASH_QUEUE", "-1")], "SIGNUP_HASH_QUEUE: `-1` can't be read"),
+        ("memory:", &[("SIGNUP_CORS_ORIGIN", "*")], "SIGNUP_CORS_ORIGIN: `*` can't be read"),
+        ("memory:", &[("SIGNUP_CORS_ORIGIN", "http://x.co/")], "can't be read"),
         (&missing, &[], "can't open the store sqlite://"),
         ("mysql://u:s3cret@db/app", &[], "none of"),
         (

@@ -1,6 +1,7 @@
 //! The endpoint in actix-web.
 #![doc = include_str!("../../docs/actix.md")]
 
+use ::actix_web::guard::fn_guard;
 use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
 use ::actix_web::{HttpRequest, HttpResponse};
@@ -33,8 +34,11 @@ pub fn configure<S: AccountStore, C: Clock>(
     endpoint: impl Into<SignupEndpoint<S, C>>,
 ) -> impl FnOnce(&mut ServiceConfig) {
     let endpoint = Data::new(endpoint.into());
+    // actix-web matches the decoded path: to it, `/auth/sign%75p` is ours as well.
+    let as_written = fn_guard(|request| request.head().uri.path().ends_with(PATH));
+    let resource = web::resource(PATH).guard(as_written).app_data(endpoint).to(signup::<S, C>);
     move |config| {
-        config.service(web::resource(PATH).app_data(endpoint).to(signup::<S, C>));
+        config.service(resource);
     }
 }
 

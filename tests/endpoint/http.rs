@@ -144,6 +144,8 @@ async fn m15_other_paths_are_not_ours(backend: Backend) {
         "/auth/signup;x",
         "/auth/%2e/signup",
         "/auth/signup%2f",
+        "/auth/sign%75p",
+        "/%61uth/signup",
         "/auth/signup%20",
         "/auth/./signup",
         "/auth",

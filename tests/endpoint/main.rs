@@ -24,6 +24,7 @@ mod corpora;
 mod email;
 mod faults;
 mod http;
+mod identical;
 mod json;
 mod name;
 mod password;
@@ -54,11 +55,19 @@ fn backends() -> Vec<Backend> {
         serve: serve_hyper,
         open: stores[0].1,
         needs: None,
+        recording: None,
     }];
     for (adapter, serve) in adapters {
         for (store, open, needs) in stores {
             let name = format!("{adapter}_{store}");
-            backends.push(Backend { name: name.leak(), adapter, serve, open, needs });
+            backends.push(Backend {
+                name: name.leak(),
+                adapter,
+                serve,
+                open,
+                needs,
+                recording: None,
+            });
         }
     }
     backends
@@ -98,7 +107,7 @@ fn serve_hyper(
     Box::pin(hyper_example::serve(listener, hyper::service::service_fn(route)))
 }
 
-type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);
+pub type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);
 
 /// `CASES`, the list of a file's cases. One that is missing from it is dead code.
 macro_rules! cases {
@@ -136,6 +145,16 @@ fn main() -> ExitCode {
             trials.push(trial.with_ignored_flag(backend.needs.is_some()));
         }
     }
+    let answers_alike = || {
+        let in_memory = backends().into_iter().filter(|backend| backend.name.ends_with("_memory"));
+        // Hazards 1 to 4 and 15, and the corpora.
+        let files =
+            &[json::CASES, email::CASES, password::CASES, name::CASES, http::CASES, corpora::CASES];
+        let alike = identical::every_adapter_gives_the_same_answers(in_memory.collect(), files);
+        run(tokio::runtime::Builder::new_multi_thread(), Box::pin(alike));
+        Ok(())
+    };
+    trials.push(Trial::test("every_adapter_gives_the_same_answers", answers_alike));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -15,7 +15,7 @@ use signup::random::{OsRandom, Randomness};
 use signup::store::AccountStore;
 use tokio::net::TcpListener;
 
-use super::client::{Client, Response};
+use super::client::{Client, Recording, Response};
 use super::document;
 use super::stores::Inspect;
 
@@ -41,6 +41,8 @@ pub struct Backend {
     pub open: Open,
     /// A server that has to run: plain `cargo test` leaves it out then.
     pub needs: Option<&'static str>,
+    /// Where the requests of its clients are noted down.
+    pub recording: Option<Recording>,
 }
 
 type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn AccountStore> + Send>;
@@ -105,7 +107,9 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn((self.serve)(listener, endpoint));
-        App { addr, store, engine, service, client: Client::new(addr) }
+        let mut client = Client::new(addr);
+        client.recording = self.recording;
+        App { addr, store, engine, service, client }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -119,15 +120,19 @@ impl Response {
     }
 }
 
+/// Where a client notes down what it sends.
+pub type Recording = &'static Mutex<Vec<Vec<u8>>>;
+
 /// One connection, opened anew where the server has closed it.
 pub struct Client {
     addr: SocketAddr,
     stream: Option<TcpStream>,
+    pub recording: Option<Recording>,
 }
 
 impl Client {
     pub fn new(addr: SocketAddr) -> Self {
-        Self { addr, stream: None }
+        Self { addr, stream: None, recording: None }
     }
 
     pub async fn post(&mut self, body: &[u8]) -> Response {
@@ -157,6 +162,9 @@ impl Client {
 
     /// Sends bytes, on a new connection where the old one has been closed.
     pub async fn send(&mut self, bytes: &[u8], to_head: bool) -> Response {
+        if let Some(recording) = self.recording {
+            recording.lock().unwrap().push(bytes.to_vec());
+        }
         if let Some(mut stream) = self.stream.take()
             && stream.write_all(bytes).await.is_ok()
             && let Some(response) = read_response(&mut stream, to_head).await

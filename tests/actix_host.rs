@@ -1,0 +1,50 @@
+//! The endpoint inside of a host's own actix-web application.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::ContentType;
+use actix_web::test::{TestRequest, call_service, init_service};
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpResponse};
+use signup::SignupService;
+use signup::clock::SystemClock;
+use signup::http::SignupEndpoint;
+use signup::store::MemoryStore;
+
+fn endpoint() -> SignupEndpoint<MemoryStore> {
+    let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
+    service.build().unwrap().into()
+}
+
+/// The status of a good sign-up at a path.
+macro_rules! post {
+    ($app:expr, $path:expr) => {{
+        let body = r#"{"email":"dev@example.com","password":"correct horse"}"#;
+        let request = TestRequest::post().uri($path).insert_header(ContentType::json());
+        call_service($app, request.set_payload(body).to_request()).await.status()
+    }};
+}
+
+#[actix_web::test]
+async fn the_bare_handler_lives_on_the_hosts_path() {
+    let handler = signup::adapters::actix::signup::<MemoryStore, SystemClock>;
+    let register = web::resource("/v1/register").app_data(Data::new(endpoint())).to(handler);
+    let app = init_service(App::new().service(register)).await;
+    assert_eq!(post!(&app, "/v1/register"), StatusCode::CREATED);
+    assert_eq!(post!(&app, "/v1/register"), StatusCode::CONFLICT);
+    assert_eq!(post!(&app, "/auth/signup"), StatusCode::NOT_FOUND);
+}
+
+#[actix_web::test]
+async fn it_stands_in_a_scope_and_beside_the_hosts_default() {
+    let configure = signup::adapters::actix::configure(endpoint());
+    let scope = web::scope("/of/{tenant}").configure(configure);
+    let teapot = async || HttpResponse::ImATeapot();
+    let app = App::new().service(scope).default_service(web::to(teapot));
+    let app = init_service(app).await;
+    assert_eq!(post!(&app, "/of/a%20b/auth/signup"), StatusCode::CREATED);
+    assert_eq!(post!(&app, "/elsewhere"), StatusCode::IM_A_TEAPOT);
+    let get = TestRequest::get().uri("/of/a/auth/signup").to_request();
+    assert_eq!(call_service(&app, get).await.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
