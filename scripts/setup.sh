@@ -11,6 +11,10 @@ missing=()
 [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ] || missing+=(postgresql libpq-dev)
 command -v pgbouncer >/dev/null || missing+=(pgbouncer)
 command -v python3 >/dev/null || missing+=(python3)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+command -v npm >/dev/null || missing+=(nodejs npm)
+# A browser, and a font for it.
+command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
 pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev pkg-config)
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ]; then

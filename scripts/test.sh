@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, with all features: the README's test command. It installs what is
 # missing, starts a private PostgreSQL and a PgBouncer on free ports, and stops
-# what it has started.
+# what it has started. Arguments go to nextest, and leave the clients out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -49,3 +49,5 @@ export SIGNUP_TEST_PGBOUNCER="postgres://postgres@127.0.0.1:$pgbouncer_port/post
 cargo nextest run --all-features --run-ignored all --no-fail-fast "$@"
 # nextest runs no examples of the documentation.
 cargo test --doc --all-features
+# A selection of tests is one of cargo's.
+[ $# -gt 0 ] || bash scripts/clients.sh

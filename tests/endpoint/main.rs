@@ -107,7 +107,7 @@ fn serve_hyper(
     Box::pin(hyper_example::serve(listener, hyper::service::service_fn(route)))
 }
 
-pub type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);
+type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);
 
 /// `CASES`, the list of a file's cases. One that is missing from it is dead code.
 macro_rules! cases {

@@ -1,0 +1,23 @@
+"""What schemathesis can't know from the document alone."""
+
+import schemathesis
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """Signing up leads to nothing but signing up again: with the same address."""
+    created = raw_schema["paths"]["/auth/signup"]["post"]["responses"]["201"]
+    again = {"email": "$response.body#/data/account/email", "password": "correct horse"}
+    created["links"] = {"SignUpAgain": {"operationId": "signup", "requestBody": again}}
+
+
+ACCOUNTS = set()
+
+
+@schemathesis.check
+def one_account_for_one_email(context, response, case):
+    """No address is answered 201 twice, in whatever phase."""
+    if response.status_code == 201:
+        account = response.json()["data"]["account"]
+        assert account["email"] not in ACCOUNTS, account
+        ACCOUNTS.add(account["email"])
