@@ -48,7 +48,7 @@ fn pool() -> Arc<HashPool> {
 }
 
 fn endpoint(key: SigningKey) -> SignupEndpoint<Nowhere> {
-    let service = SignupService::builder(Nowhere).signing_key(key).hash_pool(pool());
+    let service = SignupService::builder(Nowhere).token_keys(key).hash_pool(pool());
     SignupEndpoint::new(service.build().unwrap())
 }
 

@@ -111,8 +111,8 @@ mod tests {
         let id = AccountId::mint(&mut draw).unwrap();
         let api_key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
         let day = std::time::Duration::from_hours(24);
-        let tokens =
-            TokenMint::new(SigningKey::ed25519(&[1; 32]), "signup", "dashboard", day).unwrap();
+        let keys = SigningKey::ed25519(&[1; 32]).into();
+        let tokens = TokenMint::new(keys, "signup".into(), "dashboard".into(), day).unwrap();
         let token = tokens.mint(&id, Timestamp::EPOCH, &mut draw).unwrap();
         let email = Email::parse(email, EmailProfile::Rfc5321).unwrap();
         let name = Some(Name::parse(name).unwrap());

@@ -14,7 +14,7 @@ use crate::random::{Draw, Randomness};
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{AccountStore, Created, Inserted, NewAccount};
-use crate::token::TokenMint;
+use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 use crate::validate::{ValidSignup, validate};
 
 mod builder;
@@ -50,7 +50,7 @@ pub struct SignupService<S, C = SystemClock> {
 
 struct Inner<S, C> {
     store: S,
-    clock: C,
+    clock: Arc<C>,
     horizon: Timestamp,
     random: Box<dyn Randomness>,
     pool: Arc<HashPool>,
@@ -122,6 +122,32 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// The pool that hashes, for its figures and to share it.
     pub fn hash_pool(&self) -> &Arc<HashPool> {
         &self.inner.pool
+    }
+
+    /// What verifies the tokens of this service: by its keys and its clock, for its
+    /// issuer and its audience.
+    ///
+    /// ```
+    /// use signup::store::MemoryStore;
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let store = MemoryStore::default();
+    /// let service = SignupService::builder(store).jwt_secret(&[7; 32]).build()?;
+    /// let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+    ///
+    /// let verified = service.token_verifier().verify(signup.token().reveal())?;
+    /// assert_eq!(verified.account_id(), signup.account().id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn token_verifier(&self) -> TokenVerifier {
+        self.inner.tokens.verifier().clock(Arc::clone(&self.inner.clock))
+    }
+
+    /// The keys of its tokens, to rotate them.
+    pub fn token_keys(&self) -> &TokenKeys {
+        self.inner.tokens.keys()
     }
 
     /// The store.

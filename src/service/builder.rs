@@ -11,7 +11,7 @@ use crate::fields::EmailProfile;
 use crate::hash::{HashPool, PoolError};
 use crate::random::{OsRandom, Randomness};
 use crate::store::AccountStore;
-use crate::token::{KeyError, SigningKey, TokenMint};
+use crate::token::{KeyError, SigningKey, TokenKeys, TokenMint};
 
 use super::{Inner, SignupService};
 
@@ -27,7 +27,7 @@ pub struct SignupServiceBuilder<S, C = SystemClock> {
     horizon: Timestamp,
     random: Box<dyn Randomness>,
     pool: Option<Arc<HashPool>>,
-    key: Option<Result<SigningKey, KeyError>>,
+    keys: Option<Result<TokenKeys, KeyError>>,
     issuer: String,
     audience: String,
     token_lifetime: Duration,
@@ -44,7 +44,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             horizon: Timestamp::MAX,
             random: Box::new(OsRandom),
             pool: None,
-            key: None,
+            keys: None,
             issuer: "signup".to_owned(),
             audience: "dashboard".to_owned(),
             token_lifetime: TOKEN_LIFETIME,
@@ -58,13 +58,14 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
 impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
     /// Signs tokens with HS256 and this secret of 32 octets or more.
     pub fn jwt_secret(mut self, secret: &[u8]) -> Self {
-        self.key = Some(SigningKey::hs256(secret));
+        self.keys = Some(SigningKey::hs256(secret).map(TokenKeys::new));
         self
     }
 
-    /// Signs tokens with this key.
-    pub fn signing_key(mut self, key: SigningKey) -> Self {
-        self.key = Some(Ok(key));
+    /// Signs tokens with this key, or with that of these keys which signs, and
+    /// verifies them with all of them.
+    pub fn token_keys(mut self, keys: impl Into<TokenKeys>) -> Self {
+        self.keys = Some(Ok(keys.into()));
         self
     }
 
@@ -131,7 +132,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             horizon: self.horizon,
             random: self.random,
             pool: self.pool,
-            key: self.key,
+            keys: self.keys,
             issuer: self.issuer,
             audience: self.audience,
             token_lifetime: self.token_lifetime,
@@ -147,7 +148,10 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
     /// There is no key, the secret is short, tokens would be born expired or
     /// live for ever, issuer or audience is empty, or the pool can't be started.
     pub fn build(self) -> Result<SignupService<S, C>, ConfigError> {
-        let key = self.key.ok_or(ConfigError::NoSigningKey)??;
+        let keys = self.keys.ok_or(ConfigError::NoSigningKey)??;
+        if !keys.can_sign() {
+            return Err(ConfigError::NoSigningKey);
+        }
         if self.issuer.is_empty() || self.audience.is_empty() {
             return Err(ConfigError::NoIssuerOrAudience);
         }
@@ -155,12 +159,12 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
             return Err(ConfigError::TokenLifetime);
         }
-        let tokens = TokenMint::new(key, &self.issuer, &self.audience, self.token_lifetime)
+        let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
         let inner = Inner {
             store: self.store,
-            clock: self.clock,
+            clock: Arc::new(self.clock),
             horizon: self.horizon,
             random: self.random,
             pool,
@@ -186,8 +190,8 @@ impl<S, C> fmt::Debug for SignupServiceBuilder<S, C> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Neither `jwt_secret` nor `signing_key` was called.
-    #[error("a signing key is missing: call jwt_secret or signing_key")]
+    /// Neither `jwt_secret` nor `token_keys` was called, or these keys can only verify.
+    #[error("a signing key is missing: call jwt_secret or token_keys")]
     NoSigningKey,
     /// The key can't be used.
     #[error(transparent)]

@@ -32,7 +32,7 @@ fn main() {
 fn check(key: SigningKey, right: &DecodingKey, wrong: &DecodingKey) {
     let (algorithm, key_id) = (key.algorithm(), key.key_id().to_owned());
     let store = MemoryStore::default();
-    let service = SignupService::builder(store).signing_key(key).build().unwrap();
+    let service = SignupService::builder(store).token_keys(key).build().unwrap();
     let request = SignupRequest::new("dev@example.com", "correct horse");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let signup = runtime.block_on(service.signup(request)).unwrap();

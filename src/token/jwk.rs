@@ -1,0 +1,143 @@
+//! Public keys as JWKs (RFC 7517).
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm,
+    OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse,
+};
+#[cfg(feature = "es256")]
+use jsonwebtoken::jwk::{EllipticCurveKeyParameters, EllipticCurveKeyType};
+#[cfg(feature = "rs256")]
+use jsonwebtoken::jwk::{RSAKeyParameters, RSAKeyType};
+
+use super::key::{KeyError, Public, VerifyingKey};
+
+fn encode(octets: &[u8]) -> String {
+    Base64UrlUnpadded::encode_string(octets)
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
+    Base64UrlUnpadded::decode_vec(text).map_err(|_| KeyError::Unusable)
+}
+
+impl VerifyingKey {
+    /// The public key as a JWK, for signatures with its algorithm. None for
+    /// HS256: there is no public half, and the secret is never shown.
+    pub fn to_jwk(&self) -> Option<Jwk> {
+        let (key_algorithm, algorithm) = match &self.public {
+            Public::Hs256(_) => return None,
+            Public::Ed25519(key) => {
+                let parameters = OctetKeyPairParameters {
+                    key_type: OctetKeyPairType::OctetKeyPair,
+                    curve: EllipticCurve::Ed25519,
+                    x: encode(key.as_bytes()),
+                };
+                (KeyAlgorithm::EdDSA, AlgorithmParameters::OctetKeyPair(parameters))
+            }
+            #[cfg(feature = "es256")]
+            Public::Es256(key) => {
+                let (x, y) = coordinates(key);
+                let parameters = EllipticCurveKeyParameters {
+                    key_type: EllipticCurveKeyType::EC,
+                    curve: EllipticCurve::P256,
+                    x,
+                    y,
+                };
+                (KeyAlgorithm::ES256, AlgorithmParameters::EllipticCurve(parameters))
+            }
+            #[cfg(feature = "rs256")]
+            Public::Rs256(rsa) => {
+                let parameters = RSAKeyParameters {
+                    key_type: RSAKeyType::RSA,
+                    n: encode(&rsa.n),
+                    e: encode(&rsa.e),
+                };
+                (KeyAlgorithm::RS256, AlgorithmParameters::RSA(parameters))
+            }
+        };
+        let common = CommonParameters {
+            public_key_use: Some(PublicKeyUse::Signature),
+            key_algorithm: Some(key_algorithm),
+            key_id: Some(self.key_id().to_owned()),
+            ..CommonParameters::default()
+        };
+        Some(Jwk { common, algorithm })
+    }
+
+    /// Reads a JWK: Ed25519; P-256 and RSA with their features; and a symmetric
+    /// key (`oct`) as HS256. Without a `kid` it is named as a key of ours.
+    ///
+    /// # Errors
+    /// It is of another kind, for another use or algorithm, or no key.
+    pub fn from_jwk(jwk: &Jwk) -> Result<Self, KeyError> {
+        let common = &jwk.common;
+        let signs = common
+            .public_key_use
+            .as_ref()
+            .is_none_or(|key_use| *key_use == PublicKeyUse::Signature);
+        let key = match &jwk.algorithm {
+            AlgorithmParameters::OctetKey(parameters) => Self::hs256(&decode(&parameters.value)?)?,
+            AlgorithmParameters::OctetKeyPair(parameters)
+                if parameters.curve == EllipticCurve::Ed25519 =>
+            {
+                let x = decode(&parameters.x)?;
+                Self::ed25519(&x.try_into().map_err(|_| KeyError::Unusable)?)?
+            }
+            #[cfg(feature = "es256")]
+            AlgorithmParameters::EllipticCurve(parameters)
+                if parameters.curve == EllipticCurve::P256 =>
+            {
+                let (x, y) = (decode(&parameters.x)?, decode(&parameters.y)?);
+                if (x.len(), y.len()) != (32, 32) {
+                    return Err(KeyError::Unusable);
+                }
+                // An uncompressed point (SEC 1, section 2.3.3).
+                Self::es256(&[&[4], &*x, &*y].concat())?
+            }
+            #[cfg(feature = "rs256")]
+            AlgorithmParameters::RSA(parameters) => {
+                Self::rs256(&decode(&parameters.n)?, &decode(&parameters.e)?)?
+            }
+            _ => return Err(KeyError::Unusable),
+        };
+        let named = |algorithm: &KeyAlgorithm| algorithm.to_string() == key.alg();
+        if !signs || !common.key_algorithm.as_ref().is_none_or(named) {
+            return Err(KeyError::Unusable);
+        }
+        match &common.key_id {
+            Some(key_id) => key.with_key_id(key_id),
+            None => Ok(key),
+        }
+    }
+}
+
+impl Public {
+    /// The members that make the thumbprint, in their order (RFC 7638, section 3;
+    /// RFC 8037, section 2). Of a symmetric key nothing is told.
+    pub(super) fn canonical_jwk(&self) -> String {
+        match self {
+            Self::Hs256(_) => String::new(),
+            Self::Ed25519(key) => {
+                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(key.as_bytes()))
+            }
+            #[cfg(feature = "es256")]
+            Self::Es256(key) => {
+                let (x, y) = coordinates(key);
+                format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)
+            }
+            #[cfg(feature = "rs256")]
+            Self::Rs256(rsa) => {
+                format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(&rsa.e), encode(&rsa.n))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "es256")]
+fn coordinates(key: &p256::ecdsa::VerifyingKey) -> (String, String) {
+    let point = key.to_sec1_point(false);
+    let coordinate = |octets: Option<&_>| {
+        octets.map(|octets: &p256::FieldBytes| encode(octets)).unwrap_or_default()
+    };
+    (coordinate(point.x()), coordinate(point.y()))
+}

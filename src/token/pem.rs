@@ -1,0 +1,94 @@
+//! Keys as PEM (RFC 7468): private ones in PKCS #8 (RFC 5958), public ones as
+//! SubjectPublicKeyInfo (RFC 5280, section 4.1), as `openssl genpkey` and
+//! `openssl pkey -pubout` write them.
+
+use pkcs8::der::Decode as _;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::spki::SubjectPublicKeyInfoRef;
+use pkcs8::{Document, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
+
+use super::key::{KeyError, SigningKey, VerifyingKey};
+
+/// RFC 8410, section 3.
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+/// RFC 5480, section 2.1.1.
+#[cfg(feature = "es256")]
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// RFC 8017, appendix C.
+#[cfg(feature = "rs256")]
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+impl SigningKey {
+    /// Reads a private key, `-----BEGIN PRIVATE KEY-----`: Ed25519, and with their
+    /// features P-256 and RSA.
+    ///
+    /// # Errors
+    /// It is no such PEM, or a key of another kind.
+    ///
+    /// ```
+    /// use signup::token::SigningKey;
+    ///
+    /// // By `openssl genpkey -algorithm ed25519`.
+    /// let pem = "-----BEGIN PRIVATE KEY-----
+    /// MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+    /// -----END PRIVATE KEY-----
+    /// ";
+    /// # let pem = &pem.replace("\n    ", "\n");
+    /// assert!(SigningKey::from_pem(pem).is_ok());
+    /// ```
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let (label, document) = SecretDocument::from_pem(pem).map_err(|_| KeyError::Unusable)?;
+        let key = PrivateKeyInfoRef::try_from(document.as_bytes());
+        let key = key.map_err(|_| KeyError::Unusable)?;
+        if label != "PRIVATE KEY" {
+            return Err(KeyError::Unusable);
+        }
+        match key.algorithm.oid {
+            ED25519 => {
+                // An octet string in an octet string (RFC 8410, section 7).
+                let seed = <&OctetStringRef>::from_der(key.private_key.as_bytes());
+                let seed = seed.map_err(|_| KeyError::Unusable)?.as_bytes().try_into();
+                Ok(Self::ed25519(seed.map_err(|_| KeyError::Unusable)?))
+            }
+            #[cfg(feature = "es256")]
+            EC => {
+                let key = p256::SecretKey::try_from(key).map_err(|_| KeyError::Unusable)?;
+                Self::es256(&key.to_bytes().into())
+            }
+            #[cfg(feature = "rs256")]
+            RSA => Self::rs256(document.as_bytes()),
+            _ => Err(KeyError::Unusable),
+        }
+    }
+}
+
+impl VerifyingKey {
+    /// Reads a public key, `-----BEGIN PUBLIC KEY-----`, of the same kinds as
+    /// [`SigningKey::from_pem`].
+    ///
+    /// # Errors
+    /// It is no such PEM, or a key of another kind.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let (label, document) = Document::from_pem(pem).map_err(|_| KeyError::Unusable)?;
+        let key = SubjectPublicKeyInfoRef::try_from(document.as_bytes());
+        let key = key.map_err(|_| KeyError::Unusable)?;
+        let octets = key.subject_public_key.as_bytes().ok_or(KeyError::Unusable)?;
+        if label != "PUBLIC KEY" {
+            return Err(KeyError::Unusable);
+        }
+        match key.algorithm.oid {
+            ED25519 => Self::ed25519(octets.try_into().map_err(|_| KeyError::Unusable)?),
+            #[cfg(feature = "es256")]
+            EC => {
+                let key = p256::PublicKey::try_from(key).map_err(|_| KeyError::Unusable)?;
+                Self::es256(&key.to_sec1_bytes())
+            }
+            #[cfg(feature = "rs256")]
+            RSA => {
+                let key = aws_lc_rs::rsa::PublicKey::from_der(document.as_bytes());
+                Self::of_rs256(&key.map_err(|_| KeyError::Unusable)?)
+            }
+            _ => Err(KeyError::Unusable),
+        }
+    }
+}
