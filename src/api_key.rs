@@ -47,6 +47,18 @@ impl ApiKeyPrefix {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A regular expression that finds the keys of this prefix in text, for secret
+    /// scanners. It is of the kind that RE2, PCRE and Rust's `regex` all read.
+    ///
+    /// ```
+    /// use signup::api_key::ApiKeyPrefix;
+    ///
+    /// assert_eq!(ApiKeyPrefix::default().pattern(), r"\brag_live_[0-9A-Za-z]{36}\b");
+    /// ```
+    pub fn pattern(&self) -> String {
+        format!(r"\b{}[0-9A-Za-z]{{{}}}\b", self.0, RANDOM_DIGITS + CHECKSUM_DIGITS)
+    }
 }
 
 impl Default for ApiKeyPrefix {
@@ -77,6 +89,33 @@ impl ApiKey {
         let checksum = checksum(&key);
         key.extend(checksum.map(char::from));
         Ok(Self(key))
+    }
+
+    /// Reads a key that somebody presents: its prefix, its length, its alphabet and
+    /// its checksum, so that a mistyped one costs no look into the store. What
+    /// passes has the form of a key; whether it is one, the store knows.
+    ///
+    /// # Errors
+    /// Any of that is wrong.
+    ///
+    /// ```
+    /// use signup::api_key::{ApiKey, ApiKeyPrefix};
+    ///
+    /// let prefix = ApiKeyPrefix::default();
+    /// assert!(ApiKey::parse("rag_live_000000000000000000000000000000000000", &prefix).is_err());
+    /// ```
+    pub fn parse(presented: &str, prefix: &ApiKeyPrefix) -> Result<Self, ApiKeyError> {
+        let digits = presented.strip_prefix(prefix.as_str()).ok_or(ApiKeyError)?;
+        let in_alphabet = digits.bytes().all(|digit| digit.is_ascii_alphanumeric());
+        if digits.len() != RANDOM_DIGITS + CHECKSUM_DIGITS || !in_alphabet {
+            return Err(ApiKeyError);
+        }
+        // All of it is ASCII, so that it can be cut anywhere.
+        let (body, digits) = presented.split_at(presented.len() - CHECKSUM_DIGITS);
+        if digits.as_bytes() != checksum(body) {
+            return Err(ApiKeyError);
+        }
+        Ok(Self(Zeroizing::new(presented.to_owned())))
     }
 
     /// The key itself.
@@ -114,6 +153,11 @@ impl fmt::Debug for ApiKey {
         f.write_str("ApiKey(_)")
     }
 }
+
+/// The text has not the form of an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no API key of ours")]
+pub struct ApiKeyError;
 
 /// The SHA-256 of an API key. A plain digest is enough: there is nothing to
 /// guess in 178 bits.
@@ -161,6 +205,58 @@ mod tests {
         let key = mint(2);
         let (body, digits) = key.reveal().split_at(9 + RANDOM_DIGITS);
         assert_eq!(checksum(body), digits.as_bytes());
+    }
+
+    fn parse(text: &str) -> Result<ApiKeyDigest, ApiKeyError> {
+        ApiKey::parse(text, &ApiKeyPrefix::default()).map(|key| key.digest())
+    }
+
+    #[test]
+    fn k02_what_is_mistyped_is_refused_without_a_look() {
+        for seed in 0..20 {
+            let key = mint(seed);
+            let right = key.reveal();
+            assert_eq!(parse(right), Ok(key.digest()));
+            for at in 0..right.len() {
+                for other in ALPHABET.iter().chain(b"_-").map(|digit| char::from(*digit)) {
+                    let changed = format!("{}{other}{}", &right[..at], &right[at + 1..]);
+                    assert_eq!(parse(&changed).is_ok(), changed == right, "{changed}");
+                }
+                let mut swapped = right.as_bytes().to_vec();
+                swapped.swap(at, (at + 1) % right.len());
+                let swapped = String::from_utf8(swapped).unwrap();
+                assert_eq!(parse(&swapped).is_ok(), swapped == right, "{swapped}");
+            }
+        }
+    }
+
+    #[test]
+    fn k03_k04_k05_k07_other_forms_are_refused() {
+        let key = mint(5);
+        let right = key.reveal();
+        for length in 0..right.len() {
+            assert!(parse(&right[..length]).is_err());
+            assert!(parse(&right[length + 1..]).is_err());
+        }
+        let digits = &right["rag_live_".len()..];
+        for prefix in ["rag_test_", "RAG_LIVE_", "Rag_live_", "rag-live-", "", "rag_live__"] {
+            assert!(parse(&format!("{prefix}{digits}")).is_err(), "{prefix}");
+        }
+        for extra in [" ", "\n", "\0", "x", "%", "\u{200b}"] {
+            assert!(parse(&format!("{right}{extra}")).is_err());
+            assert!(parse(&format!("{extra}{right}")).is_err());
+        }
+        for lookalike in ["\u{430}", "\u{ff10}", "%", "_"] {
+            assert!(parse(&format!("rag_live_{lookalike}{}", &digits[lookalike.len()..])).is_err());
+        }
+    }
+
+    #[test]
+    fn k06_a_stored_digest_is_no_key() {
+        let hex: String = mint(6).digest().as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        for stored in [&*hex, &format!("rag_live_{hex}"), &format!("rag_live_{}", &hex[..36])] {
+            assert!(parse(stored).is_err());
+        }
     }
 
     #[test]
