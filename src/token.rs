@@ -30,6 +30,10 @@ pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use keys::TokenKeys;
 pub use verifier::{TokenRejected, TokenVerifier, VerifiedToken};
 
+/// The `iss` of tokens by default.
+pub(crate) const ISSUER: &str = "signup";
+/// The `aud` of tokens by default.
+pub(crate) const AUDIENCE: &str = "dashboard";
 /// The `typ` of every token (RFC 7519, section 5.1).
 const TYPE: &str = "JWT";
 

@@ -11,7 +11,7 @@ use crate::fields::EmailProfile;
 use crate::hash::{HashPool, PoolError};
 use crate::random::{OsRandom, Randomness};
 use crate::store::AccountStore;
-use crate::token::{KeyError, SigningKey, TokenKeys, TokenMint};
+use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
 
 use super::{Inner, SignupService};
 
@@ -45,8 +45,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             random: Box::new(OsRandom),
             pool: None,
             keys: None,
-            issuer: "signup".to_owned(),
-            audience: "dashboard".to_owned(),
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
             token_lifetime: TOKEN_LIFETIME,
             api_key_prefix: ApiKeyPrefix::default(),
             initial_plan: Plan::default(),

@@ -407,21 +407,58 @@ fn a_public_key_of_small_order_is_refused() {
 }
 
 #[cfg(feature = "pem")]
+fn pem(label: &str, der: &str) -> String {
+    let lines: Vec<_> = der.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// Both halves are read, and are of one key.
+#[cfg(feature = "pem")]
+fn check_pem(private: &str, public: &str) -> SigningKey {
+    let key = SigningKey::from_pem(&pem("PRIVATE KEY", private)).unwrap();
+    let public = VerifyingKey::from_pem(&pem("PUBLIC KEY", public)).unwrap();
+    assert_eq!((public.key_id(), public.algorithm()), (key.key_id(), key.algorithm()));
+    assert!(public.verifies(b"text", &key.sign(b"text").unwrap()));
+    key
+}
+
+#[cfg(feature = "pem")]
 #[test]
 fn pem_of_openssl_is_read() {
     let seed = "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g";
-    let pem =
-        |label: &str, der: &str| format!("-----BEGIN {label}-----\n{der}\n-----END {label}-----\n");
-    let key = SigningKey::from_pem(&pem("PRIVATE KEY", seed)).unwrap();
-    assert_eq!(key.key_id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     let public = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
-    let verifying = VerifyingKey::from_pem(&pem("PUBLIC KEY", public)).unwrap();
-    assert_eq!(verifying.key_id(), key.key_id());
+    let key = check_pem(seed, public);
+    assert_eq!(key.key_id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     for wrong in [pem("PUBLIC KEY", seed), pem("EC PRIVATE KEY", seed), "no".into(), String::new()]
     {
         assert_eq!(SigningKey::from_pem(&wrong).err(), Some(KeyError::Unusable));
         assert_eq!(VerifyingKey::from_pem(&wrong).err(), Some(KeyError::Unusable));
     }
+}
+
+/// By `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, for this test.
+#[cfg(all(feature = "es256", feature = "pem"))]
+#[test]
+fn pem_of_a_p_256_key_is_read() {
+    let private = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg5NmW4ijsSQ80+w2Y\
+                   XWUT5NfDLpm/0paGyCHIbKchpgahRANCAAT8KU8VlVp/ExOyaRGcS4BQ9tQtvNHB\
+                   AHubqfGLco8YAEelobmO/WuMPjsWdIBJKVPShmH7Pfz71LvAV4+IVZXY";
+    let public = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE/ClPFZVafxMTsmkRnEuAUPbULbzR\
+                  wQB7m6nxi3KPGABHpaG5jv1rjD47FnSASSlT0oZh+z38+9S7wFePiFWV2A==";
+    assert_eq!(check_pem(private, public).algorithm(), Algorithm::ES256);
+}
+
+#[cfg(all(feature = "rs256", feature = "pem"))]
+#[test]
+fn pem_of_an_rsa_key_is_read() {
+    use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+    use aws_lc_rs::signature::KeyPair as _;
+    use base64ct::Base64;
+    let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+    let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    let [private, public] = [private.as_ref(), public.as_ref()].map(Base64::encode_string);
+    assert_eq!(check_pem(&private, &public).algorithm(), Algorithm::RS256);
 }
 
 #[test]

@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer};
 use crate::account::AccountId;
 use crate::clock::{Clock, SystemClock, Timestamp};
 
-use super::TYPE;
 use super::key::VerifyingKey;
 use super::keys::TokenKeys;
+use super::{AUDIENCE, ISSUER, TYPE};
 
 /// The longest token that is looked at, in octets. One of ours, with an issuer and
 /// an audience of a line each, has under a thousand.
@@ -52,8 +52,8 @@ impl TokenVerifier {
         Self {
             keys,
             clock: Arc::new(SystemClock),
-            issuer: "signup".to_owned(),
-            audience: "dashboard".to_owned(),
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
             leeway: Duration::ZERO,
         }
     }

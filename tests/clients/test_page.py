@@ -77,7 +77,7 @@ def test_sign_up_by_keyboard_and_see_the_key_once(page, context):
     account = page.get_by_role("region", name="Your account is ready")
     for shown in ["dev@example.com", "Jane Developer", "trial", "acc_", ONCE]:
         expect(account).to_contain_text(shown)
-    expect(page.get_by_role("form")).to_be_hidden()
+    expect(page.get_by_label("Email")).to_be_hidden()
     check_accessible(page)
     picture(page, context, "page-account-light")
 
