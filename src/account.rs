@@ -124,7 +124,8 @@ pub struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(id: AccountId, email: Email, name: Option<Name>, plan: Plan) -> Self {
+    /// An account of these fields.
+    pub fn new(id: AccountId, email: Email, name: Option<Name>, plan: Plan) -> Self {
         Self { id, email, name, plan }
     }
 

@@ -1,6 +1,7 @@
 //! API keys: a prefix that secret scanners find, chance, and a checksum.
 
 use std::fmt;
+use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -13,6 +14,12 @@ const RANDOM_DIGITS: usize = 30;
 const CHECKSUM_DIGITS: usize = 6;
 /// Digits of chance that the display prefix shows. 26 stay secret, 154 bits.
 const SHOWN_DIGITS: usize = 4;
+/// Digits that a list shows of the end: they are of the checksum, not of chance.
+const LAST_DIGITS: usize = 4;
+const ID_PREFIX: &str = "key_";
+/// Octets of an id: 80 bits, by which no two keys of one account are taken for each
+/// other.
+const ID_BYTES: usize = 10;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// What every key begins with: product and environment, `rag_live_` by default.
@@ -58,6 +65,24 @@ impl ApiKeyPrefix {
     /// ```
     pub fn pattern(&self) -> String {
         format!(r"\b{}[0-9A-Za-z]{{{}}}\b", self.0, RANDOM_DIGITS + CHECKSUM_DIGITS)
+    }
+
+    /// The same as a rule of [gitleaks](https://github.com/gitleaks/gitleaks), in
+    /// TOML, to be added to its configuration.
+    ///
+    /// ```
+    /// use signup::api_key::ApiKeyPrefix;
+    ///
+    /// let rule = ApiKeyPrefix::new("acme", "test").unwrap().gitleaks_rule();
+    /// assert!(rule.starts_with("[[rules]]\nid = \"acme-test-api-key\"\n"));
+    /// ```
+    pub fn gitleaks_rule(&self) -> String {
+        let (prefix, pattern) = (&self.0, self.pattern());
+        let name = prefix.replace('_', "-");
+        format!(
+            "[[rules]]\nid = \"{name}api-key\"\ndescription = \"API key that begins with {prefix}\"\n\
+             regex = '''{pattern}'''\nkeywords = [\"{prefix}\"]\n"
+        )
     }
 }
 
@@ -128,6 +153,12 @@ impl ApiKey {
         ApiKeyDigest(Sha256::digest(self.0.as_bytes()).into())
     }
 
+    /// Its last four digits, which are of the checksum, for a list of keys.
+    pub fn last_four(&self) -> &str {
+        let shown = self.0.len().saturating_sub(LAST_DIGITS);
+        self.0.get(shown..).unwrap_or_default()
+    }
+
     /// How a list of keys names it: the prefix and four digits.
     pub fn display_prefix(&self) -> &str {
         let hidden = RANDOM_DIGITS - SHOWN_DIGITS + CHECKSUM_DIGITS;
@@ -165,9 +196,22 @@ pub struct ApiKeyError;
 pub struct ApiKeyDigest([u8; 32]);
 
 impl ApiKeyDigest {
+    /// A digest as a store gives it back.
+    ///
+    /// # Errors
+    /// It has not 32 octets.
+    pub fn from_store(octets: &[u8]) -> Result<Self, ApiKeyError> {
+        octets.try_into().map(Self).map_err(|_| ApiKeyError)
+    }
+
     /// The octets, for the store.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// What the key is called where it is listed, rotated and revoked.
+    pub fn key_id(&self) -> ApiKeyId {
+        ApiKeyId(std::array::from_fn(|at| self.0.get(at).copied().unwrap_or_default()))
     }
 }
 
@@ -176,6 +220,54 @@ impl fmt::Debug for ApiKeyDigest {
         f.write_str("ApiKeyDigest(_)")
     }
 }
+
+/// What an API key is called by those who may not know it: `key_` and the first
+/// ten octets of its digest in lower-case hexadecimal. It opens nothing.
+///
+/// ```
+/// use signup::api_key::ApiKeyId;
+///
+/// let id: ApiKeyId = "key_00112233445566778899".parse().unwrap();
+/// assert_eq!(id.to_string(), "key_00112233445566778899");
+/// assert!("key_0011".parse::<ApiKeyId>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApiKeyId([u8; ID_BYTES]);
+
+impl ApiKeyId {
+    /// The octets that the digest begins with, for the store.
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ApiKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ID_PREFIX)?;
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl FromStr for ApiKeyId {
+    type Err = ApiKeyIdError;
+
+    fn from_str(id: &str) -> Result<Self, ApiKeyIdError> {
+        let digits = id.strip_prefix(ID_PREFIX).ok_or(ApiKeyIdError)?;
+        // `from_str_radix` would take a sign and capitals as well.
+        let in_alphabet = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if digits.len() != 2 * ID_BYTES || !in_alphabet {
+            return Err(ApiKeyIdError);
+        }
+        let number = u128::from_str_radix(digits, 16).map_err(|_| ApiKeyIdError)?;
+        let octets = number.to_be_bytes().last_chunk().copied();
+        octets.map(Self).ok_or(ApiKeyIdError)
+    }
+}
+
+/// The text is no id of an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of an API key is `key_` and 20 lower-case hexadecimal digits")]
+pub struct ApiKeyIdError;
 
 #[cfg(test)]
 mod tests {
@@ -256,6 +348,48 @@ mod tests {
         let hex: String = mint(6).digest().as_bytes().iter().map(|b| format!("{b:02x}")).collect();
         for stored in [&*hex, &format!("rag_live_{hex}"), &format!("rag_live_{}", &hex[..36])] {
             assert!(parse(stored).is_err());
+        }
+    }
+
+    #[test]
+    fn an_id_is_read_back_and_nothing_else_is_one() {
+        let digest = mint(7).digest();
+        let id = digest.key_id();
+        assert_eq!(id.as_bytes()[..], digest.as_bytes()[..10]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let right = id.to_string();
+        for wrong in ["", "key_", &right[1..], &right[..23], &right.to_uppercase(), "key_+1"] {
+            assert_eq!(wrong.parse::<ApiKeyId>(), Err(ApiKeyIdError), "{wrong}");
+        }
+        assert!(format!("{right}0").parse::<ApiKeyId>().is_err());
+        assert!("key_+0000000000000000001".parse::<ApiKeyId>().is_err());
+        assert_eq!(
+            "key_0000000000000000000a".parse(),
+            Ok(ApiKeyId([0, 0, 0, 0, 0, 0, 0, 0, 0, 10]))
+        );
+    }
+
+    #[test]
+    fn what_a_scanner_looks_for_is_what_is_minted() {
+        let other = ApiKeyPrefix::new("acme", "test").unwrap();
+        for prefix in [ApiKeyPrefix::default(), other] {
+            let pattern = regex::Regex::new(&prefix.pattern()).unwrap();
+            let mut rules: toml::Table = prefix.gitleaks_rule().parse().unwrap();
+            let rule = rules.remove("rules").unwrap()[0].clone();
+            assert_eq!(rule["regex"].as_str(), Some(pattern.as_str()));
+            assert_eq!(rule["keywords"][0].as_str(), Some(prefix.as_str()));
+            for seed in 0..100 {
+                let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+                let key = ApiKey::mint(&prefix, &mut draw).unwrap();
+                for around in ["{}", "key={}", "\"{}\",", "https://x.co/?k={}&a=b", "({})\n"] {
+                    let text = around.replace("{}", key.reveal());
+                    let found: Vec<_> = pattern.find_iter(&text).map(|hit| hit.as_str()).collect();
+                    assert_eq!(found, [key.reveal()]);
+                }
+                assert!(!pattern.is_match(&key.reveal()[1..]));
+                assert!(!pattern.is_match(&key.reveal()[..key.reveal().len() - 1]));
+                assert_eq!(key.last_four(), &key.reveal()[key.reveal().len() - 4..]);
+            }
         }
     }
 

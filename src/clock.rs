@@ -142,6 +142,15 @@ impl Timestamp {
         }
     }
 
+    /// The moment that is so many milliseconds after 1970, as a store gives it back.
+    ///
+    /// # Errors
+    /// It is negative, or after [`Timestamp::MAX`].
+    pub fn from_millis(millis: i64) -> Result<Self, ClockError> {
+        let millis = u128::try_from(millis).map_err(|_| ClockError::BeforeEpoch)?;
+        Self::checked(millis, Self::MAX)
+    }
+
     /// Milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
         self.0
@@ -197,6 +206,13 @@ mod tests {
         assert_eq!(read(forever), Err(ClockError::BeyondHorizon));
         let late = Timestamp::try_from(last).unwrap();
         assert_eq!(late.plus(Duration::MAX), Err(ClockError::BeyondHorizon));
+    }
+
+    #[test]
+    fn milliseconds_are_read_back() {
+        assert_eq!(Timestamp::from_millis(Timestamp::MAX.as_millis()), Ok(Timestamp::MAX));
+        assert_eq!(Timestamp::from_millis(-1), Err(ClockError::BeforeEpoch));
+        assert_eq!(Timestamp::from_millis(i64::MAX), Err(ClockError::BeyondHorizon));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::hash::{HashPool, PasswordHash, SALT_BYTES};
 use crate::random::{Draw, Randomness};
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, Created, Inserted, NewAccount};
+use crate::store::{AccountStore, Created, Inserted, NewAccount, NewApiKey};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 use crate::validate::{ValidSignup, validate};
 
@@ -199,14 +199,9 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
         let token = inner.tokens.mint(&id, now, &mut draw).map_err(SignupError::internal)?;
+        let key = NewApiKey::of(&api_key, id.clone(), now, None);
         let account = Arc::new(Account::new(id, email, name, inner.initial_plan));
-        let new = NewAccount {
-            account: Arc::clone(&account),
-            password_hash,
-            created_at: now,
-            key_digest: api_key.digest(),
-            key_prefix: api_key.display_prefix().to_owned(),
-        };
+        let new = NewAccount { account: Arc::clone(&account), password_hash, key };
         let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
         Ok(Prepared { new, signup })
     }

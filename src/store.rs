@@ -13,6 +13,7 @@ use crate::hash::PasswordHash;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod credentials;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -21,6 +22,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use credentials::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, Schema};
@@ -118,9 +120,7 @@ impl Inserted {
 pub struct NewAccount {
     pub(crate) account: Arc<Account>,
     pub(crate) password_hash: Arc<PasswordHash>,
-    pub(crate) created_at: Timestamp,
-    pub(crate) key_digest: ApiKeyDigest,
-    pub(crate) key_prefix: String,
+    pub(crate) key: NewApiKey,
 }
 
 impl NewAccount {
@@ -151,17 +151,27 @@ impl NewAccount {
 
     /// `accounts.created_at` and `api_keys.created_at`
     pub fn created_at(&self) -> Timestamp {
-        self.created_at
+        self.key.created_at
     }
 
     /// `api_keys.digest`
     pub fn key_digest(&self) -> &ApiKeyDigest {
-        &self.key_digest
+        &self.key.digest
     }
 
     /// `api_keys.prefix`
     pub fn key_prefix(&self) -> &str {
-        &self.key_prefix
+        &self.key.prefix
+    }
+
+    /// `api_keys.last_four`
+    pub fn key_last_four(&self) -> &str {
+        &self.key.last_four
+    }
+
+    /// The first API key as a whole.
+    pub fn key(&self) -> &NewApiKey {
+        &self.key
     }
 }
 

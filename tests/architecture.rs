@@ -103,6 +103,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
             "sqlx::",
             &[
                 "store/sql.rs",
+                "store/sql/credentials.rs",
                 "store/sqlite.rs",
                 "store/postgres.rs",
                 "store/postgres/fault.rs",

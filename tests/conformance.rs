@@ -31,6 +31,18 @@ signup::conformance_tests!(
     postgres_store,
     postgres::store(&postgres::url())
 );
+signup::credential_conformance_tests!(memory_credentials, async { MemoryStore::default() });
+signup::credential_conformance_tests!(sqlite_credentials, stores::sqlite_to_keep());
+signup::credential_conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    postgres_credentials,
+    postgres::store(&postgres::url())
+);
+signup::credential_conformance_tests!(
+    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
+    pgbouncer_credentials,
+    stores::pgbouncer_store()
+);
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
 
 /// What a [`Flawed`] store gets wrong.
@@ -89,7 +101,7 @@ impl AccountStore for Flawed {
     }
 
     async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
-        let key = StoredKey::from(&new);
+        let key = StoredKey::from(new.key());
         if self.flaw == Flaw::LooksBeforeItInserts {
             let taken = self.has(&self.key(&new));
             tokio::task::yield_now().await;

@@ -62,6 +62,12 @@ impl Email {
         Ok(Self { given, key })
     }
 
+    /// An address and its key as a store gives them back. They are believed: rules
+    /// that have changed since do not lock anybody out.
+    pub fn from_store(given: impl Into<String>, key: impl Into<String>) -> Self {
+        Self { given: given.into(), key: EmailKey(key.into()) }
+    }
+
     /// The address as it was given.
     pub fn as_str(&self) -> &str {
         &self.given

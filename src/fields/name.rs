@@ -32,6 +32,11 @@ impl Name {
         Ok(Self(name))
     }
 
+    /// A name as a store gives it back. It is believed.
+    pub fn from_store(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
     /// The name as it was given.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -26,10 +26,17 @@ use tokio::sync::Barrier;
 
 use super::{AccountStore, Created, NewAccount, StoreError};
 
+mod credentials;
 mod drop_at;
 mod inspect;
 mod sample;
 
+pub use credentials::{
+    Credentialed, a_dropped_rotation_is_whole, a_password_is_found_and_renewed,
+    a_revoked_key_is_gone, a_rotated_key_expires, added_keys_are_listed,
+    an_account_is_found_and_its_tokens_end, keys_are_found_by_their_digest,
+    nothing_of_a_deleted_account_is_found, one_revokes,
+};
 pub use drop_at::dropped_after;
 pub use inspect::{StoredAccount, StoredKey};
 pub use sample::Sample;
@@ -250,7 +257,7 @@ async fn is_kept<S: Inspect>(store: &S, new: &NewAccount, differences: &Differen
     let unit = differences.created_at_unit;
     let rounded = |millis: i64| millis / unit * unit;
     let mut account = StoredAccount::from(new);
-    let mut key = StoredKey::from(new);
+    let mut key = StoredKey::from(new.key());
     account.created_at = rounded(account.created_at);
     key.created_at = rounded(key.created_at);
     if !differences.keeps_pepper_version {

@@ -1,15 +1,18 @@
 //! Accounts in memory, for tests and for a first try.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::account::AccountId;
-use crate::api_key::ApiKeyDigest;
+use crate::api_key::{ApiKeyDigest, ApiKeyId};
+use crate::clock::Timestamp;
 use crate::fields::EmailKey;
+use crate::hash::PasswordHash;
 
-use super::{AccountStore, Created, NewAccount, StoreError};
+use super::{AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore};
+use super::{KeyOwner, NewAccount, NewApiKey, StoreError};
 
 /// Accounts in memory. They are gone with it.
 ///
@@ -25,12 +28,12 @@ pub struct MemoryStore(Mutex<Tables>);
 impl MemoryStore {
     /// All accounts, in no order.
     pub fn accounts(&self) -> Vec<NewAccount> {
-        self.with(|tables| tables.accounts.values().cloned().collect())
+        self.with(|tables| tables.accounts.values().map(|row| row.new.clone()).collect())
     }
 
-    /// The digests of all API keys, and whose they are, in no order.
-    pub fn api_keys(&self) -> Vec<(ApiKeyDigest, AccountId)> {
-        self.with(|tables| tables.keys.iter().map(|(digest, id)| (*digest, id.clone())).collect())
+    /// All API keys, in no order.
+    pub fn api_keys(&self) -> Vec<NewApiKey> {
+        self.with(|tables| tables.keys.values().cloned().collect())
     }
 
     /// Takes the account with this email key away, and its API keys. Without
@@ -57,19 +60,125 @@ impl AccountStore for MemoryStore {
     }
 }
 
+#[async_trait]
+impl CredentialStore for MemoryStore {
+    async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+        Ok(self.with(|tables| {
+            tables.keys.get(digest).map(|key| KeyOwner {
+                account_id: key.account_id.clone(),
+                expires_at: key.expires_at,
+            })
+        }))
+    }
+
+    async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+        self.with(|tables| tables.add_key(new))
+    }
+
+    async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+        let mut keys = self.api_keys();
+        keys.retain(|key| key.account_id == *account);
+        keys.sort_by_key(|key| (key.created_at, key.digest));
+        Ok(keys.iter().map(NewApiKey::info).collect())
+    }
+
+    async fn rotate_key(
+        &self,
+        old: &ApiKeyId,
+        until: Timestamp,
+        new: NewApiKey,
+    ) -> Result<bool, StoreError> {
+        self.with(|tables| {
+            let Some(old) = tables.key(&new.account_id, old) else {
+                return Ok(false);
+            };
+            if old.expires_at.is_some_and(|expires_at| expires_at <= new.created_at) {
+                return Ok(false);
+            }
+            let until = old.expires_at.map_or(until, |expires_at| expires_at.min(until));
+            let old = old.digest;
+            let added = tables.add_key(new)?;
+            if let Some(old) = tables.keys.get_mut(&old) {
+                old.expires_at = Some(until);
+            }
+            Ok(added)
+        })
+    }
+
+    async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| {
+            let revoked = tables.key(account, key).map(|key| key.digest);
+            revoked.is_some_and(|digest| tables.keys.remove(&digest).is_some())
+        }))
+    }
+
+    async fn find_password(
+        &self,
+        key: &EmailKey,
+    ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+        Ok(self.with(|tables| {
+            let row = tables.accounts.get(key)?;
+            Some((row.new.id().clone(), row.new.password_hash().clone()))
+        }))
+    }
+
+    async fn renew_password_hash(
+        &self,
+        account: &AccountId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| match tables.account(account) {
+            Some(row) if row.new.password_hash().as_phc() == old.as_phc() => {
+                row.new.password_hash = Arc::new(new.clone());
+                true
+            }
+            _ => false,
+        }))
+    }
+
+    async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
+        Ok(self.with(|tables| {
+            let row = tables.account(id)?;
+            Some(AccountRecord {
+                account: (*row.new.account).clone(),
+                created_at: row.new.created_at(),
+                tokens_valid_after: row.tokens_valid_after,
+            })
+        }))
+    }
+
+    async fn end_tokens(&self, account: &AccountId, before: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| {
+            let Some(row) = tables.account(account) else {
+                return false;
+            };
+            // None is less than any moment.
+            row.tokens_valid_after = row.tokens_valid_after.max(Some(before));
+            true
+        }))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Tables {
-    accounts: HashMap<EmailKey, NewAccount>,
-    ids: HashSet<AccountId>,
-    keys: HashMap<ApiKeyDigest, AccountId>,
+    accounts: HashMap<EmailKey, AccountRow>,
+    ids: HashMap<AccountId, EmailKey>,
+    keys: HashMap<ApiKeyDigest, NewApiKey>,
+}
+
+#[derive(Debug)]
+struct AccountRow {
+    new: NewAccount,
+    tokens_valid_after: Option<Timestamp>,
 }
 
 impl Tables {
     fn delete(&mut self, email_key: &str) {
         let gone = self.accounts.extract_if(|key, _| key.as_str() == email_key);
-        for (_, account) in gone {
-            self.ids.remove(account.id());
-            self.keys.retain(|_, owner| owner != account.id());
+        for (_, row) in gone {
+            self.ids.remove(row.new.id());
+            self.keys.retain(|_, key| key.account_id != *row.new.id());
         }
     }
 
@@ -77,13 +186,35 @@ impl Tables {
         if self.accounts.contains_key(new.email().key()) {
             return Created::EmailTaken;
         }
-        if self.ids.contains(new.id()) || self.keys.contains_key(new.key_digest()) {
+        if self.ids.contains_key(new.id()) || self.keys.contains_key(new.key_digest()) {
             return Created::IdentifierTaken;
         }
-        self.ids.insert(new.id().clone());
-        self.keys.insert(*new.key_digest(), new.id().clone());
-        self.accounts.insert(new.email().key().clone(), new);
+        let email_key = new.email().key().clone();
+        self.ids.insert(new.id().clone(), email_key.clone());
+        self.keys.insert(*new.key_digest(), new.key.clone());
+        self.accounts.insert(email_key, AccountRow { new, tokens_valid_after: None });
         Created::Stored
+    }
+
+    fn account(&mut self, id: &AccountId) -> Option<&mut AccountRow> {
+        let email_key = self.ids.get(id)?;
+        self.accounts.get_mut(email_key)
+    }
+
+    fn key(&self, account: &AccountId, id: &ApiKeyId) -> Option<&NewApiKey> {
+        let mut keys = self.keys.values();
+        keys.find(|key| key.account_id == *account && key.digest.key_id() == *id)
+    }
+
+    fn add_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
+        if !self.ids.contains_key(&new.account_id) {
+            return Ok(false);
+        }
+        if self.keys.contains_key(&new.digest) {
+            return Err(StoreError::Failed("the digest of the key is taken".into()));
+        }
+        self.keys.insert(new.digest, new);
+        Ok(true)
     }
 }
 
@@ -102,11 +233,9 @@ mod tests {
         let key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
         let email = Email::parse(email, EmailProfile::Strict).unwrap();
         NewAccount {
-            account: std::sync::Arc::new(Account::new(id, email, None, Plan::Trial)),
-            password_hash: std::sync::Arc::new(crate::hash::PasswordHash::from_store("", None)),
-            created_at: crate::clock::Timestamp::EPOCH,
-            key_digest: key.digest(),
-            key_prefix: String::new(),
+            key: NewApiKey::of(&key, id.clone(), Timestamp::EPOCH, None),
+            account: Arc::new(Account::new(id, email, None, Plan::Trial)),
+            password_hash: Arc::new(PasswordHash::from_store("", None)),
         }
     }
 

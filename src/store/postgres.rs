@@ -6,16 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Connection as _, Row as _};
 use tokio::time::{Instant, timeout};
 
-use crate::account::AccountId;
+use crate::account::{Account, AccountId};
+use crate::api_key::{ApiKeyDigest, ApiKeyId};
+use crate::clock::Timestamp;
 use crate::error::{BoxError, SignupError};
-use crate::fields::EmailKey;
+use crate::fields::{Email, EmailKey, Name};
+use crate::hash::PasswordHash;
 
+use super::sql::credentials::{self, Statement, add_key, credential_store, decode};
+use super::sql::credentials::{moment, query, settled};
 use super::sql::{self, HostRows, Location, OpenError, PrefixError, TablePrefix};
-use super::{AccountStore, Created, Inserted, NewAccount, StoreError, joined};
+use super::{AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, Inserted};
+use super::{KeyOwner, NewAccount, NewApiKey, StoreError, joined};
 
 mod fault;
 mod queries;
@@ -288,24 +294,24 @@ impl PostgresStore {
     /// After a commit that was not answered: whether the account is there.
     async fn reread(&self, id: &AccountId, lost: BoxError) -> Result<Created, StoreError> {
         let until = Instant::now() + self.deadline;
-        match self.find(queries::Find::Id(id), until).await {
-            Ok(true) => Ok(Created::Stored),
+        match self.find(&self.queries.find_id(id), until).await {
+            Ok(rows) if !rows.is_empty() => Ok(Created::Stored),
             // It may yet be committed, where the server has not noticed either.
-            Ok(false) | Err(_) => Err(StoreError::OutcomeUnknown(lost)),
+            Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown(lost)),
         }
     }
 
     /// A read, which may be tried again when its connection turns out to be dead.
-    async fn find(&self, what: queries::Find<'_>, until: Instant) -> Result<bool, StoreError> {
+    async fn find(&self, what: &Statement, until: Instant) -> Result<Vec<PgRow>, StoreError> {
         let mut attempt = 1;
         loop {
             let mut connection = match fault::acquire(&self.pool, until).await {
                 Ok(connection) => connection,
                 Err(fault) => return Err(fault.into_store_error()),
             };
-            let find = self.queries.find(&mut connection, what, self.prepares);
+            let find = queries::rows(&mut connection, what, self.prepares);
             match fault::within(until, async { find.await.map_err(Fault::of) }).await {
-                Ok(found) => return Ok(found),
+                Ok(rows) => return Ok(rows),
                 Err(fault) => {
                     drop(connection.detach());
                     if attempt == ATTEMPTS || !fault.is_passing() {
@@ -316,17 +322,71 @@ impl PostgresStore {
             }
         }
     }
+
+    fn credentials(&self) -> &credentials::Credentials {
+        &self.queries.credentials
+    }
+
+    async fn rows(&self, find: Statement) -> Result<Vec<PgRow>, StoreError> {
+        let store = self.clone();
+        let task = tokio::spawn(async move {
+            let until = Instant::now() + store.deadline;
+            store.find(&find, until).await
+        });
+        joined(task.await)
+    }
+
+    /// All of the changes or none, in a task of the store's own.
+    async fn change(&self, changes: Vec<Statement>) -> Result<bool, StoreError> {
+        let store = self.clone();
+        joined(tokio::spawn(async move { store.apply(&changes).await }).await)
+    }
+
+    async fn apply(&self, changes: &[Statement]) -> Result<bool, StoreError> {
+        let until = Instant::now() + self.deadline;
+        let mut attempt = 1;
+        loop {
+            match self.try_to_apply(changes, until).await {
+                Err(Fault::Serialization(_)) if attempt < ATTEMPTS => attempt += 1,
+                outcome => return outcome.map_err(Fault::into_store_error),
+            }
+        }
+    }
+
+    /// One attempt, on a connection that is closed if it fails. A single statement
+    /// is a transaction by itself.
+    async fn try_to_apply(&self, changes: &[Statement], until: Instant) -> Result<bool, Fault> {
+        let mut connection = fault::acquire(&self.pool, until).await?;
+        let work = async {
+            if let ([change], true) = (changes, self.prepares) {
+                let rows = query!(change).fetch_all(&mut *connection).await;
+                return rows.map(|rows| !rows.is_empty()).map_err(Fault::of);
+            }
+            let mut transaction = connection.begin().await.map_err(Fault::before_commit)?;
+            for change in changes {
+                let query = query!(change).persistent(self.prepares);
+                let rows = query.fetch_all(&mut *transaction).await;
+                if rows.map_err(Fault::before_commit)?.is_empty() {
+                    transaction.rollback().await.map_err(Fault::before_commit)?;
+                    return Ok(false);
+                }
+            }
+            transaction.commit().await.map_err(Fault::of)?;
+            Ok(true)
+        };
+        let outcome = fault::within(until, work).await;
+        if outcome.is_err() {
+            drop(connection.detach());
+        }
+        outcome
+    }
 }
 
 #[async_trait]
 impl AccountStore for PostgresStore {
     async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        let (store, key) = (self.clone(), key.clone());
-        let task = tokio::spawn(async move {
-            let until = Instant::now() + store.deadline;
-            store.find(queries::Find::EmailKey(&key), until).await
-        });
-        joined(task.await)
+        let rows = self.rows(self.queries.find_email_key(key)).await?;
+        Ok(!rows.is_empty())
     }
 
     async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
@@ -335,6 +395,8 @@ impl AccountStore for PostgresStore {
         joined(task.await)
     }
 }
+
+credential_store!(PostgresStore, PgRow);
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

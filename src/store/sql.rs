@@ -12,6 +12,8 @@ use crate::error::BoxError;
 
 use super::NewAccount;
 
+pub(super) mod credentials;
+
 /// What the names of all tables begin with. Empty by default.
 ///
 /// ```

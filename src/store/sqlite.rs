@@ -6,20 +6,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqlStr};
+use sqlx::{Connection as _, Row as _, SqlStr};
 use tokio::sync::Semaphore;
 
-use crate::account::AccountId;
+use crate::account::{Account, AccountId};
+use crate::api_key::{ApiKeyDigest, ApiKeyId};
+use crate::clock::Timestamp;
 use crate::error::{BoxError, SignupError};
-use crate::fields::EmailKey;
+use crate::fields::{Email, EmailKey, Name};
+use crate::hash::PasswordHash;
 
+use super::sql::credentials::{self, Statement, add_key, credential_store, decode};
+use super::sql::credentials::{moment, query, settled};
 use super::sql::{self, HostRows, Location, OpenError, TablePrefix, shared, without_rows};
-use super::{AccountStore, Created, Inserted, NewAccount, StoreError, joined};
+use super::{AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, Inserted};
+use super::{KeyOwner, NewAccount, NewApiKey, StoreError, joined};
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "accounts and api_keys", include_str!("sqlite/0001_accounts.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "accounts and api_keys", include_str!("sqlite/0001_accounts.sql")),
+    (2, "credentials", include_str!("sqlite/0002_credentials.sql")),
+];
 
 /// How long a writer of another process is waited for, and a free connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +64,7 @@ struct Queries {
     insert_account: SqlStr,
     insert_key: SqlStr,
     find: SqlStr,
+    credentials: credentials::Credentials,
 }
 
 impl SqliteStore {
@@ -116,10 +125,11 @@ impl SqliteStore {
                  ON CONFLICT (email_key) DO NOTHING",
             ),
             insert_key: named(
-                "INSERT INTO {p}api_keys (digest, account_id, prefix, created_at)
-                 VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO {p}api_keys (digest, account_id, prefix, last_four, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             ),
             find: named("SELECT 1 FROM {p}accounts WHERE id = ?1"),
+            credentials: credentials::Credentials::new(prefix.as_str(), "min", "max"),
         };
         let queries = Arc::new(queries);
         Self { pool, writer: Arc::new(Semaphore::new(1)), prefix, location, queries, host: None }
@@ -185,7 +195,7 @@ impl SqliteStore {
         let mut connection = self.pool.acquire().await.map_err(failed)?;
         let begun = connection.begin_with("BEGIN IMMEDIATE").await;
         let mut transaction = begun.map_err(failed)?;
-        let written = self.rows(&mut transaction, &new).await;
+        let written = self.both_rows(&mut transaction, &new).await;
         let stored = matches!(written, Ok(Created::Stored));
         let ended = if stored { transaction.commit().await } else { transaction.rollback().await };
         let Err(error) = ended else {
@@ -198,7 +208,7 @@ impl SqliteStore {
     }
 
     /// The account's rows, and the host's.
-    async fn rows(
+    async fn both_rows(
         &self,
         connection: &mut SqliteConnection,
         new: &NewAccount,
@@ -236,10 +246,47 @@ impl SqliteStore {
             .bind(new.key_digest().as_bytes().as_slice())
             .bind(new.id().as_str())
             .bind(new.key_prefix())
+            .bind(new.key_last_four())
             .bind(new.created_at().as_millis())
             .execute(&mut *connection)
             .await?;
         Ok(Created::Stored)
+    }
+
+    fn credentials(&self) -> &credentials::Credentials {
+        &self.queries.credentials
+    }
+
+    async fn rows(&self, find: Statement) -> Result<Vec<SqliteRow>, StoreError> {
+        query!(&find).fetch_all(&self.pool).await.map_err(failed)
+    }
+
+    /// All of the changes or none, in a task of the store's own.
+    async fn change(&self, changes: Vec<Statement>) -> Result<bool, StoreError> {
+        let store = self.clone();
+        joined(tokio::spawn(async move { store.apply(&changes).await }).await)
+    }
+
+    async fn apply(&self, changes: &[Statement]) -> Result<bool, StoreError> {
+        let _turn = self.writer.acquire().await.ok();
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let begun = connection.begin_with("BEGIN IMMEDIATE").await;
+        let mut transaction = begun.map_err(failed)?;
+        let mut found = Ok(true);
+        for change in changes {
+            let rows = query!(change).fetch_all(&mut *transaction).await;
+            found = rows.map(|rows| !rows.is_empty()).map_err(failed);
+            if !matches!(found, Ok(true)) {
+                break;
+            }
+        }
+        let keeps = matches!(found, Ok(true));
+        let ended = if keeps { transaction.commit().await } else { transaction.rollback().await };
+        let Err(error) = ended else {
+            return found;
+        };
+        drop(connection.detach());
+        if keeps { Err(StoreError::OutcomeUnknown(without_rows(error))) } else { found }
     }
 
     /// After a commit that failed: whether the account is there all the same.
@@ -267,6 +314,8 @@ impl AccountStore for SqliteStore {
         joined(task.await)
     }
 }
+
+credential_store!(SqliteStore, SqliteRow);
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -36,10 +36,18 @@ pub async fn postgres() -> Arc<dyn Inspect> {
 
 /// PostgreSQL behind PgBouncer in transaction mode.
 pub async fn pgbouncer() -> Arc<dyn Inspect> {
+    Arc::new(pooled().await)
+}
+
+pub async fn pgbouncer_store() -> PostgresStore {
+    pooled().await.pooled
+}
+
+async fn pooled() -> Pooled {
     let direct = postgres::store(&postgres::url()).await;
     let pooled = PostgresStore::connect(&postgres::pgbouncer_url()).await.unwrap();
     let pooled = pooled.with_schema(postgres::schema_of(&direct)).without_prepared_statements();
-    Arc::new(Pooled { direct, pooled })
+    Pooled { direct, pooled }
 }
 
 #[async_trait]
@@ -117,6 +125,15 @@ impl Sqlite {
         store.migrate().await.unwrap();
         Self { store, folder }
     }
+}
+
+/// SQLite in a folder of cargo's, which stays.
+pub async fn sqlite_to_keep() -> SqliteStore {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+    let url = format!("sqlite://{}", folder.join("test.db").display());
+    let store = SqliteStore::connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    store
 }
 
 #[async_trait]

@@ -3,10 +3,9 @@
 use async_trait::async_trait;
 
 use crate::account::AccountId;
-use crate::api_key::ApiKeyDigest;
 
-use super::super::{MemoryStore, NewAccount};
-use super::Inspect;
+use super::super::{MemoryStore, NewAccount, NewApiKey};
+use super::{Credentialed, Inspect};
 
 /// A row of `accounts`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +37,7 @@ impl From<&NewAccount> for StoredAccount {
 }
 
 /// A row of `api_keys`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the columns are told at the store's tables")]
 pub struct StoredKey {
     pub digest: Vec<u8>,
@@ -47,13 +46,23 @@ pub struct StoredKey {
     pub created_at: i64,
 }
 
-impl From<&NewAccount> for StoredKey {
-    fn from(new: &NewAccount) -> Self {
+impl From<&NewApiKey> for StoredKey {
+    fn from(new: &NewApiKey) -> Self {
         Self {
-            digest: new.key_digest().as_bytes().to_vec(),
-            account_id: new.id().to_string(),
-            prefix: new.key_prefix().to_owned(),
-            created_at: new.created_at().as_millis(),
+            digest: new.digest().as_bytes().to_vec(),
+            account_id: new.account_id().to_string(),
+            prefix: new.prefix.clone(),
+            created_at: new.created_at.as_millis(),
+        }
+    }
+}
+
+#[async_trait]
+impl Credentialed for MemoryStore {
+    async fn delete_account(&self, id: &AccountId) {
+        let accounts = self.accounts();
+        for account in accounts.iter().filter(|account| account.id() == id) {
+            self.delete(account.email().key().as_str());
         }
     }
 }
@@ -65,17 +74,7 @@ impl Inspect for MemoryStore {
     }
 
     async fn stored_keys(&self) -> Vec<StoredKey> {
-        let accounts: Vec<_> = self.accounts().iter().map(StoredKey::from).collect();
-        let key = |(digest, owner): (ApiKeyDigest, AccountId)| StoredKey {
-            digest: digest.as_bytes().to_vec(),
-            account_id: owner.to_string(),
-            ..accounts
-                .iter()
-                .find(|key| key.account_id == owner.as_str())
-                .cloned()
-                .unwrap_or_default()
-        };
-        self.api_keys().into_iter().map(key).collect()
+        self.api_keys().iter().map(StoredKey::from).collect()
     }
 }
 
@@ -83,6 +82,18 @@ impl Inspect for MemoryStore {
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 macro_rules! inspect_sql {
     ($store:ty, $row:ty) => {
+        #[async_trait]
+        impl Credentialed for $store {
+            async fn delete_account(&self, id: &AccountId) {
+                // An id is letters and digits; a simple query passes any pooler.
+                let sql = format!("DELETE FROM {} WHERE id = '{id}'", self.table("accounts"));
+                let delete = sqlx::raw_sql(super::super::sql::shared(sql));
+                if let Err(error) = delete.execute(self.pool()).await {
+                    panic!("the account can't be deleted: {error}");
+                }
+            }
+        }
+
         #[async_trait]
         impl Inspect for $store {
             async fn stored_accounts(&self) -> Vec<StoredAccount> {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::account::{Account, AccountId, Plan};
-use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyPrefix};
+use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{ManualClock, Timestamp};
 use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::random::{Draw, SeededRandom};
 
-use super::super::NewAccount;
+use super::super::{NewAccount, NewApiKey};
 
 /// An account to be, unlike that of any other number in all that is unique.
 ///
@@ -28,7 +28,7 @@ pub struct Sample {
     name: Option<String>,
     pepper_version: Option<u32>,
     id: Option<AccountId>,
-    key: Option<(ApiKeyDigest, String)>,
+    key: Option<NewApiKey>,
 }
 
 /// When all samples are made, in seconds since 1970.
@@ -78,7 +78,7 @@ impl Sample {
     /// With the API key of another.
     #[must_use]
     pub fn key_of(mut self, other: &NewAccount) -> Self {
-        self.key = Some((*other.key_digest(), other.key_prefix().to_owned()));
+        self.key = Some(other.key().clone());
         self
     }
 
@@ -95,18 +95,17 @@ impl Sample {
         let mut draw = Draw::from(&SeededRandom::new(self.number))?;
         let minted = AccountId::mint(&mut draw)?;
         let api_key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw)?;
-        let minted_key = (api_key.digest(), api_key.display_prefix().to_owned());
-        let (key_digest, key_prefix) = self.key.clone().unwrap_or(minted_key);
         let email = Email::parse(&*self.email, EmailProfile::Rfc5321)?;
         let name = self.name.as_deref().map(Name::parse).transpose()?;
         let id = self.id.clone().unwrap_or(minted);
+        let now = Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX)?;
+        let minted_key = NewApiKey::of(&api_key, id.clone(), now, None);
+        let key = self.key.clone().unwrap_or(minted_key);
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
         Ok(NewAccount {
+            key: NewApiKey { account_id: id.clone(), ..key },
             account: Arc::new(Account::new(id, email, name, Plan::Trial)),
             password_hash: Arc::new(PasswordHash::from_store(phc, self.pepper_version)),
-            created_at: Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX)?,
-            key_digest,
-            key_prefix,
         })
     }
 }

@@ -1,17 +1,20 @@
 //! The SQL of the store, with the names that the host chose.
 
-use sqlx::postgres::{PgConnection, PgTransaction};
+use sqlx::postgres::{PgConnection, PgRow, PgTransaction};
 use sqlx::{Connection as _, SqlStr};
 
 use crate::account::AccountId;
 use crate::fields::EmailKey;
 
+use super::super::sql::credentials::{self, Statement, query};
 use super::super::sql::{TablePrefix, shared};
 use super::super::{Created, NewAccount};
 use super::Schema;
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "accounts and api_keys", include_str!("0001_accounts.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "accounts and api_keys", include_str!("0001_accounts.sql")),
+    (2, "credentials", include_str!("0002_credentials.sql")),
+];
 
 /// Whoever migrates holds this lock until its transaction ends. The number is
 /// `signup` in ASCII.
@@ -28,13 +31,7 @@ pub(super) struct Queries {
     insert: SqlStr,
     find_email_key: SqlStr,
     find_id: SqlStr,
-}
-
-/// What to look for.
-#[derive(Clone, Copy)]
-pub(super) enum Find<'a> {
-    EmailKey(&'a EmailKey),
-    Id(&'a AccountId),
+    pub(super) credentials: credentials::Credentials,
 }
 
 impl Queries {
@@ -52,13 +49,14 @@ impl Queries {
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                  ON CONFLICT ON CONSTRAINT {email_constraint} DO NOTHING
                  RETURNING id)
-             INSERT INTO {tables}api_keys (digest, account_id, prefix, created_at)
-             SELECT $9, id, $10, $8 FROM account"
+             INSERT INTO {tables}api_keys (digest, account_id, prefix, last_four, created_at)
+             SELECT $9, id, $10, $11, $8 FROM account"
         );
         Self {
             insert: shared(insert),
             find_email_key: shared(format!("SELECT 1 FROM {tables}accounts WHERE email_key = $1")),
             find_id: shared(format!("SELECT 1 FROM {tables}accounts WHERE id = $1")),
+            credentials: credentials::Credentials::new(&tables, "least", "greatest"),
             email_constraint,
             tables,
             prefix,
@@ -95,6 +93,7 @@ impl Queries {
             .bind(new.created_at().as_millis())
             .bind(new.key_digest().as_bytes().as_slice())
             .bind(new.key_prefix())
+            .bind(new.key_last_four())
             .execute(connection)
             .await;
         match inserted {
@@ -118,27 +117,33 @@ impl Queries {
         ours.iter().any(|name| name == constraint).then_some(Created::IdentifierTaken)
     }
 
-    pub(super) async fn find(
-        &self,
-        connection: &mut PgConnection,
-        what: Find<'_>,
-        prepare: bool,
-    ) -> Result<bool, sqlx::Error> {
-        let (sql, value) = match what {
-            Find::EmailKey(key) => (&self.find_email_key, key.as_str()),
-            Find::Id(id) => (&self.find_id, id.as_str()),
-        };
-        let query = sqlx::query(sql.clone()).persistent(prepare).bind(value);
-        if prepare {
-            return Ok(query.fetch_optional(connection).await?.is_some());
-        }
-        // Behind a pooler only a transaction keeps the statement and its
-        // execution on one server.
-        let mut transaction = connection.begin().await?;
-        let found = query.fetch_optional(&mut *transaction).await?.is_some();
-        transaction.commit().await?;
-        Ok(found)
+    /// The account of an email key.
+    pub(super) fn find_email_key(&self, key: &EmailKey) -> Statement {
+        Statement::new(&self.find_email_key, [key.as_str().into()])
     }
+
+    /// The account of an id.
+    pub(super) fn find_id(&self, id: &AccountId) -> Statement {
+        Statement::new(&self.find_id, [id.as_str().into()])
+    }
+}
+
+/// All rows of a statement that only reads.
+pub(super) async fn rows(
+    connection: &mut PgConnection,
+    find: &Statement,
+    prepare: bool,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let query = query!(find).persistent(prepare);
+    if prepare {
+        return query.fetch_all(connection).await;
+    }
+    // Behind a pooler only a transaction keeps the statement and its execution
+    // on one server.
+    let mut transaction = connection.begin().await?;
+    let rows = query.fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(rows)
 }
 
 /// Waits until no other instance migrates, and makes the schema.

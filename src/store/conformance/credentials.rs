@@ -1,0 +1,302 @@
+//! The promises of [`CredentialStore`], a function each. It
+//! panics where the promise is not kept.
+
+#![expect(clippy::missing_panics_doc, reason = "that is what all of them do")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Barrier;
+
+use crate::account::AccountId;
+use crate::api_key::ApiKeyId;
+use crate::clock::Timestamp;
+use crate::fields::{EmailKey, EmailProfile};
+use crate::hash::PasswordHash;
+
+use super::super::{AccountStore, ApiKeyInfo, CredentialStore, KeyOwner, NewAccount, NewApiKey};
+use super::super::{Created, StoreError};
+use super::{Chain, Sample, dropped_after};
+
+/// A store that signs up, and whose credentials are tested.
+#[async_trait]
+pub trait Credentialed: AccountStore + CredentialStore {
+    /// Deletes an account, as its host does.
+    async fn delete_account(&self, id: &AccountId);
+}
+
+/// A sign-up's key is found by its digest, and no other is.
+pub async fn keys_are_found_by_their_digest<S: Credentialed>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    for new in [&one, &other] {
+        let owner = KeyOwner { account_id: new.id().clone(), expires_at: None };
+        assert_eq!(ok(store.find_key(new.key_digest()).await), Some(owner), "the key's owner");
+    }
+    let unknown = Sample::new(3).build();
+    assert_eq!(ok(store.find_key(unknown.key_digest()).await), None, "a key of nobody's");
+}
+
+/// An added key is found and listed as it was, the oldest first; an account that is
+/// not there gets none.
+pub async fn added_keys_are_listed<S: Credentialed>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    let mut expected = vec![one.key().info()];
+    for (number, expires_in) in [(10, None), (11, Some(1)), (12, Some(60))] {
+        let expires_at = expires_in.map(|seconds| later(&one, seconds));
+        let new = NewApiKey { expires_at, ..key(&one, number, number) };
+        let owner = KeyOwner { account_id: one.id().clone(), expires_at };
+        expected.push(new.info());
+        assert!(ok(store.add_key(new.clone()).await), "a key could not be added");
+        assert_eq!(ok(store.find_key(new.digest()).await), Some(owner), "the added key's owner");
+    }
+    assert_eq!(ok(store.list_keys(one.id()).await), expected);
+    assert_eq!(ok(store.list_keys(other.id()).await), [other.key().info()]);
+
+    let nobody = Sample::new(3).build();
+    assert!(!ok(store.add_key(nobody.key().clone()).await), "a key was added to no account");
+    assert_eq!(ok(store.find_key(nobody.key_digest()).await), None);
+    assert_eq!(ok(store.list_keys(nobody.id()).await), []);
+}
+
+/// A key is revoked by its account's, once, and no other key with it.
+pub async fn a_revoked_key_is_gone<S: Credentialed>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    let second = key(&one, 10, 1);
+    assert!(ok(store.add_key(second.clone()).await));
+    let id = one.key_digest().key_id();
+    assert!(!ok(store.revoke_key(other.id(), &id).await), "revoked by another account");
+    assert!(ok(store.revoke_key(one.id(), &id).await), "could not be revoked");
+    assert!(!ok(store.revoke_key(one.id(), &id).await), "revoked twice");
+    assert_eq!(ok(store.find_key(one.key_digest()).await), None, "a revoked key is found");
+    assert_eq!(ok(store.list_keys(one.id()).await), [second.info()]);
+    assert_eq!(ok(store.list_keys(other.id()).await), [other.key().info()]);
+}
+
+/// A rotated key expires when it shall, or when it would have, and the new one is
+/// there; a key that has expired, or is another account's, is not rotated, and then
+/// nothing is stored.
+pub async fn a_rotated_key_expires<S: Credentialed>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    let first = one.key_digest().key_id();
+    let (until, new) = (later(&one, 60), key(&one, 10, 10));
+    assert!(ok(store.rotate_key(&first, until, new.clone()).await), "could not be rotated");
+    expires(&store, &one, &first, Some(until)).await;
+    expires(&store, &one, &new.digest.key_id(), None).await;
+    // It is still good, but no longer than it was.
+    let (until_later, newer) = (later(&one, 600), key(&one, 11, 20));
+    assert!(ok(store.rotate_key(&first, until_later, newer.clone()).await));
+    expires(&store, &one, &first, Some(until)).await;
+    let (at_once, newest) = (later(&one, 21), key(&one, 12, 21));
+    assert!(ok(store.rotate_key(&first, at_once, newest.clone()).await));
+    expires(&store, &one, &first, Some(at_once)).await;
+
+    let before = ok(store.list_keys(one.id()).await);
+    let late = key(&one, 13, 21);
+    assert!(!ok(store.rotate_key(&first, until, late.clone()).await), "it has expired");
+    let others = other.key_digest().key_id();
+    assert!(!ok(store.rotate_key(&others, until, late.clone()).await), "it is another's");
+    let unknown = late.digest.key_id();
+    assert!(!ok(store.rotate_key(&unknown, until, late.clone()).await), "it is nobody's");
+    assert_eq!(ok(store.list_keys(one.id()).await), before, "a rotation that was none");
+    assert_eq!(ok(store.list_keys(other.id()).await), [other.key().info()]);
+    // The digest is taken: all of it fails, the end of the old key too.
+    let taken = store.rotate_key(&new.digest.key_id(), until, newer).await;
+    assert!(taken.is_err(), "two keys of one digest");
+    assert_eq!(ok(store.list_keys(one.id()).await), before, "half a rotation");
+}
+
+/// Of many that revoke one key at the same time, one has done it.
+pub async fn one_revokes<S: Credentialed>(store: S) {
+    const CROWD: usize = 50;
+    let one = signed_up(&store, 1).await;
+    let (store, gate) = (Arc::new(store), Arc::new(Barrier::new(CROWD)));
+    let crowd = (0..CROWD).map(|_| {
+        let (store, gate, one) = (Arc::clone(&store), Arc::clone(&gate), one.clone());
+        tokio::spawn(async move {
+            gate.wait().await;
+            ok(store.revoke_key(one.id(), &one.key_digest().key_id()).await)
+        })
+    });
+    let mut revoked = 0;
+    for task in crowd.collect::<Vec<_>>() {
+        match task.await {
+            Ok(done) => revoked += usize::from(done),
+            Err(error) => panic!("one of the crowd: {error}"),
+        }
+    }
+    assert_eq!(revoked, 1, "of {CROWD} that revoke one key");
+}
+
+/// A rotation that is dropped at any poll is made or not made, as a whole.
+pub async fn a_dropped_rotation_is_whole<S: Credentialed>(store: S) {
+    let one = signed_up(&store, 1).await;
+    let (mut polls, mut finished) = (0, false);
+    while !finished {
+        polls += 1;
+        let old = key(&one, 1000 + polls, polls);
+        assert!(ok(store.add_key(old.clone()).await));
+        let (old, new) = (old.digest.key_id(), key(&one, 100_000 + polls, polls));
+        let rotation = Box::pin(store.rotate_key(&old, later(&one, 60), new.clone()));
+        finished = dropped_after(rotation, polls).await.is_some();
+        // A change of the same key waits for whatever the store still does with it.
+        assert!(ok(store.revoke_key(one.id(), &old).await), "the old key is gone");
+        let is_there = ok(store.find_key(&new.digest).await).is_some();
+        assert!(is_there || !finished, "a rotation that was answered is not there");
+        let keys = ok(store.list_keys(one.id()).await);
+        let listed = keys.iter().any(|key| key.id == new.digest.key_id());
+        assert!(listed || !is_there, "after a drop at poll {polls}");
+    }
+}
+
+/// A password is found by its email's key, and renewed only where it is still the
+/// one that was verified.
+pub async fn a_password_is_found_and_renewed<S: Credentialed>(store: S) {
+    let one = Sample::new(1).email("Kim@Example.com").pepper_version(7).build();
+    let other = signed_up(&store, 2).await;
+    created(&store, &one).await;
+    assert_eq!(password(&store, "KIM@example.COM").await, Some(hash_of(&one)));
+    assert_eq!(password(&store, "nobody@example.com").await, None);
+
+    let new = PasswordHash::from_store("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$dGFn", None);
+    let renewed = store.renew_password_hash(one.id(), other.password_hash(), &new).await;
+    assert!(!ok(renewed), "renewed, though the hash is another");
+    let renewed = store.renew_password_hash(other.id(), one.password_hash(), &new).await;
+    assert!(!ok(renewed), "renewed, though the account is another");
+    assert_eq!(password(&store, "kim@example.com").await, Some(hash_of(&one)));
+
+    let renewed = store.renew_password_hash(one.id(), one.password_hash(), &new).await;
+    assert!(ok(renewed), "not renewed");
+    assert_eq!(password(&store, "kim@example.com").await, Some((one.id().clone(), new.clone())));
+    let email = other.email().as_str().to_owned();
+    assert_eq!(password(&store, &email).await, Some(hash_of(&other)));
+    let again = store.renew_password_hash(one.id(), one.password_hash(), &new).await;
+    assert!(!ok(again), "renewed twice");
+}
+
+/// An account is found as it was signed up; its tokens are ended up to the latest
+/// moment that was given.
+pub async fn an_account_is_found_and_its_tokens_end<S: Credentialed>(store: S) {
+    for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane \u{1f600}"))] {
+        let new = Sample::new(number).name(name).build();
+        created(&store, &new).await;
+        let found = ok(store.find_account(new.id()).await).map(|found| {
+            (found.account == *new.account, found.created_at, found.tokens_valid_after)
+        });
+        assert_eq!(found, Some((true, new.created_at(), None)), "the account");
+    }
+    let (one, other) = (Sample::new(1).build(), Sample::new(2).build());
+    for (seconds, expected) in [(50, 50), (40, 50), (60, 60)] {
+        assert!(ok(store.end_tokens(one.id(), later(&one, seconds)).await));
+        let found = ok(store.find_account(one.id()).await);
+        let until = found.and_then(|found| found.tokens_valid_after);
+        assert_eq!(until, Some(later(&one, expected)), "the latest moment counts");
+    }
+    let found = ok(store.find_account(other.id()).await);
+    assert_eq!(found.and_then(|found| found.tokens_valid_after), None, "another's tokens");
+    let nobody = Sample::new(9).build();
+    assert_eq!(ok(store.find_account(nobody.id()).await), None);
+    assert!(!ok(store.end_tokens(nobody.id(), later(&one, 1)).await));
+}
+
+/// Of an account that is deleted nothing is found any more.
+pub async fn nothing_of_a_deleted_account_is_found<S: Credentialed>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    let second = key(&one, 10, 1);
+    assert!(ok(store.add_key(second.clone()).await));
+    store.delete_account(one.id()).await;
+    for digest in [one.key_digest(), second.digest()] {
+        assert_eq!(ok(store.find_key(digest).await), None, "a key of a deleted account");
+    }
+    assert_eq!(ok(store.find_account(one.id()).await), None);
+    assert_eq!(ok(store.list_keys(one.id()).await), []);
+    assert_eq!(password(&store, one.email().as_str()).await, None);
+    let old = second.digest.key_id();
+    let rotated = store.rotate_key(&old, later(&one, 9), key(&one, 11, 2)).await;
+    assert!(!ok(rotated), "a key of a deleted account is rotated");
+    assert!(ok(store.find_key(other.key_digest()).await).is_some());
+}
+
+async fn created<S: Credentialed>(store: &S, new: &NewAccount) {
+    assert_eq!(ok(store.create(new.clone()).await), Created::Stored);
+}
+
+async fn signed_up<S: Credentialed>(store: &S, number: u64) -> NewAccount {
+    let new = Sample::new(number).build();
+    created(store, &new).await;
+    new
+}
+
+/// Another key of an account, made so many seconds after it.
+fn key(of: &NewAccount, number: u64, seconds: u64) -> NewApiKey {
+    NewApiKey {
+        account_id: of.id().clone(),
+        created_at: later(of, seconds),
+        ..Sample::new(number).build().key
+    }
+}
+
+fn later(than: &NewAccount, seconds: u64) -> Timestamp {
+    let later = than.created_at().plus(Duration::from_secs(seconds));
+    later.unwrap_or_else(|error| panic!("a moment of the suite's: {error}"))
+}
+
+async fn expires<S: Credentialed>(
+    store: &S,
+    of: &NewAccount,
+    id: &ApiKeyId,
+    at: Option<Timestamp>,
+) {
+    let keys = ok(store.list_keys(of.id()).await);
+    let key: Option<&ApiKeyInfo> = keys.iter().find(|key| key.id == *id);
+    assert_eq!(key.map(|key| key.expires_at), Some(at), "when a key expires");
+}
+
+type Found = Option<(AccountId, PasswordHash)>;
+
+async fn password<S: Credentialed>(store: &S, email: &str) -> Found {
+    match EmailKey::of(email, EmailProfile::Strict) {
+        Ok(key) => ok(store.find_password(&key).await),
+        Err(error) => panic!("an address of the suite's: {error}"),
+    }
+}
+
+fn hash_of(new: &NewAccount) -> (AccountId, PasswordHash) {
+    (new.id().clone(), new.password_hash().clone())
+}
+
+fn ok<T>(answer: Result<T, StoreError>) -> T {
+    answer.unwrap_or_else(|error| panic!("the store failed: {}", Chain(&error)))
+}
+
+/// Makes a module of named tests, one for each promise of
+/// [`CredentialStore`](crate::store::CredentialStore), as
+/// [`conformance_tests!`](crate::conformance_tests) does for those of
+/// `AccountStore`.
+///
+/// ```
+/// use signup::store::MemoryStore;
+///
+/// signup::credential_conformance_tests!(credentials, async { MemoryStore::default() });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! credential_conformance_tests {
+    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
+        mod $module {
+            #[allow(unused_imports, reason = "the expression may name what is around")]
+            use super::*;
+            use $crate::store::conformance;
+
+            $crate::conformance_tests!(@test $(#[$attribute])* keys_are_found_by_their_digest, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* added_keys_are_listed, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* a_revoked_key_is_gone, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* a_rotated_key_expires, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* one_revokes, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_rotation_is_whole, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* a_password_is_found_and_renewed, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* an_account_is_found_and_its_tokens_end, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* nothing_of_a_deleted_account_is_found, $open);
+        }
+    };
+}

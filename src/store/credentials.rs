@@ -1,0 +1,236 @@
+//! What a store has to do for credentials to be verified, rotated and revoked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::account::{Account, AccountId};
+use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
+use crate::clock::Timestamp;
+use crate::fields::EmailKey;
+use crate::hash::PasswordHash;
+
+use super::StoreError;
+
+/// Where credentials are looked up and changed. A host that only signs people up
+/// needs none of it: it stands beside [`AccountStore`](super::AccountStore).
+///
+/// # Contract
+/// - A look is one look and writes nothing, so that verifying a key costs a read.
+/// - A key is found by its whole digest, compared octet for octet.
+/// - A change is atomic, and seen by every look that begins after it was answered.
+///   A future that is dropped leaves it done or not done, and no transaction open.
+/// - The keys of an account that is gone are gone with it.
+/// - A key that has expired is still found and listed: whoever asks has the clock.
+/// - An error of a change says whether the outcome is known, as for
+///   [`AccountStore::create`](super::AccountStore::create).
+///
+/// The suite of [`credential_conformance_tests!`](crate::credential_conformance_tests)
+/// holds a store to it.
+#[async_trait]
+pub trait CredentialStore: Send + Sync + 'static {
+    /// Whose key this is, or none.
+    ///
+    /// # Errors
+    /// The store does not answer, or fails. The same holds for all that follows.
+    async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError>;
+
+    /// Stores another key of an account. False without such an account.
+    async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError>;
+
+    /// All keys of an account, the oldest first; those that have expired too.
+    async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError>;
+
+    /// Stores a key in the place of another of the same account, which expires at
+    /// `until`, or earlier if it would have anyway. False, and nothing is changed,
+    /// without such a key that is good at `new.created_at`.
+    async fn rotate_key(
+        &self,
+        old: &ApiKeyId,
+        until: Timestamp,
+        new: NewApiKey,
+    ) -> Result<bool, StoreError>;
+
+    /// Takes a key of an account's away. False without such a key.
+    async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError>;
+
+    /// The password hash of the account with this email key, and whose it is.
+    async fn find_password(
+        &self,
+        key: &EmailKey,
+    ) -> Result<Option<(AccountId, PasswordHash)>, StoreError>;
+
+    /// Stores `new` in the place of `old`. False, and nothing is changed, where the
+    /// hash is no longer `old`: the password was changed meanwhile, and that counts.
+    async fn renew_password_hash(
+        &self,
+        account: &AccountId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<bool, StoreError>;
+
+    /// The account with this id.
+    async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError>;
+
+    /// Ends all tokens of an account that were issued before a moment; an earlier
+    /// one than is set already changes nothing. False without such an account.
+    async fn end_tokens(&self, account: &AccountId, before: Timestamp) -> Result<bool, StoreError>;
+}
+
+/// Whose API key it is, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "stores of hosts make them")]
+pub struct KeyOwner {
+    /// `api_keys.account_id`
+    pub account_id: AccountId,
+    /// `api_keys.expires_at`: from then on it is no longer good.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An API key as a list shows it: enough to tell one from another, and of no use
+/// to whoever finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "stores of hosts make them")]
+pub struct ApiKeyInfo {
+    /// By what it is rotated and revoked.
+    pub id: ApiKeyId,
+    /// `api_keys.prefix`: what it begins with.
+    pub prefix: String,
+    /// `api_keys.last_four`: its last four digits; empty for a key that was stored
+    /// before they were kept.
+    pub last_four: String,
+    /// `api_keys.created_at`
+    pub created_at: Timestamp,
+    /// `api_keys.expires_at`
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An API key on its way into a store.
+#[derive(Debug, Clone)]
+pub struct NewApiKey {
+    pub(crate) account_id: AccountId,
+    pub(crate) digest: ApiKeyDigest,
+    pub(crate) prefix: String,
+    pub(crate) last_four: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl NewApiKey {
+    pub(crate) fn of(
+        key: &ApiKey,
+        account_id: AccountId,
+        created_at: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            account_id,
+            digest: key.digest(),
+            prefix: key.display_prefix().to_owned(),
+            last_four: key.last_four().to_owned(),
+            created_at,
+            expires_at,
+        }
+    }
+
+    /// `api_keys.account_id`
+    pub fn account_id(&self) -> &AccountId {
+        &self.account_id
+    }
+
+    /// `api_keys.digest`
+    pub fn digest(&self) -> &ApiKeyDigest {
+        &self.digest
+    }
+
+    /// How a list shows it: the other columns of `api_keys`.
+    pub fn info(&self) -> ApiKeyInfo {
+        ApiKeyInfo {
+            id: self.digest.key_id(),
+            prefix: self.prefix.clone(),
+            last_four: self.last_four.clone(),
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// An account as a store gives it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "stores of hosts make them")]
+pub struct AccountRecord {
+    /// What its owner sees of it.
+    pub account: Account,
+    /// `accounts.created_at`
+    pub created_at: Timestamp,
+    /// `accounts.tokens_valid_after`: tokens issued before are no longer good.
+    pub tokens_valid_after: Option<Timestamp>,
+}
+
+macro_rules! forward {
+    ($($wrapper:ident),+) => {$(
+        #[async_trait]
+        impl<S: CredentialStore + ?Sized> CredentialStore for $wrapper<S> {
+            async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+                (**self).find_key(digest).await
+            }
+
+            async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+                (**self).add_key(new).await
+            }
+
+            async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+                (**self).list_keys(account).await
+            }
+
+            async fn rotate_key(
+                &self,
+                old: &ApiKeyId,
+                until: Timestamp,
+                new: NewApiKey,
+            ) -> Result<bool, StoreError> {
+                (**self).rotate_key(old, until, new).await
+            }
+
+            async fn revoke_key(
+                &self,
+                account: &AccountId,
+                key: &ApiKeyId,
+            ) -> Result<bool, StoreError> {
+                (**self).revoke_key(account, key).await
+            }
+
+            async fn find_password(
+                &self,
+                key: &EmailKey,
+            ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+                (**self).find_password(key).await
+            }
+
+            async fn renew_password_hash(
+                &self,
+                account: &AccountId,
+                old: &PasswordHash,
+                new: &PasswordHash,
+            ) -> Result<bool, StoreError> {
+                (**self).renew_password_hash(account, old, new).await
+            }
+
+            async fn find_account(
+                &self,
+                id: &AccountId,
+            ) -> Result<Option<AccountRecord>, StoreError> {
+                (**self).find_account(id).await
+            }
+
+            async fn end_tokens(
+                &self,
+                account: &AccountId,
+                before: Timestamp,
+            ) -> Result<bool, StoreError> {
+                (**self).end_tokens(account, before).await
+            }
+        }
+    )+};
+}
+forward!(Arc, Box);
