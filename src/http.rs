@@ -13,15 +13,20 @@ use crate::clock::{Clock, SystemClock};
 use crate::request::SignupRequest;
 use crate::service::SignupService;
 use crate::store::AccountStore;
+use crate::token::TokenKeys;
 
 mod body;
 mod head;
 mod media;
 mod panic;
+mod presented;
 mod reply;
 
 pub use body::Body;
 pub use head::Head;
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use presented::Authenticated;
+pub use presented::Presented;
 pub use reply::{Refusal, Reply};
 
 use head::Method;
@@ -30,12 +35,36 @@ use panic::catch_panic;
 /// The path of the endpoint.
 pub const PATH: &str = "/auth/signup";
 
+/// The path of the JWK set (RFC 8615 keeps `/.well-known` for such).
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+
 /// The most octets of a body by default: all three fields at their longest, and
 /// all of it escaped, take under 8 KiB.
 pub const BODY_LIMIT: usize = 16 * 1024;
 
 /// The time that a body may take by default.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The answer to a request for [`JWKS_PATH`]: the public keys as a JWK set (RFC
+/// 7517, section 5), which others may keep for five minutes. Wait as long between
+/// adding a key and promoting it.
+///
+/// ```
+/// use signup::http::jwks;
+/// use signup::token::{SigningKey, TokenKeys};
+///
+/// let keys = TokenKeys::new(SigningKey::ed25519(&[7; 32]));
+/// let reply = jwks(&keys, "GET");
+/// assert_eq!(reply.status(), 200);
+/// assert!(reply.headers().any(|header| header == ("cache-control", "public, max-age=300")));
+/// ```
+pub fn jwks(keys: &TokenKeys, method: &str) -> Reply {
+    match method {
+        // The server leaves the body of a HEAD out.
+        "GET" | "HEAD" => Reply::jwks(&keys.jwks()),
+        _ => Reply::from(Refusal::MethodNotAllowed).allowing("GET, HEAD"),
+    }
+}
 
 /// A [`SignupService`] as an HTTP endpoint, to be mounted by an adapter or by hand.
 ///

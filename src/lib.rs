@@ -46,6 +46,7 @@ pub mod adapters;
 mod admission;
 pub mod api_key;
 pub mod clock;
+pub mod credentials;
 pub mod error;
 pub mod fields;
 pub mod hash;

@@ -7,13 +7,14 @@ use crate::account::{Account, AccountId, Plan};
 use crate::admission::{Admitted, admit};
 use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::credentials::{Credentials, Parts};
 use crate::error::SignupError;
 use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::{HashPool, PasswordHash, SALT_BYTES};
 use crate::random::{Draw, Randomness};
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, Created, Inserted, NewAccount, NewApiKey};
+use crate::store::{AccountStore, Created, CredentialStore, Inserted, NewAccount, NewApiKey};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 use crate::validate::{ValidSignup, validate};
 
@@ -49,12 +50,12 @@ pub struct SignupService<S, C = SystemClock> {
 }
 
 struct Inner<S, C> {
-    store: S,
+    store: Arc<S>,
     clock: Arc<C>,
     horizon: Timestamp,
-    random: Box<dyn Randomness>,
+    random: Arc<dyn Randomness>,
     pool: Arc<HashPool>,
-    tokens: TokenMint,
+    tokens: Arc<TokenMint>,
     api_key_prefix: ApiKeyPrefix,
     initial_plan: Plan,
     email_profile: EmailProfile,
@@ -148,6 +149,41 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// The keys of its tokens, to rotate them.
     pub fn token_keys(&self) -> &TokenKeys {
         self.inner.tokens.keys()
+    }
+
+    /// What verifies, rotates and revokes everything that this service hands out,
+    /// on the same store, clock and hash pool.
+    ///
+    /// ```
+    /// use signup::store::MemoryStore;
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let store = MemoryStore::default();
+    /// let service = SignupService::builder(store).jwt_secret(&[7; 32]).build()?;
+    /// let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+    ///
+    /// let credentials = service.credentials();
+    /// let auth = credentials.verify_api_key(signup.api_key().reveal()).await?;
+    /// assert_eq!(auth.account_id(), signup.account().id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn credentials(&self) -> Credentials
+    where
+        S: CredentialStore,
+    {
+        let inner = &*self.inner;
+        Credentials::new(Parts {
+            store: Arc::clone(&inner.store) as Arc<dyn CredentialStore>,
+            clock: Arc::clone(&inner.clock) as Arc<dyn Clock>,
+            horizon: inner.horizon,
+            random: Arc::clone(&inner.random),
+            pool: Arc::clone(&inner.pool),
+            tokens: Arc::clone(&inner.tokens),
+            verifier: self.token_verifier(),
+            api_key_prefix: inner.api_key_prefix.clone(),
+        })
     }
 
     /// The store.

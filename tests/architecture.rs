@@ -111,7 +111,15 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "store/conformance/inspect.rs",
             ],
         ),
-        ("tokio::spawn", &["store/sqlite.rs", "store/postgres.rs", "store/conformance.rs"]),
+        (
+            "tokio::spawn",
+            &[
+                "store/sqlite.rs",
+                "store/postgres.rs",
+                "store/conformance.rs",
+                "store/conformance/credentials.rs",
+            ],
+        ),
         ("tokio::time", &["adapters.rs", "store/postgres.rs", "store/postgres/fault.rs"]),
         ("SystemTime::now", &["clock.rs"]),
         // The timers of tokio's are the runtime's, and may be waited for.

@@ -1,14 +1,20 @@
 //! The endpoint in actix-web.
 #![doc = include_str!("../../docs/actix.md")]
 
+use std::pin::Pin;
+
+use ::actix_web::dev;
 use ::actix_web::guard::fn_guard;
 use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
-use ::actix_web::{HttpRequest, HttpResponse};
+use ::actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 
 use crate::clock::Clock;
-use crate::http::{Head, PATH, Reply, SignupEndpoint};
+use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
+use crate::error::SignupError;
+use crate::http::{Authenticated, Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
 use crate::store::AccountStore;
+use crate::token::TokenKeys;
 
 use super::respond;
 
@@ -61,10 +67,91 @@ pub async fn signup<S: AccountStore, C: Clock>(
     request: HttpRequest,
     body: Payload,
 ) -> HttpResponse {
-    let headers = request.headers().iter();
-    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let head = Head::new(request.method().as_str(), headers);
+    let head = Head::new(request.method().as_str(), pairs(&request));
     respond(&endpoint, head, body).await.into()
+}
+
+/// Mounts the JWK set of these keys at [`JWKS_PATH`], in an app of the host's, where
+/// the other services look for it: at the root.
+///
+/// ```
+/// use signup::token::{SigningKey, TokenKeys};
+///
+/// let keys = TokenKeys::new(SigningKey::ed25519(&[7; 32]));
+/// let app = move || {
+///     let jwks = signup::adapters::actix::jwks(keys.clone());
+///     actix_web::App::new().configure(jwks)
+/// };
+/// # let _ = app;
+/// ```
+pub fn jwks(keys: TokenKeys) -> impl FnOnce(&mut ServiceConfig) {
+    let answer = async |keys: Data<TokenKeys>, request: HttpRequest| {
+        HttpResponse::from(crate::http::jwks(&keys, request.method().as_str()))
+    };
+    let resource = web::resource(JWKS_PATH).app_data(Data::new(keys)).to(answer);
+    move |config| {
+        config.service(resource);
+    }
+}
+
+fn pairs(request: &HttpRequest) -> impl Iterator<Item = (&str, &[u8])> {
+    request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+/// As an extractor: a request without such a credential is let through, one with a
+/// credential that does not verify is refused all the same; an `Option` of
+/// actix-web's would let both through.
+#[derive(Debug, Clone)]
+pub struct Optional<A>(pub Option<A>);
+
+type Authentication<A> = Pin<Box<dyn Future<Output = Result<A, CredentialError>>>>;
+
+fn authenticate<A: Authenticated + 'static>(request: &HttpRequest) -> Authentication<Option<A>> {
+    let credentials = request.app_data::<Data<Credentials>>().cloned();
+    let presented = Presented::new(pairs(request));
+    Box::pin(async move {
+        let missing = || SignupError::internal("the app has no `Data<Credentials>`");
+        let credentials = credentials.ok_or_else(missing)?;
+        A::authenticate(&credentials, &presented).await
+    })
+}
+
+macro_rules! extractor {
+    ($auth:ty) => {
+        /// Refuses a request without such a credential, or with one that does not
+        /// verify, with 401. The app has a `Data<Credentials>`.
+        impl FromRequest for $auth {
+            type Error = CredentialError;
+            type Future = Authentication<Self>;
+
+            fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
+                let authentication = authenticate(request);
+                Box::pin(async { authentication.await?.ok_or(CredentialError::Rejected) })
+            }
+        }
+
+        impl FromRequest for Optional<$auth> {
+            type Error = CredentialError;
+            type Future = Authentication<Self>;
+
+            fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
+                let authentication = authenticate(request);
+                Box::pin(async { authentication.await.map(Self) })
+            }
+        }
+    };
+}
+extractor!(DashboardAuth);
+extractor!(ApiKeyAuth);
+
+impl ResponseError for CredentialError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        Reply::from(self).into()
+    }
 }
 
 impl From<Reply> for HttpResponse {

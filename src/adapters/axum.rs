@@ -3,14 +3,17 @@
 
 use ::axum::Router;
 use ::axum::body::Body;
-use ::axum::extract::{Request, State};
-use ::axum::http::{HeaderName, HeaderValue, StatusCode};
+use ::axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts, Request, State};
+use ::axum::http::request::Parts;
+use ::axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ::axum::response::{IntoResponse, Response};
 use ::axum::routing::{MethodRouter, any};
 
 use crate::clock::Clock;
-use crate::http::{Head, PATH, Reply, SignupEndpoint};
+use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
+use crate::http::{Authenticated, Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
 use crate::store::AccountStore;
+use crate::token::TokenKeys;
 
 use super::respond;
 
@@ -83,10 +86,81 @@ pub async fn signup<S: AccountStore, C: Clock>(
     State(endpoint): State<SignupEndpoint<S, C>>,
     request: Request,
 ) -> Response {
-    let headers = request.headers().iter();
-    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let head = Head::new(request.method().as_str(), headers);
+    let head = Head::new(request.method().as_str(), pairs(request.headers()));
     respond(&endpoint, head, request.into_body().into_data_stream()).await.into_response()
+}
+
+/// A router with the JWK set of these keys at [`JWKS_PATH`], to be merged into the
+/// host's where the other services look for it: at the root.
+///
+/// ```
+/// use signup::token::{SigningKey, TokenKeys};
+///
+/// let keys = TokenKeys::new(SigningKey::ed25519(&[7; 32]));
+/// let app: axum::Router = axum::Router::new().merge(signup::adapters::axum::jwks(keys));
+/// ```
+pub fn jwks<T: Clone + Send + Sync + 'static>(keys: TokenKeys) -> Router<T> {
+    let answer = async move |method: Method| crate::http::jwks(&keys, method.as_str());
+    Router::new().route(JWKS_PATH, any(answer))
+}
+
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+async fn authenticate<A: Authenticated, T>(
+    parts: &Parts,
+    state: &T,
+) -> Result<Option<A>, CredentialError>
+where
+    Credentials: FromRef<T>,
+{
+    let credentials = Credentials::from_ref(state);
+    A::authenticate(&credentials, &Presented::new(pairs(&parts.headers))).await
+}
+
+macro_rules! extractor {
+    ($auth:ty) => {
+        /// Refuses a request without such a credential, or with one that does not
+        /// verify, with 401.
+        impl<T: Send + Sync> FromRequestParts<T> for $auth
+        where
+            Credentials: FromRef<T>,
+        {
+            type Rejection = CredentialError;
+
+            async fn from_request_parts(
+                parts: &mut Parts,
+                state: &T,
+            ) -> Result<Self, CredentialError> {
+                authenticate(parts, state).await?.ok_or(CredentialError::Rejected)
+            }
+        }
+
+        /// As an `Option`: a request without such a credential is let through, one
+        /// with a credential that does not verify is refused all the same.
+        impl<T: Send + Sync> OptionalFromRequestParts<T> for $auth
+        where
+            Credentials: FromRef<T>,
+        {
+            type Rejection = CredentialError;
+
+            async fn from_request_parts(
+                parts: &mut Parts,
+                state: &T,
+            ) -> Result<Option<Self>, CredentialError> {
+                authenticate(parts, state).await
+            }
+        }
+    };
+}
+extractor!(DashboardAuth);
+extractor!(ApiKeyAuth);
+
+impl IntoResponse for CredentialError {
+    fn into_response(self) -> Response {
+        Reply::from(&self).into_response()
+    }
 }
 
 impl IntoResponse for Reply {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::params::WorkFactor;
+use super::phc::{PasswordHash, SALT_BYTES, TAG_BYTES};
 
 mod builder;
 mod place;
@@ -64,6 +65,13 @@ impl HashPool {
         }
         state.places += 1;
         Ok(Place { shared: Arc::clone(&self.shared) })
+    }
+
+    /// The hash of no password, which costs as much to verify as a new one.
+    pub(crate) fn decoy(&self) -> PasswordHash {
+        let config = &self.shared.config;
+        let (salt, tag) = ([0; SALT_BYTES], [0; TAG_BYTES]);
+        PasswordHash::assemble(config.factor, &salt, &tag, config.peppers.current())
     }
 
     /// The work factor of every new hash.

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::credentials::CredentialError;
 use crate::error::{ErrorCode, SignupError, error_json};
 use crate::response::Signup;
+use crate::token::JwkSet;
 
 /// A refusal of the transport's, before or while the body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,9 @@ impl Refusal {
 /// dropped; a body that was [taken out](Reply::into_body) is the taker's.
 pub struct Reply {
     status: u16,
+    content_type: &'static str,
+    cache_control: &'static str,
+    allow: &'static str,
     retry_after: Option<String>,
     body: Zeroizing<Vec<u8>>,
 }
@@ -61,6 +66,21 @@ impl Reply {
 
     pub(crate) fn error(error: &SignupError) -> Self {
         Self::new(error.code().status(), error.retry_after(), error.to_json())
+    }
+
+    pub(super) fn jwks(set: &JwkSet) -> Self {
+        // Strings and lists of strings: there is nothing in it that can fail.
+        let json = serde_json::to_vec(set).unwrap_or_default();
+        Self {
+            content_type: "application/jwk-set+json",
+            cache_control: "public, max-age=300",
+            ..Self::new(200, None, json)
+        }
+    }
+
+    /// The same 405 of a resource with other methods.
+    pub(super) fn allowing(self, allow: &'static str) -> Self {
+        Self { allow, ..self }
     }
 
     pub(super) fn panicked() -> Self {
@@ -79,7 +99,14 @@ impl Reply {
         body: impl Into<Zeroizing<Vec<u8>>>,
     ) -> Self {
         let retry_after = retry_after.map(|wait| whole_seconds(wait).to_string());
-        Self { status, retry_after, body: body.into() }
+        Self {
+            status,
+            content_type: "application/json",
+            cache_control: "no-store",
+            allow: "POST",
+            retry_after,
+            body: body.into(),
+        }
     }
 
     /// The status.
@@ -90,13 +117,16 @@ impl Reply {
     /// The headers, `Content-Length` apart, which the server adds.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let always = [
-            ("content-type", "application/json"),
-            ("cache-control", "no-store"),
+            ("content-type", self.content_type),
+            ("cache-control", self.cache_control),
             ("x-content-type-options", "nosniff"),
         ];
-        let allow = (self.status == 405).then_some(("allow", "POST"));
+        let allow = (self.status == 405).then_some(("allow", self.allow));
+        // RFC 9110, section 15.5.2: a 401 has one; RFC 6750, section 3: with a parameter.
+        let challenge = ("www-authenticate", r#"Bearer realm="api""#);
+        let challenge = (self.status == 401).then_some(challenge);
         let retry_after = self.retry_after.as_deref().map(|wait| ("retry-after", wait));
-        always.into_iter().chain(allow).chain(retry_after)
+        always.into_iter().chain(allow).chain(challenge).chain(retry_after)
     }
 
     /// Whether the client may still be sending what nobody will read: then the
@@ -113,6 +143,12 @@ impl Reply {
     /// The body, to be sent.
     pub fn into_body(mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
+    }
+}
+
+impl From<&CredentialError> for Reply {
+    fn from(error: &CredentialError) -> Self {
+        Self::new(error.code().status(), error.retry_after(), error.to_json())
     }
 }
 

@@ -25,7 +25,7 @@ pub struct SignupServiceBuilder<S, C = SystemClock> {
     store: S,
     clock: C,
     horizon: Timestamp,
-    random: Box<dyn Randomness>,
+    random: Arc<dyn Randomness>,
     pool: Option<Arc<HashPool>>,
     keys: Option<Result<TokenKeys, KeyError>>,
     issuer: String,
@@ -42,7 +42,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             store,
             clock: SystemClock,
             horizon: Timestamp::MAX,
-            random: Box::new(OsRandom),
+            random: Arc::new(OsRandom),
             pool: None,
             keys: None,
             issuer: ISSUER.to_owned(),
@@ -114,7 +114,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
 
     /// Where randomness comes from. Default: the operating system.
     pub fn randomness(mut self, random: impl Randomness) -> Self {
-        self.random = Box::new(random);
+        self.random = Arc::new(random);
         self
     }
 
@@ -163,12 +163,12 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
         let inner = Inner {
-            store: self.store,
+            store: Arc::new(self.store),
             clock: Arc::new(self.clock),
             horizon: self.horizon,
             random: self.random,
             pool,
-            tokens,
+            tokens: Arc::new(tokens),
             api_key_prefix: self.api_key_prefix,
             initial_plan: self.initial_plan,
             email_profile: self.email_profile,

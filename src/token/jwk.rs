@@ -2,7 +2,7 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use jsonwebtoken::jwk::{
-    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm,
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations,
     OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse,
 };
 #[cfg(feature = "es256")]
@@ -75,6 +75,11 @@ impl VerifyingKey {
             .public_key_use
             .as_ref()
             .is_none_or(|key_use| *key_use == PublicKeyUse::Signature);
+        // RFC 7517, section 4.3: where operations are named, ours is among them.
+        let verifies = common
+            .key_operations
+            .as_ref()
+            .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
         let key = match &jwk.algorithm {
             AlgorithmParameters::OctetKey(parameters) => Self::hs256(&decode(&parameters.value)?)?,
             AlgorithmParameters::OctetKeyPair(parameters)
@@ -101,7 +106,7 @@ impl VerifyingKey {
             _ => return Err(KeyError::Unusable),
         };
         let named = |algorithm: &KeyAlgorithm| algorithm.to_string() == key.alg();
-        if !signs || !common.key_algorithm.as_ref().is_none_or(named) {
+        if !signs || !verifies || !common.key_algorithm.as_ref().is_none_or(named) {
             return Err(KeyError::Unusable);
         }
         match &common.key_id {

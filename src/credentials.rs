@@ -1,0 +1,490 @@
+#![doc = include_str!("../docs/credentials.md")]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::account::{Account, AccountId};
+use crate::api_key::{ApiKey, ApiKeyId, ApiKeyPrefix};
+use crate::clock::{Clock, Timestamp};
+use crate::error::{ErrorCode, SignupError, error_json};
+use crate::fields::{Email, EmailProfile, Password};
+use crate::hash::{HashError, HashPool, PasswordHash, PoolFull, Verification};
+use crate::random::{Draw, Randomness};
+use crate::store::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError};
+use crate::token::{Token, TokenKeys, TokenMint, TokenRejected, TokenVerifier, VerifiedToken};
+
+mod cache;
+
+use cache::KeyCache;
+
+/// Verifies tokens, API keys and passwords, and rotates and revokes them.
+///
+/// It is a [`SignupService`](crate::SignupService)'s, by
+/// [`credentials`](crate::SignupService::credentials). Clones are cheap and share
+/// everything.
+#[derive(Clone)]
+pub struct Credentials {
+    parts: Arc<Parts>,
+    cache: Option<Arc<KeyCache>>,
+}
+
+/// What a service hands over.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn CredentialStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) horizon: Timestamp,
+    pub(crate) random: Arc<dyn Randomness>,
+    pub(crate) pool: Arc<HashPool>,
+    pub(crate) tokens: Arc<TokenMint>,
+    pub(crate) verifier: TokenVerifier,
+    pub(crate) api_key_prefix: ApiKeyPrefix,
+}
+
+impl Credentials {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts), cache: None }
+    }
+
+    /// The same with a cache in front of the look-up of API keys: of up to
+    /// `capacity` keys that are good and as many that are not, the least recently
+    /// seen forgotten first, each for `time_to_live`.
+    ///
+    /// A change that is made through any clone is seen at once. A change in another
+    /// process, or by SQL of the host's, is seen after `time_to_live` at the
+    /// latest; [`forget_cached`](Self::forget_cached) makes it seen at once.
+    ///
+    /// Until then a good key costs no round trip, and a flood of unknown ones with
+    /// right checksums neither; an entry takes some 200 octets.
+    #[must_use]
+    pub fn with_cache(self, capacity: usize, time_to_live: Duration) -> Self {
+        Self { cache: Some(Arc::new(KeyCache::new(capacity, time_to_live))), ..self }
+    }
+
+    /// Empties the cache.
+    pub fn forget_cached(&self) {
+        if let Some(cache) = &self.cache {
+            cache.clear();
+        }
+    }
+
+    /// Verifies a token, and that its account is there and has not ended it. The
+    /// account is read for that, so it is at hand afterwards.
+    ///
+    /// Where another service verifies the tokens and asks no store, take a
+    /// [`TokenVerifier`].
+    ///
+    /// # Errors
+    /// It does not verify, or the store does not answer.
+    pub async fn verify_token(&self, token: &str) -> Result<DashboardAuth, CredentialError> {
+        let token = self.parts.verifier.verify(token)?;
+        let found = self.parts.store.find_account(token.account_id()).await?;
+        let record = found.ok_or(CredentialError::Rejected)?;
+        // `iat` is in whole seconds, so that a token of the second in which its
+        // account's tokens were ended counts as ended.
+        let issued_at = i64::try_from(token.issued_at()).unwrap_or(i64::MAX).saturating_mul(1000);
+        match record.tokens_valid_after {
+            Some(moment) if issued_at < moment.as_millis() => Err(CredentialError::Rejected),
+            _ => Ok(DashboardAuth { token, record }),
+        }
+    }
+
+    /// Verifies an API key. A malformed one is refused without asking the store; a
+    /// look writes nothing.
+    ///
+    /// # Errors
+    /// It is none of ours, has expired or is revoked; or the store does not answer.
+    pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
+        let key = ApiKey::parse(key, &self.parts.api_key_prefix);
+        let digest = key.map_err(|_| CredentialError::Rejected)?.digest();
+        let owner = match &self.cache {
+            None => self.parts.store.find_key(&digest).await?,
+            Some(cache) => match cache.look(&digest, self.parts.clock.monotonic()) {
+                Ok(known) => known,
+                Err(missed) => {
+                    let found = self.parts.store.find_key(&digest).await?;
+                    cache.insert(missed, &digest, found.clone());
+                    found
+                }
+            },
+        };
+        let KeyOwner { account_id, expires_at } = owner.ok_or(CredentialError::Rejected)?;
+        if let Some(expires_at) = expires_at
+            && self.now()? >= expires_at
+        {
+            return Err(CredentialError::Rejected);
+        }
+        Ok(ApiKeyAuth { account_id, key_id: digest.key_id(), credentials: self.clone() })
+    }
+
+    /// Verifies a password, on the hash pool. An email that is not known costs a
+    /// hash as well, and gives the same answer.
+    ///
+    /// A stored hash of another work factor or pepper than the pool's is renewed
+    /// while the password is at hand; where that fails, the next time.
+    ///
+    /// # Errors
+    /// Email or password is wrong; hashing capacity is full; the store does not
+    /// answer, or gives a hash that the pool can't verify.
+    pub async fn verify_password(
+        &self,
+        email: &str,
+        password: &str,
+    ) -> Result<AccountId, CredentialError> {
+        let Parts { store, pool, .. } = &*self.parts;
+        // What was accepted once must not be refused by rules that are stricter now.
+        let email = Email::parse(email, EmailProfile::Rfc5321);
+        let email = email.map_err(|_| CredentialError::Rejected)?;
+        let given = Password::parse(password).map_err(|_| CredentialError::Rejected)?;
+        let place = pool.reserve()?;
+        let (account, stored) = match store.find_password(email.key()).await? {
+            Some((account, stored)) => (Some(account), stored),
+            None => (None, pool.decoy()),
+        };
+        match (place.verify(given, &stored).await?, account) {
+            (Verification::Right { needs_rehash }, Some(account)) => {
+                if needs_rehash {
+                    // The password is right, whatever comes of this.
+                    let _ = self.renew(&account, &stored, password).await;
+                }
+                Ok(account)
+            }
+            (Verification::Right { .. }, None) | (Verification::Wrong, _) => {
+                Err(CredentialError::Rejected)
+            }
+        }
+    }
+
+    async fn renew(
+        &self,
+        account: &AccountId,
+        old: &PasswordHash,
+        password: &str,
+    ) -> Result<(), CredentialError> {
+        let password = Password::parse(password).map_err(|_| CredentialError::Rejected)?;
+        let place = self.parts.pool.reserve()?;
+        let salt = self.draw()?.take().map_err(internal)?;
+        let new = place.hash(password, salt).await?;
+        self.parts.store.renew_password_hash(account, old, &new).await?;
+        Ok(())
+    }
+
+    /// A token for an account whose owner has shown a password, or whatever else
+    /// the host accepts.
+    ///
+    /// # Errors
+    /// Clock, randomness or the signing key fails.
+    pub fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
+        let token = self.parts.tokens.mint(account, self.now()?, &mut self.draw()?);
+        token.map_err(internal)
+    }
+
+    /// Ends all tokens of an account that were issued until now.
+    ///
+    /// Tokens tell their time in whole seconds: one that is issued later in this
+    /// very second is refused as well.
+    ///
+    /// # Errors
+    /// There is no such account, or the store does not answer.
+    pub async fn end_tokens(&self, account: &AccountId) -> Result<(), CredentialError> {
+        let until_now = self.now()?.plus(Duration::from_millis(1)).map_err(internal)?;
+        self.end_tokens_before(account, until_now).await
+    }
+
+    /// Ends all tokens of an account that were issued before a moment. An earlier
+    /// moment than was given already changes nothing.
+    ///
+    /// # Errors
+    /// There is no such account, or the store does not answer.
+    pub async fn end_tokens_before(
+        &self,
+        account: &AccountId,
+        moment: Timestamp,
+    ) -> Result<(), CredentialError> {
+        there(self.parts.store.end_tokens(account, moment).await?)
+    }
+
+    /// An account, as the store has it now.
+    ///
+    /// # Errors
+    /// There is none, or the store does not answer.
+    pub async fn account(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
+        self.parts.store.find_account(id).await?.ok_or(CredentialError::NotFound)
+    }
+
+    /// All API keys of an account, the oldest first; those that have expired too.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, CredentialError> {
+        Ok(self.parts.store.list_keys(account).await?)
+    }
+
+    /// Another API key for an account, which is good for so long, or until it is
+    /// revoked.
+    ///
+    /// # Errors
+    /// There is no such account; or the store, clock or randomness fails.
+    pub async fn add_api_key(
+        &self,
+        account: &AccountId,
+        lifetime: Option<Duration>,
+    ) -> Result<IssuedApiKey, CredentialError> {
+        let now = self.now()?;
+        let expires_at = lifetime.map(|lifetime| now.plus(lifetime)).transpose();
+        let (key, new) = self.mint_key(account, now, expires_at.map_err(internal)?)?;
+        let info = new.info();
+        there(self.parts.store.add_key(new).await?)?;
+        Ok(IssuedApiKey { key, info })
+    }
+
+    /// A new API key in the place of another one of the same account, which stays
+    /// good for the time of `grace`, so that its users can change over.
+    ///
+    /// # Errors
+    /// The account has no such key, or it is no longer good; or the store, clock or
+    /// randomness fails.
+    pub async fn rotate_api_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+        grace: Duration,
+    ) -> Result<IssuedApiKey, CredentialError> {
+        let now = self.now()?;
+        let until = now.plus(grace).map_err(internal)?;
+        let (new_key, new) = self.mint_key(account, now, None)?;
+        let info = new.info();
+        let _forgotten = self.forget(*key);
+        there(self.parts.store.rotate_key(key, until, new).await?)?;
+        Ok(IssuedApiKey { key: new_key, info })
+    }
+
+    /// Takes an API key of an account's away. From the answer on it is refused.
+    ///
+    /// # Errors
+    /// The account has no such key, or the store does not answer.
+    pub async fn revoke_api_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+    ) -> Result<(), CredentialError> {
+        let _forgotten = self.forget(*key);
+        there(self.parts.store.revoke_key(account, key).await?)
+    }
+
+    /// The keys of the tokens, to rotate them.
+    pub fn token_keys(&self) -> &TokenKeys {
+        self.parts.tokens.keys()
+    }
+
+    fn mint_key(
+        &self,
+        account: &AccountId,
+        now: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(ApiKey, NewApiKey), CredentialError> {
+        let key = ApiKey::mint(&self.parts.api_key_prefix, &mut self.draw()?).map_err(internal)?;
+        let new = NewApiKey::of(&key, account.clone(), now, expires_at);
+        Ok((key, new))
+    }
+
+    fn now(&self) -> Result<Timestamp, CredentialError> {
+        Timestamp::read(&self.parts.clock, self.parts.horizon).map_err(internal)
+    }
+
+    fn draw(&self) -> Result<Draw, CredentialError> {
+        Draw::from(&*self.parts.random).map_err(internal)
+    }
+
+    /// Forgets a key when its change is over, answered or not.
+    fn forget(&self, key: ApiKeyId) -> Forget<'_> {
+        Forget { cache: self.cache.as_deref(), key }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+struct Forget<'a> {
+    cache: Option<&'a KeyCache>,
+    key: ApiKeyId,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(cache) = self.cache {
+            cache.forget(self.key);
+        }
+    }
+}
+
+/// Who presented a token that verifies. Only [`Credentials`] makes one.
+#[derive(Debug, Clone)]
+pub struct DashboardAuth {
+    token: VerifiedToken,
+    record: AccountRecord,
+}
+
+impl DashboardAuth {
+    /// Whose token it is.
+    pub fn account_id(&self) -> &AccountId {
+        self.token.account_id()
+    }
+
+    /// The account, plan included, as it was when the token was verified.
+    pub fn account(&self) -> &Account {
+        &self.record.account
+    }
+
+    /// The token's claims.
+    pub fn token(&self) -> &VerifiedToken {
+        &self.token
+    }
+}
+
+/// Who presented an API key that verifies. Only [`Credentials`] makes one.
+#[derive(Debug, Clone)]
+pub struct ApiKeyAuth {
+    account_id: AccountId,
+    key_id: ApiKeyId,
+    credentials: Credentials,
+}
+
+impl ApiKeyAuth {
+    /// Whose key it is.
+    pub fn account_id(&self) -> &AccountId {
+        &self.account_id
+    }
+
+    /// Which of the account's keys it is.
+    pub fn key_id(&self) -> ApiKeyId {
+        self.key_id
+    }
+
+    /// The account, plan included, asked of the store.
+    ///
+    /// # Errors
+    /// It is gone meanwhile, or the store does not answer.
+    pub async fn account(&self) -> Result<AccountRecord, CredentialError> {
+        self.credentials.account(&self.account_id).await
+    }
+}
+
+/// An API key that was made, to be shown once, and how a list will show it.
+#[derive(Debug)]
+pub struct IssuedApiKey {
+    key: ApiKey,
+    info: ApiKeyInfo,
+}
+
+impl IssuedApiKey {
+    /// The key itself.
+    pub fn key(&self) -> &ApiKey {
+        &self.key
+    }
+
+    /// Its id, its dates and what is shown of it.
+    pub fn info(&self) -> &ApiKeyInfo {
+        &self.info
+    }
+}
+
+/// Why a credential is not accepted, or not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// It does not verify, or there is none. The cause is told to nobody, so that
+    /// an answer teaches nothing about accounts and keys.
+    #[error("the credential does not verify")]
+    Rejected,
+    /// There is no such key or account to change.
+    #[error("there is no such key or account")]
+    NotFound,
+    /// It could not be judged: capacity, the store, or something within.
+    #[error(transparent)]
+    Failed(#[from] SignupError),
+}
+
+impl CredentialError {
+    /// The machine-readable code.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Rejected => ErrorCode::AuthenticationError,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::Failed(error) => error.code(),
+        }
+    }
+
+    /// The sentence for a person.
+    pub const fn message(&self) -> &'static str {
+        match self {
+            Self::Rejected => "Missing or invalid credentials",
+            Self::NotFound => "Not found",
+            Self::Failed(error) => error.message(),
+        }
+    }
+
+    /// How long to wait before a retry, where waiting helps.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Failed(error) => error.retry_after(),
+            Self::Rejected | Self::NotFound => None,
+        }
+    }
+
+    /// The same JSON as of every error, and nothing that a client must not see.
+    ///
+    /// ```
+    /// use signup::credentials::CredentialError;
+    ///
+    /// assert_eq!(
+    ///     CredentialError::Rejected.to_json(),
+    ///     br#"{"error":{"code":"AUTHENTICATION_ERROR","message":"Missing or invalid credentials"}}"#,
+    /// );
+    /// ```
+    pub fn to_json(&self) -> Vec<u8> {
+        error_json(self.code(), self.message(), &[])
+    }
+}
+
+/// What a store says of a change: whether it found what to change.
+fn there(found: bool) -> Result<(), CredentialError> {
+    if found { Ok(()) } else { Err(CredentialError::NotFound) }
+}
+
+fn internal(source: impl Into<crate::error::BoxError>) -> CredentialError {
+    SignupError::internal(source).into()
+}
+
+impl From<StoreError> for CredentialError {
+    fn from(error: StoreError) -> Self {
+        SignupError::from(error).into()
+    }
+}
+
+impl From<PoolFull> for CredentialError {
+    fn from(full: PoolFull) -> Self {
+        SignupError::from(full).into()
+    }
+}
+
+impl From<HashError> for CredentialError {
+    fn from(error: HashError) -> Self {
+        SignupError::from(error).into()
+    }
+}
+
+impl From<TokenRejected> for CredentialError {
+    fn from(rejected: TokenRejected) -> Self {
+        match rejected {
+            TokenRejected::Clock => internal(rejected),
+            _ => Self::Rejected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

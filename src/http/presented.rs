@@ -1,0 +1,199 @@
+//! The credentials in a request's headers.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
+
+/// The credentials that the headers of a request present: `Authorization: Bearer …`
+/// (RFC 6750, section 2.1) and `X-API-Key: …`. Nothing is verified yet.
+///
+/// ```
+/// use signup::http::Presented;
+///
+/// let headers = [("authorization", b"bearer eyJ.e30.c2ln".as_slice())];
+/// let presented = Presented::new(headers);
+/// assert_eq!(presented.token().unwrap(), Some("eyJ.e30.c2ln"));
+///
+/// let twice = Presented::new([headers[0], headers[0]]);
+/// assert!(twice.token().is_err());
+/// assert_eq!(Presented::new([]).api_key().unwrap(), None);
+/// ```
+pub struct Presented {
+    bearer: Found,
+    api_key: Found,
+}
+
+/// A credential that is there at most once, and has the form of one.
+enum Found {
+    Nothing,
+    One(Zeroizing<String>),
+    /// Another scheme, another form, or several.
+    Unusable,
+}
+
+impl Presented {
+    /// Reads headers: names, in any case, and values; one that comes several times
+    /// is passed as often.
+    pub fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut presented = Self { bearer: Found::Nothing, api_key: Found::Nothing };
+        for (name, value) in headers {
+            if name.eq_ignore_ascii_case("authorization") {
+                presented.bearer.add(bearer(value));
+            } else if name.eq_ignore_ascii_case("x-api-key") {
+                presented.api_key.add(Some(value));
+            }
+        }
+        presented
+    }
+
+    /// What is presented as a token: the bearer's credential.
+    ///
+    /// # Errors
+    /// There is an `Authorization` which is of another scheme or form, or several.
+    pub fn token(&self) -> Result<Option<&str>, CredentialError> {
+        self.bearer.get()
+    }
+
+    /// What is presented as an API key, in either header.
+    ///
+    /// # Errors
+    /// As [`token`](Self::token); or both headers are there.
+    pub fn api_key(&self) -> Result<Option<&str>, CredentialError> {
+        match (self.bearer.get()?, self.api_key.get()?) {
+            (Some(_), Some(_)) => Err(CredentialError::Rejected),
+            (bearer, api_key) => Ok(bearer.or(api_key)),
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, value: Option<&[u8]>) {
+        let text = value.and_then(|value| std::str::from_utf8(value).ok());
+        *self = match (&self, text) {
+            (Self::Nothing, Some(text)) if is_token68(text) => {
+                Self::One(Zeroizing::new(text.to_owned()))
+            }
+            _ => Self::Unusable,
+        };
+    }
+
+    fn get(&self) -> Result<Option<&str>, CredentialError> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::One(text) => Ok(Some(text)),
+            Self::Unusable => Err(CredentialError::Rejected),
+        }
+    }
+}
+
+/// What stands behind the scheme, which is compared in any case (RFC 9110, section
+/// 11.1), and one space or more.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked("bearer".len())?;
+    let credential = rest.trim_ascii_start();
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && credential.len() < rest.len();
+    is_bearer.then_some(credential)
+}
+
+/// RFC 9110, section 11.2.
+fn is_token68(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let in_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !body.is_empty() && body.bytes().all(in_alphabet)
+}
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Presented(_)")
+    }
+}
+
+/// Who an extractor lets through.
+pub(crate) trait Authenticated: Sized + Send {
+    /// Who presents a credential of this kind, or that none is presented.
+    fn authenticate(
+        credentials: &Credentials,
+        presented: &Presented,
+    ) -> impl Future<Output = Result<Option<Self>, CredentialError>> + Send;
+}
+
+impl Authenticated for DashboardAuth {
+    async fn authenticate(
+        credentials: &Credentials,
+        presented: &Presented,
+    ) -> Result<Option<Self>, CredentialError> {
+        match presented.token()? {
+            Some(token) => credentials.verify_token(token).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Authenticated for ApiKeyAuth {
+    async fn authenticate(
+        credentials: &Credentials,
+        presented: &Presented,
+    ) -> Result<Option<Self>, CredentialError> {
+        match presented.api_key()? {
+            Some(key) => credentials.verify_api_key(key).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&str, &str)]) -> (Result<Option<String>, ()>, Result<Option<String>, ()>) {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let presented = Presented::new(headers);
+        let owned = |found: Result<Option<&str>, CredentialError>| {
+            found.map(|found| found.map(str::to_owned)).map_err(drop)
+        };
+        (owned(presented.token()), owned(presented.api_key()))
+    }
+
+    #[test]
+    fn a_bearer_is_a_token_or_an_api_key() {
+        let found = Ok(Some("abc".to_owned()));
+        for value in ["Bearer abc", "bearer abc", "BEARER   abc"] {
+            assert_eq!(read(&[("Authorization", value)]), (found.clone(), found.clone()));
+        }
+        assert_eq!(read(&[("X-Api-Key", "abc")]), (Ok(None), found));
+        assert_eq!(read(&[("x-other", "abc")]), (Ok(None), Ok(None)));
+    }
+
+    #[test]
+    fn what_has_another_form_is_refused_and_not_absent() {
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearerabc",
+            "Basic abc",
+            "abc",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer \u{e9}",
+            "Bearer a\"",
+            "Bearer =",
+            "\u{1f600}\u{1f600}",
+        ] {
+            assert_eq!(read(&[("authorization", value)]), (Err(()), Err(())), "{value}");
+        }
+        for value in ["", "a b", "a\u{430}", "Bearer abc"] {
+            assert_eq!(read(&[("x-api-key", value)]), (Ok(None), Err(())), "{value}");
+        }
+    }
+
+    #[test]
+    fn two_of_a_kind_are_refused_and_so_are_both_kinds_for_a_key() {
+        let (bearer, key) = (("authorization", "Bearer abc"), ("x-api-key", "abc"));
+        assert_eq!(read(&[bearer, bearer]), (Err(()), Err(())));
+        assert_eq!(read(&[key, key]), (Ok(None), Err(())));
+        assert_eq!(read(&[bearer, key]), (Ok(Some("abc".to_owned())), Err(())));
+    }
+}
