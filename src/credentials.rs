@@ -485,6 +485,3 @@ impl From<TokenRejected> for CredentialError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

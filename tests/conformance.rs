@@ -32,7 +32,7 @@ signup::conformance_tests!(
     postgres::store(&postgres::url())
 );
 signup::credential_conformance_tests!(memory_credentials, async { MemoryStore::default() });
-signup::credential_conformance_tests!(sqlite_credentials, stores::sqlite_to_keep());
+signup::credential_conformance_tests!(sqlite_credentials, stores::Sqlite::open());
 signup::credential_conformance_tests!(
     #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
     postgres_credentials,
@@ -41,7 +41,7 @@ signup::credential_conformance_tests!(
 signup::credential_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
     pgbouncer_credentials,
-    stores::pgbouncer_store()
+    stores::pooled()
 );
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
 

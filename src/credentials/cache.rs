@@ -145,3 +145,92 @@ impl<V: Clone> Recent<V> {
         self.old.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api_key::ApiKeyPrefix;
+    use crate::random::{Draw, SeededRandom};
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn digest(seed: u64) -> ApiKeyDigest {
+        let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+        crate::api_key::ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap().digest()
+    }
+
+    fn owner(seed: u64) -> KeyOwner {
+        KeyOwner { account_id: format!("acc_{seed}").parse().unwrap(), expires_at: None }
+    }
+
+    fn keep(cache: &KeyCache, seed: u64, owner: Option<KeyOwner>) {
+        let missed = cache.look(&digest(seed), NOW).err().unwrap();
+        cache.insert(missed, &digest(seed), owner);
+    }
+
+    #[test]
+    fn what_the_store_said_is_known_until_its_time_is_over() {
+        let cache = KeyCache::new(10, Duration::from_secs(5));
+        keep(&cache, 1, Some(owner(1)));
+        keep(&cache, 2, None);
+        let last = NOW + Duration::from_millis(4999);
+        assert_eq!(cache.look(&digest(1), last).ok(), Some(Some(owner(1))));
+        assert_eq!(cache.look(&digest(2), last).ok(), Some(None));
+        for seed in [1, 2, 3] {
+            assert!(cache.look(&digest(seed), NOW + Duration::from_secs(5)).is_err());
+        }
+    }
+
+    #[test]
+    fn an_answer_of_before_a_change_is_not_kept() {
+        for change in [|cache: &KeyCache| cache.forget(digest(9).key_id()), KeyCache::clear] {
+            let cache = KeyCache::new(10, Duration::MAX);
+            let asked = cache.look(&digest(1), NOW).err().unwrap();
+            change(&cache);
+            cache.insert(asked, &digest(1), Some(owner(1)));
+            assert!(cache.look(&digest(1), NOW).is_err());
+        }
+    }
+
+    #[test]
+    fn a_forgotten_key_is_unknown_and_another_is_not() {
+        let cache = KeyCache::new(10, Duration::MAX);
+        for seed in [1, 2] {
+            keep(&cache, seed, Some(owner(seed)));
+        }
+        keep(&cache, 3, None);
+        cache.forget(digest(1).key_id());
+        cache.forget(digest(3).key_id());
+        assert!(cache.look(&digest(1), NOW).is_err() && cache.look(&digest(3), NOW).is_err());
+        assert!(cache.look(&digest(2), NOW).is_ok());
+        cache.clear();
+        assert!(cache.look(&digest(2), NOW).is_err());
+    }
+
+    #[test]
+    fn a_flood_of_unknown_keys_is_bounded_and_drives_no_good_one_out() {
+        let cache = KeyCache::new(10, Duration::MAX);
+        keep(&cache, 0, Some(owner(0)));
+        for seed in 1..1000 {
+            keep(&cache, seed, None);
+        }
+        let state = cache.state();
+        assert!(state.unknown.young.len() + state.unknown.old.len() <= 10);
+        drop(state);
+        assert!(cache.look(&digest(0), NOW).is_ok());
+        // Of the good ones, those in use stay.
+        for seed in 1000..1100 {
+            keep(&cache, seed, Some(owner(seed)));
+            assert!(cache.look(&digest(0), NOW).is_ok());
+        }
+        let state = cache.state();
+        assert!(state.good.young.len() + state.good.old.len() <= 10);
+    }
+
+    #[test]
+    fn a_cache_of_nothing_keeps_nothing() {
+        let cache = KeyCache::new(0, Duration::MAX);
+        keep(&cache, 1, Some(owner(1)));
+        assert!(cache.look(&digest(1), NOW).is_err());
+    }
+}

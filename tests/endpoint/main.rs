@@ -21,6 +21,7 @@ mod support;
 mod cancellation;
 mod clock_and_random;
 mod corpora;
+mod credentials;
 mod email;
 mod faults;
 mod http;
@@ -129,6 +130,7 @@ fn main() -> ExitCode {
         cancellation::CASES,
         clock_and_random::CASES,
         secrets::CASES,
+        credentials::CASES,
         http::CASES,
         transport::CASES,
         corpora::CASES,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use signup::SignupService;
 use signup::clock::{Clock, ManualClock};
+use signup::credentials::Credentials;
 use signup::fields::EmailProfile;
 use signup::hash::{Argon2Engine, FakeEngine, HashPool, Pepper};
 use signup::http::SignupEndpoint;
@@ -94,12 +95,20 @@ impl Backend {
             Some(pepper) => pool.pepper(pepper),
             None => pool,
         };
+        let pool = Arc::new(pool.build().unwrap());
+        let credentials = SignupService::builder(Arc::clone(&store))
+            .jwt_secret(SECRET)
+            .clock(Arc::clone(&options.clock))
+            .hash_pool(Arc::clone(&pool))
+            .build()
+            .unwrap()
+            .credentials();
         let service = SignupService::builder((options.wrap)(Arc::clone(&store)))
             .jwt_secret(SECRET)
             .clock(options.clock)
             .randomness(options.random)
             .email_profile(options.profile)
-            .hash_pool(Arc::new(pool.build().unwrap()))
+            .hash_pool(pool)
             .build()
             .unwrap();
         let endpoint = SignupEndpoint::new(service.clone());
@@ -109,7 +118,7 @@ impl Backend {
         tokio::spawn((self.serve)(listener, endpoint));
         let mut client = Client::new(addr);
         client.recording = self.recording;
-        App { addr, store, engine, service, client }
+        App { addr, store, engine, service, credentials, client }
     }
 }
 
@@ -119,6 +128,8 @@ pub struct App {
     pub store: Arc<dyn Inspect>,
     pub engine: FakeEngine,
     pub service: Service,
+    /// What verifies what the service hands out, on the same store.
+    pub credentials: Credentials,
     pub client: Client,
 }
 

@@ -225,7 +225,10 @@ pub async fn read_response(stream: &mut TcpStream, to_head: bool) -> Option<Resp
     Some(response)
 }
 
+/// The password of everybody whom [`signup`] signs up.
+pub const PASSWORD: &str = "correct horse";
+
 /// A good sign-up, with other fields as told.
 pub fn signup(email: &str) -> Value {
-    json!({"email": email, "password": "correct horse"})
+    json!({"email": email, "password": PASSWORD})
 }

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use signup::account::AccountId;
+use signup::api_key::{ApiKeyDigest, ApiKeyId};
+use signup::clock::Timestamp;
 use signup::fields::EmailKey;
-use signup::store::conformance::{self, Inspect as _, StoredAccount, StoredKey};
+use signup::hash::PasswordHash;
+use signup::store::conformance::{self, Credentialed, Inspect as _, StoredAccount, StoredKey};
 use signup::store::{
-    AccountStore, Created, MemoryStore, NewAccount, PostgresStore, SqliteStore, StoreError,
+    AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, KeyOwner, MemoryStore,
+    NewAccount, NewApiKey, PostgresStore, SqliteStore, StoreError,
 };
 use sqlx::AssertSqlSafe;
 
@@ -14,7 +19,7 @@ use super::postgres;
 
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
-pub trait Inspect: conformance::Inspect {
+pub trait Inspect: conformance::Inspect + Credentialed {
     /// All bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
 
@@ -39,11 +44,7 @@ pub async fn pgbouncer() -> Arc<dyn Inspect> {
     Arc::new(pooled().await)
 }
 
-pub async fn pgbouncer_store() -> PostgresStore {
-    pooled().await.pooled
-}
-
-async fn pooled() -> Pooled {
+pub async fn pooled() -> Pooled {
     let direct = postgres::store(&postgres::url()).await;
     let pooled = PostgresStore::connect(&postgres::pgbouncer_url()).await.unwrap();
     let pooled = pooled.with_schema(postgres::schema_of(&direct)).without_prepared_statements();
@@ -98,6 +99,79 @@ macro_rules! delegate {
         }
 
         #[async_trait]
+        impl CredentialStore for $wrapper {
+            async fn find_key(
+                &self,
+                digest: &ApiKeyDigest,
+            ) -> Result<Option<KeyOwner>, StoreError> {
+                self.$store.find_key(digest).await
+            }
+
+            async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+                self.$store.add_key(new).await
+            }
+
+            async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+                self.$store.list_keys(account).await
+            }
+
+            async fn rotate_key(
+                &self,
+                old: &ApiKeyId,
+                until: Timestamp,
+                new: NewApiKey,
+            ) -> Result<bool, StoreError> {
+                self.$store.rotate_key(old, until, new).await
+            }
+
+            async fn revoke_key(
+                &self,
+                account: &AccountId,
+                key: &ApiKeyId,
+            ) -> Result<bool, StoreError> {
+                self.$store.revoke_key(account, key).await
+            }
+
+            async fn find_password(
+                &self,
+                key: &EmailKey,
+            ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+                self.$store.find_password(key).await
+            }
+
+            async fn renew_password_hash(
+                &self,
+                account: &AccountId,
+                old: &PasswordHash,
+                new: &PasswordHash,
+            ) -> Result<bool, StoreError> {
+                self.$store.renew_password_hash(account, old, new).await
+            }
+
+            async fn find_account(
+                &self,
+                id: &AccountId,
+            ) -> Result<Option<AccountRecord>, StoreError> {
+                self.$store.find_account(id).await
+            }
+
+            async fn end_tokens(
+                &self,
+                account: &AccountId,
+                before: Timestamp,
+            ) -> Result<bool, StoreError> {
+                self.$store.end_tokens(account, before).await
+            }
+        }
+
+        #[async_trait]
+        impl Credentialed for $wrapper {
+            async fn delete_account(&self, id: &AccountId) {
+                self.$inspect.delete_account(id).await;
+            }
+        }
+
+        #[async_trait]
         impl conformance::Inspect for $wrapper {
             async fn stored_accounts(&self) -> Vec<StoredAccount> {
                 self.$inspect.stored_accounts().await
@@ -127,15 +201,6 @@ impl Sqlite {
     }
 }
 
-/// SQLite in a folder of cargo's, which stays.
-pub async fn sqlite_to_keep() -> SqliteStore {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
-    let url = format!("sqlite://{}", folder.join("test.db").display());
-    let store = SqliteStore::connect(&url).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
-
 #[async_trait]
 impl Inspect for Sqlite {
     async fn bytes(&self) -> Vec<u8> {
@@ -150,7 +215,7 @@ impl Inspect for Sqlite {
     }
 }
 
-struct Pooled {
+pub struct Pooled {
     direct: PostgresStore,
     pooled: PostgresStore,
 }

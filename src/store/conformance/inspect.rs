@@ -85,9 +85,8 @@ macro_rules! inspect_sql {
         #[async_trait]
         impl Credentialed for $store {
             async fn delete_account(&self, id: &AccountId) {
-                // An id is letters and digits; a simple query passes any pooler.
-                let sql = format!("DELETE FROM {} WHERE id = '{id}'", self.table("accounts"));
-                let delete = sqlx::raw_sql(super::super::sql::shared(sql));
+                let sql = format!("DELETE FROM {} WHERE id = $1", self.table("accounts"));
+                let delete = sqlx::query(super::super::sql::shared(sql)).bind(id.as_str());
                 if let Err(error) = delete.execute(self.pool()).await {
                     panic!("the account can't be deleted: {error}");
                 }

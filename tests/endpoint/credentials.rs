@@ -1,0 +1,233 @@
+//! Hazards 11, 12 and 3 after the sign-up: what it handed out is verified, rotated
+//! and taken back, on every store.
+
+use std::time::Duration;
+
+use signup::account::AccountId;
+use signup::clock::Clock;
+use signup::credentials::{CredentialError, Credentials};
+use signup::hash::{HashPool, Pepper, WorkFactor};
+use signup::{SignupRequest, SignupService};
+
+use crate::support::backend::{App, Backend, NOW, Options, SECRET};
+use crate::support::client;
+
+crate::cases![
+    k12_what_a_sign_up_answers_verifies_at_once,
+    k06_k09_a_revoked_or_expired_key_is_refused_at_once,
+    k10_w25_nothing_of_a_deleted_account_verifies,
+    a_rotated_key_is_good_for_its_time_of_grace,
+    w35_an_ended_token_is_refused,
+    one_answer_for_every_cause_of_a_refused_log_in,
+    a_hash_of_another_work_factor_or_pepper_is_renewed,
+];
+
+/// An account, its token and its key.
+async fn signed_up(app: &mut App, email: &str) -> (AccountId, String, String) {
+    let response = app.signup(email).await;
+    assert_eq!(response.status, 201);
+    let data = response.json()["data"].clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    (text(&data["account"]["id"]).parse().unwrap(), text(&data["token"]), text(&data["api_key"]))
+}
+
+fn is_rejected<T: std::fmt::Debug>(answer: Result<T, CredentialError>) {
+    assert!(matches!(answer, Err(CredentialError::Rejected)), "{answer:?}");
+}
+
+async fn k12_what_a_sign_up_answers_verifies_at_once(backend: Backend) {
+    let mut app = backend.app().await;
+    for number in 0..10 {
+        let email = format!("k{number}@x.co");
+        let (account, token, key) = signed_up(&mut app, &email).await;
+        let by_key = app.credentials.verify_api_key(&key).await.unwrap();
+        assert_eq!(by_key.account_id(), &account);
+        assert_eq!(by_key.account().await.unwrap().account.email().as_str(), email);
+        let by_token = app.credentials.verify_token(&token).await.unwrap();
+        assert_eq!(by_token.account().id(), &account);
+        assert_eq!(by_token.account().plan().as_str(), "trial");
+        let keys = app.credentials.api_keys(&account).await.unwrap();
+        assert_eq!(keys.len(), 1);
+        assert_eq!((keys[0].id, &*keys[0].last_four), (by_key.key_id(), &key[key.len() - 4..]));
+        assert!(key.starts_with(&keys[0].prefix));
+        let by_password = app.credentials.verify_password(&email, client::PASSWORD).await;
+        assert_eq!(by_password.unwrap(), account);
+    }
+}
+
+async fn k06_k09_a_revoked_or_expired_key_is_refused_at_once(backend: Backend) {
+    let clock = signup::clock::ManualClock::at_unix(NOW);
+    let options = Options { clock: std::sync::Arc::new(clock.clone()), ..Options::default() };
+    let mut app = backend.with(options).await;
+    let (account, _, key) = signed_up(&mut app, "a@x.co").await;
+    for credentials in [app.credentials.clone(), app.credentials.with_cache(100, Duration::MAX)] {
+        let hour = Duration::from_hours(1);
+        let short = credentials.add_api_key(&account, Some(hour)).await.unwrap();
+        let long = credentials.add_api_key(&account, None).await.unwrap();
+        for key in [&key, short.key().reveal(), long.key().reveal()] {
+            assert_eq!(credentials.verify_api_key(key).await.unwrap().account_id(), &account);
+        }
+        clock.advance(hour - Duration::from_millis(1));
+        assert!(credentials.verify_api_key(short.key().reveal()).await.is_ok());
+        clock.advance(Duration::from_millis(1));
+        is_rejected(credentials.verify_api_key(short.key().reveal()).await);
+
+        credentials.revoke_api_key(&account, &long.info().id).await.unwrap();
+        is_rejected(credentials.verify_api_key(long.key().reveal()).await);
+        let again = credentials.revoke_api_key(&account, &long.info().id).await;
+        assert!(matches!(again, Err(CredentialError::NotFound)));
+        assert!(credentials.verify_api_key(&key).await.is_ok());
+        let hex = app.store.stored_keys().await[0]
+            .digest
+            .iter()
+            .fold(String::new(), |hex, octet| format!("{hex}{octet:02x}"));
+        is_rejected(credentials.verify_api_key(&hex).await);
+    }
+}
+
+async fn k10_w25_nothing_of_a_deleted_account_verifies(backend: Backend) {
+    let mut app = backend.app().await;
+    let (account, token, key) = signed_up(&mut app, "a@x.co").await;
+    let (_, _, other_key) = signed_up(&mut app, "b@x.co").await;
+    let cached = app.credentials.clone().with_cache(100, Duration::MAX);
+    assert!(cached.verify_api_key(&key).await.is_ok());
+    app.store.delete_account(&account).await;
+    is_rejected(app.credentials.verify_api_key(&key).await);
+    is_rejected(app.credentials.verify_token(&token).await);
+    is_rejected(app.credentials.verify_password("a@x.co", client::PASSWORD).await);
+    assert!(matches!(app.credentials.account(&account).await, Err(CredentialError::NotFound)));
+    let added = app.credentials.add_api_key(&account, None).await;
+    assert!(matches!(added, Err(CredentialError::NotFound)));
+    assert!(app.credentials.verify_api_key(&other_key).await.is_ok());
+    // What the host has done itself, the cache learns when it is told, or in time.
+    assert!(cached.verify_api_key(&key).await.is_ok());
+    cached.forget_cached();
+    is_rejected(cached.verify_api_key(&key).await);
+}
+
+async fn a_rotated_key_is_good_for_its_time_of_grace(backend: Backend) {
+    let clock = signup::clock::ManualClock::at_unix(NOW);
+    let options = Options { clock: std::sync::Arc::new(clock.clone()), ..Options::default() };
+    let mut app = backend.with(options).await;
+    let (account, _, key) = signed_up(&mut app, "a@x.co").await;
+    let (other, _, _) = signed_up(&mut app, "b@x.co").await;
+    let credentials = app.credentials.with_cache(100, Duration::MAX);
+    let old = credentials.verify_api_key(&key).await.unwrap().key_id();
+    let grace = Duration::from_mins(10);
+    let stranger = credentials.rotate_api_key(&other, &old, grace).await;
+    assert!(matches!(stranger, Err(CredentialError::NotFound)));
+
+    let new = credentials.rotate_api_key(&account, &old, grace).await.unwrap();
+    clock.advance(grace - Duration::from_millis(1));
+    for key in [&key, new.key().reveal()] {
+        assert_eq!(credentials.verify_api_key(key).await.unwrap().account_id(), &account);
+    }
+    clock.advance(Duration::from_millis(1));
+    is_rejected(credentials.verify_api_key(&key).await);
+    assert!(credentials.verify_api_key(new.key().reveal()).await.is_ok());
+    let late = credentials.rotate_api_key(&account, &old, grace).await;
+    assert!(matches!(late, Err(CredentialError::NotFound)), "an expired key is not rotated");
+    assert_eq!(credentials.api_keys(&account).await.unwrap().len(), 2);
+    // Without grace the old one is no good at once.
+    let newest =
+        credentials.rotate_api_key(&account, &new.info().id, Duration::ZERO).await.unwrap();
+    is_rejected(credentials.verify_api_key(new.key().reveal()).await);
+    assert!(credentials.verify_api_key(newest.key().reveal()).await.is_ok());
+}
+
+async fn w35_an_ended_token_is_refused(backend: Backend) {
+    let clock = signup::clock::ManualClock::at_unix(NOW);
+    let options = Options { clock: std::sync::Arc::new(clock.clone()), ..Options::default() };
+    let mut app = backend.with(options).await;
+    let (account, token, _) = signed_up(&mut app, "a@x.co").await;
+    let (_, other_token, _) = signed_up(&mut app, "b@x.co").await;
+    let moment = |clock: &signup::clock::ManualClock| clock.wall().try_into().unwrap();
+    // A moment that is not after the issue ends nothing.
+    app.credentials.end_tokens_before(&account, moment(&clock)).await.unwrap();
+    assert!(app.credentials.verify_token(&token).await.is_ok());
+    app.credentials.end_tokens(&account).await.unwrap();
+    is_rejected(app.credentials.verify_token(&token).await);
+    assert!(app.credentials.verify_token(&other_token).await.is_ok());
+    clock.advance(Duration::from_secs(1));
+    let new = app.credentials.issue_token(&account).unwrap();
+    assert!(app.credentials.verify_token(new.reveal()).await.is_ok());
+    // An earlier moment does not bring the old ones back.
+    let epoch = signup::clock::Timestamp::EPOCH;
+    app.credentials.end_tokens_before(&account, epoch).await.unwrap();
+    is_rejected(app.credentials.verify_token(&token).await);
+    assert!(app.credentials.verify_token(new.reveal()).await.is_ok());
+    let nobody = "acc_nobody".parse().unwrap();
+    let ended = app.credentials.end_tokens(&nobody).await;
+    assert!(matches!(ended, Err(CredentialError::NotFound)));
+    let nobodys = app.credentials.issue_token(&nobody).unwrap();
+    is_rejected(app.credentials.verify_token(nobodys.reveal()).await);
+}
+
+async fn one_answer_for_every_cause_of_a_refused_log_in(backend: Backend) {
+    let mut app = backend.app().await;
+    signed_up(&mut app, "Kim@Example.com").await;
+    let hashes = || app.service.hash_pool().stats().hashes;
+    let before = hashes();
+    for (email, password) in
+        [("kim@example.com", "another one"), ("nobody@example.com", "another one")]
+    {
+        is_rejected(app.credentials.verify_password(email, password).await);
+    }
+    assert_eq!(hashes() - before, 2, "an unknown email costs a hash as well");
+    // What can't be anybody's costs none.
+    for (email, password) in [
+        ("kim@example.com", "short"),
+        ("no address", client::PASSWORD),
+        ("kim@example.com", &*"x".repeat(1 << 20)),
+        (&*"x".repeat(1 << 20), client::PASSWORD),
+        ("", ""),
+    ] {
+        is_rejected(app.credentials.verify_password(email, password).await);
+    }
+    assert_eq!(hashes() - before, 2);
+    for email in ["kim@example.com", "KIM@EXAMPLE.COM", "Kim@Example.com"] {
+        assert!(app.credentials.verify_password(email, client::PASSWORD).await.is_ok());
+    }
+}
+
+/// The same store with a pool of another kind.
+fn with_pool(app: &App, pool: HashPool) -> Credentials {
+    let service = SignupService::builder(std::sync::Arc::clone(&app.store))
+        .jwt_secret(SECRET)
+        .hash_pool(std::sync::Arc::new(pool))
+        .build();
+    service.unwrap().credentials()
+}
+
+async fn a_hash_of_another_work_factor_or_pepper_is_renewed(backend: Backend) {
+    let app = backend.with(Options { argon2: true, ..Options::default() }).await;
+    let request = SignupRequest::new("a@x.co", "correct horse");
+    let account = app.service.signup(request).await.unwrap().account().id().clone();
+    let stored = || async { app.store.stored_accounts().await.remove(0) };
+    let first = stored().await;
+    let pepper = |version| Pepper::new(version, *b"a pepper of 24 octets...").unwrap();
+    let harder =
+        || HashPool::builder().workers(1).work_factor(WorkFactor::new(20_000, 2, 1).unwrap());
+
+    // What is as new ones are stays as it is, and so does it after a wrong password.
+    assert_eq!(app.credentials.verify_password("a@x.co", "correct horse").await.unwrap(), account);
+    let renewing = with_pool(&app, harder().build().unwrap());
+    is_rejected(renewing.verify_password("a@x.co", "correct house").await);
+    assert_eq!(stored().await, first);
+
+    let peppered = with_pool(&app, harder().pepper(pepper(2)).build().unwrap());
+    for (credentials, expected) in
+        [(&renewing, ("m=20000", None)), (&peppered, ("m=20000", Some(2)))]
+    {
+        assert_eq!(credentials.verify_password("a@x.co", "correct horse").await.unwrap(), account);
+        let renewed = stored().await;
+        assert!(renewed.password_hash.contains(expected.0), "{}", renewed.password_hash);
+        assert_eq!(renewed.pepper_version, expected.1);
+        // Once: the next time it is as new ones are.
+        assert_eq!(credentials.verify_password("a@x.co", "correct horse").await.unwrap(), account);
+        assert_eq!(stored().await, renewed);
+    }
+    // A pool without the pepper can't judge, and says so, to the log.
+    let lost = renewing.verify_password("a@x.co", "correct horse").await;
+    assert!(matches!(lost, Err(CredentialError::Failed(signup::SignupError::Internal(_)))));
+}
