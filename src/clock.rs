@@ -4,6 +4,8 @@
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+
 /// Where a service gets the time from.
 ///
 /// # Contract
@@ -105,7 +107,7 @@ impl Clock for ManualClock {
 
 /// A moment that can be written down: milliseconds since 1970, UTC, not
 /// negative, and no later than [`Timestamp::MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -446,7 +446,10 @@ impl CredentialError {
     /// );
     /// ```
     pub fn to_json(&self) -> Vec<u8> {
-        error_json(self.code(), self.message(), &[])
+        match self {
+            Self::Rejected | Self::NotFound => error_json(self.code(), self.message(), &[]),
+            Self::Failed(error) => error.to_json(),
+        }
     }
 }
 

@@ -53,12 +53,17 @@ impl KeyCache {
 
     /// Keeps what the store has answered, unless something was changed since the
     /// look that asked it.
-    pub(super) fn insert(&self, missed: Missed, digest: &ApiKeyDigest, owner: Option<KeyOwner>) {
+    pub(super) fn insert(
+        &self,
+        Missed { epoch, at }: Missed,
+        digest: &ApiKeyDigest,
+        owner: Option<KeyOwner>,
+    ) {
         let state = &mut *self.state();
-        if state.epoch != missed.epoch {
+        if state.epoch != epoch {
             return;
         }
-        let until = missed.at.saturating_add(self.time_to_live);
+        let until = at.saturating_add(self.time_to_live);
         match owner {
             Some(owner) => state.good.insert(*digest, owner, until),
             None => state.unknown.insert(*digest, (), until),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::account::{Account, AccountId};
 use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
@@ -89,7 +90,9 @@ pub struct KeyOwner {
 
 /// An API key as a list shows it: enough to tell one from another, and of no use
 /// to whoever finds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// As JSON, its moments are in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(clippy::exhaustive_structs, reason = "stores of hosts make them")]
 pub struct ApiKeyInfo {
     /// By what it is rotated and revoked.
