@@ -25,6 +25,21 @@
 //!     .build();
 //! assert!(components.schemas.contains_key("SignupRequest"));
 //! ```
+//!
+//! An operation of the host's that takes a credential of ours names its scheme:
+//!
+//! ```
+//! use signup::openapi::{API_KEY, DASHBOARD_TOKEN, unauthorized};
+//! use utoipa::openapi::path::Operation;
+//! use utoipa::openapi::security::SecurityRequirement;
+//!
+//! let operation = Operation::builder()
+//!     .security(SecurityRequirement::new(DASHBOARD_TOKEN, [""; 0]))
+//!     .security(SecurityRequirement::new(API_KEY, [""; 0]))
+//!     .response("401", unauthorized())
+//!     .build();
+//! assert_eq!(operation.security.map(|security| security.len()), Some(2));
+//! ```
 
 use std::borrow::Cow;
 
@@ -34,6 +49,7 @@ use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, SchemaType};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
     Components, ContentBuilder, Info, KnownFormat, ObjectBuilder, OpenApi, OpenApiBuilder,
     PathsBuilder, Ref, RefOr, Required, Schema, SchemaFormat, Type,
@@ -41,6 +57,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::account::Plan;
+use crate::credentials::CredentialError;
 use crate::error::{DEFAULT_RETRY_AFTER, ErrorCode, Issue, SignupError};
 use crate::fields::{email, name, password};
 use crate::http::{PATH, Refusal, Reply};
@@ -49,7 +66,14 @@ use crate::response::Signup;
 
 const JSON: &str = "application/json";
 
-/// The document: one operation at [`PATH`], and its three schemas.
+/// The name of the security scheme of the token: `Authorization: Bearer …`.
+pub const DASHBOARD_TOKEN: &str = "dashboardToken";
+
+/// The name of the security scheme of an API key: `X-API-Key: …`.
+pub const API_KEY: &str = "apiKey";
+
+/// The document: one operation at [`PATH`], its three schemas, and the security
+/// schemes [`DASHBOARD_TOKEN`] and [`API_KEY`] of what it answers.
 ///
 /// Serve it as `application/json`, by [`OpenApi::to_json`].
 ///
@@ -62,7 +86,9 @@ pub fn openapi() -> OpenApi {
     let components = Components::builder()
         .schema_from::<SignupRequest>()
         .schema_from::<Signup>()
-        .schema_from::<SignupError>();
+        .schema_from::<SignupError>()
+        .security_scheme(DASHBOARD_TOKEN, token_scheme())
+        .security_scheme(API_KEY, key_scheme());
     let post = PathItem::new(HttpMethod::Post, operation());
     OpenApiBuilder::new()
         .info(Info::new("Sign-up", env!("CARGO_PKG_VERSION")))
@@ -83,6 +109,8 @@ pub fn operation() -> Operation {
              access and a raw API key. The API key is shown only once and must be stored securely.",
         ))
         .request_body(Some(body.build()))
+        // Whatever a host's document asks for everywhere: nobody has one yet.
+        .securities(Some([]))
         .response("201", created());
     for (description, answer) in refusals() {
         operation = operation.response(answer.status().to_string(), refused(description, &answer));
@@ -96,6 +124,22 @@ fn created() -> Response {
         .description("Account created successfully")
         .content(JSON, content.build())
         .build()
+}
+
+fn token_scheme() -> SecurityScheme {
+    let description = "The token of a sign-up or a log-in, in `Authorization`";
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+    SecurityScheme::Http(bearer.description(Some(description)).build())
+}
+
+fn key_scheme() -> SecurityScheme {
+    let description = "An API key. `Authorization: Bearer …` takes it as well";
+    SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-API-Key", description)))
+}
+
+/// The 401 of an operation that takes a credential.
+pub fn unauthorized() -> Response {
+    refused("The credential is missing or does not verify", &(&CredentialError::Rejected).into())
 }
 
 /// Every answer other than 201, as it is given.
@@ -142,6 +186,7 @@ fn header(name: &str, value: &str) -> Option<Header> {
             let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
             (seconds, "Seconds to wait before a retry")
         }
+        "www-authenticate" => (text(), "The scheme to authenticate by"),
         "allow" => (text().enum_values(Some([value])), "The method of this path"),
         _ => return None,
     };

@@ -11,7 +11,8 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use signup::http::Presented;
 
 /// The published page, as text.
 const PAGE: &str = include_str!("data/signup-api.txt");
@@ -152,6 +153,25 @@ fn every_status_of_the_endpoint_is_there_with_its_headers() {
         };
         assert_eq!(names, expected, "{status}");
     }
+}
+
+#[test]
+fn the_schemes_of_the_credentials_are_those_of_the_extractors() {
+    use signup::openapi::{API_KEY, DASHBOARD_TOKEN, unauthorized};
+    let document = document();
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(schemes.as_object().map(serde_json::Map::len), Some(2));
+    let (token, key) = (&schemes[DASHBOARD_TOKEN], &schemes[API_KEY]);
+    assert_eq!((&token["type"], &token["scheme"]), (&json!("http"), &json!("bearer")));
+    assert_eq!((&key["type"], &key["in"]), (&json!("apiKey"), &json!("header")));
+    let presented = Presented::new([(key["name"].as_str().unwrap(), b"x".as_slice())]);
+    assert_eq!(presented.api_key().unwrap(), Some("x"));
+    // A sign-up asks for none of them.
+    assert_eq!(operation(&document)["security"], json!([]));
+    let refused = serde_json::to_value(unauthorized()).unwrap();
+    assert!(refused["headers"]["Www-Authenticate"].is_object(), "{refused}");
+    let example = &refused["content"]["application/json"]["example"];
+    assert_eq!(example["error"]["code"], "AUTHENTICATION_ERROR");
 }
 
 #[test]
