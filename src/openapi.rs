@@ -197,7 +197,7 @@ fn header(name: &str, value: &str) -> Option<Header> {
 fn canonical(name: &str) -> String {
     let word = |word: &str| {
         let (first, rest) = word.split_at(1);
-        first.to_uppercase() + rest
+        if word == "www" { word.to_uppercase() } else { first.to_uppercase() + rest }
     };
     name.split('-').map(word).collect::<Vec<_>>().join("-")
 }

@@ -169,7 +169,7 @@ fn the_schemes_of_the_credentials_are_those_of_the_extractors() {
     // A sign-up asks for none of them.
     assert_eq!(operation(&document)["security"], json!([]));
     let refused = serde_json::to_value(unauthorized()).unwrap();
-    assert!(refused["headers"]["Www-Authenticate"].is_object(), "{refused}");
+    assert!(refused["headers"]["WWW-Authenticate"].is_object(), "{refused}");
     let example = &refused["content"]["application/json"]["example"];
     assert_eq!(example["error"]["code"], "AUTHENTICATION_ERROR");
 }

@@ -18,7 +18,8 @@ use signup::fields::EmailKey;
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore, Created, HostRows, NewAccount, PostgresStore, Schema, StoreError, TablePrefix,
+    AccountStore, Created, CredentialStore as _, HostRows, NewAccount, PostgresStore, Schema,
+    StoreError, TablePrefix,
 };
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
@@ -97,6 +98,68 @@ async fn with_settings(settings: &'static str, connections: u32) -> PostgresStor
         .await
         .unwrap();
     PostgresStore::new(pool).with_schema(postgres::schema_of(&direct))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn verifying_an_api_key_is_one_round_trip() {
+    let Behind { proxy, direct, .. } = Behind::a_proxy().await;
+    let server = postgres::url().rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+    let url = postgres::url().replace(&server, &proxy.addr.to_string());
+    // One connection, of which nobody asks a sign of life.
+    let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+    let store = PostgresStore::new(pool.connect(&url).await.unwrap());
+    let store = store.with_schema(postgres::schema_of(&direct));
+    let service = SignupService::builder(store).jwt_secret(&[7; 32]).build().unwrap();
+    let signup = service.signup(request("a@x.co")).await.unwrap();
+    let credentials = service.credentials();
+    let verify = async || {
+        credentials.verify_api_key(signup.api_key().reveal()).await.unwrap();
+    };
+    // The first time the statement is prepared.
+    verify().await;
+    let before = proxy.round_trips();
+    for _ in 0..10 {
+        verify().await;
+    }
+    assert_eq!(proxy.round_trips() - before, 10);
+    let mistyped = credentials.verify_api_key("rag_live_0").await;
+    assert!(mistyped.is_err());
+    assert_eq!(proxy.round_trips() - before, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn f07_a_rotation_whose_answer_is_lost_is_told_as_it_was() {
+    let behind = Behind::a_proxy().await;
+    let account = Sample::new(1).build();
+    let until = account.created_at().plus(Duration::from_mins(1)).unwrap();
+    let mut old = account.key_digest().key_id();
+    for (number, trouble, told) in [
+        (10, Trouble::CutAfter, true),
+        (11, Trouble::SwallowAnswer, true),
+        (12, Trouble::CutBefore, false),
+    ] {
+        let new = Sample::new(number).id_of(&account).build().key().clone();
+        behind.proxy.plan("COMMIT", trouble);
+        let rotated = behind.store.rotate_key(&old, until, new.clone()).await;
+        assert!(behind.proxy.struck());
+        let is_there = behind.direct.find_key(new.digest()).await.unwrap().is_some();
+        assert_eq!(is_there, told, "{trouble:?}");
+        match rotated {
+            Ok(rotated) => assert!(rotated && told, "{trouble:?}"),
+            Err(StoreError::OutcomeUnknown(_)) => assert!(!told, "{trouble:?}"),
+            Err(other) => panic!("{trouble:?}: {other}"),
+        }
+        if told {
+            old = new.digest().key_id();
+        }
+    }
+    // A key whose end was not answered may be good or not, and is told so.
+    behind.proxy.plan(account.id().as_str(), Trouble::CutAfter);
+    let revoked = behind.store.revoke_key(account.id(), &old).await;
+    assert!(matches!(revoked, Err(StoreError::OutcomeUnknown(_))), "{revoked:?}");
+    assert!(!behind.direct.revoke_key(account.id(), &old).await.unwrap(), "it was done");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

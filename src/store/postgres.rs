@@ -38,7 +38,7 @@ const STATEMENT_TIMEOUT: &str = "4500";
 /// and two cores make a hundred sign-ups a second.
 const CONNECTIONS: u32 = 8;
 /// A connection that was idle so long is asked for a sign of life before it is
-/// used; under load none is, and a sign-up is the one round trip that it takes.
+/// used; under load none is, and a sign-up waits for the one round trip that it takes.
 const FRESH: Duration = Duration::from_secs(1);
 /// How often a transaction begins anew that lost to another one.
 const ATTEMPTS: usize = 5;

@@ -2,6 +2,7 @@
 //! marker on its way to the server.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,11 +24,16 @@ pub enum Trouble {
     Hang,
 }
 
+/// PostgreSQL's `Sync` alone: by it sqlx's pool looks after a connection that has
+/// come back to it, when the caller has its answer.
+const SYNC: &[u8] = b"S\0\0\0\x04";
+
 type Plan = Arc<Mutex<Option<(Vec<u8>, Trouble)>>>;
 
 pub struct Proxy {
     pub addr: SocketAddr,
     plan: Plan,
+    round_trips: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -36,17 +42,24 @@ impl Proxy {
         let addr = listener.local_addr().unwrap();
         let plan = Plan::default();
         let plans = Arc::clone(&plan);
+        let round_trips = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&round_trips);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(relay(client, server, Arc::clone(&plans)));
+                tokio::spawn(relay(client, server, Arc::clone(&plans), Arc::clone(&counter)));
             }
         });
-        Self { addr, plan }
+        Self { addr, plan, round_trips }
     }
 
     /// What to do at the next sight of `marker`. It happens once.
     pub fn plan(&self, marker: &str, trouble: Trouble) {
         *self.plan.lock().unwrap() = Some((marker.as_bytes().to_vec(), trouble));
+    }
+
+    /// How often a client has asked something and been answered.
+    pub fn round_trips(&self) -> usize {
+        self.round_trips.load(Ordering::Relaxed)
     }
 
     /// Whether it has happened.
@@ -65,17 +78,24 @@ fn trouble(plan: &Plan, bytes: &[u8]) -> Option<Trouble> {
     Some(trouble)
 }
 
-async fn relay(mut client: TcpStream, server: SocketAddr, plan: Plan) {
+async fn relay(
+    mut client: TcpStream,
+    server: SocketAddr,
+    plan: Plan,
+    round_trips: Arc<AtomicUsize>,
+) {
     let Ok(mut server) = TcpStream::connect(server).await else {
         return;
     };
     let (mut up, mut down) = ([0; 16 * 1024], [0; 16 * 1024]);
     let mut struck = None;
+    let mut asked = false;
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 let bytes = &up[..length];
+                asked |= bytes != SYNC;
                 struck = struck.or(trouble(&plan, bytes));
                 if struck == Some(Trouble::Delay) {
                     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -89,6 +109,8 @@ async fn relay(mut client: TcpStream, server: SocketAddr, plan: Plan) {
             }
             read = server.read(&mut down) => {
                 let Ok(length @ 1..) = read else { return };
+                round_trips.fetch_add(usize::from(asked), Ordering::Relaxed);
+                asked = false;
                 match struck {
                     Some(Trouble::CutAfter) => return,
                     Some(Trouble::SwallowAnswer) => {}
