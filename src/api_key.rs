@@ -278,8 +278,30 @@ pub struct ApiKeyIdError;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::random::SeededRandom;
+
+    proptest! {
+        /// Any change of one character, any swap of two, any cut or addition.
+        #[test]
+        fn k02_nothing_but_a_minted_key_has_its_form(
+            seed: u64, at in 0usize..45, to in 0usize..45, with in "[0-9A-Za-z_]", how in 0..4,
+        ) {
+            let minted = mint(seed);
+            let mut key: Vec<char> = minted.reveal().chars().collect();
+            let with = with.chars().next().unwrap();
+            match how {
+                0 => key[at] = with,
+                1 => key.swap(at, to),
+                2 => drop(key.remove(at)),
+                _ => key.insert(at, with),
+            }
+            let key: String = key.into_iter().collect();
+            prop_assert_eq!(parse(&key).is_ok(), key == minted.reveal());
+        }
+    }
 
     fn mint(seed: u64) -> ApiKey {
         let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();

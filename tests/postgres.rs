@@ -130,6 +130,23 @@ async fn verifying_an_api_key_is_one_round_trip() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn verifying_writes_nothing() {
+    let read_only = with_settings("SET default_transaction_read_only = on", 4).await;
+    let writing = PostgresStore::connect(&postgres::url()).await.unwrap();
+    let writing = writing.with_schema(postgres::schema_of(&read_only));
+    let build = |store| SignupService::builder(store).jwt_secret(&[7; 32]).build().unwrap();
+    let signup = build(writing).signup(request("a@x.co")).await.unwrap();
+    let service = build(read_only);
+    let refused = service.signup(request("b@x.co")).await;
+    assert!(refused.is_err(), "the database can't be written to");
+    let credentials = service.credentials();
+    credentials.verify_api_key(signup.api_key().reveal()).await.unwrap();
+    credentials.verify_token(signup.token().reveal()).await.unwrap();
+    credentials.verify_password("a@x.co", "correct horse").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn f07_a_rotation_whose_answer_is_lost_is_told_as_it_was() {
     let behind = Behind::a_proxy().await;
     let account = Sample::new(1).build();
