@@ -40,7 +40,7 @@ fn refused(criterion: &mut Criterion) {
     group.bench_function("neutral", |bencher| {
         bencher.iter(|| {
             let headers = HEADERS.map(|(name, value)| (name, value.as_bytes()));
-            let ticket = endpoint.head(&Head::new("POST", headers)).unwrap();
+            let ticket = runtime.block_on(endpoint.head(&Head::new("POST", headers))).unwrap();
             let mut body = ticket.body();
             body.push(BODY.as_bytes()).unwrap();
             let reply = runtime.block_on(endpoint.answer(ticket, body));

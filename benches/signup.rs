@@ -56,7 +56,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().build().unwrap()
 }
 
-fn head() -> Head {
+fn head() -> Head<'static> {
     let headers = [("content-type", b"application/json".as_slice()), ("content-length", b"81")];
     Head::new("POST", headers)
 }
@@ -92,7 +92,7 @@ fn whole(criterion: &mut Criterion) {
     let hs256 = endpoint(SigningKey::hs256(SECRET).unwrap());
     let eddsa = endpoint(SigningKey::ed25519(&[7; 32]));
     let sign_up = |endpoint: &SignupEndpoint<Nowhere>| {
-        let ticket = endpoint.head(&head()).unwrap();
+        let ticket = runtime.block_on(endpoint.head(&head())).unwrap();
         let mut body = ticket.body();
         body.push(BODY).unwrap();
         let reply = runtime.block_on(endpoint.answer(ticket, body));

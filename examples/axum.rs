@@ -13,10 +13,12 @@
 use std::process::ExitCode;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::method::Method;
 use axum::response::Html;
 use axum::routing::get;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::service::TowerToHyperService;
 use tower_http::cors::CorsLayer;
 
@@ -44,7 +46,15 @@ async fn run() -> Result<(), Complaint> {
     }
     let listener = listen(addr).await?;
     // axum's own `serve` has no time limit for the head of a request.
-    serve::serve(listener, TowerToHyperService::new(app)).await;
+    let app = TowerToHyperService::new(app);
+    serve::serve(listener, |peer| {
+        let app = app.clone();
+        service_fn(move |mut request| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            app.call(request)
+        })
+    })
+    .await;
     Ok(())
 }
 

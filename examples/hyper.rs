@@ -6,6 +6,7 @@
 //! ```
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use http_body_util::{BodyExt as _, Full};
@@ -33,13 +34,18 @@ async fn run() -> Result<(), Complaint> {
     let addr = config.addr;
     let endpoint = SignupEndpoint::new(config.service().await?);
     let listener = listen(addr).await?;
-    serve(listener, service_fn(move |request| route(endpoint.clone(), request))).await;
+    serve(listener, |peer| {
+        let endpoint = endpoint.clone();
+        service_fn(move |request| route(endpoint.clone(), peer, request))
+    })
+    .await;
     Ok(())
 }
 
 /// The endpoint at its path, and nothing elsewhere.
 pub(crate) async fn route<S: AccountStore, C: Clock>(
     endpoint: SignupEndpoint<S, C>,
+    peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::default());
@@ -47,7 +53,7 @@ pub(crate) async fn route<S: AccountStore, C: Clock>(
         *response.status_mut() = hyper::StatusCode::NOT_FOUND;
         return Ok(response);
     }
-    let reply = signup(&endpoint, request).await;
+    let reply = signup(&endpoint, peer, request).await;
     let mut response = Response::builder().status(reply.status());
     for (name, value) in reply.headers() {
         response = response.header(name, value);
@@ -60,11 +66,13 @@ pub(crate) async fn route<S: AccountStore, C: Clock>(
 /// deadline; then the sign-up.
 async fn signup<S: AccountStore, C: Clock>(
     endpoint: &SignupEndpoint<S, C>,
+    peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Reply {
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let ticket = match endpoint.head(&Head::new(request.method().as_str(), headers)) {
+    let head = Head::new(request.method().as_str(), headers).peer(Some(peer.ip()));
+    let ticket = match endpoint.head(&head).await {
         Ok(ticket) => ticket,
         Err(refusal) => return refusal,
     };

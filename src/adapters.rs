@@ -12,16 +12,18 @@ use std::pin::Pin;
 use futures_core::Stream;
 
 use crate::clock::Clock;
-use crate::http::{Body, Head, Refusal, Reply, SignupEndpoint, Ticket};
+use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
+use crate::http::{Body, Presented, Refusal, Reply, SignupEndpoint, Ticket};
 use crate::store::AccountStore;
 
-/// One request, start to end. The body is not asked for where the head decides.
+/// The rest of a request whose head was judged. The body is not asked for where the
+/// head decided.
 async fn respond<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
     endpoint: &SignupEndpoint<S, C>,
-    head: Head,
+    ticket: Result<Ticket, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Reply {
-    let ticket = match endpoint.head(&head) {
+    let ticket = match ticket {
         Ok(ticket) => ticket,
         Err(refusal) => return refusal,
     };
@@ -42,4 +44,37 @@ async fn read<B: AsRef<[u8]>, E>(
         body.push(piece.as_ref())?;
     }
     Ok(body)
+}
+
+/// Who an extractor lets through.
+trait Authenticated: Sized + Send {
+    /// Who presents a credential of this kind, or that none is presented.
+    fn authenticate(
+        credentials: &Credentials,
+        presented: &Presented,
+    ) -> impl Future<Output = Result<Option<Self>, CredentialError>> + Send;
+}
+
+impl Authenticated for DashboardAuth {
+    async fn authenticate(
+        credentials: &Credentials,
+        presented: &Presented,
+    ) -> Result<Option<Self>, CredentialError> {
+        match presented.token()? {
+            Some(token) => credentials.verify_token(token).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Authenticated for ApiKeyAuth {
+    async fn authenticate(
+        credentials: &Credentials,
+        presented: &Presented,
+    ) -> Result<Option<Self>, CredentialError> {
+        match presented.api_key()? {
+            Some(key) => credentials.verify_api_key(key).await.map(Some),
+            None => Ok(None),
+        }
+    }
 }

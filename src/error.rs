@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::limit::RateLimited;
+
 /// A source error of any kind: for the log, never for a client.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -108,6 +110,9 @@ pub enum SignupError {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// The client, or the email, has come too often.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The store does not answer.
     #[error("the store does not answer")]
     Unavailable {
@@ -131,9 +136,21 @@ impl SignupError {
         match self {
             Self::Invalid(_) => ErrorCode::ValidationError,
             Self::EmailTaken => ErrorCode::Conflict,
-            Self::Busy { .. } => ErrorCode::RateLimitExceeded,
+            Self::Busy { .. } | Self::RateLimited(_) => ErrorCode::RateLimitExceeded,
             Self::Unavailable { .. } => ErrorCode::ExternalServiceError,
             Self::Internal(_) => ErrorCode::InternalError,
+        }
+    }
+
+    /// What it is called in spans and metrics.
+    pub(crate) const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::EmailTaken => "email_taken",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Busy { .. } => "busy",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Internal(_) => "internal",
         }
     }
 
@@ -143,6 +160,7 @@ impl SignupError {
             Self::Busy { retry_after } | Self::Unavailable { retry_after, .. } => {
                 Some(*retry_after)
             }
+            Self::RateLimited(limited) => Some(limited.retry_after),
             _ => None,
         }
     }
@@ -152,7 +170,7 @@ impl SignupError {
         match self {
             Self::Invalid(_) => "Invalid request body",
             Self::EmailTaken => "An account with this email already exists",
-            Self::Busy { .. } => "Too many requests, please try again later",
+            Self::Busy { .. } | Self::RateLimited(_) => "Too many requests, please try again later",
             Self::Unavailable { .. } => "Service temporarily unavailable, please try again later",
             Self::Internal(_) => "Internal server error",
         }

@@ -10,12 +10,15 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::limit::Client;
+use crate::observe;
 use crate::request::SignupRequest;
 use crate::service::SignupService;
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
 mod body;
+mod client;
 mod head;
 mod media;
 mod panic;
@@ -23,9 +26,8 @@ mod presented;
 mod reply;
 
 pub use body::Body;
+pub use client::TrustedProxies;
 pub use head::Head;
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use presented::Authenticated;
 pub use presented::Presented;
 pub use reply::{Refusal, Reply};
 
@@ -81,7 +83,7 @@ pub fn jwks(keys: &TokenKeys, method: &str) -> Reply {
 /// let endpoint = SignupEndpoint::new(service);
 ///
 /// let head = Head::new("POST", [("content-type", b"application/json".as_slice())]);
-/// let ticket = endpoint.head(&head).unwrap();
+/// let ticket = endpoint.head(&head).await.unwrap();
 /// let mut body = ticket.body();
 /// body.push(br#"{"email":"dev@example.com","password":"correct horse"}"#).unwrap();
 /// let reply = endpoint.answer(ticket, body).await;
@@ -92,12 +94,21 @@ pub struct SignupEndpoint<S, C = SystemClock> {
     service: SignupService<S, C>,
     body_limit: usize,
     body_deadline: Duration,
+    proxies: TrustedProxies,
 }
 
 impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     /// The endpoint of `service`, with the default limits.
     pub fn new(service: SignupService<S, C>) -> Self {
-        Self { service, body_limit: BODY_LIMIT, body_deadline: BODY_DEADLINE }
+        let proxies = TrustedProxies::none();
+        Self { service, body_limit: BODY_LIMIT, body_deadline: BODY_DEADLINE, proxies }
+    }
+
+    /// Whose word is taken for a client's address. Default: nobody's.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
     }
 
     /// The most octets of a body. Default: [`BODY_LIMIT`].
@@ -115,11 +126,21 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     }
 
     /// Judges the head of a request: method, media type, declared length, in
-    /// this order.
+    /// this order, and whether its client has come too often.
     ///
     /// # Errors
     /// The answer, where the head decides it. The body need not be read.
-    pub fn head(&self, head: &Head) -> Result<Ticket, Reply> {
+    pub async fn head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
+        let judged = self.judge(head).await;
+        judged.inspect_err(|reply| observe::answered(reply.status()))
+    }
+
+    async fn judge(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
+        let client = self.proxies.client(head);
+        if let Err(limited) = self.service.arrive(client).await {
+            return Err(Reply::error(&limited.into()));
+        }
+
         match head.method {
             Method::Post => {}
             Method::Head => return Err(Reply::from(Refusal::MethodNotAllowed).without_body()),
@@ -132,24 +153,26 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
         if declared > u64::try_from(self.body_limit).unwrap_or(u64::MAX) {
             return Err(Refusal::PayloadTooLarge.into());
         }
-        Ok(Ticket { limit: self.body_limit, declared, deadline: self.body_deadline })
+        Ok(Ticket { limit: self.body_limit, declared, deadline: self.body_deadline, client })
     }
 
     /// Signs up. A panic on the way is answered as an internal error.
-    pub async fn answer(&self, _ticket: Ticket, body: Body) -> Reply {
+    pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
         let reply = async {
             let request = SignupRequest::from_json(body.as_bytes());
             drop(body);
             match request {
-                Ok(request) => self.service.signup(request).await,
+                Ok(request) => self.service.signup(request.client(ticket.client)).await,
                 Err(malformed) => Err(malformed),
             }
         };
-        match catch_panic(reply).await {
+        let reply = match catch_panic(reply).await {
             Some(Ok(signup)) => Reply::created(signup),
             Some(Err(error)) => Reply::error(&error),
             None => Reply::panicked(),
-        }
+        };
+        observe::answered(reply.status());
+        reply
     }
 }
 
@@ -161,7 +184,12 @@ impl<S: AccountStore, C: Clock> From<SignupService<S, C>> for SignupEndpoint<S, 
 
 impl<S, C> Clone for SignupEndpoint<S, C> {
     fn clone(&self) -> Self {
-        Self { service: self.service.clone(), ..*self }
+        Self {
+            service: self.service.clone(),
+            body_limit: self.body_limit,
+            body_deadline: self.body_deadline,
+            proxies: self.proxies.clone(),
+        }
     }
 }
 
@@ -180,6 +208,7 @@ pub struct Ticket {
     limit: usize,
     declared: u64,
     deadline: Duration,
+    client: Client,
 }
 
 impl Ticket {

@@ -51,6 +51,8 @@ pub mod error;
 pub mod fields;
 pub mod hash;
 pub mod http;
+pub mod limit;
+mod observe;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod random;

@@ -5,6 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::error::{Issue, SignupError};
+use crate::limit::Client;
 
 mod json;
 
@@ -28,6 +29,7 @@ pub struct SignupRequest {
     pub(crate) email: Field,
     pub(crate) password: Field,
     pub(crate) name: Field,
+    pub(crate) client: Option<Client>,
 }
 
 impl SignupRequest {
@@ -36,8 +38,15 @@ impl SignupRequest {
         Self {
             email: Field::text(email.into()),
             password: Field::text(password.into()),
-            name: Field::Missing,
+            ..Self::default()
         }
+    }
+
+    /// Says who sends the request, for limits and policies.
+    #[must_use]
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
     }
 
     /// Adds a display name.

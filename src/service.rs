@@ -11,6 +11,8 @@ use crate::credentials::{Credentials, Parts};
 use crate::error::SignupError;
 use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::{HashPool, PasswordHash, SALT_BYTES};
+use crate::limit::{Client, Limiter, RateLimited};
+use crate::observe::{self, Stage, Timed};
 use crate::random::{Draw, Randomness};
 use crate::request::SignupRequest;
 use crate::response::Signup;
@@ -51,6 +53,7 @@ pub struct SignupService<S, C = SystemClock> {
 
 struct Inner<S, C> {
     store: Arc<S>,
+    limiter: Option<Limiter>,
     clock: Arc<C>,
     horizon: Timestamp,
     random: Arc<dyn Randomness>,
@@ -59,6 +62,7 @@ struct Inner<S, C> {
     api_key_prefix: ApiKeyPrefix,
     initial_plan: Plan,
     email_profile: EmailProfile,
+    traces_client_address: bool,
 }
 
 impl<S: AccountStore> SignupService<S> {
@@ -77,12 +81,31 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// # Errors
     /// Everything but an account that is stored, see [`SignupError`].
     pub async fn signup(&self, request: SignupRequest) -> Result<Signup, SignupError> {
-        let valid = self.validate(request)?;
-        let admitted = self.admit(valid)?;
-        let free = self.look(admitted).await?;
-        let hashed = self.hash(free).await?;
-        let prepared = self.mint(hashed)?;
-        self.store(prepared).await
+        let address = request.client.and_then(|client| client.address());
+        let address = address.filter(|_| self.inner.traces_client_address);
+        let signup = async {
+            let result = async { self.store(self.prepare(request).await?).await }.await;
+            self.tell(&result);
+            result
+        };
+        observe::within(address, signup).await
+    }
+
+    /// Tells whoever watches what came of a sign-up.
+    fn tell(&self, result: &Result<Signup, SignupError>) {
+        let stats = self.inner.pool.stats();
+        observe::hash_jobs(stats.queued, stats.running);
+        match result {
+            Ok(signup) => observe::outcome("created", Some(signup.account().id().as_str())),
+            Err(error) => observe::outcome(error.outcome(), None),
+        }
+        if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = result {
+            observe::failed(error);
+        }
+    }
+
+    fn time(&self, stage: Stage) -> Timed<'_> {
+        observe::time(stage, &*self.inner.clock)
     }
 
     /// Does everything but the insert, for a host that owns the transaction: the
@@ -114,7 +137,8 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// As [`signup`](SignupService::signup), up to the insert.
     pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         let valid = self.validate(request)?;
-        let admitted = self.admit(valid)?;
+        let limited = self.limit(valid).await?;
+        let admitted = self.admit(limited)?;
         let free = self.look(admitted).await?;
         let hashed = self.hash(free).await?;
         self.mint(hashed)
@@ -192,18 +216,36 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     }
 
     fn validate(&self, request: SignupRequest) -> Result<ValidSignup, SignupError> {
+        let _timed = self.time(Stage::Validate);
         let valid = validate(&request, self.inner.email_profile);
         drop(request);
         valid
     }
 
-    fn admit(&self, valid: ValidSignup) -> Result<Admitted, SignupError> {
+    /// At the head of a request, before there is more of it.
+    pub(crate) async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
+        match &self.inner.limiter {
+            Some(limiter) => limiter.arrive(client).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn limit(&self, valid: ValidSignup) -> Result<Limited, SignupError> {
+        let _timed = self.time(Stage::Limit);
+        if let Some(limiter) = &self.inner.limiter {
+            limiter.attempt(valid.client, valid.email.key()).await?;
+        }
+        Ok(Limited(valid))
+    }
+
+    fn admit(&self, Limited(valid): Limited) -> Result<Admitted, SignupError> {
         admit(valid, &self.inner.pool)
     }
 
     /// Spares a hash where the email is plainly taken; whether it is, the store
     /// decides later.
     async fn look(&self, admitted: Admitted) -> Result<Free, SignupError> {
+        let _timed = self.time(Stage::Look);
         let key = admitted.signup.email.key();
         if self.inner.store.is_email_taken(key).await? {
             return Err(SignupError::EmailTaken);
@@ -212,7 +254,8 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     }
 
     async fn hash(&self, Free(admitted): Free) -> Result<Hashed, SignupError> {
-        let Admitted { signup: ValidSignup { email, password, name }, place } = admitted;
+        let _timed = self.time(Stage::Hash);
+        let Admitted { signup: ValidSignup { email, password, name, .. }, place } = admitted;
         let (salt, draw) = self.draw()?;
         let password_hash = Arc::new(place.hash(password, salt).await?);
         Ok(Hashed { email, name, password_hash, draw })
@@ -228,6 +271,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// Makes everything that the answer consists of, and its JSON: behind this
     /// there is the store alone to fail.
     fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
+        let _timed = self.time(Stage::Mint);
         let Hashed { email, name, password_hash, mut draw } = hashed;
         let inner = &*self.inner;
         let now = Timestamp::read(&inner.clock, inner.horizon).map_err(SignupError::internal)?;
@@ -243,6 +287,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     }
 
     async fn store(&self, mut prepared: Prepared) -> Result<Signup, SignupError> {
+        let _timed = self.time(Stage::Store);
         for _ in 0..MINT_ATTEMPTS {
             let Prepared { new, signup } = prepared;
             let password_hash = Arc::clone(&new.password_hash);
@@ -260,6 +305,9 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         Err(SignupError::internal(broken))
     }
 }
+
+/// A sign-up that is within its limits.
+struct Limited(ValidSignup);
 
 /// A sign-up whose email was free at a look.
 struct Free(Admitted);

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::error::{Issue, SignupError};
 use crate::fields::{Email, EmailProfile, Name, Password};
+use crate::limit::Client;
 use crate::request::{Field, SignupRequest};
 
 /// A sign-up whose fields are all good. Only validation makes one.
@@ -12,6 +13,7 @@ pub(crate) struct ValidSignup {
     pub(crate) email: Email,
     pub(crate) password: Password,
     pub(crate) name: Option<Name>,
+    pub(crate) client: Option<Client>,
 }
 
 /// Judges every field, and reports all that are wrong, in the order email,
@@ -26,7 +28,7 @@ pub(crate) fn validate(
     let name = issues.optional("name", &request.name, Name::parse);
     match (email, password) {
         (Some(email), Some(password)) if issues.0.is_empty() => {
-            Ok(ValidSignup { email, password, name })
+            Ok(ValidSignup { email, password, name, client: request.client })
         }
         _ => Err(SignupError::Invalid(issues.0)),
     }

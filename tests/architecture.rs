@@ -114,13 +114,20 @@ fn frameworks_and_databases_are_named_where_they_belong() {
         (
             "tokio::spawn",
             &[
+                "limit/redis.rs",
                 "store/sqlite.rs",
                 "store/postgres.rs",
                 "store/conformance.rs",
                 "store/conformance/credentials.rs",
             ],
         ),
-        ("tokio::time", &["adapters.rs", "store/postgres.rs", "store/postgres/fault.rs"]),
+        ("redis::", &["limit.rs", "limit/redis.rs"]),
+        ("metrics::", &["observe.rs"]),
+        ("tracing::", &["observe.rs"]),
+        (
+            "tokio::time",
+            &["adapters.rs", "limit/redis.rs", "store/postgres.rs", "store/postgres/fault.rs"],
+        ),
         ("SystemTime::now", &["clock.rs"]),
         // The timers of tokio's are the runtime's, and may be waited for.
         ("std::time::Instant", &["clock.rs"]),

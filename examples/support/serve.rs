@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use tokio::net::TcpListener;
 
 use super::support::{HEAD_DEADLINE, asked_to_end};
 
-/// Serves, and returns when the last answer has been sent.
-pub async fn serve<S, B>(listener: TcpListener, service: S)
+/// Serves with a service for each peer, and returns when the last answer has been
+/// sent.
+pub async fn serve<S, B>(listener: TcpListener, service_for: impl Fn(SocketAddr) -> S)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    S: Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
@@ -34,13 +35,13 @@ where
             accepted = listener.accept() => accepted,
             () = &mut end => break,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // No file descriptor is left: some are given back soon.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = server.serve_connection(TokioIo::new(stream), service_for(peer));
         let connection = connections.watch(connection);
         tokio::spawn(async {
             // A client that goes away is no error of the server's.

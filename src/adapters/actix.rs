@@ -12,11 +12,11 @@ use ::actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
-use crate::http::{Authenticated, Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
+use crate::http::{Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
-use super::respond;
+use super::{Authenticated, respond};
 
 /// Mounts the endpoint at [`PATH`], in an app or a scope of the host's.
 ///
@@ -67,8 +67,10 @@ pub async fn signup<S: AccountStore, C: Clock>(
     request: HttpRequest,
     body: Payload,
 ) -> HttpResponse {
-    let head = Head::new(request.method().as_str(), pairs(&request));
-    respond(&endpoint, head, body).await.into()
+    let peer = request.peer_addr().map(|address| address.ip());
+    let head = Head::new(request.method().as_str(), pairs(&request)).peer(peer);
+    let ticket = endpoint.head(&head).await;
+    respond(&endpoint, ticket, body).await.into()
 }
 
 /// Mounts the JWK set of these keys at [`JWKS_PATH`], in an app of the host's, where

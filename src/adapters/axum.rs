@@ -1,9 +1,13 @@
 //! The endpoint in axum.
 #![doc = include_str!("../../docs/axum.md")]
 
+use std::net::SocketAddr;
+
 use ::axum::Router;
 use ::axum::body::Body;
-use ::axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts, Request, State};
+use ::axum::extract::{
+    ConnectInfo, FromRef, FromRequestParts, OptionalFromRequestParts, Request, State,
+};
 use ::axum::http::request::Parts;
 use ::axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ::axum::response::{IntoResponse, Response};
@@ -11,11 +15,11 @@ use ::axum::routing::{MethodRouter, any};
 
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
-use crate::http::{Authenticated, Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
+use crate::http::{Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
-use super::respond;
+use super::{Authenticated, respond};
 
 /// A router with the endpoint at [`PATH`], to be merged into the host's.
 ///
@@ -86,8 +90,11 @@ pub async fn signup<S: AccountStore, C: Clock>(
     State(endpoint): State<SignupEndpoint<S, C>>,
     request: Request,
 ) -> Response {
-    let head = Head::new(request.method().as_str(), pairs(request.headers()));
-    respond(&endpoint, head, request.into_body().into_data_stream()).await.into_response()
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map(|ConnectInfo(address)| address.ip());
+    let head = Head::new(request.method().as_str(), pairs(request.headers())).peer(peer);
+    let ticket = endpoint.head(&head).await;
+    respond(&endpoint, ticket, request.into_body().into_data_stream()).await.into_response()
 }
 
 /// A router with the JWK set of these keys at [`JWKS_PATH`], to be merged into the

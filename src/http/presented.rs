@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
+use crate::credentials::CredentialError;
 
 /// The credentials that the headers of a request present: `Authorization: Bearer …`
 /// (RFC 6750, section 2.1) and `X-API-Key: …`. Nothing is verified yet.
@@ -107,39 +107,6 @@ fn is_token68(text: &str) -> bool {
 impl fmt::Debug for Presented {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Presented(_)")
-    }
-}
-
-/// Who an extractor lets through.
-pub(crate) trait Authenticated: Sized + Send {
-    /// Who presents a credential of this kind, or that none is presented.
-    fn authenticate(
-        credentials: &Credentials,
-        presented: &Presented,
-    ) -> impl Future<Output = Result<Option<Self>, CredentialError>> + Send;
-}
-
-impl Authenticated for DashboardAuth {
-    async fn authenticate(
-        credentials: &Credentials,
-        presented: &Presented,
-    ) -> Result<Option<Self>, CredentialError> {
-        match presented.token()? {
-            Some(token) => credentials.verify_token(token).await.map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
-impl Authenticated for ApiKeyAuth {
-    async fn authenticate(
-        credentials: &Credentials,
-        presented: &Presented,
-    ) -> Result<Option<Self>, CredentialError> {
-        match presented.api_key()? {
-            Some(key) => credentials.verify_api_key(key).await.map(Some),
-            None => Ok(None),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::credentials::CredentialError;
 use crate::error::{ErrorCode, SignupError, error_json};
+use crate::limit::RateLimited;
 use crate::response::Signup;
 use crate::token::JwkSet;
 
@@ -56,6 +57,7 @@ pub struct Reply {
     cache_control: &'static str,
     allow: &'static str,
     retry_after: Option<String>,
+    limit: Option<Box<[String; 2]>>,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -65,7 +67,12 @@ impl Reply {
     }
 
     pub(crate) fn error(error: &SignupError) -> Self {
-        Self::new(error.code().status(), error.retry_after(), error.to_json())
+        let limit = match error {
+            SignupError::RateLimited(limited) => Some(Box::new(limit(limited))),
+            _ => None,
+        };
+        let reply = Self::new(error.code().status(), error.retry_after(), error.to_json());
+        Self { limit, ..reply }
     }
 
     pub(super) fn jwks(set: &JwkSet) -> Self {
@@ -105,6 +112,7 @@ impl Reply {
             cache_control: "no-store",
             allow: "POST",
             retry_after,
+            limit: None,
             body: body.into(),
         }
     }
@@ -126,7 +134,9 @@ impl Reply {
         let challenge = ("www-authenticate", r#"Bearer realm="api""#);
         let challenge = (self.status == 401).then_some(challenge);
         let retry_after = self.retry_after.as_deref().map(|wait| ("retry-after", wait));
-        always.into_iter().chain(allow).chain(challenge).chain(retry_after)
+        let limit = self.limit.iter().flat_map(|pair| pair.iter().map(String::as_str));
+        let limit = ["ratelimit-policy", "ratelimit"].into_iter().zip(limit);
+        always.into_iter().chain(allow).chain(challenge).chain(retry_after).chain(limit)
     }
 
     /// Whether the client may still be sending what nobody will read: then the
@@ -157,6 +167,15 @@ impl From<Refusal> for Reply {
         let json = error_json(ErrorCode::ValidationError, refusal.message(), &[]);
         Self::new(refusal.status(), None, json)
     }
+}
+
+/// `RateLimit-Policy` and `RateLimit` of a refusal, as structured fields
+/// (draft-ietf-httpapi-ratelimit-headers-10): the quota and its window, and that
+/// nothing is left until so many seconds are over. Whose bucket it is, is not told.
+fn limit(RateLimited { policy, quota, retry_after }: &RateLimited) -> [String; 2] {
+    let (quota, window) = (quota.burst(), quota.period().as_secs());
+    let wait = whole_seconds(*retry_after);
+    [format!(r#""{policy}";q={quota};w={window}"#), format!(r#""{policy}";r=0;t={wait}"#)]
 }
 
 /// `Retry-After` in whole seconds, rounded up, at least one.

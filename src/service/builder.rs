@@ -9,7 +9,8 @@ use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::fields::EmailProfile;
 use crate::hash::{HashPool, PoolError};
-use crate::random::{OsRandom, Randomness};
+use crate::limit::{Limiter, RateLimits};
+use crate::random::{OsRandom, RandomError, Randomness};
 use crate::store::AccountStore;
 use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
 
@@ -34,6 +35,8 @@ pub struct SignupServiceBuilder<S, C = SystemClock> {
     api_key_prefix: ApiKeyPrefix,
     initial_plan: Plan,
     email_profile: EmailProfile,
+    rate_limits: Option<RateLimits>,
+    traces_client_address: bool,
 }
 
 impl<S: AccountStore> SignupServiceBuilder<S> {
@@ -51,6 +54,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             api_key_prefix: ApiKeyPrefix::default(),
             initial_plan: Plan::default(),
             email_profile: EmailProfile::default(),
+            rate_limits: None,
+            traces_client_address: false,
         }
     }
 }
@@ -105,6 +110,20 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         self
     }
 
+    /// How often a client may come, and how often an email may be tried. Default:
+    /// no limit.
+    pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+        self.rate_limits = Some(limits);
+        self
+    }
+
+    /// Whether the span of a sign-up has its client's address, which is personal
+    /// data in many places. Default: no. Without the feature `tracing` there is none.
+    pub fn trace_client_address(mut self, traces: bool) -> Self {
+        self.traces_client_address = traces;
+        self
+    }
+
     /// The pool that hashes. Default: one of the service's own, with the
     /// defaults of [`HashPool::builder`].
     pub fn hash_pool(mut self, pool: Arc<HashPool>) -> Self {
@@ -139,6 +158,8 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             api_key_prefix: self.api_key_prefix,
             initial_plan: self.initial_plan,
             email_profile: self.email_profile,
+            rate_limits: self.rate_limits,
+            traces_client_address: self.traces_client_address,
         }
     }
 
@@ -162,9 +183,16 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
+        let clock = Arc::new(self.clock);
+        let limiter = self.rate_limits.map(|limits| {
+            let clock = Arc::clone(&clock) as Arc<dyn Clock>;
+            Limiter::new(limits, clock, &*self.random)
+        });
+        let limiter = limiter.transpose()?;
         let inner = Inner {
             store: Arc::new(self.store),
-            clock: Arc::new(self.clock),
+            limiter,
+            clock,
             horizon: self.horizon,
             random: self.random,
             pool,
@@ -172,6 +200,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             api_key_prefix: self.api_key_prefix,
             initial_plan: self.initial_plan,
             email_profile: self.email_profile,
+            traces_client_address: self.traces_client_address,
         };
         Ok(SignupService { inner: Arc::new(inner) })
     }
@@ -205,4 +234,7 @@ pub enum ConfigError {
     /// The hash pool can't be started.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// There is no randomness, which the rate limits are keyed with.
+    #[error(transparent)]
+    Random(#[from] RandomError),
 }

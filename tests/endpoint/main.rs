@@ -27,6 +27,7 @@ mod faults;
 mod http;
 mod identical;
 mod json;
+mod limits;
 mod name;
 mod password;
 mod races;
@@ -79,7 +80,8 @@ fn serve_axum(
     endpoint: support::backend::Endpoint,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let router: axum::Router = signup::adapters::axum::router(endpoint);
-    Box::pin(async move { axum::serve(listener, router).await.unwrap() })
+    let app = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    Box::pin(async move { axum::serve(listener, app).await.unwrap() })
 }
 
 fn serve_actix(
@@ -104,8 +106,11 @@ fn serve_hyper(
     listener: tokio::net::TcpListener,
     endpoint: support::backend::Endpoint,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let route = move |request| hyper_example::route(endpoint.clone(), request);
-    Box::pin(hyper_example::serve(listener, hyper::service::service_fn(route)))
+    Box::pin(hyper_example::serve(listener, move |peer| {
+        let endpoint = endpoint.clone();
+        let route = move |request| hyper_example::route(endpoint.clone(), peer, request);
+        hyper::service::service_fn(route)
+    }))
 }
 
 type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);
@@ -131,6 +136,7 @@ fn main() -> ExitCode {
         clock_and_random::CASES,
         secrets::CASES,
         credentials::CASES,
+        limits::CASES,
         http::CASES,
         transport::CASES,
         corpora::CASES,

@@ -11,7 +11,8 @@ use signup::clock::{Clock, ManualClock};
 use signup::credentials::Credentials;
 use signup::fields::EmailProfile;
 use signup::hash::{Argon2Engine, FakeEngine, HashPool, Pepper};
-use signup::http::SignupEndpoint;
+use signup::http::{SignupEndpoint, TrustedProxies};
+use signup::limit::RateLimits;
 use signup::random::{OsRandom, Randomness};
 use signup::store::AccountStore;
 use tokio::net::TcpListener;
@@ -58,6 +59,8 @@ pub struct Options {
     pub queue: usize,
     pub argon2: bool,
     pub pepper: Option<Pepper>,
+    pub limits: Option<RateLimits>,
+    pub proxies: TrustedProxies,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
 }
@@ -73,6 +76,8 @@ impl Default for Options {
             queue: 256,
             argon2: false,
             pepper: None,
+            limits: None,
+            proxies: TrustedProxies::none(),
             wrap: Box::new(|store| store),
         }
     }
@@ -108,10 +113,13 @@ impl Backend {
             .clock(options.clock)
             .randomness(options.random)
             .email_profile(options.profile)
-            .hash_pool(pool)
-            .build()
-            .unwrap();
-        let endpoint = SignupEndpoint::new(service.clone());
+            .hash_pool(pool);
+        let service = match options.limits {
+            Some(limits) => service.rate_limits(limits),
+            None => service,
+        };
+        let service = service.build().unwrap();
+        let endpoint = SignupEndpoint::new(service.clone()).trusted_proxies(options.proxies);
         let endpoint = endpoint.body_limit(options.body_limit).body_deadline(options.body_deadline);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();

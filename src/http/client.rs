@@ -1,0 +1,248 @@
+//! Whose address a request comes from, behind proxies or not.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::limit::Client;
+
+use super::Head;
+
+/// How much of the headers is read, in entries: more proxies than that are none.
+const MAX_ENTRIES: usize = 64;
+
+/// Whose word is taken for a client's address. Default: nobody's, and the client is
+/// the peer.
+///
+/// Behind proxies, one header is read from its right, where the proxy that is
+/// nearest has written; what stands left of the first address that is not a
+/// proxy's, anybody may have written. All other headers are ignored.
+///
+/// ```
+/// use signup::http::{Head, TrustedProxies};
+///
+/// let headers = [("x-forwarded-for", b"203.0.113.9, 192.0.2.1".as_slice())];
+/// let head = Head::new("POST", headers).peer("10.0.0.1".parse().ok());
+/// let client = |proxies: TrustedProxies| proxies.client(&head).address().unwrap().to_string();
+///
+/// assert_eq!(client(TrustedProxies::none()), "10.0.0.1");
+/// assert_eq!(client(TrustedProxies::hops(1)), "192.0.2.1");
+/// let networks = ["10.0.0.0/8", "192.0.2.0/24"].map(|network| network.parse().unwrap());
+/// assert_eq!(client(TrustedProxies::networks(networks)), "203.0.113.9");
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct TrustedProxies {
+    trust: Trust,
+    header: Header,
+}
+
+#[derive(Debug, Clone, Default)]
+enum Trust {
+    #[default]
+    Nobody,
+    Hops(usize),
+    Networks(Vec<IpNet>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Header {
+    #[default]
+    XForwardedFor,
+    Forwarded,
+}
+
+impl TrustedProxies {
+    /// The client is the peer.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// So many proxies stand in front, each of which adds the address that it was
+    /// asked from: the client is that many entries from the right. None is the same
+    /// as [`none`](Self::none); where there are fewer entries, it is the peer.
+    pub fn hops(hops: usize) -> Self {
+        let trust = if hops == 0 { Trust::Nobody } else { Trust::Hops(hops) };
+        Self { trust, ..Self::default() }
+    }
+
+    /// Proxies are those whose addresses are in these networks: the client is the
+    /// first address from the right that is in none, or the peer, if that is not.
+    pub fn networks(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        let trust = Trust::Networks(networks.into_iter().collect());
+        Self { trust, ..Self::default() }
+    }
+
+    /// Reads `Forwarded` (RFC 7239), not `X-Forwarded-For`.
+    pub fn forwarded(self) -> Self {
+        Self { header: Header::Forwarded, ..self }
+    }
+
+    /// Who sent a request. What can't be read, and everything left of it, is
+    /// nobody's word: then it is the peer.
+    pub fn client(&self, head: &Head<'_>) -> Client {
+        let found = match &self.trust {
+            Trust::Nobody => None,
+            Trust::Hops(hops) => self.entries(head).nth(hops.saturating_sub(1)).flatten(),
+            Trust::Networks(networks) => self.beyond(networks, head),
+        };
+        found.or(head.peer).into()
+    }
+
+    /// The first address from the right that is not a proxy's; the peer is the
+    /// rightmost.
+    fn beyond(&self, networks: &[IpNet], head: &Head<'_>) -> Option<IpAddr> {
+        let is_proxy = |address: &IpAddr| {
+            let address = address.to_canonical();
+            networks.iter().any(|network| network.contains(&address))
+        };
+        head.peer.filter(is_proxy)?;
+        let mut furthest = None;
+        for entry in self.entries(head) {
+            let address = entry?;
+            if !is_proxy(&address) {
+                return Some(address);
+            }
+            furthest = Some(address);
+        }
+        furthest
+    }
+
+    /// The entries from the right, those that can't be read as none.
+    fn entries<'a>(&self, head: &'a Head<'_>) -> impl Iterator<Item = Option<IpAddr>> + 'a {
+        let header = self.header;
+        let name = match header {
+            Header::XForwardedFor => "x-forwarded-for",
+            Header::Forwarded => "forwarded",
+        };
+        let lines =
+            head.headers.iter().rev().filter(move |(key, _)| key.eq_ignore_ascii_case(name));
+        let entries = lines.flat_map(|(_, line)| line.rsplit(|octet| *octet == b','));
+        entries.take(MAX_ENTRIES).map(move |entry| {
+            let entry = std::str::from_utf8(entry).ok()?.trim();
+            match header {
+                Header::XForwardedFor => address(entry),
+                Header::Forwarded => address(forwarded_for(entry)?),
+            }
+        })
+    }
+}
+
+/// The `for` of an element (RFC 7239, section 4), without its quotes. Obfuscated
+/// identifiers and `unknown` are no addresses.
+fn forwarded_for(element: &str) -> Option<&str> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
+    let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    Some(quoted.unwrap_or(value))
+}
+
+/// An address, perhaps with a port, in brackets, or with a zone.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        // One colon is a port's; an IPv6 address has more.
+        None if text.bytes().filter(|byte| *byte == b':').count() == 1 => text.split_once(':')?.0,
+        None => text,
+    };
+    let without_zone = bare.split_once('%').map_or(bare, |(address, _)| address);
+    without_zone.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(proxies: &TrustedProxies, peer: &str, headers: &[(&str, &str)]) -> String {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let head = Head::new("POST", headers).peer(peer.parse().ok());
+        let address = proxies.client(&head).address();
+        address.map_or("unknown".to_owned(), |address| address.to_string())
+    }
+
+    const XFF: &str = "X-Forwarded-For";
+
+    #[test]
+    fn q05_q08_nobody_is_trusted_unless_told() {
+        let none = TrustedProxies::none();
+        for name in [XFF, "Forwarded", "X-Real-IP", "CF-Connecting-IP"] {
+            assert_eq!(client(&none, "10.0.0.1", &[(name, "192.0.2.1")]), "10.0.0.1");
+        }
+        let one = TrustedProxies::hops(1);
+        for name in ["Forwarded", "X-Real-IP", "CF-Connecting-IP", "X-Forwarded"] {
+            assert_eq!(client(&one, "10.0.0.1", &[(name, "for=192.0.2.1")]), "10.0.0.1");
+        }
+        assert_eq!(client(&TrustedProxies::hops(0), "10.0.0.1", &[(XFF, "192.0.2.1")]), "10.0.0.1");
+    }
+
+    #[test]
+    fn q06_hops_are_counted_from_the_right() {
+        let lines = [(XFF, "203.0.113.66, 192.0.2.1"), ("x-forwarded-for", "198.51.100.7")];
+        for (hops, expected) in
+            [(1, "198.51.100.7"), (2, "192.0.2.1"), (3, "203.0.113.66"), (4, "10.0.0.1")]
+        {
+            assert_eq!(client(&TrustedProxies::hops(hops), "10.0.0.1", &lines), expected);
+        }
+        assert_eq!(client(&TrustedProxies::hops(1), "10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn q06_networks_are_left_at_the_first_stranger() {
+        let networks = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().unwrap());
+        let proxies = TrustedProxies::networks(networks);
+        let spoofed = [(XFF, "203.0.113.66, 192.0.2.1, 2001:db8::5, 10.1.1.1")];
+        assert_eq!(client(&proxies, "10.0.0.1", &spoofed), "192.0.2.1");
+        assert_eq!(client(&proxies, "::ffff:10.0.0.1", &spoofed), "192.0.2.1");
+        // Who does not come through a proxy can write what he likes.
+        assert_eq!(client(&proxies, "192.0.2.99", &spoofed), "192.0.2.99");
+        assert_eq!(client(&proxies, "10.0.0.1", &[(XFF, "10.9.9.9, 10.1.1.1")]), "10.9.9.9");
+        assert_eq!(
+            client(&proxies, "10.0.0.1", &[(XFF, "192.0.2.1, unknown, 10.1.1.1")]),
+            "10.0.0.1"
+        );
+        assert_eq!(client(&proxies, "no peer", &spoofed), "unknown");
+    }
+
+    #[test]
+    fn q04_q07_every_spelling_of_an_address_and_nothing_else() {
+        let one = TrustedProxies::hops(1);
+        for (entry, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            (" 192.0.2.1:8080 ", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:DB8:0::1]:443", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("unknown", "10.0.0.1"),
+            ("_hidden", "10.0.0.1"),
+            ("", "10.0.0.1"),
+            ("192.0.2.1,", "10.0.0.1"),
+            ("192.0.2.999", "10.0.0.1"),
+            ("[2001:db8::1", "10.0.0.1"),
+            ("0x7f.1", "10.0.0.1"),
+        ] {
+            assert_eq!(client(&one, "10.0.0.1", &[(XFF, entry)]), expected, "{entry}");
+        }
+        let many = "192.0.2.1,".repeat(10_000) + "198.51.100.7";
+        assert_eq!(client(&one, "10.0.0.1", &[(XFF, &many)]), "198.51.100.7");
+        assert_eq!(client(&TrustedProxies::hops(5_000), "10.0.0.1", &[(XFF, &many)]), "10.0.0.1");
+    }
+
+    #[test]
+    fn forwarded_is_read_where_it_is_asked_for() {
+        let one = TrustedProxies::hops(1).forwarded();
+        for (element, expected) in [
+            ("for=192.0.2.1", "192.0.2.1"),
+            ("By=10.0.0.9;For=\"192.0.2.1:80\";proto=https", "192.0.2.1"),
+            ("for=203.0.113.66, for=\"[2001:db8::1]:4711\"; by=x", "2001:db8::1"),
+            ("for=unknown", "10.0.0.1"),
+            ("for=\"_gazonk\"", "10.0.0.1"),
+            ("by=192.0.2.1", "10.0.0.1"),
+            ("192.0.2.1", "10.0.0.1"),
+        ] {
+            assert_eq!(client(&one, "10.0.0.1", &[("forwarded", element)]), expected, "{element}");
+        }
+        assert_eq!(client(&one, "10.0.0.1", &[(XFF, "192.0.2.1")]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,174 @@
+//! Buckets in Redis, which several instances share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, RedisError, Script, ServerErrorKind};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+
+use super::{Bucket, Refusal};
+
+/// The whole decision of a request waits so long; then memory decides.
+const DEADLINE: Duration = Duration::from_millis(50);
+/// A connection may take longer to be made: it is made behind the requests' backs.
+const CONNECT: Duration = Duration::from_secs(5);
+/// After a failure Redis is left alone so long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// GCRA in microseconds of the server's own clock, over all buckets or none of them.
+/// Its keys are of one client or one email, and so of one slot of a cluster. A bucket
+/// that is full again expires by itself.
+const SCRIPT: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local nexts = {}
+for number, key in ipairs(KEYS) do
+    local interval, burst = tonumber(ARGV[3 * number - 2]), tonumber(ARGV[3 * number - 1])
+    local arrival = math.max(tonumber(redis.call('GET', key) or '0'), now)
+    nexts[number] = arrival + interval
+    local early = nexts[number] - interval * burst - now
+    if early > 0 then
+        return {number, early}
+    end
+end
+for number, key in ipairs(KEYS) do
+    if ARGV[3 * number] == '1' then
+        local life = math.ceil((nexts[number] - now) / 1000)
+        redis.call('SET', key, string.format('%.0f', nexts[number]), 'PX', life)
+    end
+end
+return {0, 0}
+";
+
+/// Buckets in Redis.
+pub(super) struct Shared {
+    client: Client,
+    script: Script,
+    connection: Arc<Mutex<Option<MultiplexedConnection>>>,
+    clock: Arc<dyn Clock>,
+    /// The monotonic time, in nanoseconds, before which Redis is left alone; 0 while
+    /// all is well.
+    paused_until: AtomicU64,
+}
+
+/// Whether Redis has become unreachable, or reachable again.
+pub(super) enum Turn {
+    Lost(RedisError),
+    Back,
+}
+
+impl Shared {
+    pub(super) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            client,
+            script: Script::new(SCRIPT),
+            connection: Arc::default(),
+            clock,
+            paused_until: AtomicU64::new(0),
+        }
+    }
+
+    /// What Redis decides, or none where it does not answer in time; and what that
+    /// has turned.
+    pub(super) async fn judge(
+        &self,
+        buckets: &[Bucket],
+    ) -> (Option<Result<(), Refusal>>, Option<Turn>) {
+        let now = nanos(self.clock.monotonic());
+        let paused_until = self.paused_until.load(Ordering::Relaxed);
+        if now < paused_until {
+            return (None, None);
+        }
+        let decided = timeout(DEADLINE, self.decide(buckets)).await;
+        let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+        match decided.unwrap_or_else(late) {
+            Ok((number, early)) => {
+                let back = self.paused_until.swap(0, Ordering::Relaxed) != 0;
+                let decided = refusal(buckets, number, early);
+                (Some(decided), back.then_some(Turn::Back))
+            }
+            Err(error) => {
+                let pause = now.saturating_add(nanos(PAUSE)).max(1);
+                let was_well = self.paused_until.swap(pause, Ordering::Relaxed) == 0;
+                (None, was_well.then_some(Turn::Lost(error)))
+            }
+        }
+    }
+
+    /// Asks, and where the server turns out to be another one than it was, which is
+    /// a failover's doing, once more.
+    async fn decide(&self, buckets: &[Bucket]) -> Result<(usize, u64), RedisError> {
+        let asked = self.ask(buckets).await;
+        match asked {
+            Err(error) if is_failover(&error) => self.ask(buckets).await,
+            other => other,
+        }
+    }
+
+    async fn ask(&self, buckets: &[Bucket]) -> Result<(usize, u64), RedisError> {
+        let mut connection = self.connection().await?;
+        let mut invocation = self.script.prepare_invoke();
+        for bucket in buckets {
+            let interval = (bucket.quota.interval() / 1000).max(1);
+            invocation.key(bucket.name());
+            invocation.arg(interval).arg(bucket.quota.burst().get()).arg(u8::from(bucket.takes));
+        }
+        // Of a caller that is out of time the answer is dropped, and the connection
+        // stays in step: it is multiplexed.
+        let answer = invocation.invoke_async(&mut connection).await;
+        if answer.is_err() {
+            *self.connection.lock().await = None;
+        }
+        answer
+    }
+
+    /// The connection, or a new one, which is made in a task of its own: whoever
+    /// waits may be out of time before it is there.
+    async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
+        let connection = Arc::clone(&self.connection).lock_owned().await;
+        if let Some(connection) = &*connection {
+            return Ok(connection.clone());
+        }
+        let task = tokio::spawn(connect(self.client.clone(), connection));
+        task.await.unwrap_or_else(|lost| Err(std::io::Error::other(lost).into()))
+    }
+}
+
+async fn connect(
+    client: Client,
+    mut place: OwnedMutexGuard<Option<MultiplexedConnection>>,
+) -> Result<MultiplexedConnection, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT))
+        .set_response_timeout(Some(DEADLINE));
+    let made = client.get_multiplexed_async_connection_with_config(&config).await;
+    *place = made.as_ref().ok().cloned();
+    made
+}
+
+fn is_failover(error: &RedisError) -> bool {
+    let read_only = redis::ErrorKind::Server(ServerErrorKind::ReadOnly);
+    error.kind() == read_only || error.is_connection_dropped()
+}
+
+/// The script counts from one, and says nought where all buckets have something left.
+fn refusal(buckets: &[Bucket], number: usize, early: u64) -> Result<(), Refusal> {
+    let refused = number.checked_sub(1).and_then(|at| buckets.get(at));
+    refused.map_or(Ok(()), |bucket| Err((*bucket, Duration::from_micros(early))))
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}

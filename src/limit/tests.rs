@@ -1,0 +1,154 @@
+//! Hazards 14, as far as they need no Redis and no request.
+
+use std::sync::Barrier;
+use std::thread;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::fields::EmailProfile;
+use crate::random::SeededRandom;
+
+fn limiter(limits: RateLimits) -> (Arc<Limiter>, ManualClock) {
+    let clock = ManualClock::at_unix(1_700_000_000);
+    let limiter = Limiter::new(limits, Arc::new(clock.clone()), &SeededRandom::new(1)).unwrap();
+    (Arc::new(limiter), clock)
+}
+
+fn quota(text: &str) -> Quota {
+    text.parse().unwrap()
+}
+
+fn client(address: &str) -> Client {
+    address.parse::<IpAddr>().unwrap().into()
+}
+
+fn key(email: &str) -> EmailKey {
+    EmailKey::of(email, EmailProfile::Strict).unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn attempt(limiter: &Limiter, from: &str, email: &str) -> Result<(), &'static str> {
+    let email = key(email);
+    let attempted = limiter.attempt(Some(client(from)), &email);
+    block_on(attempted).map_err(|limited| limited.policy)
+}
+
+#[test]
+fn q04_one_network_is_one_client() {
+    let (limiter, _) = limiter(RateLimits::per_client(quota("1/min")));
+    for (first, same) in
+        [("192.0.2.1", "::ffff:192.0.2.1"), ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff")]
+    {
+        assert_eq!(attempt(&limiter, first, "a@x.co"), Ok(()));
+        assert_eq!(attempt(&limiter, same, "a@x.co"), Err("client"), "{same}");
+    }
+    for other in ["192.0.2.2", "2001:db8:1:3::1", "::1"] {
+        assert_eq!(attempt(&limiter, other, "a@x.co"), Ok(()), "{other}");
+    }
+}
+
+#[test]
+fn q09_all_without_an_address_are_one_client() {
+    let (limiter, _) = limiter(RateLimits::per_client(quota("1/min")));
+    let unknown = || block_on(limiter.attempt(Some(Client::UNKNOWN), &key("a@x.co")));
+    assert!(unknown().is_ok());
+    assert!(unknown().is_err());
+    // A host without HTTP has no clients to limit.
+    assert!(block_on(limiter.attempt(None, &key("a@x.co"))).is_ok());
+}
+
+#[test]
+fn q10_an_email_is_limited_by_its_key_from_wherever() {
+    let limits = RateLimits::per_client(quota("100/min")).per_email(quota("2/h"));
+    let (limiter, clock) = limiter(limits);
+    assert_eq!(attempt(&limiter, "192.0.2.1", "Kim@Example.com"), Ok(()));
+    assert_eq!(attempt(&limiter, "192.0.2.2", "kim@EXAMPLE.com"), Ok(()));
+    assert_eq!(attempt(&limiter, "192.0.2.3", "KIM@example.com"), Err("email"));
+    assert_eq!(attempt(&limiter, "192.0.2.3", "kim+a@example.com"), Ok(()));
+    clock.advance(Duration::from_mins(30));
+    assert_eq!(attempt(&limiter, "192.0.2.3", "kim@example.com"), Ok(()));
+    assert!(!format!("{limiter:?}").contains("kim"));
+}
+
+#[test]
+fn q18_requests_are_cheaper_than_sign_ups_and_a_refusal_takes_nothing() {
+    let (limiter, clock) = limiter(RateLimits::per_client(quota("2/min")));
+    let arrive = || block_on(limiter.arrive(client("192.0.2.1"))).map_err(|limited| limited.policy);
+    // Ten requests, none of them any good.
+    for _ in 0..10 {
+        assert_eq!(arrive(), Ok(()));
+    }
+    assert_eq!(arrive(), Err("requests"));
+    // They have taken no sign-ups; and when those are gone, the head says so.
+    clock.advance(Duration::from_mins(1));
+    for _ in 0..2 {
+        assert_eq!(arrive(), Ok(()));
+        assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Ok(()));
+    }
+    for _ in 0..100 {
+        assert_eq!(arrive(), Err("client"));
+    }
+    // Had the refusals taken anything, this would have to wait longer.
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(arrive(), Ok(()));
+    assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Ok(()));
+}
+
+#[test]
+fn q02_q12_of_32_threads_on_one_key_exactly_the_quota_passes() {
+    let (limiter, _) = limiter(RateLimits::per_client(quota("1000/h")));
+    let gate = Barrier::new(32);
+    let passed: usize = thread::scope(|scope| {
+        let threads = (0..32).map(|number| {
+            let (limiter, gate) = (&limiter, &gate);
+            scope.spawn(move || {
+                gate.wait();
+                let email = format!("t{number}@x.co");
+                (0..100).filter(|_| attempt(limiter, "192.0.2.1", &email).is_ok()).count()
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(passed, 1000);
+}
+
+#[test]
+fn q11_the_least_used_make_room_and_a_heavy_user_does_not() {
+    let (limiter, _) = limiter(RateLimits::per_client(quota("3/min")).capacity(100));
+    for _ in 0..3 {
+        assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Ok(()));
+    }
+    for number in 0..100_000u32 {
+        let address = IpAddr::from((u32::MAX - number).to_be_bytes()).into();
+        let attempted = block_on(limiter.attempt(Some(address), &key("a@x.co")));
+        assert!(attempted.is_ok(), "a new client is never locked out by others");
+    }
+    assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Err("client"));
+}
+
+#[test]
+fn q13_a_jump_of_the_wall_clock_changes_nothing() {
+    let (limiter, clock) = limiter(RateLimits::per_client(quota("1/h")));
+    assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Ok(()));
+    let now = clock.wall();
+    let year = Duration::from_hours(365 * 24);
+    for wall in [now + year, now.checked_sub(year).unwrap()] {
+        clock.set_wall(wall);
+        assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Err("client"));
+    }
+}
+
+#[test]
+fn q21_waits_are_spread_and_never_too_short() {
+    let (limiter, _) = limiter(RateLimits::per_client(quota("1/h")));
+    assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Ok(()));
+    let refused = || block_on(limiter.attempt(Some(client("192.0.2.1")), &key("a@x.co")));
+    let waits: std::collections::BTreeSet<_> =
+        (0..100).map(|_| refused().unwrap_err().retry_after.as_secs()).collect();
+    assert!(waits.len() > 50, "{waits:?}");
+    assert!(*waits.first().unwrap() >= 3600 && *waits.last().unwrap() <= 3960, "{waits:?}");
+}

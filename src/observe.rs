@@ -1,0 +1,164 @@
+//! What is told to whoever watches: spans and events by `tracing`, figures by
+//! `metrics`, each behind its feature. Without them there is nothing of this.
+//!
+//! Neither email nor password, token or key is in any of it. The names and labels
+//! are told in `docs/observing.md`.
+#![cfg_attr(
+    not(all(feature = "metrics", feature = "tracing")),
+    allow(unused_variables, reason = "nobody watches")
+)]
+
+use std::error::Error;
+use std::net::IpAddr;
+
+use crate::clock::Clock;
+
+/// The stages that take time.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
+pub(crate) enum Stage {
+    Validate,
+    Limit,
+    Look,
+    Hash,
+    Mint,
+    Store,
+}
+
+/// Tells the time of a stage when it is dropped.
+#[must_use]
+pub(crate) struct Timed<'a> {
+    #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
+    stage: Stage,
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    since: std::time::Duration,
+    #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
+    clock: &'a dyn Clock,
+}
+
+/// Begins a stage.
+pub(crate) fn time(stage: Stage, clock: &dyn Clock) -> Timed<'_> {
+    Timed {
+        stage,
+        #[cfg(any(feature = "metrics", feature = "tracing"))]
+        since: clock.monotonic(),
+        clock,
+    }
+}
+
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        let took = self.clock.monotonic().saturating_sub(self.since);
+        let (label, field) = match self.stage {
+            Stage::Validate => ("validate", "validate_us"),
+            Stage::Limit => ("limit", "limit_us"),
+            Stage::Look => ("look", "look_us"),
+            Stage::Hash => ("hash", "hash_us"),
+            Stage::Mint => ("mint", "mint_us"),
+            Stage::Store => ("store", "store_us"),
+        };
+        #[cfg(feature = "metrics")]
+        metrics::histogram!("signup_stage_duration_seconds", "stage" => label).record(took);
+        #[cfg(feature = "tracing")]
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        #[cfg(feature = "tracing")]
+        tracing::Span::current().record(field, micros);
+    }
+}
+
+/// A sign-up from start to end, in a span of its own.
+pub(crate) async fn within<T>(address: Option<IpAddr>, signup: impl Future<Output = T>) -> T {
+    #[cfg(feature = "tracing")]
+    let signup = {
+        use tracing::field::Empty;
+        tracing::Instrument::instrument(
+            signup,
+            tracing::info_span!(
+                "signup",
+                outcome = Empty,
+                account_id = Empty,
+                client_address = address.map(display),
+                validate_us = Empty,
+                limit_us = Empty,
+                look_us = Empty,
+                hash_us = Empty,
+                mint_us = Empty,
+                store_us = Empty,
+            ),
+        )
+    };
+    signup.await
+}
+
+/// What came of a sign-up, in its span.
+pub(crate) fn outcome(outcome: &'static str, account_id: Option<&str>) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("signup_outcomes_total", "outcome" => outcome).increment(1);
+    #[cfg(feature = "tracing")]
+    {
+        let span = tracing::Span::current();
+        span.record("outcome", outcome);
+        if let Some(account_id) = account_id {
+            span.record("account_id", account_id);
+        }
+    }
+}
+
+/// Why a sign-up came to nothing that was not the client's doing.
+pub(crate) fn failed(error: &dyn Error) {
+    #[cfg(feature = "tracing")]
+    tracing::error!(error = %Chain(error), "a sign-up failed");
+}
+
+/// Jobs of a hash pool.
+pub(crate) fn hash_jobs(queued: usize, running: usize) {
+    #[cfg(feature = "metrics")]
+    for (state, jobs) in [("queued", queued), ("running", running)] {
+        let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+        metrics::gauge!("signup_hash_jobs", "state" => state).set(f64::from(jobs));
+    }
+}
+
+/// An answer of the endpoint's, whoever decided it.
+pub(crate) fn answered(status: u16) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("signup_http_responses_total", "status" => status.to_string()).increment(1);
+}
+
+/// The limits in Redis are lost, and those in memory decide.
+#[cfg(feature = "redis")]
+pub(crate) fn limits_lost(error: &dyn Error) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("signup_limiter_fallbacks_total").increment(1);
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("signup_limiter_redis_up").set(0.0);
+    #[cfg(feature = "tracing")]
+    tracing::warn!(error = %Chain(error), "the rate limits in Redis are lost: those in memory decide");
+}
+
+/// The limits in Redis decide again.
+#[cfg(feature = "redis")]
+pub(crate) fn limits_back() {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("signup_limiter_redis_up").set(1.0);
+    #[cfg(feature = "tracing")]
+    tracing::info!("the rate limits in Redis decide again");
+}
+
+/// An error with what is behind it.
+#[cfg(feature = "tracing")]
+struct Chain<'a>(&'a dyn Error);
+
+#[cfg(feature = "tracing")]
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut error = self.0;
+        write!(f, "{error}")?;
+        while let Some(source) = error.source() {
+            write!(f, ": {source}")?;
+            error = source;
+        }
+        Ok(())
+    }
+}
