@@ -26,7 +26,7 @@ async fn run() -> Result<(), Complaint> {
     let config = Config::from_env()?;
     let (addr, cors_origin) = (config.addr, config.cors_origin.clone());
     let document = openapi()?;
-    let service = config.service().await?;
+    let endpoint = config.endpoint().await?;
     let app = move || {
         let cors = cors_origin.as_ref().map_or_else(Cors::default, cors);
         let document = document.clone();
@@ -35,7 +35,7 @@ async fn run() -> Result<(), Complaint> {
             async { HttpResponse::Ok().content_type("application/json").body(document) }
         };
         App::new()
-            .configure(signup::adapters::actix::configure(service.clone()))
+            .configure(signup::adapters::actix::configure(endpoint.clone()))
             .route("/", web::get().to(async || Html::new(PAGE)))
             .route("/openapi.json", web::get().to(document))
             .wrap(Condition::new(cors_origin.is_some(), cors))

@@ -38,7 +38,7 @@ async fn run() -> Result<(), Complaint> {
     let (addr, cors_origin) = (config.addr, config.cors_origin.clone());
     let document = openapi()?;
     let mut app = Router::new()
-        .merge(signup::adapters::axum::router(config.service().await?))
+        .merge(signup::adapters::axum::router(config.endpoint().await?))
         .route("/", get(async || Html(PAGE)))
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], document)));
     if let Some(origin) = cors_origin {

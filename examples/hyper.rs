@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Complaint> {
     let config = Config::from_env()?;
     let addr = config.addr;
-    let endpoint = SignupEndpoint::new(config.service().await?);
+    let endpoint = config.endpoint().await?;
     let listener = listen(addr).await?;
     serve(listener, |peer| {
         let endpoint = endpoint.clone();

@@ -62,6 +62,9 @@ const CAPACITY: usize = 100_000;
 /// The least octets of a secret that several instances share.
 #[cfg(feature = "redis")]
 const MIN_SECRET_BYTES: usize = 16;
+/// How long Redis may take for a decision, by default.
+#[cfg(feature = "redis")]
+const REDIS_DEADLINE: Duration = Duration::from_millis(50);
 /// How many requests a client has for each sign-up, by default.
 const REQUESTS: u32 = 5;
 
@@ -75,6 +78,8 @@ pub struct RateLimits {
     capacity: usize,
     #[cfg(feature = "redis")]
     redis: Option<(::redis::Client, Zeroizing<Vec<u8>>)>,
+    #[cfg(feature = "redis")]
+    redis_deadline: Duration,
 }
 
 impl RateLimits {
@@ -87,6 +92,8 @@ impl RateLimits {
             capacity: CAPACITY,
             #[cfg(feature = "redis")]
             redis: None,
+            #[cfg(feature = "redis")]
+            redis_deadline: REDIS_DEADLINE,
         }
     }
 
@@ -112,9 +119,9 @@ impl RateLimits {
     /// features. The names of clients and emails are keyed with the secret, of 16
     /// octets or more.
     ///
-    /// Nothing is connected yet. Where Redis does not answer within 50 ms, the
-    /// buckets in memory decide, and Redis is asked again after a second. The
-    /// runtime is tokio's.
+    /// Nothing is connected yet. Where Redis does not answer in time, the buckets in
+    /// memory decide, which know what this instance has let through, and Redis is
+    /// asked again after a second. The runtime is tokio's.
     ///
     /// # Errors
     /// The URL is none of Redis', or the secret is short.
@@ -131,6 +138,12 @@ impl RateLimits {
         // Its error may quote the URL, and a password with it.
         let client = ::redis::Client::open(url).map_err(|_| RedisSetupError::Url)?;
         Ok(Self { redis: Some((client, Zeroizing::new(secret.to_owned()))), ..self })
+    }
+
+    /// How long Redis may take for a decision. Default: 50 ms.
+    #[cfg(feature = "redis")]
+    pub fn redis_deadline(self, deadline: Duration) -> Self {
+        Self { redis_deadline: deadline, ..self }
     }
 }
 
@@ -293,10 +306,9 @@ impl Limiter {
         }
         let mac = Hmac::new_from_slice(&secret).map_err(|_| RandomError::Failed)?;
         #[cfg(feature = "redis")]
-        let shared = limits
-            .redis
-            .as_ref()
-            .map(|(client, _)| Shared::new(client.clone(), Arc::clone(&clock)));
+        let shared = limits.redis.as_ref().map(|(client, _)| {
+            Shared::new(client.clone(), Arc::clone(&clock), limits.redis_deadline)
+        });
         Ok(Self {
             local: Local::new(limits.capacity),
             #[cfg(feature = "redis")]
@@ -345,7 +357,10 @@ impl Limiter {
                 None => {}
             }
             if let Some(decided) = decided {
-                return decided.map_err(|refusal| self.limited(refusal));
+                decided.map_err(|refusal| self.limited(refusal))?;
+                // Memory sees it as well, for when it has to take over.
+                let _ = self.in_memory(buckets).await;
+                return Ok(());
             }
         }
         self.in_memory(buckets).await.map_err(|refusal| self.limited(refusal))

@@ -42,6 +42,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use serde_json::json;
 use utoipa::openapi::header::{Header, HeaderBuilder};
@@ -61,6 +62,7 @@ use crate::credentials::CredentialError;
 use crate::error::{DEFAULT_RETRY_AFTER, ErrorCode, Issue, SignupError};
 use crate::fields::{email, name, password};
 use crate::http::{PATH, Refusal, Reply};
+use crate::limit::{Quota, RateLimited};
 use crate::request::SignupRequest;
 use crate::response::Signup;
 
@@ -146,6 +148,8 @@ pub fn unauthorized() -> Response {
 fn refusals() -> [(&'static str, Reply); 9] {
     let retry_after = DEFAULT_RETRY_AFTER;
     let invalid = SignupError::Invalid(vec![Issue::field("name", "Required")]);
+    let quota = Quota::per_minute(NonZeroU32::MIN);
+    let limited = RateLimited { policy: "client", quota, retry_after };
     let unavailable = SignupError::Unavailable { retry_after, source: "".into() };
     [
         ("Request validation failed", Reply::error(&invalid)),
@@ -156,7 +160,7 @@ fn refusals() -> [(&'static str, Reply); 9] {
         ("The body is not plain application/json", Refusal::UnsupportedMediaType.into()),
         (
             "Too many requests, or hashing capacity is full",
-            Reply::error(&SignupError::Busy { retry_after }),
+            Reply::error(&SignupError::RateLimited(limited)),
         ),
         ("Anything else; nothing is stored", Reply::error(&SignupError::internal(""))),
         (
@@ -187,6 +191,8 @@ fn header(name: &str, value: &str) -> Option<Header> {
             (seconds, "Seconds to wait before a retry")
         }
         "www-authenticate" => (text(), "The scheme to authenticate by"),
+        "ratelimit" => (text(), "The limit that has nothing left, if it is one"),
+        "ratelimit-policy" => (text(), "What that limit allows"),
         "allow" => (text().enum_values(Some([value])), "The method of this path"),
         _ => return None,
     };
@@ -197,7 +203,11 @@ fn header(name: &str, value: &str) -> Option<Header> {
 fn canonical(name: &str) -> String {
     let word = |word: &str| {
         let (first, rest) = word.split_at(1);
-        if word == "www" { word.to_uppercase() } else { first.to_uppercase() + rest }
+        match word {
+            "www" => "WWW".to_owned(),
+            "ratelimit" => "RateLimit".to_owned(),
+            _ => first.to_uppercase() + rest,
+        }
     };
     name.split('-').map(word).collect::<Vec<_>>().join("-")
 }

@@ -148,7 +148,8 @@ fn every_status_of_the_endpoint_is_there_with_its_headers() {
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let expected: &[&str] = match status.as_str() {
             "405" => &["Allow"],
-            "429" | "503" => &["Retry-After"],
+            "429" => &["RateLimit", "RateLimit-Policy", "Retry-After"],
+            "503" => &["Retry-After"],
             _ => &[],
         };
         assert_eq!(names, expected, "{status}");

@@ -7,6 +7,7 @@ use std::env;
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,18 +15,23 @@ use std::time::Duration;
 
 use signup::SignupService;
 use signup::hash::HashPool;
+use signup::http::{SignupEndpoint, TrustedProxies};
+use signup::limit::{Quota, RateLimits};
 use signup::random::{OsRandom, Randomness};
 use signup::store::{AccountStore, MemoryStore, SqliteStore};
 use tokio::net::TcpListener;
 
 /// The store is chosen at run time, so its type is erased.
-pub type Service = SignupService<Arc<dyn AccountStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>>;
 
 /// A line for the person at the terminal.
 pub type Complaint = String;
 
 /// A page to sign up with.
 pub const PAGE: &str = include_str!("page.html");
+
+/// How many sign-ups a minute each client has by default.
+const TWENTY: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// How long a client may take for the head of a request.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -34,6 +40,8 @@ pub struct Config {
     pub addr: SocketAddr,
     /// The origin whose pages may sign up, besides our own.
     pub cors_origin: Option<Origin>,
+    trusted_hops: usize,
+    rate_limits: Option<RateLimits>,
     database_url: String,
     jwt_secret: Vec<u8>,
     pool: HashPool,
@@ -50,21 +58,51 @@ impl Config {
         if let Some(places) = variable("SIGNUP_HASH_QUEUE", "a number such as 256")? {
             pool = pool.queue(places);
         }
+        let jwt_secret = jwt_secret()?;
         Ok(Self {
             addr: addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000))),
             cors_origin: variable("SIGNUP_CORS_ORIGIN", "an origin such as http://localhost:5173")?,
+            trusted_hops: variable("SIGNUP_TRUSTED_HOPS", "a number such as 1")?.unwrap_or(0),
+            rate_limits: rate_limits(&jwt_secret)?,
             database_url: env::var("DATABASE_URL").unwrap_or("sqlite://signup.db".to_owned()),
-            jwt_secret: jwt_secret()?,
+            jwt_secret,
             pool: pool.build().map_err(|error| error.to_string())?,
         })
     }
 
-    pub async fn service(self) -> Result<Service, Complaint> {
+    pub async fn endpoint(self) -> Result<Endpoint, Complaint> {
         let service = SignupService::builder(open(&self.database_url).await?)
             .jwt_secret(&self.jwt_secret)
-            .hash_pool(Arc::new(self.pool))
-            .build();
-        service.map_err(|error| format!("SIGNUP_JWT_SECRET: {error}"))
+            .hash_pool(Arc::new(self.pool));
+        let service = match self.rate_limits {
+            Some(limits) => service.rate_limits(limits),
+            None => service,
+        };
+        let service = service.build().map_err(|error| format!("SIGNUP_JWT_SECRET: {error}"))?;
+        let proxies = TrustedProxies::hops(self.trusted_hops);
+        Ok(SignupEndpoint::new(service).trusted_proxies(proxies))
+    }
+}
+
+/// `SIGNUP_RATE_LIMIT`, and where `REDIS_URL` says.
+fn rate_limits(secret: &[u8]) -> Result<Option<RateLimits>, Complaint> {
+    let quota = match env::var("SIGNUP_RATE_LIMIT") {
+        Ok(off) if off == "off" => return Ok(None),
+        _ => variable("SIGNUP_RATE_LIMIT", "`off`, or a quota by client such as 20/min")?,
+    };
+    let limits = RateLimits::per_client(quota.unwrap_or(Quota::per_minute(TWENTY)));
+    match env::var("REDIS_URL") {
+        Err(_) => Ok(Some(limits)),
+        // All instances have the secret of the tokens; what is made of it is no token.
+        #[cfg(feature = "redis")]
+        Ok(url) => {
+            let limits = limits.in_redis(&url, secret);
+            let limits = limits.map_err(|error| format!("REDIS_URL: {error}"))?;
+            let millis = variable("SIGNUP_REDIS_DEADLINE_MS", "a number such as 50")?.unwrap_or(50);
+            Ok(Some(limits.redis_deadline(Duration::from_millis(millis))))
+        }
+        #[cfg(not(feature = "redis"))]
+        Ok(_) => Err("REDIS_URL: this server is built without the feature redis".to_owned()),
     }
 }
 

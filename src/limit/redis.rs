@@ -14,8 +14,6 @@ use crate::clock::Clock;
 
 use super::{Bucket, Refusal};
 
-/// The whole decision of a request waits so long; then memory decides.
-const DEADLINE: Duration = Duration::from_millis(50);
 /// A connection may take longer to be made: it is made behind the requests' backs.
 const CONNECT: Duration = Duration::from_secs(5);
 /// After a failure Redis is left alone so long.
@@ -52,6 +50,8 @@ pub(super) struct Shared {
     script: Script,
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
     clock: Arc<dyn Clock>,
+    /// The whole decision of a request waits so long; then memory decides.
+    deadline: Duration,
     /// The monotonic time, in nanoseconds, before which Redis is left alone; 0 while
     /// all is well.
     paused_until: AtomicU64,
@@ -64,12 +64,13 @@ pub(super) enum Turn {
 }
 
 impl Shared {
-    pub(super) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(client: Client, clock: Arc<dyn Clock>, deadline: Duration) -> Self {
         Self {
             client,
             script: Script::new(SCRIPT),
             connection: Arc::default(),
             clock,
+            deadline,
             paused_until: AtomicU64::new(0),
         }
     }
@@ -85,7 +86,7 @@ impl Shared {
         if now < paused_until {
             return (None, None);
         }
-        let decided = timeout(DEADLINE, self.decide(buckets)).await;
+        let decided = timeout(self.deadline, self.decide(buckets)).await;
         let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
         match decided.unwrap_or_else(late) {
             Ok((number, early)) => {
@@ -135,18 +136,19 @@ impl Shared {
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
         }
-        let task = tokio::spawn(connect(self.client.clone(), connection));
+        let task = tokio::spawn(connect(self.client.clone(), self.deadline, connection));
         task.await.unwrap_or_else(|lost| Err(std::io::Error::other(lost).into()))
     }
 }
 
 async fn connect(
     client: Client,
+    deadline: Duration,
     mut place: OwnedMutexGuard<Option<MultiplexedConnection>>,
 ) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(Some(DEADLINE));
+        .set_response_timeout(Some(deadline));
     let made = client.get_multiplexed_async_connection_with_config(&config).await;
     *place = made.as_ref().ok().cloned();
     made

@@ -20,6 +20,7 @@ class Server:
         environment = os.environ | settings | {
             "SIGNUP_ADDR": "127.0.0.1:0",
             "SIGNUP_JWT_SECRET": SECRET,
+            "SIGNUP_RATE_LIMIT": "off",
             "DATABASE_URL": f"sqlite://{folder}/signup.db",
         }
         binary = TARGET / "debug" / "examples" / name

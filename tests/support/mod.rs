@@ -9,6 +9,7 @@ pub mod document;
 pub mod faults;
 pub mod postgres;
 pub mod proxy;
+pub mod redis;
 pub mod server;
 pub mod stores;
 

@@ -65,6 +65,7 @@ fn command(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Command
         .env("SIGNUP_ADDR", "127.0.0.1:0")
         .env("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcdef")
         .env("DATABASE_URL", database_url)
+        .env("SIGNUP_RATE_LIMIT", "off")
         .envs(settings.iter().copied())
         .stdout(Stdio::piped());
     command

@@ -1,0 +1,261 @@
+//! Rate limits in Redis: shared, and without it as well.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use signup::clock::ManualClock;
+use signup::hash::{FakeEngine, HashPool};
+use signup::limit::{Client as Peer, RateLimits, RedisSetupError};
+use signup::store::MemoryStore;
+use signup::{SignupError, SignupRequest, SignupService};
+use tokio::task::JoinSet;
+
+mod support;
+
+use support::backend::NOW;
+use support::client::{Client, signup};
+use support::redis::{Alias, Redis};
+use support::server::Server;
+
+const SECRET: &[u8] = b"a secret that instances share";
+/// Where it is Redis that has to decide, on however slow a machine.
+const PATIENT: Duration = Duration::from_mins(1);
+const CLIENT: &str = "192.0.2.1";
+
+/// An instance of a host's, with a clock of its own.
+struct Instance {
+    service: SignupService<MemoryStore, ManualClock>,
+    clock: ManualClock,
+}
+
+impl Instance {
+    fn new(url: &str, quota: &str) -> Self {
+        Self::at(url, quota, NOW, PATIENT)
+    }
+
+    fn at(url: &str, quota: &str, now: u32, deadline: Duration) -> Self {
+        let clock = ManualClock::at_unix(now);
+        let limits = RateLimits::per_client(quota.parse().unwrap())
+            .per_email("1000/h".parse().unwrap())
+            .in_redis(url, SECRET)
+            .unwrap()
+            .redis_deadline(deadline);
+        let pool = HashPool::builder().workers(1).queue(2000).engine(FakeEngine::default());
+        let pool = pool.deadline(Duration::from_mins(10)).build().unwrap();
+        let service = SignupService::builder(MemoryStore::default())
+            .jwt_secret(&[7; 32])
+            .clock(clock.clone())
+            .hash_pool(Arc::new(pool))
+            .rate_limits(limits)
+            .build()
+            .unwrap();
+        Self { service, clock }
+    }
+
+    /// Whether a sign-up passes. That Redis is slow or away may not fail it.
+    async fn passes(&self, number: usize) -> bool {
+        let request = SignupRequest::new(format!("r{number}@x.co"), "correct horse");
+        let request = request.client(Peer::from(CLIENT.parse::<IpAddr>().unwrap()));
+        match self.service.signup(request).await {
+            Ok(_) | Err(SignupError::EmailTaken) => true,
+            Err(SignupError::RateLimited(limited)) => {
+                assert_eq!(limited.policy, "client");
+                false
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// How many of so many pass, one after the other.
+    async fn passed(&self, of: usize) -> usize {
+        let mut passed = 0;
+        for number in 0..of {
+            passed += usize::from(self.passes(number + 10_000).await);
+        }
+        passed
+    }
+
+    /// The time is over for which a Redis that failed is left alone.
+    fn try_again(&self) {
+        self.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn of_1000_at_once_in_three_instances_exactly_the_quota_passes() {
+    let redis = Redis::start(&[]).await;
+    // Their clocks differ by years: it is the server's that counts.
+    let times = [NOW, NOW - 1_000_000, NOW + 1_000_000];
+    let instance = |now| Instance::at(&redis.url(), "100/h", now, PATIENT);
+    let instances = times.map(|now| Arc::new(instance(now)));
+    let mut tasks = JoinSet::new();
+    for number in 0..1000 {
+        let instance = Arc::clone(&instances[number % 3]);
+        tasks.spawn(async move { instance.passes(number).await });
+    }
+    let passed = tasks.join_all().await.into_iter().filter(|passed| *passed).count();
+    assert_eq!(passed, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn of_1000_requests_to_three_servers_exactly_the_quota_passes() {
+    let redis = Redis::start(&[]).await;
+    let url = redis.url();
+    let settings = [
+        ("SIGNUP_RATE_LIMIT", "60/h"),
+        ("REDIS_URL", &*url),
+        ("SIGNUP_REDIS_DEADLINE_MS", "60000"),
+    ];
+    let servers = [0; 3].map(|_| Server::start("axum", "memory:", &settings));
+    let mut tasks = JoinSet::new();
+    for number in 0..1000 {
+        let addr = servers[number % 3].addr;
+        tasks.spawn(async move {
+            let body = signup(&format!("s{number}@x.co")).to_string();
+            Client::new(addr).post(body.as_bytes()).await.status
+        });
+    }
+    let statuses = tasks.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 60);
+    assert!(statuses.iter().all(|status| matches!(status, 201 | 429)), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn q14_without_redis_memory_decides_until_it_is_there() {
+    let mut redis = Redis::stopped(&[]);
+    let (one, other) = (Instance::new(&redis.url(), "3/h"), Instance::new(&redis.url(), "3/h"));
+    // Not there at the start: each instance has a quota in memory.
+    assert_eq!((one.passed(5).await, other.passed(5).await), (3, 3));
+    redis.run().await;
+    for instance in [&one, &other] {
+        instance.try_again();
+    }
+    // They share one by themselves.
+    assert_eq!((one.passed(2).await, other.passed(5).await), (2, 1));
+    // And again, when it goes away in the middle and comes back with nothing.
+    redis.stop();
+    assert_eq!(one.passed(5).await, 0, "memory knows what it has let through");
+    redis.run().await;
+    for instance in [&one, &other] {
+        instance.try_again();
+    }
+    assert_eq!((one.passed(2).await, other.passed(5).await), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn q14_a_redis_that_is_slow_is_not_waited_for() {
+    let redis = Redis::start(&[]).await;
+    let instance = || Instance::at(&redis.url(), "3/h", NOW, Duration::from_millis(50));
+    let one = instance();
+    assert_eq!(one.passed(2).await, 2);
+    // It would answer in an hour. Memory knows of the two that have passed.
+    let () = redis.command(&["CLIENT", "PAUSE", "3600000", "ALL"]).await;
+    assert_eq!(one.passed(5).await, 1);
+    one.try_again();
+    assert_eq!(one.passed(1).await, 0);
+    assert_eq!(instance().passed(4).await, 3, "a new connection is not waited for either");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn q17_a_script_that_is_forgotten_is_sent_again() {
+    let redis = Redis::start(&[]).await;
+    let instance = Instance::new(&redis.url(), "3/h");
+    assert_eq!(instance.passed(2).await, 2);
+    let () = redis.command(&["SCRIPT", "FLUSH"]).await;
+    assert_eq!(instance.passed(5).await, 1);
+    // Had it not been, Redis would not know.
+    let other = Instance::new(&redis.url(), "3/h");
+    assert_eq!(other.passed(5).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn q17_a_failover_is_followed() {
+    let mut primary = Redis::start(&[]).await;
+    let (host, port) = ("127.0.0.1", primary.addr().port().to_string());
+    let replica = Redis::start(&["--replicaof", host, &port]).await;
+    let alias = Alias::of(primary.addr()).await;
+    let instance = Instance::new(&format!("redis://{}", alias.addr), "5/h");
+    assert_eq!(instance.passed(2).await, 2);
+    // What was written has reached the replica.
+    let replicas: i64 = primary.command(&["WAIT", "1", "0"]).await;
+    assert_eq!(replicas, 1);
+
+    // The name points to the replica, which may not be written to yet: memory.
+    alias.point_to(replica.addr());
+    alias.cut();
+    assert_eq!(instance.passed(7).await, 3);
+    // It is promoted, and knows what the primary knew.
+    primary.stop();
+    let () = replica.command(&["REPLICAOF", "NO", "ONE"]).await;
+    instance.try_again();
+    assert_eq!(instance.passed(7).await, 3);
+    // A connection that is cut between two requests is made anew, and asked again.
+    alias.cut();
+    let other = Instance::new(&format!("redis://{}", alias.addr), "5/h");
+    assert_eq!(other.passed(1).await, 0);
+    assert_eq!(instance.passed(1).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn q15_q16_every_key_is_hashed_and_expires_and_a_script_stays_in_its_slot() {
+    // A cluster of one refuses a script whose keys are in two slots.
+    let redis = Redis::start(&["--cluster-enabled", "yes"]).await;
+    let () = redis.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    while !redis.command::<String>(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let url = redis.url();
+    let settings = [("SIGNUP_RATE_LIMIT", "2/h"), ("REDIS_URL", &*url)];
+    let server = Server::start("axum", "memory:", &settings);
+    let mut client = Client::new(server.addr);
+    let mut statuses = Vec::new();
+    for number in 0..4 {
+        let body = signup(&format!("Canary{number}@x.co")).to_string();
+        statuses.push(client.post(body.as_bytes()).await.status);
+    }
+    assert_eq!(statuses, [201, 201, 429, 429]);
+    let instance = Instance::new(&redis.url(), "2/h");
+    assert_eq!(instance.passed(1).await, 1);
+
+    let keys: Vec<String> = redis.command(&["KEYS", "*"]).await;
+    // Requests and sign-ups of the server's one client; sign-ups and the email of the
+    // instance's.
+    assert_eq!(keys.len(), 4, "{keys:?}");
+    for key in &keys {
+        let (name, policy) = key.strip_prefix("signup:{").unwrap().split_once("}:").unwrap();
+        assert!(name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
+        assert!(matches!(policy, "requests" | "client" | "email"), "{key}");
+        let life: i64 = redis.command(&["PTTL", key]).await;
+        assert!((1..=3_600_000).contains(&life), "{key} lives for {life} ms");
+    }
+}
+
+#[test]
+fn what_can_not_work_is_told_at_once_and_without_the_password() {
+    let limits = || RateLimits::per_client("1/h".parse().unwrap());
+    let short = limits().in_redis("redis://localhost", b"short").unwrap_err();
+    assert_eq!(short, RedisSetupError::ShortSecret);
+    for url in ["localhost", "http://localhost", "redis://u:canary@[::1"] {
+        let error = limits().in_redis(url, SECRET).unwrap_err();
+        assert_eq!(error, RedisSetupError::Url, "{url}");
+        assert!(!error.to_string().contains("canary"));
+    }
+    let shown = format!("{:?}", limits().in_redis("redis://u:canary@localhost", SECRET).unwrap());
+    assert!(!shown.contains("canary") && !shown.contains("share"), "{shown}");
+}
