@@ -419,7 +419,7 @@ impl CredentialError {
     }
 
     /// The sentence for a person.
-    pub const fn message(&self) -> &'static str {
+    pub fn message(&self) -> &str {
         match self {
             Self::Rejected => "Missing or invalid credentials",
             Self::NotFound => "Not found",

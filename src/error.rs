@@ -113,12 +113,20 @@ pub enum SignupError {
     /// The client, or the email, has come too often.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// The store does not answer.
-    #[error("the store does not answer")]
+    /// A policy of the host's refuses it.
+    #[error("a policy refuses it: {message}")]
+    Refused {
+        /// The code, and with it the status.
+        code: ErrorCode,
+        /// The sentence for a person.
+        message: Cow<'static, str>,
+    },
+    /// The store, or what a policy asks, does not answer.
+    #[error("a service does not answer")]
     Unavailable {
         /// How long to wait.
         retry_after: Duration,
-        /// What the store said.
+        /// What it said.
         source: BoxError,
     },
     /// Anything else. Nothing is stored.
@@ -136,6 +144,7 @@ impl SignupError {
         match self {
             Self::Invalid(_) => ErrorCode::ValidationError,
             Self::EmailTaken => ErrorCode::Conflict,
+            Self::Refused { code, .. } => *code,
             Self::Busy { .. } | Self::RateLimited(_) => ErrorCode::RateLimitExceeded,
             Self::Unavailable { .. } => ErrorCode::ExternalServiceError,
             Self::Internal(_) => ErrorCode::InternalError,
@@ -147,6 +156,7 @@ impl SignupError {
         match self {
             Self::Invalid(_) => "invalid",
             Self::EmailTaken => "email_taken",
+            Self::Refused { .. } => "refused",
             Self::RateLimited(_) => "rate_limited",
             Self::Busy { .. } => "busy",
             Self::Unavailable { .. } => "unavailable",
@@ -166,8 +176,9 @@ impl SignupError {
     }
 
     /// The sentence for a person.
-    pub const fn message(&self) -> &'static str {
+    pub fn message(&self) -> &str {
         match self {
+            Self::Refused { message, .. } => message,
             Self::Invalid(_) => "Invalid request body",
             Self::EmailTaken => "An account with this email already exists",
             Self::Busy { .. } | Self::RateLimited(_) => "Too many requests, please try again later",

@@ -153,18 +153,30 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
         if declared > u64::try_from(self.body_limit).unwrap_or(u64::MAX) {
             return Err(Refusal::PayloadTooLarge.into());
         }
-        Ok(Ticket { limit: self.body_limit, declared, deadline: self.body_deadline, client })
+        let fields = self.service.declared();
+        // Nobody else looks at the headers.
+        let headers = if fields.is_some() { head.headers.as_slice() } else { &[] };
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
+        Ok(Ticket {
+            limit: self.body_limit,
+            declared,
+            deadline: self.body_deadline,
+            client,
+            headers: headers.collect(),
+            fields: fields.unwrap_or_default(),
+        })
     }
 
     /// Signs up. A panic on the way is answered as an internal error.
     pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
         let reply = async {
-            let request = SignupRequest::from_json(body.as_bytes());
+            let request = SignupRequest::from_json_with(body.as_bytes(), &ticket.fields);
             drop(body);
-            match request {
-                Ok(request) => self.service.signup(request.client(ticket.client)).await,
-                Err(malformed) => Err(malformed),
-            }
+            let headers = ticket.headers.into_iter();
+            let request = headers.fold(request?.client(ticket.client), |request, (name, value)| {
+                request.header(name, value)
+            });
+            self.service.signup(request).await
         };
         let reply = match catch_panic(reply).await {
             Some(Ok(signup)) => Reply::created(signup),
@@ -203,12 +215,20 @@ impl<S, C> fmt::Debug for SignupEndpoint<S, C> {
 }
 
 /// The head was good: read the body, so much and so long.
-#[derive(Debug)]
 pub struct Ticket {
     limit: usize,
     declared: u64,
     deadline: Duration,
     client: Client,
+    headers: Vec<(String, Vec<u8>)>,
+    fields: Vec<&'static str>,
+}
+
+/// Without the headers: there are credentials among them.
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 impl Ticket {

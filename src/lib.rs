@@ -55,6 +55,7 @@ pub mod limit;
 mod observe;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod policy;
 pub mod random;
 mod request;
 mod response;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 pub(crate) enum Stage {
     Validate,
     Limit,
+    Screen,
     Look,
     Hash,
     Mint,
@@ -53,6 +54,7 @@ impl Drop for Timed<'_> {
         let (label, field) = match self.stage {
             Stage::Validate => ("validate", "validate_us"),
             Stage::Limit => ("limit", "limit_us"),
+            Stage::Screen => ("screen", "screen_us"),
             Stage::Look => ("look", "look_us"),
             Stage::Hash => ("hash", "hash_us"),
             Stage::Mint => ("mint", "mint_us"),
@@ -81,6 +83,7 @@ pub(crate) async fn within<T>(address: Option<IpAddr>, signup: impl Future<Outpu
                 client_address = address.map(display),
                 validate_us = Empty,
                 limit_us = Empty,
+                screen_us = Empty,
                 look_us = Empty,
                 hash_us = Empty,
                 mint_us = Empty,

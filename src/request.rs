@@ -29,7 +29,23 @@ pub struct SignupRequest {
     pub(crate) email: Field,
     pub(crate) password: Field,
     pub(crate) name: Field,
+    /// Fields that a policy has declared, in its order.
+    pub(crate) declared: Vec<(&'static str, Field)>,
+    pub(crate) origin: Origin,
+}
+
+/// Where a request comes from, as far as it is known.
+#[derive(Default, Clone)]
+pub(crate) struct Origin {
     pub(crate) client: Option<Client>,
+    pub(crate) headers: Vec<(String, Zeroizing<Vec<u8>>)>,
+}
+
+/// Without the headers: there are credentials among them.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl SignupRequest {
@@ -45,7 +61,21 @@ impl SignupRequest {
     /// Says who sends the request, for limits and policies.
     #[must_use]
     pub fn client(mut self, client: Client) -> Self {
-        self.client = Some(client);
+        self.origin.client = Some(client);
+        self
+    }
+
+    /// Adds a header, for policies.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.origin.headers.push((name.into(), Zeroizing::new(value.into())));
+        self
+    }
+
+    /// Adds a field that a policy has declared.
+    #[must_use]
+    pub fn field(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.declared.push((name, Field::text(value.into())));
         self
     }
 
@@ -66,15 +96,25 @@ impl SignupRequest {
     /// [`SignupError::Invalid`] with the one issue of the body. What is wrong
     /// with a field is found by validation, not here.
     pub fn from_json(body: &[u8]) -> Result<Self, SignupError> {
-        Self::read(body).map_err(|issue| SignupError::Invalid(vec![issue]))
+        Self::from_json_with(body, &[])
     }
 
-    fn read(body: &[u8]) -> Result<Self, Issue> {
+    /// The same, with these fields of the body besides the documented ones: those
+    /// that the policies have declared.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn from_json_with(body: &[u8], fields: &[&'static str]) -> Result<Self, SignupError> {
+        Self::read(body, fields).map_err(|issue| SignupError::Invalid(vec![issue]))
+    }
+
+    fn read(body: &[u8], declared: &[&'static str]) -> Result<Self, Issue> {
         let text = std::str::from_utf8(body).map_err(|_| Malformed)?;
         let mut reader = Reader::new(text);
-        let mut request = Self::default();
+        let declared = declared.iter().map(|name| (*name, Field::Missing)).collect();
+        let mut request = Self { declared, ..Self::default() };
         match reader.kind()? {
-            JsonType::Object => reader.object(|key, reader| request.field(key, reader))?,
+            JsonType::Object => reader.object(|key, reader| request.read_field(key, reader))?,
             other => {
                 reader.value()?;
                 reader.end()?;
@@ -85,12 +125,15 @@ impl SignupRequest {
         Ok(request)
     }
 
-    fn field(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn read_field(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         let field = match key {
             "email" => &mut self.email,
             "password" => &mut self.password,
             "name" => &mut self.name,
-            _ => return reader.value(),
+            _ => match self.declared.iter_mut().find(|(name, _)| *name == key) {
+                Some((_, field)) => field,
+                None => return reader.value(),
+            },
         };
         *field = match reader.kind()? {
             JsonType::String => Field::Text(reader.string()?),

@@ -13,6 +13,7 @@ use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::{HashPool, PasswordHash, SALT_BYTES};
 use crate::limit::{Client, Limiter, RateLimited};
 use crate::observe::{self, Stage, Timed};
+use crate::policy::Policies;
 use crate::random::{Draw, Randomness};
 use crate::request::SignupRequest;
 use crate::response::Signup;
@@ -53,6 +54,7 @@ pub struct SignupService<S, C = SystemClock> {
 
 struct Inner<S, C> {
     store: Arc<S>,
+    policies: Policies,
     limiter: Option<Limiter>,
     clock: Arc<C>,
     horizon: Timestamp,
@@ -81,7 +83,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// # Errors
     /// Everything but an account that is stored, see [`SignupError`].
     pub async fn signup(&self, request: SignupRequest) -> Result<Signup, SignupError> {
-        let address = request.client.and_then(|client| client.address());
+        let address = request.origin.client.and_then(|client| client.address());
         let address = address.filter(|_| self.inner.traces_client_address);
         let signup = async {
             let result = async { self.store(self.prepare(request).await?).await }.await;
@@ -138,7 +140,8 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         let valid = self.validate(request)?;
         let limited = self.limit(valid).await?;
-        let admitted = self.admit(limited)?;
+        let screened = self.screen(limited).await?;
+        let admitted = self.admit(screened)?;
         let free = self.look(admitted).await?;
         let hashed = self.hash(free).await?;
         self.mint(hashed)
@@ -217,9 +220,13 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
 
     fn validate(&self, request: SignupRequest) -> Result<ValidSignup, SignupError> {
         let _timed = self.time(Stage::Validate);
-        let valid = validate(&request, self.inner.email_profile);
-        drop(request);
-        valid
+        validate(request, self.inner.email_profile)
+    }
+
+    /// Whether a policy looks at the headers, and which fields they have declared.
+    pub(crate) fn declared(&self) -> Option<Vec<&'static str>> {
+        let policies = &self.inner.policies;
+        (!policies.is_empty()).then(|| policies.fields())
     }
 
     /// At the head of a request, before there is more of it.
@@ -233,12 +240,20 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     async fn limit(&self, valid: ValidSignup) -> Result<Limited, SignupError> {
         let _timed = self.time(Stage::Limit);
         if let Some(limiter) = &self.inner.limiter {
-            limiter.attempt(valid.client, valid.email.key()).await?;
+            limiter.attempt(valid.origin.client, valid.email.key()).await?;
         }
         Ok(Limited(valid))
     }
 
-    fn admit(&self, Limited(valid): Limited) -> Result<Admitted, SignupError> {
+    /// Asks the policies: after the limits, for they may be dear, and before a place
+    /// in the queue is taken, for they may be slow.
+    async fn screen(&self, Limited(valid): Limited) -> Result<Screened, SignupError> {
+        let _timed = self.time(Stage::Screen);
+        self.inner.policies.judge(&valid, &self.inner.pool).await?;
+        Ok(Screened(valid))
+    }
+
+    fn admit(&self, Screened(valid): Screened) -> Result<Admitted, SignupError> {
         admit(valid, &self.inner.pool)
     }
 
@@ -308,6 +323,9 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
 
 /// A sign-up that is within its limits.
 struct Limited(ValidSignup);
+
+/// A sign-up that no policy has anything against.
+struct Screened(ValidSignup);
 
 /// A sign-up whose email was free at a look.
 struct Free(Admitted);

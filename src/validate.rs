@@ -1,11 +1,13 @@
 //! [`SignupRequest`] → [`ValidSignup`], or everything that is wrong with it.
 
+use std::convert::Infallible;
 use std::fmt::Display;
+
+use zeroize::Zeroizing;
 
 use crate::error::{Issue, SignupError};
 use crate::fields::{Email, EmailProfile, Name, Password};
-use crate::limit::Client;
-use crate::request::{Field, SignupRequest};
+use crate::request::{Field, Origin, SignupRequest};
 
 /// A sign-up whose fields are all good. Only validation makes one.
 #[derive(Debug)]
@@ -13,22 +15,31 @@ pub(crate) struct ValidSignup {
     pub(crate) email: Email,
     pub(crate) password: Password,
     pub(crate) name: Option<Name>,
-    pub(crate) client: Option<Client>,
+    /// What the policies have declared, as far as it is there.
+    pub(crate) fields: Vec<(&'static str, Zeroizing<String>)>,
+    pub(crate) origin: Origin,
 }
 
 /// Judges every field, and reports all that are wrong, in the order email,
-/// password, name.
+/// password, name, and then those that a policy has declared.
 pub(crate) fn validate(
-    request: &SignupRequest,
+    request: SignupRequest,
     profile: EmailProfile,
 ) -> Result<ValidSignup, SignupError> {
     let mut issues = Issues(Vec::new());
     let email = issues.required("email", &request.email, |text| Email::parse(text, profile));
     let password = issues.required("password", &request.password, Password::parse);
     let name = issues.optional("name", &request.name, Name::parse);
+    let mut fields = Vec::with_capacity(request.declared.len());
+    for (key, field) in request.declared {
+        issues.optional(key, &field, |_| Ok::<_, Infallible>(()));
+        if let Field::Text(text) = field {
+            fields.push((key, text));
+        }
+    }
     match (email, password) {
         (Some(email), Some(password)) if issues.0.is_empty() => {
-            Ok(ValidSignup { email, password, name, client: request.client })
+            Ok(ValidSignup { email, password, name, fields, origin: request.origin })
         }
         _ => Err(SignupError::Invalid(issues.0)),
     }
@@ -74,7 +85,7 @@ mod tests {
 
     fn issues(body: &str) -> Vec<(String, String)> {
         let request = SignupRequest::from_json(body.as_bytes()).unwrap();
-        let result = validate(&request, EmailProfile::Strict);
+        let result = validate(request, EmailProfile::Strict);
         let error = result.err();
         let issues = error.iter().flat_map(SignupError::issues);
         issues.map(|issue| (issue.path.join("/"), issue.message.to_string())).collect()

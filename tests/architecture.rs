@@ -126,7 +126,13 @@ fn frameworks_and_databases_are_named_where_they_belong() {
         ("tracing::", &["observe.rs"]),
         (
             "tokio::time",
-            &["adapters.rs", "limit/redis.rs", "store/postgres.rs", "store/postgres/fault.rs"],
+            &[
+                "adapters.rs",
+                "policy.rs",
+                "limit/redis.rs",
+                "store/postgres.rs",
+                "store/postgres/fault.rs",
+            ],
         ),
         ("SystemTime::now", &["clock.rs"]),
         // The timers of tokio's are the runtime's, and may be waited for.

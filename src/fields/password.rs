@@ -29,7 +29,10 @@ const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::n
 /// assert_eq!(password.reveal(), "P\u{e4}ssw\u{f6}rd");
 /// assert_eq!(format!("{password:?}"), "Password(_)");
 /// ```
-pub struct Password(Zeroizing<String>);
+pub struct Password {
+    nfc: Zeroizing<String>,
+    chars: usize,
+}
 
 impl Password {
     /// Reads a password. The caller wipes `password`; what is kept is wiped here.
@@ -40,14 +43,19 @@ impl Password {
         // Counted only as far as it matters: a megabyte is refused at once.
         match password.chars().take(MAX_CHARS + 1).count() {
             ..MIN_CHARS => Err(PasswordError::TooShort),
-            MIN_CHARS..=MAX_CHARS => Ok(Self(nfc(password))),
+            chars @ MIN_CHARS..=MAX_CHARS => Ok(Self { nfc: nfc(password), chars }),
             _ => Err(PasswordError::TooLong),
         }
     }
 
     /// The password in NFC, whose UTF-8 bytes are what is hashed.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.nfc
+    }
+
+    /// How many code points it was sent with.
+    pub fn chars(&self) -> usize {
+        self.chars
     }
 }
 
@@ -98,7 +106,7 @@ mod tests {
             let room = given.len() * NFC_EXPANSION;
             let password = Password::parse(&given).unwrap();
             assert!(password.reveal().len() <= room);
-            assert_eq!(password.0.capacity(), room, "{expanding:?} grew");
+            assert_eq!(password.nfc.capacity(), room, "{expanding:?} grew");
         }
     }
 

@@ -18,7 +18,7 @@ mod worker;
 pub use builder::{HashPoolBuilder, PoolError};
 pub use place::{HashError, Place, PoolFull, Verification};
 
-use place::{Tag, Task};
+use place::{Input, Tag, Task};
 
 /// Hashes passwords on threads of its own, so many at a time and no more.
 ///

@@ -10,6 +10,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::fields::EmailProfile;
 use crate::hash::{HashPool, PoolError};
 use crate::limit::{Limiter, RateLimits};
+use crate::policy::{Policies, SignupPolicy};
 use crate::random::{OsRandom, RandomError, Randomness};
 use crate::store::AccountStore;
 use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
@@ -36,6 +37,7 @@ pub struct SignupServiceBuilder<S, C = SystemClock> {
     initial_plan: Plan,
     email_profile: EmailProfile,
     rate_limits: Option<RateLimits>,
+    policies: Policies,
     traces_client_address: bool,
 }
 
@@ -55,6 +57,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             initial_plan: Plan::default(),
             email_profile: EmailProfile::default(),
             rate_limits: None,
+            policies: Policies::default(),
             traces_client_address: false,
         }
     }
@@ -117,6 +120,13 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         self
     }
 
+    /// A rule of the host's, or one of [`policy`](crate::policy)'s, besides those that
+    /// there are already.
+    pub fn policy(mut self, policy: impl SignupPolicy) -> Self {
+        self.policies.add(Arc::new(policy));
+        self
+    }
+
     /// Whether the span of a sign-up has its client's address, which is personal
     /// data in many places. Default: no. Without the feature `tracing` there is none.
     pub fn trace_client_address(mut self, traces: bool) -> Self {
@@ -159,6 +169,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             initial_plan: self.initial_plan,
             email_profile: self.email_profile,
             rate_limits: self.rate_limits,
+            policies: self.policies,
             traces_client_address: self.traces_client_address,
         }
     }
@@ -191,6 +202,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         let limiter = limiter.transpose()?;
         let inner = Inner {
             store: Arc::new(self.store),
+            policies: self.policies,
             limiter,
             clock,
             horizon: self.horizon,

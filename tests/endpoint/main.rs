@@ -30,6 +30,7 @@ mod json;
 mod limits;
 mod name;
 mod password;
+mod policies;
 mod races;
 mod secrets;
 mod transport;
@@ -137,6 +138,7 @@ fn main() -> ExitCode {
         secrets::CASES,
         credentials::CASES,
         limits::CASES,
+        policies::CASES,
         http::CASES,
         transport::CASES,
         corpora::CASES,

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use signup::SignupService;
 use signup::clock::{Clock, ManualClock};
 use signup::credentials::Credentials;
 use signup::fields::EmailProfile;
 use signup::hash::{Argon2Engine, FakeEngine, HashPool, Pepper};
 use signup::http::{SignupEndpoint, TrustedProxies};
 use signup::limit::RateLimits;
+use signup::policy::SignupPolicy;
 use signup::random::{OsRandom, Randomness};
 use signup::store::AccountStore;
+use signup::{SignupService, SignupServiceBuilder};
 use tokio::net::TcpListener;
 
 use super::client::{Client, Recording, Response};
@@ -60,6 +61,7 @@ pub struct Options {
     pub argon2: bool,
     pub pepper: Option<Pepper>,
     pub limits: Option<RateLimits>,
+    pub policies: Vec<Arc<dyn SignupPolicy>>,
     pub proxies: TrustedProxies,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
@@ -77,6 +79,7 @@ impl Default for Options {
             argon2: false,
             pepper: None,
             limits: None,
+            policies: Vec::new(),
             proxies: TrustedProxies::none(),
             wrap: Box::new(|store| store),
         }
@@ -118,6 +121,7 @@ impl Backend {
             Some(limits) => service.rate_limits(limits),
             None => service,
         };
+        let service = options.policies.into_iter().fold(service, SignupServiceBuilder::policy);
         let service = service.build().unwrap();
         let endpoint = SignupEndpoint::new(service.clone()).trusted_proxies(options.proxies);
         let endpoint = endpoint.body_limit(options.body_limit).body_deadline(options.body_deadline);

@@ -38,8 +38,8 @@ impl Place {
     ) -> Result<PasswordHash, HashError> {
         let config = &self.shared.config;
         let (factor, pepper) = (config.factor, config.peppers.current());
-        let task = Task { password, salt: salt.to_vec(), factor, pepper, tag_bytes: TAG_BYTES };
-        let tag = self.run(task).await?;
+        let input = Input { password, salt: salt.to_vec(), factor, pepper, tag_bytes: TAG_BYTES };
+        let tag = self.run(Task::Hash(input)).await?;
         Ok(PasswordHash::assemble(factor, &salt, &tag, pepper))
     }
 
@@ -81,16 +81,26 @@ impl Place {
             || parsed.salt.len() < SALT_BYTES
             || parsed.tag.len() < TAG_BYTES;
         let tag = self
-            .run(Task {
+            .run(Task::Hash(Input {
                 password,
                 salt: parsed.salt.to_vec(),
                 factor: parsed.factor,
                 pepper,
                 tag_bytes: parsed.tag.len(),
-            })
+            }))
             .await?;
         let right = bool::from(tag.ct_eq(parsed.tag.as_bytes()));
         Ok(if right { Verification::Right { needs_rehash } } else { Verification::Wrong })
+    }
+
+    /// Runs something else that takes as long as a hash may, in its turn.
+    #[cfg(feature = "zxcvbn")]
+    pub(crate) async fn estimate(
+        self,
+        call: impl FnOnce() -> u8 + Send + 'static,
+    ) -> Result<u8, HashError> {
+        let score = self.run(Task::Call(Box::new(call))).await?;
+        Ok(score.first().copied().unwrap_or_default())
     }
 
     async fn run(self, task: Task) -> Result<Tag, HashError> {
@@ -103,8 +113,17 @@ impl Place {
     }
 }
 
-/// What a worker computes: a tag of so many octets.
-pub(super) struct Task {
+/// What a worker does.
+pub(super) enum Task {
+    /// It computes a tag.
+    Hash(Input),
+    /// It calls, and gives the one octet that comes of it.
+    #[cfg(feature = "zxcvbn")]
+    Call(Box<dyn FnOnce() -> u8 + Send>),
+}
+
+/// What a tag of so many octets is computed of.
+pub(super) struct Input {
     pub(super) password: Password,
     pub(super) salt: Vec<u8>,
     pub(super) factor: WorkFactor,

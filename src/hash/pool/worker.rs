@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::super::engine::{HashInput, Hasher};
-use super::{HashError, Job, PoolFull, Shared, State, Tag, Task};
+use super::{HashError, Input, Job, PoolFull, Shared, State, Tag, Task};
 
 /// A hash counts an eighth in what is expected of the next ones.
 const SMOOTHING: u32 = 8;
@@ -83,15 +83,25 @@ impl Worker {
     fn work(&mut self, job: Job) {
         let Job { task, reply, place, .. } = job;
         let begun = self.now();
-        let result = self.compute(&task);
-        drop(task);
-        let took = self.now().saturating_sub(begun);
-        self.shared.state().finished(took);
+        let result = match task {
+            Task::Hash(input) => {
+                let result = self.compute(&input);
+                let took = self.now().saturating_sub(begun);
+                self.shared.state().hashed(took);
+                result
+            }
+            #[cfg(feature = "zxcvbn")]
+            Task::Call(call) => {
+                let called = catch_unwind(AssertUnwindSafe(call));
+                called.map(|octet| Tag::new(vec![octet])).map_err(|_| HashError::Panicked)
+            }
+        };
+        self.shared.state().stats.running -= 1;
         drop(place);
         let _ = reply.send(result);
     }
 
-    fn compute(&mut self, task: &Task) -> Result<Tag, HashError> {
+    fn compute(&mut self, task: &Input) -> Result<Tag, HashError> {
         if self.hasher.is_none() {
             self.shared.state().stats.holding += 1;
         }
@@ -120,8 +130,7 @@ impl Worker {
 }
 
 impl State {
-    fn finished(&mut self, took: Duration) {
-        self.stats.running -= 1;
+    fn hashed(&mut self, took: Duration) {
         self.stats.hashes += 1;
         self.recent = if self.recent.is_zero() {
             took

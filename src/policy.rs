@@ -1,0 +1,261 @@
+#![doc = include_str!("../docs/policies.md")]
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::{BoxError, DEFAULT_RETRY_AFTER, ErrorCode, Issue, SignupError};
+use crate::fields::Email;
+use crate::hash::HashPool;
+use crate::limit::Client;
+use crate::validate::ValidSignup;
+
+mod domains;
+mod invitation;
+mod password;
+
+pub use domains::{EmailDomainError, EmailDomains};
+pub use invitation::InvitationOnly;
+#[cfg(feature = "common-passwords")]
+pub use password::CommonPasswords;
+#[cfg(feature = "zxcvbn")]
+pub use password::PasswordStrength;
+pub use password::{MinimumLength, NotTheEmail};
+
+/// A rule of the host's, which sees a sign-up whose fields are good, before
+/// anything is hashed.
+///
+/// # Contract
+/// - It is asked for every sign-up, many at a time, and may be dropped at any await.
+/// - What it says to the client does not quote the password.
+#[async_trait]
+pub trait SignupPolicy: Send + Sync + 'static {
+    /// Allows the sign-up, or says what is wrong with it.
+    ///
+    /// # Errors
+    /// It can't tell. What happens then, [`on_failure`](Self::on_failure) says; an
+    /// error that is a [`SignupError`] is answered as it is.
+    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError>;
+
+    /// The fields of the body that it reads, besides the documented ones. Each is
+    /// optional and a string; another type is an issue of that field's.
+    fn fields(&self) -> &[&'static str] {
+        &[]
+    }
+
+    /// How long it may take, if it calls out; it is then asked after all that do not,
+    /// and only if those had nothing to say. That needs tokio's timer. Default: it
+    /// does not call out.
+    fn deadline(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What happens where it can't tell, or is late. Default: [`OnFailure::Refuse`].
+    fn on_failure(&self) -> OnFailure {
+        OnFailure::Refuse
+    }
+}
+
+macro_rules! forward {
+    ($($wrapper:ident),+) => {$(
+        #[async_trait]
+        impl<P: SignupPolicy + ?Sized> SignupPolicy for $wrapper<P> {
+            async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+                (**self).judge(attempt).await
+            }
+
+            fn fields(&self) -> &[&'static str] {
+                (**self).fields()
+            }
+
+            fn deadline(&self) -> Option<Duration> {
+                (**self).deadline()
+            }
+
+            fn on_failure(&self) -> OnFailure {
+                (**self).on_failure()
+            }
+        }
+    )+};
+}
+forward!(Arc, Box);
+
+/// What a policy says of a sign-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has nothing against it.
+    Allow,
+    /// These fields are wrong: 400.
+    Invalid(Vec<Issue>),
+    /// It is refused, with the status of this code.
+    Refuse {
+        /// The code.
+        code: ErrorCode,
+        /// The sentence for a person.
+        message: Cow<'static, str>,
+    },
+}
+
+impl Verdict {
+    /// One field is wrong.
+    ///
+    /// ```
+    /// use signup::policy::Verdict;
+    ///
+    /// let verdict = Verdict::invalid("password", "Password is too common");
+    /// assert!(matches!(verdict, Verdict::Invalid(issues) if issues.len() == 1));
+    /// ```
+    pub fn invalid(
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Invalid(vec![Issue::field(field, message)])
+    }
+}
+
+/// What happens where a policy can't tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It fails open: the sign-up goes on.
+    Allow,
+    /// It fails closed: 503 `EXTERNAL_SERVICE_ERROR`.
+    Refuse,
+}
+
+/// A sign-up as a policy sees it.
+pub struct Attempt<'a> {
+    signup: &'a ValidSignup,
+    pool: &'a HashPool,
+}
+
+impl Attempt<'_> {
+    /// The address.
+    pub fn email(&self) -> &Email {
+        &self.signup.email
+    }
+
+    /// The display name.
+    pub fn name(&self) -> Option<&str> {
+        self.signup.name.as_ref().map(crate::fields::Name::as_str)
+    }
+
+    /// The password, in NFC.
+    pub fn reveal_password(&self) -> &str {
+        self.signup.password.reveal()
+    }
+
+    /// How many characters the password was sent with.
+    pub fn password_chars(&self) -> usize {
+        self.signup.password.chars()
+    }
+
+    /// Who sends it, as far as is known.
+    pub fn client(&self) -> Option<Client> {
+        self.signup.origin.client
+    }
+
+    /// The values of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let headers = self.signup.origin.headers.iter();
+        let named = headers.filter(move |(key, _)| key.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_slice())
+    }
+
+    /// A field of the body that the policy has declared in
+    /// [`fields`](SignupPolicy::fields).
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.signup.fields.iter();
+        let mut named = fields.filter(|(key, _)| *key == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
+
+    /// The pool that will hash the password, for what takes as long.
+    pub fn hash_pool(&self) -> &HashPool {
+        self.pool
+    }
+}
+
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Attempt(_)")
+    }
+}
+
+/// All policies of a service, those that call out last.
+#[derive(Default)]
+pub(crate) struct Policies {
+    local: Vec<Arc<dyn SignupPolicy>>,
+    remote: Vec<(Duration, Arc<dyn SignupPolicy>)>,
+}
+
+impl Policies {
+    pub(crate) fn add(&mut self, policy: Arc<dyn SignupPolicy>) {
+        match policy.deadline() {
+            Some(deadline) => self.remote.push((deadline, policy)),
+            None => self.local.push(policy),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.local.is_empty() && self.remote.is_empty()
+    }
+
+    /// The fields that any of them reads.
+    pub(crate) fn fields(&self) -> Vec<&'static str> {
+        let all = self.local.iter().chain(self.remote.iter().map(|(_, policy)| policy));
+        all.flat_map(|policy| policy.fields()).copied().collect()
+    }
+
+    /// Asks them all: every issue of those that do not call out is told at once,
+    /// one a field.
+    pub(crate) async fn judge(
+        &self,
+        signup: &ValidSignup,
+        pool: &HashPool,
+    ) -> Result<(), SignupError> {
+        let attempt = Attempt { signup, pool };
+        let mut issues: Vec<Issue> = Vec::new();
+        for policy in &self.local {
+            let judged = policy.judge(&attempt).await;
+            for issue in verdict(&**policy, judged)? {
+                if issues.iter().all(|known| known.path != issue.path) {
+                    issues.push(issue);
+                }
+            }
+        }
+        for (deadline, policy) in &self.remote {
+            if !issues.is_empty() {
+                break;
+            }
+            let judged = tokio::time::timeout(*deadline, policy.judge(&attempt)).await;
+            let late = |_| Err("a policy did not answer before its deadline".into());
+            issues = verdict(&**policy, judged.unwrap_or_else(late))?;
+        }
+        if issues.is_empty() { Ok(()) } else { Err(SignupError::Invalid(issues)) }
+    }
+}
+
+/// The issues of a verdict, or the refusal.
+fn verdict(
+    policy: &dyn SignupPolicy,
+    judged: Result<Verdict, BoxError>,
+) -> Result<Vec<Issue>, SignupError> {
+    match judged {
+        Ok(Verdict::Allow) => Ok(Vec::new()),
+        Ok(Verdict::Invalid(issues)) => Ok(issues),
+        Ok(Verdict::Refuse { code, message }) => Err(SignupError::Refused { code, message }),
+        Err(error) => match (error.downcast::<SignupError>(), policy.on_failure()) {
+            (Ok(error), _) => Err(*error),
+            (Err(_), OnFailure::Allow) => Ok(Vec::new()),
+            (Err(source), OnFailure::Refuse) => {
+                Err(SignupError::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source })
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Rules for passwords.
+
+use async_trait::async_trait;
+
+use crate::error::BoxError;
+
+use super::{Attempt, SignupPolicy, Verdict};
+
+const FIELD: &str = "password";
+
+/// Passwords need so many characters, counted as they were sent; eight is the least
+/// in any case.
+#[derive(Debug, Clone, Copy)]
+pub struct MinimumLength(pub usize);
+
+#[async_trait]
+impl SignupPolicy for MinimumLength {
+    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        let Self(least) = self;
+        if attempt.password_chars() < *least {
+            let message = format!("String must contain at least {least} character(s)");
+            return Ok(Verdict::invalid(FIELD, message));
+        }
+        Ok(Verdict::Allow)
+    }
+}
+
+/// A password may be neither the email nor its local part, in any case of its
+/// letters.
+#[derive(Debug, Clone, Copy)]
+pub struct NotTheEmail;
+
+#[async_trait]
+impl SignupPolicy for NotTheEmail {
+    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        let email = attempt.email().as_str();
+        let local_part = email.rsplit_once('@').map_or(email, |(local_part, _)| local_part);
+        let is_it = |text: &str| same_in_any_case(text, attempt.reveal_password());
+        if is_it(email) || is_it(local_part) || is_it(attempt.email().key().as_str()) {
+            return Ok(Verdict::invalid(FIELD, "Password must not be the email address"));
+        }
+        Ok(Verdict::Allow)
+    }
+}
+
+/// Without a copy of the password.
+fn same_in_any_case(one: &str, other: &str) -> bool {
+    one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase))
+}
+
+/// A password may not be one of the 8,354 of eight characters or more that are used
+/// most, in any case of its letters. The whole password is compared.
+#[cfg(feature = "common-passwords")]
+#[derive(Debug, Clone, Copy)]
+pub struct CommonPasswords;
+
+/// In lower case and NFC, sorted by their octets.
+#[cfg(feature = "common-passwords")]
+const COMMON: &str = include_str!("common_passwords.txt");
+
+#[cfg(feature = "common-passwords")]
+#[async_trait]
+impl SignupPolicy for CommonPasswords {
+    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        let lower = zeroize::Zeroizing::new(attempt.reveal_password().to_lowercase());
+        if is_common(&lower) {
+            return Ok(Verdict::invalid(FIELD, "Password is too common"));
+        }
+        Ok(Verdict::Allow)
+    }
+}
+
+/// A binary search in the text itself.
+#[cfg(feature = "common-passwords")]
+fn is_common(password: &str) -> bool {
+    let mut rest = COMMON;
+    loop {
+        let middle = rest.floor_char_boundary(rest.len() / 2);
+        let (before, _) = rest.split_at(middle);
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let (before, from) = rest.split_at(start);
+        let Some((entry, after)) = from.split_once('\n') else {
+            return false;
+        };
+        rest = match password.cmp(entry) {
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Less => before,
+            std::cmp::Ordering::Greater => after,
+        };
+    }
+}
+
+/// A password needs this score of zxcvbn's, 0 to 4, with the email and the name held
+/// against it. It is estimated on the hash pool's threads, from its first 64
+/// characters, which bounds the time that takes.
+///
+/// zxcvbn works on copies of the password that nobody wipes.
+#[cfg(feature = "zxcvbn")]
+#[derive(Debug, Clone, Copy)]
+pub struct PasswordStrength(pub u8);
+
+#[cfg(feature = "zxcvbn")]
+const JUDGED_CHARS: usize = 64;
+
+#[cfg(feature = "zxcvbn")]
+#[async_trait]
+impl SignupPolicy for PasswordStrength {
+    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        let password: String = attempt.reveal_password().chars().take(JUDGED_CHARS).collect();
+        let password = zeroize::Zeroizing::new(password);
+        let email = attempt.email().as_str().to_owned();
+        let name = attempt.name().unwrap_or_default().to_owned();
+        let place = attempt.hash_pool().reserve().map_err(crate::error::SignupError::from)?;
+        let score = place.estimate(move || {
+            let local_part = email.split('@').next().unwrap_or_default();
+            u8::from(zxcvbn::zxcvbn(&password, &[&email, local_part, &name]).score())
+        });
+        let score = score.await.map_err(crate::error::SignupError::from)?;
+        if score < self.0 {
+            return Ok(Verdict::invalid(FIELD, "Password is too easy to guess"));
+        }
+        Ok(Verdict::Allow)
+    }
+}
+
+#[cfg(all(test, feature = "common-passwords"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_found_and_nothing_else() {
+        let lines: std::collections::BTreeSet<_> = COMMON.lines().collect();
+        assert!(COMMON.lines().is_sorted_by(|one, other| one < other));
+        for line in &lines {
+            assert!(is_common(line), "{line}");
+            for other in [format!("{line}!"), format!("!{line}"), line.chars().skip(1).collect()] {
+                assert_eq!(is_common(&other), lines.contains(&*other), "{other}");
+            }
+        }
+        assert!(!is_common("") && !is_common("\n"));
+    }
+}
