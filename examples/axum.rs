@@ -7,8 +7,9 @@
 //!      -d '{"email":"dev@example.com","password":"correct horse"}'
 //! ```
 //!
-//! `SIGNUP_ADDR`, `DATABASE_URL`, `SIGNUP_JWT_SECRET`, `SIGNUP_HASH_WORKERS`,
-//! `SIGNUP_HASH_QUEUE` and `SIGNUP_CORS_ORIGIN` change it; the README says how.
+//! With the features `tracing` and `metrics` it prints its logs as JSON, and serves
+//! what Prometheus scrapes at `/metrics`. Environment variables change it; the README
+//! says how.
 
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ use tower_http::cors::CorsLayer;
 mod serve;
 mod support;
 
-use support::{Complaint, Config, Origin, PAGE, exit, listen, openapi};
+use support::{Complaint, Config, Metrics, Origin, PAGE, exit, listen, openapi, print_logs};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -37,10 +38,15 @@ async fn run() -> Result<(), Complaint> {
     let config = Config::from_env()?;
     let (addr, cors_origin) = (config.addr, config.cors_origin.clone());
     let document = openapi()?;
+    print_logs();
+    let metrics = Metrics::record()?;
     let mut app = Router::new()
         .merge(signup::adapters::axum::router(config.endpoint().await?))
         .route("/", get(async || Html(PAGE)))
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], document)));
+    if let Some(metrics) = metrics {
+        app = app.route("/metrics", get(async move || metrics.render()));
+    }
     if let Some(origin) = cors_origin {
         app = app.layer(cors(&origin)?);
     }

@@ -206,7 +206,7 @@ impl Policies {
     /// The fields that any of them reads.
     pub(crate) fn fields(&self) -> Vec<&'static str> {
         let all = self.local.iter().chain(self.remote.iter().map(|(_, policy)| policy));
-        all.flat_map(|policy| policy.fields()).copied().collect()
+        all.flat_map(SignupPolicy::fields).copied().collect()
     }
 
     /// Asks them all: every issue of those that do not call out is told at once,

@@ -14,7 +14,23 @@ pub struct Server {
 impl Server {
     /// Starts an example on a free port, and waits until it listens.
     pub fn start(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Self {
-        let mut child = command(name, database_url, settings).spawn().unwrap();
+        Self::listening(command(name, database_url, settings))
+    }
+
+    /// The same, with its logs in a file.
+    pub fn logging(
+        name: &str,
+        database_url: &str,
+        settings: &[(&str, &str)],
+        logs: std::fs::File,
+    ) -> Self {
+        let mut command = command(name, database_url, settings);
+        command.stderr(logs);
+        Self::listening(command)
+    }
+
+    fn listening(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().strip_prefix("listening on http://");

@@ -1,0 +1,237 @@
+//! What is seen from outside: spans, logs and metrics, and what must not be.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use signup::SignupService;
+use signup::http::SignupEndpoint;
+use signup::limit::RateLimits;
+use signup::store::SqliteStore;
+use tokio::net::TcpListener;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+mod support;
+
+use support::client::{Client, JSON, signup};
+use support::server::Server;
+
+const SERVERS: [&str; 2] = ["axum", "actix"];
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything that anybody tells at any level, from now on. It is the process's, so
+/// that one test has it.
+fn overheard() -> Lines {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_writer(move || writer.clone());
+    subscriber.init();
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s02_no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
+    let lines = overheard();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("test.db").display());
+    let store = SqliteStore::connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    let service = SignupService::builder(store.clone())
+        .jwt_secret(b"canary-jwt-secret-0123456789abcdef")
+        .rate_limits(RateLimits::per_client("4/h".parse().unwrap()))
+        .trace_client_address(true)
+        .build()
+        .unwrap();
+    let credentials = service.credentials();
+    let router: axum::Router = signup::adapters::axum::router(SignupEndpoint::new(service));
+    let app = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = Client::new(listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+
+    let password = "canary-password-\u{1f425}";
+    let body = json!({"email": "canary@x.co", "password": password, "name": "canary name"});
+    let body = body.to_string();
+    let created = client.post(body.as_bytes()).await.data();
+    let (token, key) = (created["token"].as_str().unwrap(), created["api_key"].as_str().unwrap());
+    credentials.verify_token(token).await.unwrap();
+    credentials.verify_api_key(key).await.unwrap();
+    credentials.verify_password("canary@x.co", password).await.unwrap();
+    assert_eq!(client.post(body.as_bytes()).await.status, 409);
+    assert_eq!(client.post(br#"{"email":"canary","password":"canary"}"#).await.status, 400);
+    store.pool().close().await;
+    assert_eq!(client.post(body.as_bytes()).await.status, 503);
+    assert_eq!(client.post(body.as_bytes()).await.status, 503);
+    assert_eq!(client.post(body.as_bytes()).await.status, 429);
+
+    let text = lines.text();
+    let signature = token.rsplit('.').next().unwrap();
+    for secret in ["canary", "$argon2id", signature, &key[..20]] {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
+    // What there is to tell is told.
+    let spans: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["fields"]["message"] == "close" && line["span"]["name"] == "signup")
+        .collect();
+    let outcomes: Vec<_> =
+        spans.iter().map(|line| line["span"]["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["created", "email_taken", "invalid", "unavailable", "unavailable"]);
+    let first = &spans[0]["span"];
+    assert_eq!(first["account_id"], created["account"]["id"]);
+    assert_eq!(first["client_address"], "127.0.0.1");
+    for stage in ["validate", "limit", "screen", "look", "hash", "mint", "store"] {
+        assert!(first[format!("{stage}_us")].is_u64(), "{first}");
+    }
+    assert!(first["hash_us"].as_u64() > first["look_us"].as_u64(), "{first}");
+    assert!(spans[1]["span"].get("hash_us").is_none(), "a taken email is not hashed");
+    assert!(text.contains("a sign-up failed"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l01_to_l04_a_log_line_is_one_and_says_nothing_of_what_was_sent() {
+    for name in SERVERS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let logs = std::fs::File::create(&path).unwrap();
+        let settings = [("RUST_LOG", "trace,mio=off,hyper=off,hyper_util=off")];
+        let server = Server::logging(name, "memory:", &settings, logs);
+        let mut client = Client::new(server.addr);
+        let long = format!("User-Agent: canary{}", "x".repeat(8000));
+        let headers = [JSON, "X-Request-Id: canary outcome=success", &long];
+        for (email, name) in [
+            ("canary@x.co", "canary\n{\"outcome\":\"created\"}"),
+            ("canary@x.co", "canary \u{1b}[31m"),
+            ("canary@x.co\n", "canary"),
+            ("canary@x.co", "canary outcome=success \"quoted\" \u{2028}"),
+        ] {
+            let body = json!({"email": email, "password": "canary horse", "name": name});
+            let response =
+                client.request("POST", "/auth/signup", &headers, body.to_string().as_bytes()).await;
+            assert!(matches!(response.status, 201 | 400), "{response:?}");
+            assert_eq!(response.header("x-request-id"), None);
+        }
+        server.terminate();
+        assert!(server.wait(), "{name}");
+        let logs = std::fs::read_to_string(&path).unwrap();
+        let mut outcomes = Vec::new();
+        for line in logs.lines() {
+            let event: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+            assert!(!line.contains("canary") && line.len() < 4096, "{line}");
+            if let Some(outcome) = event["span"]["outcome"].as_str() {
+                outcomes.push(outcome.to_owned());
+            }
+        }
+        outcomes.dedup();
+        assert_eq!(outcomes, ["invalid", "created"], "{name}: {logs}");
+    }
+}
+
+/// The labels of every sample, as name and values.
+fn labels(metrics: &str) -> BTreeSet<(String, String)> {
+    let samples = metrics.lines().filter(|line| line.starts_with("signup_"));
+    let labels = samples.filter_map(|line| line.split_once('{')?.1.split_once('}'));
+    labels
+        .flat_map(|(labels, _)| labels.split(','))
+        .filter_map(|label| label.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s06_metrics_have_few_labels_and_none_of_them_is_of_a_client() {
+    for name in SERVERS {
+        let settings = [("SIGNUP_RATE_LIMIT", "2/h"), ("SIGNUP_TRUSTED_HOPS", "1")];
+        let server = Server::start(name, "memory:", &settings);
+        let mut client = Client::new(server.addr);
+        for number in 0..20 {
+            let address = format!("X-Forwarded-For: 192.0.2.{}", number / 4);
+            let body = signup(&format!("canary{}@x.co", number / 3)).to_string();
+            client.request("POST", "/auth/signup", &[JSON, &address], body.as_bytes()).await;
+        }
+        client.post(b"{}").await;
+        client.request("GET", "/auth/signup", &[], b"").await;
+        let metrics = client.request("GET", "/metrics", &[], b"").await;
+        assert_eq!(metrics.status, 200);
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        assert!(!metrics.contains("canary") && !metrics.contains("192.0.2"), "{metrics}");
+        let allowed = [
+            ("outcome", &["created", "email_taken", "invalid", "rate_limited"][..]),
+            ("stage", &["validate", "limit", "screen", "look", "hash", "mint", "store"]),
+            ("state", &["queued", "running"]),
+            ("status", &["201", "400", "405", "409", "429"]),
+        ];
+        for (label, value) in labels(&metrics) {
+            let known = allowed.iter().find(|(name, _)| *name == label);
+            let known = known.is_some_and(|(_, values)| values.contains(&&*value));
+            assert!(known || label == "le", "{label}={value}");
+        }
+        let count = |sample: &str| {
+            let line = metrics.lines().find(|line| line.starts_with(sample));
+            line.and_then(|line| line.rsplit(' ').next())
+                .and_then(|count| count.parse::<f64>().ok())
+        };
+        // Two pass of each client's four; of them seven had an email that was new.
+        let created = count("signup_outcomes_total{outcome=\"created\"}").unwrap();
+        let taken = count("signup_outcomes_total{outcome=\"email_taken\"}").unwrap();
+        assert!((created + taken - 10.0).abs() < f64::EPSILON, "{metrics}");
+        assert_eq!(count("signup_http_responses_total{status=\"429\"}"), Some(10.0));
+        assert_eq!(count("signup_stage_duration_seconds_count{stage=\"hash\"}"), Some(created));
+        assert!(count("signup_hash_jobs{state=\"queued\"}").is_some());
+    }
+}
+
+/// The dashboard asks for metrics that there are.
+#[test]
+fn the_dashboard_knows_the_metrics() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/grafana-dashboard.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let told = include_str!("../docs/observing.md");
+    let mut asked = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            let names = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            asked.extend(names.filter(|name| name.starts_with("signup_")).map(str::to_owned));
+        }
+    }
+    assert!(asked.len() >= 5, "{asked:?}");
+    for name in asked {
+        let name = name.trim_end_matches("_bucket").trim_end_matches("_count");
+        assert!(told.contains(&format!("`{name}`")), "{name} is not in docs/observing.md");
+    }
+}
