@@ -41,11 +41,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::fields::EmailKey;
 #[cfg(feature = "redis")]
 use crate::observe;
-use crate::random::{RandomError, Randomness};
+use crate::random::{OsRandom, RandomError, Randomness};
 
 mod local;
 mod quota;
@@ -229,8 +229,24 @@ pub struct RateLimited {
     pub retry_after: Duration,
 }
 
-/// The limits at work.
-pub(crate) struct Limiter {
+/// The limits at work. A service has its own; a host takes one for whatever else is
+/// to be limited in the same way, such as log-ins.
+///
+/// ```
+/// use signup::fields::{EmailKey, EmailProfile};
+/// use signup::limit::{Client, Limiter, RateLimits};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let limits = RateLimits::per_client("20/min".parse().unwrap());
+/// let limiter = Limiter::new(limits.per_email("1/min".parse().unwrap())).unwrap();
+///
+/// let key = EmailKey::of("dev@example.com", EmailProfile::Strict).unwrap();
+/// assert!(limiter.attempt(Some(Client::UNKNOWN), &key).await.is_ok());
+/// let limited = limiter.attempt(Some(Client::UNKNOWN), &key).await.unwrap_err();
+/// assert_eq!(limited.policy, "email");
+/// # });
+/// ```
+pub struct Limiter {
     limits: RateLimits,
     local: Local,
     #[cfg(feature = "redis")]
@@ -293,7 +309,15 @@ impl Bucket {
 }
 
 impl Limiter {
-    pub(crate) fn new(
+    /// Limits by the system's clock.
+    ///
+    /// # Errors
+    /// There is no randomness to key the buckets with.
+    pub fn new(limits: RateLimits) -> Result<Self, RandomError> {
+        Self::on(limits, Arc::new(SystemClock), &OsRandom)
+    }
+
+    pub(crate) fn on(
         limits: RateLimits,
         clock: Arc<dyn Clock>,
         random: &dyn Randomness,
@@ -321,7 +345,10 @@ impl Limiter {
     }
 
     /// At the head of a request: asks whether a sign-up is left, and takes a request.
-    pub(crate) async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
+    ///
+    /// # Errors
+    /// Nothing is left. Nothing is taken.
+    pub async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
         let owner = self.owner(&client.network());
         let asked = Bucket { takes: false, ..self.sign_ups(owner) };
         let quota = self.limits.requests;
@@ -331,7 +358,10 @@ impl Limiter {
 
     /// When the fields are good: takes a sign-up of the client's, and one of the
     /// email's.
-    pub(crate) async fn attempt(
+    ///
+    /// # Errors
+    /// Nothing is left of one of them. Where it is the email's, the client's is taken.
+    pub async fn attempt(
         &self,
         client: Option<Client>,
         email: &EmailKey,

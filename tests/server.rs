@@ -186,6 +186,18 @@ async fn r06_two_processes_on_one_database_have_one_winner() {
     assert_eq!(database.check().await.len(), 20);
 }
 
+#[test]
+fn the_example_of_policies_fails_open_and_closed_as_it_says() {
+    let output = std::process::Command::new(support::example("policies")).output().unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    let statuses: Vec<_> = output.lines().filter_map(|line| line.split(' ').next()).collect();
+    let statuses: Vec<_> = statuses.into_iter().filter(|status| !status.is_empty()).collect();
+    let both = ["400", "401", "400", "201"];
+    let without_the_list = ["400", "401", "201", "409"];
+    let without_the_captcha = ["400", "503", "503", "503"];
+    assert_eq!(statuses, [both, without_the_list, without_the_captcha].concat(), "{output}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h01_512_connections_fit_into_workers_times_19_mib_and_32() {
     let database = Database::sqlite();

@@ -10,7 +10,7 @@ use crate::random::SeededRandom;
 
 fn limiter(limits: RateLimits) -> (Arc<Limiter>, ManualClock) {
     let clock = ManualClock::at_unix(1_700_000_000);
-    let limiter = Limiter::new(limits, Arc::new(clock.clone()), &SeededRandom::new(1)).unwrap();
+    let limiter = Limiter::on(limits, Arc::new(clock.clone()), &SeededRandom::new(1)).unwrap();
     (Arc::new(limiter), clock)
 }
 

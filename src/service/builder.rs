@@ -197,7 +197,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         let clock = Arc::new(self.clock);
         let limiter = self.rate_limits.map(|limits| {
             let clock = Arc::clone(&clock) as Arc<dyn Clock>;
-            Limiter::new(limits, clock, &*self.random)
+            Limiter::on(limits, clock, &*self.random)
         });
         let limiter = limiter.transpose()?;
         let inner = Inner {
