@@ -1,0 +1,249 @@
+//! For each promise of `CredentialStore` a store that breaks it, which the suite has
+//! to catch.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use async_trait::async_trait;
+use signup::account::AccountId;
+use signup::api_key::{ApiKeyDigest, ApiKeyId};
+use signup::clock::Timestamp;
+use signup::fields::EmailKey;
+use signup::hash::PasswordHash;
+use signup::store::conformance::{self, Credentialed, Inspect as _};
+use signup::store::{
+    AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, KeyOwner, MemoryStore,
+    NewAccount, NewApiKey, StoreError,
+};
+
+/// What a [`Flawed`] store gets wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    None,
+    ForgetsTheExpiry,
+    ListsTheNewestFirst,
+    RevokesForAnybody,
+    RevokesTwice,
+    RotatesWithoutExpiry,
+    RotatesForAnybody,
+    RotatesInTwoSteps,
+    RenewsWhateverIsThere,
+    BringsTokensBack,
+    KeepsKeysOfTheDeleted,
+}
+
+/// A store in memory with a flaw in it.
+struct Flawed {
+    flaw: Flaw,
+    store: MemoryStore,
+    gone: std::sync::Mutex<Vec<(ApiKeyDigest, KeyOwner)>>,
+}
+
+impl Flawed {
+    fn new(flaw: Flaw) -> Self {
+        Self { flaw, store: MemoryStore::default(), gone: std::sync::Mutex::default() }
+    }
+
+    /// Whose key that is, whoever asks.
+    fn owner_of(&self, key: &ApiKeyId) -> Option<AccountId> {
+        let keys = self.store.api_keys();
+        let key = keys.iter().find(|known| known.digest().key_id() == *key);
+        key.map(|key| key.account_id().clone())
+    }
+}
+
+#[async_trait]
+impl AccountStore for Flawed {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        self.store.is_email_taken(key).await
+    }
+
+    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+        self.store.create(new).await
+    }
+}
+
+#[async_trait]
+impl CredentialStore for Flawed {
+    async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+        if let Some((_, owner)) = self.gone.lock().unwrap().iter().find(|(key, _)| key == digest) {
+            return Ok(Some(owner.clone()));
+        }
+        let owner = self.store.find_key(digest).await?;
+        Ok(owner.map(|owner| match self.flaw {
+            Flaw::ForgetsTheExpiry => KeyOwner { expires_at: None, ..owner },
+            _ => owner,
+        }))
+    }
+
+    async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+        self.store.add_key(new).await
+    }
+
+    async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+        let mut keys = self.store.list_keys(account).await?;
+        if self.flaw == Flaw::ListsTheNewestFirst {
+            keys.reverse();
+        }
+        Ok(keys)
+    }
+
+    async fn rotate_key(
+        &self,
+        old: &ApiKeyId,
+        until: Timestamp,
+        new: NewApiKey,
+    ) -> Result<bool, StoreError> {
+        match self.flaw {
+            Flaw::RotatesWithoutExpiry => self.store.rotate_key(old, Timestamp::MAX, new).await,
+            Flaw::RotatesForAnybody if self.owner_of(old).is_some() => {
+                self.store.add_key(new).await
+            }
+            Flaw::RotatesInTwoSteps => {
+                let digest = *new.digest();
+                let account = new.account_id().clone();
+                let rotated = self.store.rotate_key(old, until, new).await?;
+                // The new key is taken away, and there again only after a while.
+                let id = digest.key_id();
+                let key = self.store.api_keys().into_iter().find(|key| *key.digest() == digest);
+                if let (true, Some(key)) = (rotated, key) {
+                    self.store.revoke_key(&account, &id).await?;
+                    self.gone
+                        .lock()
+                        .unwrap()
+                        .push((digest, KeyOwner { account_id: account, expires_at: None }));
+                    tokio::task::yield_now().await;
+                    self.gone.lock().unwrap().clear();
+                    self.store.add_key(key).await?;
+                }
+                Ok(rotated)
+            }
+            _ => self.store.rotate_key(old, until, new).await,
+        }
+    }
+
+    async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError> {
+        match self.flaw {
+            Flaw::RevokesForAnybody => {
+                let owner = self.owner_of(key);
+                self.store.revoke_key(owner.as_ref().unwrap_or(account), key).await
+            }
+            Flaw::RevokesTwice => {
+                let is_there = self.owner_of(key).is_some();
+                tokio::task::yield_now().await;
+                self.store.revoke_key(account, key).await?;
+                Ok(is_there)
+            }
+            _ => self.store.revoke_key(account, key).await,
+        }
+    }
+
+    async fn find_password(
+        &self,
+        key: &EmailKey,
+    ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+        self.store.find_password(key).await
+    }
+
+    async fn renew_password_hash(
+        &self,
+        account: &AccountId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<bool, StoreError> {
+        let accounts = self.store.accounts();
+        let current = accounts.iter().find(|known| known.id() == account);
+        let old = match (self.flaw, current) {
+            (Flaw::RenewsWhateverIsThere, Some(current)) => current.password_hash(),
+            _ => old,
+        };
+        self.store.renew_password_hash(account, old, new).await
+    }
+
+    async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
+        let found = self.store.find_account(id).await?;
+        Ok(found.map(|found| match self.flaw {
+            Flaw::BringsTokensBack => AccountRecord { tokens_valid_after: None, ..found },
+            _ => found,
+        }))
+    }
+
+    async fn end_tokens(&self, account: &AccountId, before: Timestamp) -> Result<bool, StoreError> {
+        self.store.end_tokens(account, before).await
+    }
+}
+
+#[async_trait]
+impl Credentialed for Flawed {
+    async fn delete_account(&self, id: &AccountId) {
+        if self.flaw == Flaw::KeepsKeysOfTheDeleted {
+            let keys = self.store.stored_keys().await.len();
+            assert!(keys > 0);
+            for key in self.store.api_keys() {
+                let owner = KeyOwner { account_id: key.account_id().clone(), expires_at: None };
+                self.gone.lock().unwrap().push((*key.digest(), owner));
+            }
+        }
+        self.store.delete_account(id).await;
+    }
+}
+
+macro_rules! promises {
+    ($flaw:expr, $($promise:ident),+ $(,)?) => {
+        [$((
+            stringify!($promise),
+            tokio::spawn(conformance::$promise(Flawed::new($flaw))),
+        )),+]
+    };
+}
+
+/// Which of the promises a store with that flaw does not keep.
+async fn caught(flaw: Flaw) -> Vec<&'static str> {
+    let promises = promises!(
+        flaw,
+        keys_are_found_by_their_digest,
+        added_keys_are_listed,
+        a_revoked_key_is_gone,
+        a_rotated_key_expires,
+        one_revokes,
+        a_dropped_rotation_is_whole,
+        a_password_is_found_and_renewed,
+        an_account_is_found_and_its_tokens_end,
+        nothing_of_a_deleted_account_is_found,
+    );
+    let mut caught = Vec::new();
+    for (promise, task) in promises {
+        if task.await.is_err() {
+            caught.push(promise);
+        }
+    }
+    caught
+}
+
+#[tokio::test]
+async fn a_store_without_a_flaw_is_not_caught() {
+    assert_eq!(caught(Flaw::None).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn for_each_promise_a_store_that_breaks_it_is_caught() {
+    for (flaw, promise) in [
+        (Flaw::ForgetsTheExpiry, "added_keys_are_listed"),
+        (Flaw::ListsTheNewestFirst, "added_keys_are_listed"),
+        (Flaw::RevokesForAnybody, "a_revoked_key_is_gone"),
+        (Flaw::RevokesTwice, "one_revokes"),
+        (Flaw::RotatesWithoutExpiry, "a_rotated_key_expires"),
+        (Flaw::RotatesForAnybody, "a_rotated_key_expires"),
+        (Flaw::RotatesInTwoSteps, "a_dropped_rotation_is_whole"),
+        (Flaw::RenewsWhateverIsThere, "a_password_is_found_and_renewed"),
+        (Flaw::BringsTokensBack, "an_account_is_found_and_its_tokens_end"),
+        (Flaw::KeepsKeysOfTheDeleted, "nothing_of_a_deleted_account_is_found"),
+    ] {
+        let caught = caught(flaw).await;
+        assert!(caught.contains(&promise), "{flaw:?} was caught by {caught:?}");
+    }
+}
