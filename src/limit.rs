@@ -130,13 +130,8 @@ impl RateLimits {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(RedisSetupError::ShortSecret);
         }
-        #[cfg(feature = "tls-rustls")]
-        if url.starts_with("rediss:") && rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Somebody may have been faster: then there is one.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
         // Its error may quote the URL, and a password with it.
-        let client = ::redis::Client::open(url).map_err(|_| RedisSetupError::Url)?;
+        let client = redis::client(url).map_err(|_| RedisSetupError::Url)?;
         Ok(Self { redis: Some((client, Zeroizing::new(secret.to_owned()))), ..self })
     }
 

@@ -44,6 +44,36 @@ end
 return {0, 0}
 ";
 
+/// Reads the URL. Nothing is connected.
+pub(super) fn client(url: &str) -> Result<Client, RedisError> {
+    #[cfg(feature = "tls-rustls")]
+    if url.starts_with("rediss:") {
+        return tls_client(url);
+    }
+    Client::open(url)
+}
+
+/// By rustls, which wants two things told: whose cryptography, if nobody has said;
+/// and the system's certificates, which redis does not look for where its other TLS
+/// is compiled in as well.
+#[cfg(feature = "tls-rustls")]
+fn tls_client(url: &str) -> Result<Client, RedisError> {
+    use base64ct::{Base64, Encoding as _};
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody may have been faster: then there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let mut roots = String::new();
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        let certificate = Base64::encode_string(&certificate);
+        roots += "-----BEGIN CERTIFICATE-----\n";
+        roots += &certificate;
+        roots += "\n-----END CERTIFICATE-----\n";
+    }
+    let root_cert = Some(roots.into_bytes());
+    Client::build_with_tls(url, redis::TlsCertificates { client_tls: None, root_cert })
+}
+
 /// Buckets in Redis.
 pub(super) struct Shared {
     client: Client,
