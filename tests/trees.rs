@@ -11,15 +11,24 @@
 
 use std::process::Command;
 
-fn run(package: &str) {
+fn cargo(command: &str, package: &str) {
     let root = env!("CARGO_MANIFEST_DIR");
     let manifest = format!("{root}/tests/trees/Cargo.toml");
-    let target = format!("{root}/target/trees");
     let status = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--manifest-path", &manifest, "--package", package])
-        .args(["--target-dir", &target])
+        .args([command, "--quiet", "--manifest-path", &manifest, "--package", package])
+        .env("CARGO_TARGET_DIR", format!("{root}/target/trees"))
         .status();
     assert!(status.unwrap().success());
+}
+
+fn run(package: &str) {
+    cargo("run", package);
+}
+
+#[test]
+#[ignore = "builds further crates: scripts/test.sh runs it"]
+fn s08_s09_what_must_not_compile() {
+    cargo("test", "compile-fail");
 }
 
 #[test]
