@@ -34,7 +34,6 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -49,169 +48,21 @@ use crate::fields::EmailKey;
 use crate::observe;
 use crate::random::{OsRandom, RandomError, Randomness};
 
+mod client;
+mod config;
 mod local;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
 
+pub use client::Client;
+pub use config::RateLimits;
+#[cfg(feature = "redis")]
+pub use config::RedisSetupError;
 use local::Local;
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
 use redis::{Shared, Turn};
-
-/// How many buckets are kept in memory by default.
-const CAPACITY: usize = 100_000;
-/// The least octets of a secret that several instances share.
-#[cfg(feature = "redis")]
-const MIN_SECRET_BYTES: usize = 16;
-/// How long Redis may take for a decision, by default.
-#[cfg(feature = "redis")]
-const REDIS_DEADLINE: Duration = Duration::from_millis(50);
-/// How many requests a client has for each sign-up, by default.
-const REQUESTS: u32 = 5;
-
-/// Which limits there are, and where their buckets are kept.
-#[derive(Clone)]
-#[must_use]
-pub struct RateLimits {
-    client: Quota,
-    requests: Quota,
-    email: Option<Quota>,
-    capacity: usize,
-    #[cfg(feature = "redis")]
-    redis: Option<(::redis::Client, Zeroizing<Vec<u8>>)>,
-    #[cfg(feature = "redis")]
-    redis_deadline: Duration,
-}
-
-impl RateLimits {
-    /// So many sign-ups for each client, and five times as many requests.
-    pub const fn per_client(quota: Quota) -> Self {
-        Self {
-            client: quota,
-            requests: quota.times(REQUESTS),
-            email: None,
-            capacity: CAPACITY,
-            #[cfg(feature = "redis")]
-            redis: None,
-            #[cfg(feature = "redis")]
-            redis_deadline: REDIS_DEADLINE,
-        }
-    }
-
-    /// So many sign-ups for each email. Default: no limit.
-    pub fn per_email(self, quota: Quota) -> Self {
-        Self { email: Some(quota), ..self }
-    }
-
-    /// So many requests of any kind for each client.
-    pub fn requests(self, quota: Quota) -> Self {
-        Self { requests: quota, ..self }
-    }
-
-    /// How many buckets are kept in memory, which take some 50 octets each from the
-    /// start. Default: 100,000. Where more are in use at one time, the one that was
-    /// used least is forgotten for each new one: its client starts afresh.
-    pub fn capacity(self, buckets: usize) -> Self {
-        Self { capacity: buckets, ..self }
-    }
-
-    /// Keeps the buckets in Redis, so that all instances with this URL and this
-    /// secret share one quota: `redis://…`, or `rediss://…` with one of the TLS
-    /// features. The names of clients and emails are keyed with the secret, of 16
-    /// octets or more.
-    ///
-    /// Nothing is connected yet. Where Redis does not answer in time, the buckets in
-    /// memory decide, which know what this instance has let through, and Redis is
-    /// asked again after a second. The runtime is tokio's.
-    ///
-    /// # Errors
-    /// The URL is none of Redis', or the secret is short.
-    #[cfg(feature = "redis")]
-    pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, RedisSetupError> {
-        if secret.len() < MIN_SECRET_BYTES {
-            return Err(RedisSetupError::ShortSecret);
-        }
-        // Its error may quote the URL, and a password with it.
-        let client = redis::client(url).map_err(|_| RedisSetupError::Url)?;
-        Ok(Self { redis: Some((client, Zeroizing::new(secret.to_owned()))), ..self })
-    }
-
-    /// How long Redis may take for a decision. Default: 50 ms.
-    #[cfg(feature = "redis")]
-    pub fn redis_deadline(self, deadline: Duration) -> Self {
-        Self { redis_deadline: deadline, ..self }
-    }
-}
-
-impl fmt::Debug for RateLimits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimits")
-            .field("client", &self.client)
-            .field("requests", &self.requests)
-            .field("email", &self.email)
-            .field("capacity", &self.capacity)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why limits can't be kept in Redis.
-#[cfg(feature = "redis")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RedisSetupError {
-    /// The URL can't be read, or asks for TLS, which no feature has brought.
-    #[error("the URL of Redis can't be read; rediss:// needs the feature tls-rustls or tls-native")]
-    Url,
-    /// The secret has fewer than 16 octets.
-    #[error("the secret of the rate limits needs 16 bytes or more")]
-    ShortSecret,
-}
-
-/// Who sends a request, as far as limits and policies are concerned.
-///
-/// ```
-/// use signup::limit::Client;
-///
-/// let mapped = Client::from("::ffff:192.0.2.1".parse::<std::net::IpAddr>().unwrap());
-/// assert_eq!(mapped, Client::from("192.0.2.1".parse::<std::net::IpAddr>().unwrap()));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Client(Option<IpAddr>);
-
-impl Client {
-    /// A client without an address. All of these are one.
-    pub const UNKNOWN: Self = Self(None);
-
-    /// Its address; an IPv4 address that is mapped into IPv6 as itself.
-    pub fn address(&self) -> Option<IpAddr> {
-        self.0
-    }
-
-    /// What it shares its buckets by: an IPv6 address has 2⁶⁴ neighbours that are
-    /// one customer's.
-    fn network(self) -> [u8; 16] {
-        match self.0 {
-            None => [0; 16],
-            Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
-            Some(IpAddr::V6(address)) => {
-                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).octets()
-            }
-        }
-    }
-}
-
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        Self(Some(address.to_canonical()))
-    }
-}
-
-impl From<Option<IpAddr>> for Client {
-    fn from(address: Option<IpAddr>) -> Self {
-        address.map_or(Self::UNKNOWN, Self::from)
-    }
-}
 
 /// A client or an email has come too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

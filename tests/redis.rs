@@ -156,6 +156,47 @@ async fn q14_without_redis_memory_decides_until_it_is_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn q14_that_redis_is_lost_and_back_is_told_once_and_nobody_gets_a_500() {
+    let mut redis = Redis::start(&[]).await;
+    let url = redis.url();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let settings = [
+        ("SIGNUP_RATE_LIMIT", "1000/h"),
+        ("REDIS_URL", &*url),
+        // A server that is gone is gone at once.
+        ("SIGNUP_REDIS_DEADLINE_MS", "60000"),
+    ];
+    let logs = std::fs::File::create(&log).unwrap();
+    let server = Server::logging("axum", "memory:", &settings, logs);
+    let mut client = Client::new(server.addr);
+    let mut number = 0;
+    // Signs up, again and again, until the server says so.
+    let mut until = async |metric: &str| {
+        loop {
+            number += 1;
+            let body = signup(&format!("l{number}@x.co")).to_string();
+            assert_eq!(client.post(body.as_bytes()).await.status, 201);
+            let metrics = client.request("GET", "/metrics", &[], b"").await.body;
+            if String::from_utf8(metrics).unwrap().lines().any(|line| line == metric) {
+                break;
+            }
+        }
+    };
+    redis.stop();
+    until("signup_limiter_redis_up 0").await;
+    redis.run().await;
+    until("signup_limiter_redis_up 1").await;
+    until("signup_limiter_fallbacks_total 1").await;
+    drop(server);
+    let logs = std::fs::read_to_string(&log).unwrap();
+    let told = |what: &str| logs.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(told("the rate limits in Redis are lost"), 1, "{logs}");
+    assert_eq!(told("the rate limits in Redis decide again"), 1, "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
 async fn q14_a_redis_that_is_slow_is_not_waited_for() {
     let redis = Redis::start(&[]).await;
     let instance = || Instance::at(&redis.url(), "3/h", NOW, Duration::from_millis(50));

@@ -1,5 +1,6 @@
 //! Hazards 14, as far as they need no Redis and no request.
 
+use std::net::IpAddr;
 use std::sync::Barrier;
 use std::thread;
 

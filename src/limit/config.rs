@@ -1,0 +1,121 @@
+//! Which limits there are, as a host says it.
+
+use std::fmt;
+#[cfg(feature = "redis")]
+use std::time::Duration;
+
+#[cfg(feature = "redis")]
+use zeroize::Zeroizing;
+
+use super::quota::Quota;
+#[cfg(feature = "redis")]
+use super::redis;
+
+/// How many buckets are kept in memory by default.
+const CAPACITY: usize = 100_000;
+/// The least octets of a secret that several instances share.
+#[cfg(feature = "redis")]
+const MIN_SECRET_BYTES: usize = 16;
+/// How long Redis may take for a decision, by default.
+#[cfg(feature = "redis")]
+const REDIS_DEADLINE: Duration = Duration::from_millis(50);
+/// How many requests a client has for each sign-up, by default.
+const REQUESTS: u32 = 5;
+
+/// Which limits there are, and where their buckets are kept.
+#[derive(Clone)]
+#[must_use]
+pub struct RateLimits {
+    pub(super) client: Quota,
+    pub(super) requests: Quota,
+    pub(super) email: Option<Quota>,
+    pub(super) capacity: usize,
+    #[cfg(feature = "redis")]
+    pub(super) redis: Option<(::redis::Client, Zeroizing<Vec<u8>>)>,
+    #[cfg(feature = "redis")]
+    pub(super) redis_deadline: Duration,
+}
+
+impl RateLimits {
+    /// So many sign-ups for each client, and five times as many requests.
+    pub const fn per_client(quota: Quota) -> Self {
+        Self {
+            client: quota,
+            requests: quota.times(REQUESTS),
+            email: None,
+            capacity: CAPACITY,
+            #[cfg(feature = "redis")]
+            redis: None,
+            #[cfg(feature = "redis")]
+            redis_deadline: REDIS_DEADLINE,
+        }
+    }
+
+    /// So many sign-ups for each email. Default: no limit.
+    pub fn per_email(self, quota: Quota) -> Self {
+        Self { email: Some(quota), ..self }
+    }
+
+    /// So many requests of any kind for each client.
+    pub fn requests(self, quota: Quota) -> Self {
+        Self { requests: quota, ..self }
+    }
+
+    /// How many buckets are kept in memory, which take some 50 octets each from the
+    /// start. Default: 100,000. Where more are in use at one time, the one that was
+    /// used least is forgotten for each new one: its client starts afresh.
+    pub fn capacity(self, buckets: usize) -> Self {
+        Self { capacity: buckets, ..self }
+    }
+
+    /// Keeps the buckets in Redis, so that all instances with this URL and this
+    /// secret share one quota: `redis://…`, or `rediss://…` with one of the TLS
+    /// features. The names of clients and emails are keyed with the secret, of 16
+    /// octets or more.
+    ///
+    /// Nothing is connected yet. Where Redis does not answer in time, the buckets in
+    /// memory decide, which know what this instance has let through, and Redis is
+    /// asked again after a second. The runtime is tokio's.
+    ///
+    /// # Errors
+    /// The URL is none of Redis', or the secret is short.
+    #[cfg(feature = "redis")]
+    pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, RedisSetupError> {
+        if secret.len() < MIN_SECRET_BYTES {
+            return Err(RedisSetupError::ShortSecret);
+        }
+        // Its error may quote the URL, and a password with it.
+        let client = redis::client(url).map_err(|_| RedisSetupError::Url)?;
+        Ok(Self { redis: Some((client, Zeroizing::new(secret.to_owned()))), ..self })
+    }
+
+    /// How long Redis may take for a decision. Default: 50 ms.
+    #[cfg(feature = "redis")]
+    pub fn redis_deadline(self, deadline: Duration) -> Self {
+        Self { redis_deadline: deadline, ..self }
+    }
+}
+
+impl fmt::Debug for RateLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimits")
+            .field("client", &self.client)
+            .field("requests", &self.requests)
+            .field("email", &self.email)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why limits can't be kept in Redis.
+#[cfg(feature = "redis")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedisSetupError {
+    /// The URL can't be read, or asks for TLS, which no feature has brought.
+    #[error("the URL of Redis can't be read; rediss:// needs the feature tls-rustls or tls-native")]
+    Url,
+    /// The secret has fewer than 16 octets.
+    #[error("the secret of the rate limits needs 16 bytes or more")]
+    ShortSecret,
+}
