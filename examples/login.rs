@@ -86,7 +86,7 @@ async fn rotate_key(
     State(credentials): State<Credentials>,
     Path(id): Path<String>,
 ) -> Answer {
-    Ok(issued(&credentials.rotate_api_key(auth.account_id(), &key_id(&id)?, GRACE).await?))
+    Ok(issued(&credentials.rotate_api_key(auth.account_id(), &key_id(&id)?, GRACE, None).await?))
 }
 
 async fn revoke_key(

@@ -13,7 +13,8 @@ use crate::random::{Draw, RandomError};
 const RANDOM_DIGITS: usize = 30;
 /// Digits of the checksum: 62⁶ is over 2³², so that it always fits.
 const CHECKSUM_DIGITS: usize = 6;
-/// Digits of chance that the display prefix shows. 26 stay secret, 154 bits.
+/// Digits of chance that the display prefix shows. 26 stay secret, 154 bits; the last
+/// four digits, which are of the checksum, tell up to 24 of these.
 const SHOWN_DIGITS: usize = 4;
 /// Digits that a list shows of the end: they are of the checksum, not of chance.
 const LAST_DIGITS: usize = 4;

@@ -10,6 +10,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{ErrorCode, SignupError, error_json};
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::{HashError, HashPool, PasswordHash, PoolFull, Verification};
+use crate::observe;
 use crate::random::{Draw, Randomness};
 use crate::store::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError};
 use crate::token::{Token, TokenKeys, TokenMint, TokenRejected, TokenVerifier, VerifiedToken};
@@ -52,7 +53,9 @@ impl Credentials {
     ///
     /// A change that is made through any clone is seen at once. A change in another
     /// process, or by SQL of the host's, is seen after `time_to_live` at the
-    /// latest; [`forget_cached`](Self::forget_cached) makes it seen at once.
+    /// latest; [`forget_cached`](Self::forget_cached) makes it seen at once. The cache
+    /// is of this value and its clones: call it once, and clone the result. Another
+    /// `credentials()` of the same service counts as another process.
     ///
     /// Until then a good key costs no round trip, and a flood of unknown ones with
     /// right checksums neither; an entry takes some 200 octets.
@@ -121,7 +124,10 @@ impl Credentials {
     /// hash as well, and gives the same answer.
     ///
     /// A stored hash of another work factor or pepper than the pool's is renewed
-    /// while the password is at hand; where that fails, the next time.
+    /// while the password is at hand; where that fails, the next time. Until then a
+    /// wrong password takes as long as that factor does, not as an unknown email.
+    /// Roll a new pepper out as a verifying one first: an instance that does not have
+    /// it can't judge what another has renewed.
     ///
     /// # Errors
     /// Email or password is wrong; hashing capacity is full; the store does not
@@ -230,16 +236,15 @@ impl Credentials {
         account: &AccountId,
         lifetime: Option<Duration>,
     ) -> Result<IssuedApiKey, CredentialError> {
-        let now = self.now()?;
-        let expires_at = lifetime.map(|lifetime| now.plus(lifetime)).transpose();
-        let (key, new) = self.mint_key(account, now, expires_at.map_err(internal)?)?;
+        let (key, new) = self.mint_key(account, self.now()?, lifetime)?;
         let info = new.info();
         there(self.parts.store.add_key(new).await?)?;
         Ok(IssuedApiKey { key, info })
     }
 
     /// A new API key in the place of another one of the same account, which stays
-    /// good for the time of `grace`, so that its users can change over.
+    /// good for the time of `grace`, so that its users can change over. The new one is
+    /// good for `lifetime`, or until it is revoked, whatever the old one was.
     ///
     /// # Errors
     /// The account has no such key, or it is no longer good; or the store, clock or
@@ -249,13 +254,13 @@ impl Credentials {
         account: &AccountId,
         key: &ApiKeyId,
         grace: Duration,
+        lifetime: Option<Duration>,
     ) -> Result<IssuedApiKey, CredentialError> {
         let now = self.now()?;
         let until = now.plus(grace).map_err(internal)?;
-        let (new_key, new) = self.mint_key(account, now, None)?;
+        let (new_key, new) = self.mint_key(account, now, lifetime)?;
         let info = new.info();
-        let _forgotten = self.forget(*key);
-        there(self.parts.store.rotate_key(key, until, new).await?)?;
+        self.change(*key, self.parts.store.rotate_key(key, until, new)).await?;
         Ok(IssuedApiKey { key: new_key, info })
     }
 
@@ -268,8 +273,7 @@ impl Credentials {
         account: &AccountId,
         key: &ApiKeyId,
     ) -> Result<(), CredentialError> {
-        let _forgotten = self.forget(*key);
-        there(self.parts.store.revoke_key(account, key).await?)
+        self.change(*key, self.parts.store.revoke_key(account, key)).await
     }
 
     /// The keys of the tokens, to rotate them.
@@ -281,8 +285,10 @@ impl Credentials {
         &self,
         account: &AccountId,
         now: Timestamp,
-        expires_at: Option<Timestamp>,
+        lifetime: Option<Duration>,
     ) -> Result<(ApiKey, NewApiKey), CredentialError> {
+        let expires_at = lifetime.map(|lifetime| now.plus(lifetime)).transpose();
+        let expires_at = expires_at.map_err(internal)?;
         let key = ApiKey::mint(&self.parts.api_key_prefix, &mut self.draw()?).map_err(internal)?;
         let new = NewApiKey::of(&key, account.clone(), now, expires_at);
         Ok((key, new))
@@ -296,28 +302,26 @@ impl Credentials {
         Draw::from(&*self.parts.random).map_err(internal)
     }
 
-    /// Forgets a key when its change is over, answered or not.
-    fn forget(&self, key: ApiKeyId) -> Forget<'_> {
-        Forget { cache: self.cache.as_deref(), key }
+    /// Changes a key, of which the cache keeps nothing until the store has answered.
+    async fn change(
+        &self,
+        key: ApiKeyId,
+        change: impl Future<Output = Result<bool, StoreError>>,
+    ) -> Result<(), CredentialError> {
+        if let Some(cache) = &self.cache {
+            cache.changing(key, self.parts.clock.monotonic());
+        }
+        let changed = change.await;
+        if let (Some(cache), Ok(_)) = (&self.cache, &changed) {
+            cache.changed(key);
+        }
+        there(changed?)
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("cache", &self.cache).finish_non_exhaustive()
-    }
-}
-
-struct Forget<'a> {
-    cache: Option<&'a KeyCache>,
-    key: ApiKeyId,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        if let Some(cache) = self.cache {
-            cache.forget(self.key);
-        }
     }
 }
 
@@ -367,9 +371,13 @@ impl ApiKeyAuth {
     /// The account, plan included, asked of the store.
     ///
     /// # Errors
-    /// It is gone meanwhile, or the store does not answer.
+    /// It is gone meanwhile, and its keys with it; or the store does not answer.
     pub async fn account(&self) -> Result<AccountRecord, CredentialError> {
-        self.credentials.account(&self.account_id).await
+        let account = self.credentials.account(&self.account_id).await;
+        account.map_err(|error| match error {
+            CredentialError::NotFound => CredentialError::Rejected,
+            other => other,
+        })
     }
 }
 
@@ -405,7 +413,7 @@ pub enum CredentialError {
     NotFound,
     /// It could not be judged: capacity, the store, or something within.
     #[error(transparent)]
-    Failed(#[from] SignupError),
+    Failed(SignupError),
 }
 
 impl CredentialError {
@@ -460,6 +468,16 @@ fn there(found: bool) -> Result<(), CredentialError> {
 
 fn internal(source: impl Into<crate::error::BoxError>) -> CredentialError {
     SignupError::internal(source).into()
+}
+
+impl From<SignupError> for CredentialError {
+    /// What is not the client's doing is told to whoever watches.
+    fn from(error: SignupError) -> Self {
+        if let SignupError::Internal(_) | SignupError::Unavailable { .. } = error {
+            observe::failed("a credential could not be judged or changed", &error);
+        }
+        Self::Failed(error)
+    }
 }
 
 impl From<StoreError> for CredentialError {

@@ -108,10 +108,10 @@ pub(crate) fn outcome(outcome: &'static str, account_id: Option<&str>) {
     }
 }
 
-/// Why a sign-up came to nothing that was not the client's doing.
-pub(crate) fn failed(error: &dyn Error) {
+/// What came to nothing and was not the client's doing.
+pub(crate) fn failed(what: &'static str, error: &dyn Error) {
     #[cfg(feature = "tracing")]
-    tracing::error!(error = %Chain(error), "a sign-up failed");
+    tracing::error!(error = %Chain(error), "{what}");
 }
 
 /// Jobs of a hash pool.

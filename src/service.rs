@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::account::{Account, AccountId, Plan};
 use crate::admission::{Admitted, admit};
@@ -61,6 +62,7 @@ struct Inner<S, C> {
     random: Arc<dyn Randomness>,
     pool: Arc<HashPool>,
     tokens: Arc<TokenMint>,
+    token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
     initial_plan: Plan,
     email_profile: EmailProfile,
@@ -102,7 +104,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
             Err(error) => observe::outcome(error.outcome(), None),
         }
         if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = result {
-            observe::failed(error);
+            observe::failed("a sign-up failed", error);
         }
     }
 
@@ -170,7 +172,8 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// # }).unwrap();
     /// ```
     pub fn token_verifier(&self) -> TokenVerifier {
-        self.inner.tokens.verifier().clock(Arc::clone(&self.inner.clock))
+        let verifier = self.inner.tokens.verifier().clock(Arc::clone(&self.inner.clock));
+        verifier.leeway(self.inner.token_leeway)
     }
 
     /// The keys of its tokens, to rotate them.

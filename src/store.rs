@@ -182,9 +182,9 @@ pub enum StoreError {
     /// It does not answer now and may later. Nothing is stored.
     #[error("the store does not answer")]
     Unavailable(#[source] BoxError),
-    /// It was lost after the account may have been stored, and could not be
+    /// It was lost after what it was given may have been written, and could not be
     /// asked again.
-    #[error("the store was lost on the way: the account may be stored or not")]
+    #[error("the store was lost on the way: what it was given may be written or not")]
     OutcomeUnknown(#[source] BoxError),
     /// It fails, and will fail again. Nothing is stored.
     #[error("the store failed")]

@@ -306,7 +306,10 @@ async fn the_jwk_set_is_served_and_verifies_elsewhere() {
     host.keys.add(SigningKey::ed25519(&[9; 32])).unwrap();
     host.keys.add(SigningKey::hs256(&[9; 32]).unwrap()).unwrap();
     assert_eq!(host.get(path, &[]).await.json()["keys"].as_array().map(Vec::len), Some(2));
-    for method in ["POST", "DELETE", "PUT"] {
+    let head = host.request("HEAD", path, &[]).await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("cache-control"), Some("public, max-age=300"));
+    for method in ["POST", "DELETE", "PUT", "OPTIONS"] {
         let refused = host.request(method, path, &[]).await;
         refused.is(405, "VALIDATION_ERROR");
         assert_eq!(refused.header("allow"), Some("GET, HEAD"));
@@ -314,7 +317,7 @@ async fn the_jwk_set_is_served_and_verifies_elsewhere() {
 }
 
 #[actix_web::test]
-async fn an_actix_app_without_credentials_says_so_to_its_log_alone() {
+async fn an_actix_app_without_credentials_is_an_internal_error() {
     use actix_web::{App, test, web};
     let route = web::get().to(async |_: DashboardAuth| "never");
     let app = test::init_service(App::new().route("/", route)).await;

@@ -11,24 +11,63 @@
 
 use std::process::Command;
 
-fn cargo(command: &str, package: &str) {
+fn cargo(command: &str, package: &str) -> Command {
     let root = env!("CARGO_MANIFEST_DIR");
     let manifest = format!("{root}/tests/trees/Cargo.toml");
-    let status = Command::new(env!("CARGO"))
-        .args([command, "--quiet", "--manifest-path", &manifest, "--package", package])
-        .env("CARGO_TARGET_DIR", format!("{root}/target/trees"))
-        .status();
-    assert!(status.unwrap().success());
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([command, "--quiet", "--manifest-path", &manifest, "--package", package]);
+    cargo.args(["--target-dir", &format!("{root}/target/trees")]);
+    cargo
 }
 
 fn run(package: &str) {
-    cargo("run", package);
+    assert!(cargo("run", package).status().unwrap().success());
+}
+
+/// The lines of a program on which there is an error, and what it says; or on which
+/// there shall be one.
+type Errors = Vec<(usize, String)>;
+
+/// What the compiler says of a program, by line.
+fn errors(name: &str) -> Errors {
+    let mut cargo = cargo("check", "compile-fail");
+    let output = cargo.args(["--example", name, "--message-format", "short"]).output().unwrap();
+    assert!(!output.status.success(), "{name} compiles");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let mut errors: Errors = said
+        .lines()
+        .filter_map(|line| line.split_once(&format!("{name}.rs:")))
+        .filter(|(_, rest)| rest.contains(" error"))
+        .map(|(_, rest)| (rest.split(':').next().unwrap().parse().unwrap(), rest.to_owned()))
+        .collect();
+    errors.sort();
+    errors.dedup_by_key(|(line, _)| *line);
+    assert!(!errors.is_empty(), "{said}");
+    errors
+}
+
+/// What it shall say: all that stands behind `//~`.
+fn expected(text: &str) -> Errors {
+    let lines = text.lines().zip(1..);
+    let marked = lines.filter_map(|(line, number)| Some((number, line.split_once("//~ ")?.1)));
+    marked.map(|(number, what)| (number, what.to_owned())).collect()
 }
 
 #[test]
 #[ignore = "builds further crates: scripts/test.sh runs it"]
 fn s08_s09_what_must_not_compile() {
-    cargo("test", "compile-fail");
+    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/trees/compile-fail/examples");
+    for program in std::fs::read_dir(programs).unwrap() {
+        let path = program.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let expected = expected(&std::fs::read_to_string(&path).unwrap());
+        let said = errors(name);
+        let lines = |errors: &Errors| errors.iter().map(|(line, _)| *line).collect::<Vec<_>>();
+        assert_eq!(lines(&said), lines(&expected), "{name}: {said:#?}");
+        for ((_, said), (_, expected)) in said.iter().zip(&expected) {
+            assert!(said.contains(expected), "{name}: {said} is not {expected}");
+        }
+    }
 }
 
 #[test]

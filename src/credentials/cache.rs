@@ -9,6 +9,10 @@ use std::time::Duration;
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::store::KeyOwner;
 
+/// A change whose caller went away, or whose outcome was not learned, is over after
+/// this time, whatever came of it: stores give up long before.
+const UNSETTLED: Duration = Duration::from_mins(1);
+
 /// What the store has said of API keys lately: of good ones, and apart from them
 /// of unknown ones, so that a flood of the latter drives none of the former out.
 pub(super) struct KeyCache {
@@ -19,8 +23,19 @@ pub(super) struct KeyCache {
 struct State {
     /// Grows with every change, so that an answer of before it is not kept.
     epoch: u64,
+    /// Keys that are being changed, or may be: what the store says of them is not
+    /// kept until then.
+    changing: HashMap<ApiKeyId, Duration>,
     good: Recent<KeyOwner>,
     unknown: Recent<()>,
+}
+
+impl State {
+    fn forget(&mut self, key: ApiKeyId) {
+        self.epoch += 1;
+        self.good.remove(key);
+        self.unknown.remove(key);
+    }
 }
 
 /// A look that found nothing: when it was, and in which epoch.
@@ -31,7 +46,12 @@ pub(super) struct Missed {
 
 impl KeyCache {
     pub(super) fn new(capacity: usize, time_to_live: Duration) -> Self {
-        let state = State { epoch: 0, good: Recent::new(capacity), unknown: Recent::new(capacity) };
+        let state = State {
+            epoch: 0,
+            changing: HashMap::new(),
+            good: Recent::new(capacity),
+            unknown: Recent::new(capacity),
+        };
         Self { time_to_live, state: Mutex::new(state) }
     }
 
@@ -60,7 +80,8 @@ impl KeyCache {
         owner: Option<KeyOwner>,
     ) {
         let state = &mut *self.state();
-        if state.epoch != epoch {
+        let changing = state.changing.get(&digest.key_id());
+        if state.epoch != epoch || changing.is_some_and(|until| at < *until) {
             return;
         }
         let until = at.saturating_add(self.time_to_live);
@@ -70,11 +91,19 @@ impl KeyCache {
         }
     }
 
-    pub(super) fn forget(&self, key: ApiKeyId) {
+    /// A change of a key begins: until it is over, nothing of it is known.
+    pub(super) fn changing(&self, key: ApiKeyId, now: Duration) {
         let state = &mut *self.state();
-        state.epoch += 1;
-        state.good.remove(key);
-        state.unknown.remove(key);
+        state.changing.retain(|_, until| now < *until);
+        state.changing.insert(key, now.saturating_add(UNSETTLED));
+        state.forget(key);
+    }
+
+    /// It is over, and what came of it is known.
+    pub(super) fn changed(&self, key: ApiKeyId) {
+        let state = &mut *self.state();
+        state.changing.remove(&key);
+        state.forget(key);
     }
 
     pub(super) fn clear(&self) {
@@ -188,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_before_a_change_is_not_kept() {
-        for change in [|cache: &KeyCache| cache.forget(digest(9).key_id()), KeyCache::clear] {
+        for change in [|cache: &KeyCache| cache.changed(digest(9).key_id()), KeyCache::clear] {
             let cache = KeyCache::new(10, Duration::MAX);
             let asked = cache.look(&digest(1), NOW).err().unwrap();
             change(&cache);
@@ -204,12 +233,32 @@ mod tests {
             keep(&cache, seed, Some(owner(seed)));
         }
         keep(&cache, 3, None);
-        cache.forget(digest(1).key_id());
-        cache.forget(digest(3).key_id());
+        cache.changed(digest(1).key_id());
+        cache.changed(digest(3).key_id());
         assert!(cache.look(&digest(1), NOW).is_err() && cache.look(&digest(3), NOW).is_err());
         assert!(cache.look(&digest(2), NOW).is_ok());
         cache.clear();
         assert!(cache.look(&digest(2), NOW).is_err());
+    }
+
+    #[test]
+    fn what_is_said_of_a_key_during_its_change_is_not_kept() {
+        let cache = KeyCache::new(10, Duration::MAX);
+        keep(&cache, 1, Some(owner(1)));
+        cache.changing(digest(1).key_id(), NOW);
+        assert!(cache.look(&digest(1), NOW).is_err());
+        // Its caller has gone away, and the store is still at it.
+        keep(&cache, 1, Some(owner(1)));
+        assert!(cache.look(&digest(1), NOW).is_err());
+        let later = NOW + UNSETTLED;
+        let missed = cache.look(&digest(1), later).err().unwrap();
+        cache.insert(missed, &digest(1), None);
+        assert_eq!(cache.look(&digest(1), later).ok(), Some(None));
+        // One that is over is known again at once.
+        cache.changing(digest(2).key_id(), NOW);
+        cache.changed(digest(2).key_id());
+        keep(&cache, 2, Some(owner(2)));
+        assert!(cache.look(&digest(2), NOW).is_ok());
     }
 
     #[test]

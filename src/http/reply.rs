@@ -158,7 +158,10 @@ impl Reply {
 
 impl From<&CredentialError> for Reply {
     fn from(error: &CredentialError) -> Self {
-        Self::new(error.code().status(), error.retry_after(), error.to_json())
+        match error {
+            CredentialError::Failed(error) => Self::error(error),
+            _ => Self::new(error.code().status(), None, error.to_json()),
+        }
     }
 }
 

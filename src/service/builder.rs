@@ -33,6 +33,7 @@ pub struct SignupServiceBuilder<S, C = SystemClock> {
     issuer: String,
     audience: String,
     token_lifetime: Duration,
+    token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
     initial_plan: Plan,
     email_profile: EmailProfile,
@@ -53,6 +54,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
             token_lifetime: TOKEN_LIFETIME,
+            token_leeway: Duration::ZERO,
             api_key_prefix: ApiKeyPrefix::default(),
             initial_plan: Plan::default(),
             email_profile: EmailProfile::default(),
@@ -92,6 +94,13 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
     /// How long a token is good for. Default: 24 hours.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
+        self
+    }
+
+    /// How far the clocks of instances may be apart when tokens are verified; whole
+    /// seconds count. Default: not at all, which suits one machine.
+    pub fn token_leeway(mut self, leeway: Duration) -> Self {
+        self.token_leeway = leeway;
         self
     }
 
@@ -165,6 +174,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             issuer: self.issuer,
             audience: self.audience,
             token_lifetime: self.token_lifetime,
+            token_leeway: self.token_leeway,
             api_key_prefix: self.api_key_prefix,
             initial_plan: self.initial_plan,
             email_profile: self.email_profile,
@@ -209,6 +219,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             random: self.random,
             pool,
             tokens: Arc::new(tokens),
+            token_leeway: self.token_leeway,
             api_key_prefix: self.api_key_prefix,
             initial_plan: self.initial_plan,
             email_profile: self.email_profile,

@@ -359,14 +359,21 @@ impl PostgresStore {
         let mut connection = fault::acquire(&self.pool, until).await?;
         let work = async {
             if let ([change], true) = (changes, self.prepares) {
-                let rows = query!(change).fetch_all(&mut *connection).await;
-                return rows.map(|rows| !rows.is_empty()).map_err(Fault::of);
+                return match query!(change).fetch_all(&mut *connection).await {
+                    Ok(rows) => Ok(!rows.is_empty()),
+                    Err(error) if is_orphan(&error) => Ok(false),
+                    Err(error) => Err(Fault::of(error)),
+                };
             }
             let mut transaction = connection.begin().await.map_err(Fault::before_commit)?;
             for change in changes {
                 let query = query!(change).persistent(self.prepares);
-                let rows = query.fetch_all(&mut *transaction).await;
-                if rows.map_err(Fault::before_commit)?.is_empty() {
+                let found = match query.fetch_all(&mut *transaction).await {
+                    Ok(rows) => !rows.is_empty(),
+                    Err(error) if is_orphan(&error) => false,
+                    Err(error) => return Err(Fault::before_commit(error)),
+                };
+                if !found {
                     transaction.rollback().await.map_err(Fault::before_commit)?;
                     return Ok(false);
                 }
@@ -397,6 +404,11 @@ impl AccountStore for PostgresStore {
 }
 
 credential_store!(PostgresStore, PgRow);
+
+/// A key of an account that was deleted at the same moment.
+fn is_orphan(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+}
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,8 +34,8 @@ impl Credentials {
             // The account is asked for, too: a database whose foreign keys are not
             // enforced may have keys of none.
             find_key: shared(format!(
-                "SELECT account_id, expires_at FROM {api_keys}
-                 JOIN {accounts} ON {accounts}.id = account_id WHERE digest = $1"
+                "SELECT k.account_id, k.expires_at FROM {api_keys} k
+                 JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = $1"
             )),
             add_key: shared(format!(
                 "INSERT INTO {api_keys}

@@ -1,2 +1,1 @@
-//! A tree of its own, for what must not compile: trybuild builds all of it anew, and
-//! here there is little.
+//! Programs that must not compile, as examples: `//~` says where and why.

@@ -1,12 +1,12 @@
 //! A password is hashed by whoever has a place in the queue, once.
 
 async fn hash(pool: &signup::hash::HashPool, password: signup::fields::Password) {
-    pool.hash(password, [0; 16]).await;
+    pool.hash(password, [0; 16]).await; //~ no method named `hash`
 }
 
 async fn twice(place: signup::hash::Place, one: signup::fields::Password, other: signup::fields::Password) {
     place.hash(one, [0; 16]).await;
-    place.hash(other, [0; 16]).await;
+    place.hash(other, [0; 16]).await; //~ use of moved value: `place`
 }
 
 fn main() {}

@@ -1,0 +1,9 @@
+//! What was parsed, nobody else makes.
+
+use signup::fields::{Email, EmailKey};
+
+fn email(given: String, key: EmailKey) {
+    let _ = Email { given, key }; //~ is private
+}
+
+fn main() {}

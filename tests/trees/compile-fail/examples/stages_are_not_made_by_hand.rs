@@ -1,0 +1,21 @@
+//! What a stage of the pipeline makes, nobody else can.
+
+use signup::account::{Account, AccountId};
+use signup::fields::{EmailKey, Name};
+use signup::http::Ticket;
+use signup::store::NewAccount;
+
+fn fields(text: String) {
+    let _ = EmailKey(text.clone()); //~ private fields
+    let _ = Name(text.clone()); //~ private fields
+    let _ = AccountId(text); //~ private fields
+}
+
+fn stages(account: std::sync::Arc<Account>) {
+    let _ = NewAccount { account }; //~ private fields
+    let _ = Ticket { limit: 0 }; //~ private fields
+    let _: signup::validate::ValidSignup; //~ module `validate` is private
+    let _: signup::admission::Admitted; //~ module `admission` is private
+}
+
+fn main() {}
