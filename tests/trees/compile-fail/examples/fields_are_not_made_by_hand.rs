@@ -3,7 +3,7 @@
 use signup::fields::{Email, EmailKey};
 
 fn email(given: String, key: EmailKey) {
-    let _ = Email { given, key }; //~ is private
+    let _ = Email { given, key }; //~ private
 }
 
 fn main() {}
