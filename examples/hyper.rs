@@ -88,7 +88,7 @@ async fn signup<S: AccountStore, C: Clock>(
     };
     match tokio::time::timeout(ticket.deadline(), read).await {
         Ok(Ok(body)) => endpoint.answer(ticket, body).await,
-        Ok(Err(refusal)) => refusal,
-        Err(_) => Refusal::RequestTimeout.into(),
+        Ok(Err(refusal)) => endpoint.refuse(refusal),
+        Err(_) => endpoint.refuse(Refusal::RequestTimeout),
     }
 }

@@ -29,15 +29,15 @@ async fn respond<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
     };
     match tokio::time::timeout(ticket.deadline(), read(&ticket, body)).await {
         Ok(Ok(body)) => endpoint.answer(ticket, body).await,
-        Ok(Err(refusal)) => refusal,
-        Err(_) => Refusal::RequestTimeout.into(),
+        Ok(Err(refusal)) => endpoint.refuse(refusal),
+        Err(_) => endpoint.refuse(Refusal::RequestTimeout),
     }
 }
 
 async fn read<B: AsRef<[u8]>, E>(
     ticket: &Ticket,
     mut pieces: impl Stream<Item = Result<B, E>> + Unpin,
-) -> Result<Body, Reply> {
+) -> Result<Body, Refusal> {
     let mut body = ticket.body();
     while let Some(piece) = poll_fn(|context| Pin::new(&mut pieces).poll_next(context)).await {
         let piece = piece.map_err(|_| Refusal::Incomplete)?;

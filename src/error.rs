@@ -171,6 +171,10 @@ impl SignupError {
                 Some(*retry_after)
             }
             Self::RateLimited(limited) => Some(limited.retry_after),
+            Self::Refused {
+                code: ErrorCode::RateLimitExceeded | ErrorCode::ExternalServiceError,
+                ..
+            } => Some(DEFAULT_RETRY_AFTER),
             _ => None,
         }
     }

@@ -6,4 +6,5 @@ pub mod password;
 
 pub use email::{Email, EmailError, EmailKey, EmailProfile};
 pub use name::{Name, NameError};
+pub(crate) use password::nfc;
 pub use password::{Password, PasswordError};

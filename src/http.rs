@@ -10,6 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::error::SignupError;
 use crate::limit::Client;
 use crate::observe;
 use crate::request::SignupRequest;
@@ -125,14 +126,17 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
         self
     }
 
-    /// Judges the head of a request: method, media type, declared length, in
-    /// this order, and whether its client has come too often.
+    /// Judges the head of a request: whether its client has come too often; and then
+    /// method, media type and declared length, in this order.
     ///
     /// # Errors
     /// The answer, where the head decides it. The body need not be read.
     pub async fn head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
         let judged = self.judge(head).await;
-        judged.inspect_err(|reply| observe::answered(reply.status()))
+        judged.map_err(|reply| {
+            observe::answered(reply.status());
+            if head.method == Method::Head { reply.without_body() } else { reply }
+        })
     }
 
     async fn judge(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
@@ -143,8 +147,7 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
 
         match head.method {
             Method::Post => {}
-            Method::Head => return Err(Reply::from(Refusal::MethodNotAllowed).without_body()),
-            Method::Other => return Err(Refusal::MethodNotAllowed.into()),
+            Method::Head | Method::Other => return Err(Refusal::MethodNotAllowed.into()),
         }
         if !head.is_json {
             return Err(Refusal::UnsupportedMediaType.into());
@@ -181,8 +184,19 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
         let reply = match catch_panic(reply).await {
             Some(Ok(signup)) => Reply::created(signup),
             Some(Err(error)) => Reply::error(&error),
-            None => Reply::panicked(),
+            None => {
+                observe::outcome("internal", None);
+                observe::failed("a sign-up failed", &SignupError::internal("it panicked"));
+                Reply::panicked()
+            }
         };
+        observe::answered(reply.status());
+        reply
+    }
+
+    /// The answer where the body could not be read.
+    pub fn refuse(&self, refusal: Refusal) -> Reply {
+        let reply = Reply::from(refusal);
         observe::answered(reply.status());
         reply
     }

@@ -24,8 +24,9 @@
 //! | the client's sign-ups | a request whose fields are all good, whatever comes of it: 201, 409, 503 | at the head, where it decides alone; and again, atomically, when the fields are known to be good |
 //! | the email's | the same, by its key in whatever spelling: so it counts the 409s | with the one before |
 //!
-//! A refusal takes nothing. It comes before the store is asked and before anything
-//! is hashed. A client is an IPv4 address or an IPv6 /64; without an address (a Unix
+//! A refused bucket is not taken from; where it is the email's, a sign-up of the
+//! client's is taken all the same. A refusal comes before the store is asked and
+//! before anything is hashed. A client is an IPv4 address or an IPv6 /64; without an address (a Unix
 //! socket, or axum's `serve` without `ConnectInfo`) all are one client.
 //!
 //! An address or an email is never kept, but a keyed hash of it: of an email, and of
@@ -148,12 +149,12 @@ impl Bucket {
         }
     }
 
-    /// Its name in Redis. What stands in braces decides the slot of a cluster, so
+    /// Its name in Redis, behind that of the limits. What stands in braces decides the slot of a cluster, so
     /// that both buckets of a client are in one.
     #[cfg(feature = "redis")]
     fn name(&self) -> String {
         let Key(high, low) = self.owner;
-        format!("signup:{{{high:016x}{low:016x}}}:{}", self.policy.name())
+        format!("{{{high:016x}{low:016x}}}:{}", self.policy.name())
     }
 }
 
@@ -180,7 +181,7 @@ impl Limiter {
         let mac = Hmac::new_from_slice(&secret).map_err(|_| RandomError::Failed)?;
         #[cfg(feature = "redis")]
         let shared = limits.redis.as_ref().map(|(client, _)| {
-            Shared::new(client.clone(), Arc::clone(&clock), limits.redis_deadline)
+            Shared::new(limits.name, client.clone(), Arc::clone(&clock), limits.redis_deadline)
         });
         Ok(Self {
             local: Local::new(limits.capacity),

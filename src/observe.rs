@@ -65,7 +65,9 @@ impl Drop for Timed<'_> {
         #[cfg(feature = "tracing")]
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         #[cfg(feature = "tracing")]
-        tracing::Span::current().record(field, micros);
+        if let Some(span) = span() {
+            span.record(field, micros);
+        }
     }
 }
 
@@ -94,13 +96,20 @@ pub(crate) async fn within<T>(address: Option<IpAddr>, signup: impl Future<Outpu
     signup.await
 }
 
+/// The span of the sign-up, if it is not switched off: else it is one of the host's.
+#[cfg(feature = "tracing")]
+fn span() -> Option<tracing::Span> {
+    let span = tracing::Span::current();
+    let is_ours = span.metadata().is_some_and(|of| of.target() == module_path!());
+    is_ours.then_some(span)
+}
+
 /// What came of a sign-up, in its span.
 pub(crate) fn outcome(outcome: &'static str, account_id: Option<&str>) {
     #[cfg(feature = "metrics")]
     metrics::counter!("signup_outcomes_total", "outcome" => outcome).increment(1);
     #[cfg(feature = "tracing")]
-    {
-        let span = tracing::Span::current();
+    if let Some(span) = span() {
         span.record("outcome", outcome);
         if let Some(account_id) = account_id {
             span.record("account_id", account_id);

@@ -88,7 +88,7 @@ forward!(Arc, Box);
 pub enum Verdict {
     /// It has nothing against it.
     Allow,
-    /// These fields are wrong: 400.
+    /// These fields are wrong: 400. Without any, it is allowed.
     Invalid(Vec<Issue>),
     /// It is refused, with the status of this code.
     Refuse {
@@ -220,11 +220,7 @@ impl Policies {
         let mut issues: Vec<Issue> = Vec::new();
         for policy in &self.local {
             let judged = policy.judge(&attempt).await;
-            for issue in verdict(&**policy, judged)? {
-                if issues.iter().all(|known| known.path != issue.path) {
-                    issues.push(issue);
-                }
-            }
+            issues.extend(verdict(&**policy, judged)?);
         }
         for (deadline, policy) in &self.remote {
             if !issues.is_empty() {
@@ -234,8 +230,19 @@ impl Policies {
             let late = |_| Err("a policy did not answer before its deadline".into());
             issues = verdict(&**policy, judged.unwrap_or_else(late))?;
         }
-        if issues.is_empty() { Ok(()) } else { Err(SignupError::Invalid(issues)) }
+        if issues.is_empty() { Ok(()) } else { Err(SignupError::Invalid(in_order(issues))) }
     }
+}
+
+/// One issue a field, the first one; in the order email, password, name, the rest.
+fn in_order(mut issues: Vec<Issue>) -> Vec<Issue> {
+    let mut seen = std::collections::BTreeSet::new();
+    issues.retain(|issue| seen.insert(issue.path.clone()));
+    issues.sort_by_key(|issue| {
+        let field = issue.path.first().map_or("", |field| &**field);
+        ["email", "password", "name"].iter().position(|known| *known == field).unwrap_or(3)
+    });
+    issues
 }
 
 /// The issues of a verdict, or the refusal.

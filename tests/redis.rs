@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signup::clock::ManualClock;
+use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
-use signup::limit::{Client as Peer, RateLimits, RedisSetupError};
+use signup::limit::{Client as Peer, Limiter, RateLimits, RedisSetupError};
 use signup::store::MemoryStore;
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
@@ -286,6 +287,25 @@ async fn q15_q16_every_key_is_hashed_and_expires_and_a_script_stays_in_its_slot(
         let life: i64 = redis.command(&["PTTL", key]).await;
         assert!((1..=3_600_000).contains(&life), "{key} lives for {life} ms");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn limits_of_another_name_have_buckets_of_their_own_and_a_raised_quota_locks_nobody_out() {
+    let redis = Redis::start(&[]).await;
+    let limiter = |quota: &str, name| {
+        let limits = RateLimits::per_client(quota.parse().unwrap()).named(name);
+        let limits = limits.in_redis(&redis.url(), SECRET).unwrap().redis_deadline(PATIENT);
+        Limiter::new(limits).unwrap()
+    };
+    let client = Some(Peer::from(CLIENT.parse::<IpAddr>().unwrap()));
+    let key = EmailKey::of("a@x.co", EmailProfile::Strict).unwrap();
+    assert!(limiter("1/d", "signup").attempt(client, &key).await.is_ok());
+    assert!(limiter("1/d", "signup").attempt(client, &key).await.is_err());
+    assert!(limiter("1/d", "login").attempt(client, &key).await.is_ok());
+    // What is stored is a day ahead; nobody waits for longer than one of twenty takes.
+    let refused = limiter("20/min", "signup").attempt(client, &key).await.unwrap_err();
+    assert!(refused.retry_after < Duration::from_secs(4), "{refused}");
 }
 
 /// A certificate for localhost, and the authority that has signed it, in `folder`.

@@ -61,7 +61,7 @@ impl Password {
 
 /// The NFC form, written into memory that never has to grow, for growing
 /// would leave a copy that nobody wipes.
-fn nfc(text: &str) -> Zeroizing<String> {
+pub(crate) fn nfc(text: &str) -> Zeroizing<String> {
     let mut normalised = Zeroizing::new(String::with_capacity(text.len() * NFC_EXPANSION));
     match NFC.normalize_to(text, &mut *normalised) {
         Ok(()) => normalised,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::reply::{Refusal, Reply};
+use super::reply::Refusal;
 
 /// The body as far as it has come, never longer than its limit. It is wiped
 /// when dropped; a framework's own buffers are not, and can't be from here.
@@ -28,10 +28,10 @@ impl Body {
     ///
     /// # Errors
     /// The body is over its limit: the answer, 413. The rest need not be read.
-    pub fn push(&mut self, piece: &[u8]) -> Result<(), Reply> {
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let length = self.bytes.len().saturating_add(piece.len());
         if length > self.limit {
-            return Err(Refusal::PayloadTooLarge.into());
+            return Err(Refusal::PayloadTooLarge);
         }
         if length > self.bytes.capacity() {
             // Growing in place would leave a copy that nobody wipes.
@@ -65,7 +65,7 @@ mod tests {
             body.push(&[7; 1000]).unwrap();
         }
         assert_eq!(body.as_bytes(), [7; 10_000]);
-        assert_eq!(body.push(b"x").unwrap_err().status(), 413);
+        assert_eq!(body.push(b"x").unwrap_err(), Refusal::PayloadTooLarge);
         assert_eq!(body.as_bytes().len(), 10_000);
     }
 

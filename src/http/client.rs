@@ -117,7 +117,7 @@ impl TrustedProxies {
         };
         let lines =
             head.headers.iter().rev().filter(move |(key, _)| key.eq_ignore_ascii_case(name));
-        let entries = lines.flat_map(|(_, line)| line.rsplit(|octet| *octet == b','));
+        let entries = lines.flat_map(|(_, line)| FromTheRight { rest: Some(line), by: b',' });
         entries.take(MAX_ENTRIES).map(move |entry| {
             let entry = std::str::from_utf8(entry).ok()?.trim();
             match header {
@@ -128,11 +128,46 @@ impl TrustedProxies {
     }
 }
 
-/// The `for` of an element (RFC 7239, section 4), without its quotes. Obfuscated
+/// What stands between separators, from the right, where one inside of a quoted
+/// string (RFC 9110, section 5.6.4) is none: proxies quote what clients have sent. A
+/// quote that a client has left open, on the left, takes nothing of what proxies have
+/// written, on the right.
+struct FromTheRight<'a> {
+    rest: Option<&'a [u8]>,
+    by: u8,
+}
+
+impl<'a> Iterator for FromTheRight<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest?;
+        let mut quoted = false;
+        for (at, octet) in rest.iter().enumerate().rev() {
+            let before = rest.get(..at).unwrap_or_default();
+            let escapes = before.iter().rev().take_while(|octet| **octet == b'\\').count();
+            if *octet == b'"' && escapes % 2 == 0 {
+                quoted = !quoted;
+            } else if *octet == self.by && !quoted {
+                self.rest = Some(before);
+                return rest.get(at + 1..);
+            }
+        }
+        self.rest = None;
+        Some(rest)
+    }
+}
+
+/// The one `for` of an element (RFC 7239, section 4), without its quotes. Obfuscated
 /// identifiers and `unknown` are no addresses.
 fn forwarded_for(element: &str) -> Option<&str> {
-    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
+    let pairs = FromTheRight { rest: Some(element.as_bytes()), by: b';' };
+    let pairs = pairs.map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
+    let pairs: Option<Vec<_>> = pairs.collect();
+    let mut named = pairs?.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case("for"));
+    let (Some((_, value)), None) = (named.next(), named.next()) else {
+        return None;
+    };
     let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     Some(quoted.unwrap_or(value))
 }
@@ -240,6 +275,13 @@ mod tests {
             ("for=\"_gazonk\"", "10.0.0.1"),
             ("by=192.0.2.1", "10.0.0.1"),
             ("192.0.2.1", "10.0.0.1"),
+            // What a client sent is in quotes, and is no element and no pair.
+            (r#"host="a;for=203.0.113.66;b";for=192.0.2.1"#, "192.0.2.1"),
+            (r#"for=192.0.2.1;host="x,for=203.0.113.66;a""#, "192.0.2.1"),
+            (r#"for=192.0.2.1;host="\",for=203.0.113.66;\"""#, "192.0.2.1"),
+            (r#"for="203.0.113.66, for=192.0.2.1"#, "192.0.2.1"),
+            ("for=203.0.113.66;for=192.0.2.1", "10.0.0.1"),
+            ("for=192.0.2.1;;", "10.0.0.1"),
         ] {
             assert_eq!(client(&one, "10.0.0.1", &[("forwarded", element)]), expected, "{element}");
         }

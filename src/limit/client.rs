@@ -26,7 +26,8 @@ impl Client {
     /// one customer's.
     pub(super) fn network(self) -> [u8; 16] {
         match self.0 {
-            None => [0; 16],
+            // No network looks so.
+            None => [0xff; 16],
             Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
             Some(IpAddr::V6(address)) => {
                 Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).octets()

@@ -26,6 +26,9 @@ const REQUESTS: u32 = 5;
 #[derive(Clone)]
 #[must_use]
 pub struct RateLimits {
+    /// What its keys in Redis begin with.
+    #[cfg(feature = "redis")]
+    pub(super) name: &'static str,
     pub(super) client: Quota,
     pub(super) requests: Quota,
     pub(super) email: Option<Quota>,
@@ -40,6 +43,8 @@ impl RateLimits {
     /// So many sign-ups for each client, and five times as many requests.
     pub const fn per_client(quota: Quota) -> Self {
         Self {
+            #[cfg(feature = "redis")]
+            name: "signup",
             client: quota,
             requests: quota.times(REQUESTS),
             email: None,
@@ -71,7 +76,8 @@ impl RateLimits {
     /// Keeps the buckets in Redis, so that all instances with this URL and this
     /// secret share one quota: `redis://…`, or `rediss://…` with one of the TLS
     /// features. The names of clients and emails are keyed with the secret, of 16
-    /// octets or more.
+    /// octets or more. It is one primary, or a proxy in front of a cluster: a script's
+    /// keys are of one slot, but redirections are not followed.
     ///
     /// Nothing is connected yet. Where Redis does not answer in time, the buckets in
     /// memory decide, which know what this instance has let through, and Redis is
@@ -87,6 +93,13 @@ impl RateLimits {
         // Its error may quote the URL, and a password with it.
         let client = redis::client(url).map_err(|_| RedisSetupError::Url)?;
         Ok(Self { redis: Some((client, Zeroizing::new(secret.to_owned()))), ..self })
+    }
+
+    /// What the keys in Redis begin with. Default: `signup`. Limits of something else,
+    /// such as log-ins, have another name, or they share the buckets.
+    #[cfg(feature = "redis")]
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     /// How long Redis may take for a decision. Default: 50 ms.

@@ -28,7 +28,9 @@ local now = time[1] * 1000000 + time[2]
 local nexts = {}
 for number, key in ipairs(KEYS) do
     local interval, burst = tonumber(ARGV[3 * number - 2]), tonumber(ARGV[3 * number - 1])
-    local arrival = math.max(tonumber(redis.call('GET', key) or '0'), now)
+    local stored = tonumber(redis.call('GET', key) or '0')
+    -- Of another quota, or by a clock that was ahead, it may be later than can be.
+    local arrival = math.max(math.min(stored, now + interval * burst), now)
     nexts[number] = arrival + interval
     local early = nexts[number] - interval * burst - now
     if early > 0 then
@@ -76,9 +78,12 @@ fn tls_client(url: &str) -> Result<Client, RedisError> {
 
 /// Buckets in Redis.
 pub(super) struct Shared {
+    name: &'static str,
     client: Client,
     script: Script,
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
+    /// How many were made.
+    connections: AtomicU64,
     clock: Arc<dyn Clock>,
     /// The whole decision of a request waits so long; then memory decides.
     deadline: Duration,
@@ -94,11 +99,18 @@ pub(super) enum Turn {
 }
 
 impl Shared {
-    pub(super) fn new(client: Client, clock: Arc<dyn Clock>, deadline: Duration) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        client: Client,
+        clock: Arc<dyn Clock>,
+        deadline: Duration,
+    ) -> Self {
         Self {
+            name,
             client,
             script: Script::new(SCRIPT),
             connection: Arc::default(),
+            connections: AtomicU64::new(0),
             clock,
             deadline,
             paused_until: AtomicU64::new(0),
@@ -116,19 +128,37 @@ impl Shared {
         if now < paused_until {
             return (None, None);
         }
+        let connections = self.connections.load(Ordering::Relaxed);
         let decided = timeout(self.deadline, self.decide(buckets)).await;
         let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
         match decided.unwrap_or_else(late) {
             Ok((number, early)) => {
-                let back = self.paused_until.swap(0, Ordering::Relaxed) != 0;
+                // Whoever asked before the failure does not end the pause.
+                let ended = self.paused_until.compare_exchange(
+                    paused_until,
+                    0,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                let back = paused_until != 0 && ended.is_ok();
                 let decided = refusal(buckets, number, early);
                 (Some(decided), back.then_some(Turn::Back))
             }
             Err(error) => {
-                let pause = now.saturating_add(nanos(PAUSE)).max(1);
-                let was_well = self.paused_until.swap(pause, Ordering::Relaxed) == 0;
+                self.discard(connections);
+                let pause = nanos(self.clock.monotonic()).saturating_add(nanos(PAUSE)).max(1);
+                let was_well = self.paused_until.fetch_max(pause, Ordering::Relaxed) == 0;
                 (None, was_well.then_some(Turn::Lost(error)))
             }
+        }
+    }
+
+    /// Drops the connection, unless it is a newer one than whoever failed had.
+    fn discard(&self, connections: u64) {
+        if let Ok(mut connection) = self.connection.try_lock()
+            && self.connections.load(Ordering::Relaxed) <= connections.max(1)
+        {
+            *connection = None;
         }
     }
 
@@ -147,14 +177,15 @@ impl Shared {
         let mut invocation = self.script.prepare_invoke();
         for bucket in buckets {
             let interval = (bucket.quota.interval() / 1000).max(1);
-            invocation.key(bucket.name());
+            invocation.key(format!("{}:{}", self.name, bucket.name()));
             invocation.arg(interval).arg(bucket.quota.burst().get()).arg(u8::from(bucket.takes));
         }
         // Of a caller that is out of time the answer is dropped, and the connection
         // stays in step: it is multiplexed.
+        let connections = self.connections.load(Ordering::Relaxed);
         let answer = invocation.invoke_async(&mut connection).await;
         if answer.is_err() {
-            *self.connection.lock().await = None;
+            self.discard(connections);
         }
         answer
     }
@@ -166,6 +197,7 @@ impl Shared {
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
         }
+        self.connections.fetch_add(1, Ordering::Relaxed);
         let task = tokio::spawn(connect(self.client.clone(), self.deadline, connection));
         task.await.unwrap_or_else(|lost| Err(std::io::Error::other(lost).into()))
     }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::error::BoxError;
+use crate::fields::nfc;
 
 use super::{Attempt, SignupPolicy, Verdict};
 
@@ -33,10 +34,11 @@ pub struct NotTheEmail;
 #[async_trait]
 impl SignupPolicy for NotTheEmail {
     async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
-        let email = attempt.email().as_str();
-        let local_part = email.rsplit_once('@').map_or(email, |(local_part, _)| local_part);
+        // The password is in NFC.
+        let email = nfc(attempt.email().as_str());
+        let local_part = email.rsplit_once('@').map_or(&**email, |(local_part, _)| local_part);
         let is_it = |text: &str| same_in_any_case(text, attempt.reveal_password());
-        if is_it(email) || is_it(local_part) || is_it(attempt.email().key().as_str()) {
+        if is_it(&email) || is_it(local_part) || is_it(attempt.email().key().as_str()) {
             return Ok(Verdict::invalid(FIELD, "Password must not be the email address"));
         }
         Ok(Verdict::Allow)
@@ -91,8 +93,8 @@ fn is_common(password: &str) -> bool {
 }
 
 /// A password needs this score of zxcvbn's, 0 to 4, with the email and the name held
-/// against it. It is estimated on the hash pool's threads, from its first 64
-/// characters, which bounds the time that takes.
+/// against it. It is estimated on the hash pool's threads, from its first 20
+/// characters, which bounds the time that takes, whatever they are.
 ///
 /// zxcvbn works on copies of the password that nobody wipes.
 #[cfg(feature = "zxcvbn")]
@@ -100,7 +102,7 @@ fn is_common(password: &str) -> bool {
 pub struct PasswordStrength(pub u8);
 
 #[cfg(feature = "zxcvbn")]
-const JUDGED_CHARS: usize = 64;
+const JUDGED_CHARS: usize = 20;
 
 #[cfg(feature = "zxcvbn")]
 #[async_trait]

@@ -77,6 +77,7 @@ fn p21_a_password_is_not_the_email() {
         ("Kim.Example@example.com", "kim.example@EXAMPLE.com"),
         ("Kim.Example@example.com", "KIM.EXAMPLE"),
         ("kim.example@m\u{fc}nchen.de", "kim.example@xn--mnchen-3ya.de"),
+        ("kim.example@mu\u{308}nchen.de", "kim.example@mu\u{308}nchen.de"),
     ] {
         assert!(!password(NotTheEmail, email, same), "{same}");
     }
@@ -139,7 +140,11 @@ fn a_strength_holds_email_and_name_against_the_password() {
     assert!(!password(PasswordStrength(3), kim, "kimberley.jones1"));
     assert!(password(PasswordStrength(3), kim, "wooden anvil transposes lilac"));
     assert!(password(PasswordStrength(0), kim, "12345678"));
-    // Its time is bounded by its length.
+    // These take zxcvbn seconds, or more than its numbers hold, at full length.
+    let leet = format!("48@({{[<3691!|70$5+%2{}", "abcdefghij".repeat(5));
+    for long in [leet, "as".repeat(32)] {
+        assert!(password(PasswordStrength(0), kim, &long), "{long}");
+    }
     assert!(password(PasswordStrength(0), kim, &"aB3$".repeat(32)));
 }
 
@@ -228,6 +233,9 @@ fn all_that_do_not_call_out_are_heard_and_the_others_only_then() {
     let request = || SignupRequest::new("a@x.co", "correct horse");
     let said = issues(policies(|| Ok(Verdict::invalid("password", "Weak"))), request());
     assert_eq!(said, [("password".into(), "Weak".into()), ("name".into(), "No".into())]);
+    let said = issues(policies(|| Ok(Verdict::invalid("invite_code", "None"))), request());
+    assert_eq!(said, [("name".into(), "No".into()), ("invite_code".into(), "None".into())]);
+    asked.lock().unwrap().truncate(3);
     assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["first", "second", "third"]);
 
     let refused = sign_up(
@@ -240,6 +248,10 @@ fn all_that_do_not_call_out_are_heard_and_the_others_only_then() {
     assert_eq!(error.code().status(), 402);
     assert_eq!(error.to_json(), br#"{"error":{"code":"USAGE_LIMIT_EXCEEDED","message":"Pay"}}"#);
     assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["first"]);
+    for (code, waits) in [(ErrorCode::RateLimitExceeded, true), (ErrorCode::Conflict, false)] {
+        let refused = SignupError::Refused { code, message: "No".into() };
+        assert_eq!(refused.retry_after().is_some(), waits);
+    }
 
     let all = builder().policy(told("remote", allow, minute)).policy(told("local", allow, None));
     assert!(sign_up(all, request()).is_ok());

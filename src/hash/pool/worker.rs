@@ -86,8 +86,7 @@ impl Worker {
         let result = match task {
             Task::Hash(input) => {
                 let result = self.compute(&input);
-                let took = self.now().saturating_sub(begun);
-                self.shared.state().hashed(took);
+                self.shared.state().stats.hashes += 1;
                 result
             }
             #[cfg(feature = "zxcvbn")]
@@ -96,7 +95,8 @@ impl Worker {
                 called.map(|octet| Tag::new(vec![octet])).map_err(|_| HashError::Panicked)
             }
         };
-        self.shared.state().stats.running -= 1;
+        let took = self.now().saturating_sub(begun);
+        self.shared.state().finished(took);
         drop(place);
         let _ = reply.send(result);
     }
@@ -130,8 +130,8 @@ impl Worker {
 }
 
 impl State {
-    fn hashed(&mut self, took: Duration) {
-        self.stats.hashes += 1;
+    fn finished(&mut self, took: Duration) {
+        self.stats.running -= 1;
         self.recent = if self.recent.is_zero() {
             took
         } else {
