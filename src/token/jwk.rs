@@ -1,6 +1,7 @@
 //! Public keys as JWKs (RFC 7517).
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations,
     OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse,
@@ -10,7 +11,10 @@ use jsonwebtoken::jwk::{EllipticCurveKeyParameters, EllipticCurveKeyType};
 #[cfg(feature = "rs256")]
 use jsonwebtoken::jwk::{RSAKeyParameters, RSAKeyType};
 
-use super::key::{KeyError, Public, VerifyingKey};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::key::{KeyError, Public, SigningKey, VerifyingKey};
 
 fn encode(octets: &[u8]) -> String {
     Base64UrlUnpadded::encode_string(octets)
@@ -18,6 +22,63 @@ fn encode(octets: &[u8]) -> String {
 
 fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
     Base64UrlUnpadded::decode_vec(text).map_err(|_| KeyError::Unusable)
+}
+
+/// What a JWK has of a key besides its public half: RFC 8037, section 2; RFC 7518,
+/// sections 6.2.2 and 6.4.1.
+#[derive(Deserialize)]
+struct Private {
+    d: Option<String>,
+    k: Option<String>,
+}
+
+impl SigningKey {
+    /// Reads a private JWK, in JSON: Ed25519; P-256 with its feature; and a symmetric
+    /// key (`oct`) as HS256. An RSA key comes from PKCS #8. Without a `kid` it is named
+    /// as a key of ours. The caller wipes `json`.
+    ///
+    /// # Errors
+    /// It is of another kind, for another use or algorithm, or no key; or its public
+    /// half is not that of the private one.
+    ///
+    /// ```
+    /// use signup::token::SigningKey;
+    ///
+    /// let key = SigningKey::from_jwk(
+    ///     r#"{"kty":"OKP","crv":"Ed25519","kid":"2026",
+    ///         "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+    ///         "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+    /// )?;
+    /// assert_eq!(key.key_id(), "2026");
+    /// # Ok::<(), signup::token::KeyError>(())
+    /// ```
+    pub fn from_jwk(json: &str) -> Result<Self, KeyError> {
+        let mut jwk: Jwk = serde_json::from_str(json).map_err(|_| KeyError::Unusable)?;
+        if let Some(operations) = jwk.common.key_operations.take()
+            && !operations.contains(&KeyOperations::Sign)
+        {
+            return Err(KeyError::Unusable);
+        }
+        let public = VerifyingKey::from_jwk(&jwk)?;
+        let Private { d, k } = serde_json::from_str(json).map_err(|_| KeyError::Unusable)?;
+        let (d, k) = (d.map(Zeroizing::new), k.map(Zeroizing::new));
+        let octets = |text: Option<Zeroizing<String>>| {
+            decode(&text.ok_or(KeyError::Unusable)?).map(Zeroizing::new)
+        };
+        let scalar = |octets: Zeroizing<Vec<u8>>| -> Result<Zeroizing<[u8; 32]>, KeyError> {
+            octets.as_slice().try_into().map(Zeroizing::new).map_err(|_| KeyError::Unusable)
+        };
+        let key = match public.algorithm() {
+            Algorithm::HS256 => Self::hs256(&octets(k)?)?,
+            Algorithm::EdDSA => Self::ed25519(&*scalar(octets(d)?)?),
+            #[cfg(feature = "es256")]
+            Algorithm::ES256 => Self::es256(&*scalar(octets(d)?)?)?,
+            _ => return Err(KeyError::Unusable),
+        };
+        let key = key.with_key_id(public.key_id())?;
+        let is_its_half = key.verifying_key().to_jwk() == public.to_jwk();
+        if is_its_half { Ok(key) } else { Err(KeyError::Unusable) }
+    }
 }
 
 impl VerifyingKey {

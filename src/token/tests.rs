@@ -509,6 +509,60 @@ proptest! {
     }
 }
 
+#[test]
+fn a_private_jwk_signs_and_what_does_not_belong_together_is_refused() {
+    let d = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let ed25519 = json!({"kty": "OKP", "crv": "Ed25519", "d": d, "x": x});
+    let key = SigningKey::from_jwk(&ed25519.to_string()).unwrap();
+    let keys = TokenKeys::new(key);
+    let token = mint(keys.clone());
+    assert!(verifier(TokenKeys::from_jwks(&keys.jwks()).unwrap()).verify(token.reveal()).is_ok());
+    // As RFC 8037, appendix A.3 names it.
+    assert_eq!(
+        keys.jwks().keys[0].common.key_id.as_deref(),
+        SigningKey::ed25519(&Base64UrlUnpadded::decode_vec(d).unwrap().try_into().unwrap(),)
+            .key_id()
+            .into()
+    );
+    let oct = json!({"kty": "oct", "k": encode(SECRET), "alg": "HS256", "kid": "k1"});
+    let oct = SigningKey::from_jwk(&oct.to_string()).unwrap();
+    assert!(verifier(hs256()).verify(mint(oct).reveal()).is_ok());
+    for (name, value) in [
+        ("d", json!(encode([1; 32]))),
+        ("d", json!("AA")),
+        ("d", Value::Null),
+        ("x", json!(encode([9; 32]))),
+        ("crv", json!("X25519")),
+        ("kty", json!("EC")),
+        ("use", json!("enc")),
+        ("alg", json!("HS256")),
+        ("key_ops", json!(["verify"])),
+        ("kid", json!("")),
+    ] {
+        let mut other = ed25519.clone();
+        other[name] = value;
+        assert!(SigningKey::from_jwk(&other.to_string()).is_err(), "{other}");
+    }
+    let mut signs = ed25519;
+    signs["key_ops"] = json!(["sign"]);
+    assert!(SigningKey::from_jwk(&signs.to_string()).is_ok());
+    assert!(SigningKey::from_jwk("{").is_err());
+}
+
+#[cfg(feature = "es256")]
+#[test]
+fn a_private_jwk_of_p_256_signs() {
+    let public =
+        serde_json::to_value(SigningKey::es256(&[7; 32]).unwrap().verifying_key().to_jwk());
+    let mut jwk = public.unwrap();
+    jwk["d"] = json!(encode([7; 32]));
+    let key = SigningKey::from_jwk(&jwk.to_string()).unwrap();
+    assert!(verifier(SigningKey::es256(&[7; 32]).unwrap()).verify(mint(key).reveal()).is_ok());
+    jwk["d"] = json!(encode([8; 32]));
+    assert!(SigningKey::from_jwk(&jwk.to_string()).is_err());
+}
+
 /// Whether a JWS of any header and payload would verify, by the parts of ours that
 /// judge the form, the algorithm and the signature.
 fn signature_verifies(key: &VerifyingKey, jws: &str) -> bool {
