@@ -40,10 +40,12 @@ fn refused(criterion: &mut Criterion) {
     group.bench_function("neutral", |bencher| {
         bencher.iter(|| {
             let headers = HEADERS.map(|(name, value)| (name, value.as_bytes()));
-            let ticket = runtime.block_on(endpoint.head(&Head::new("POST", headers))).unwrap();
-            let mut body = ticket.body();
-            body.push(BODY.as_bytes()).unwrap();
-            let reply = runtime.block_on(endpoint.answer(ticket, body));
+            let reply = runtime.block_on(async {
+                let ticket = endpoint.head(&Head::new("POST", headers)).await.unwrap();
+                let mut body = ticket.body();
+                body.push(BODY.as_bytes()).unwrap();
+                endpoint.answer(ticket, body).await
+            });
             assert_eq!(reply.status(), 400);
             reply
         });

@@ -92,10 +92,12 @@ fn whole(criterion: &mut Criterion) {
     let hs256 = endpoint(SigningKey::hs256(SECRET).unwrap());
     let eddsa = endpoint(SigningKey::ed25519(&[7; 32]));
     let sign_up = |endpoint: &SignupEndpoint<Nowhere>| {
-        let ticket = runtime.block_on(endpoint.head(&head())).unwrap();
-        let mut body = ticket.body();
-        body.push(BODY).unwrap();
-        let reply = runtime.block_on(endpoint.answer(ticket, body));
+        let reply = runtime.block_on(async {
+            let ticket = endpoint.head(&head()).await.unwrap();
+            let mut body = ticket.body();
+            body.push(BODY).unwrap();
+            endpoint.answer(ticket, body).await
+        });
         assert_eq!(reply.status(), 201);
         // As an adapter does, which sends it.
         black_box(reply.into_body());

@@ -123,10 +123,10 @@ pub(crate) fn failed(what: &'static str, error: &dyn Error) {
     tracing::error!(error = %Chain(error), "{what}");
 }
 
-/// Jobs of a hash pool.
-pub(crate) fn hash_jobs(queued: usize, running: usize) {
+/// Jobs of a hash pool, queued and running; asked only if somebody wants to know.
+pub(crate) fn hash_jobs(jobs: impl FnOnce() -> [usize; 2]) {
     #[cfg(feature = "metrics")]
-    for (state, jobs) in [("queued", queued), ("running", running)] {
+    for (state, jobs) in ["queued", "running"].into_iter().zip(jobs()) {
         let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
         metrics::gauge!("signup_hash_jobs", "state" => state).set(f64::from(jobs));
     }

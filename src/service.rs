@@ -97,8 +97,10 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
 
     /// Tells whoever watches what came of a sign-up.
     fn tell(&self, result: &Result<Signup, SignupError>) {
-        let stats = self.inner.pool.stats();
-        observe::hash_jobs(stats.queued, stats.running);
+        observe::hash_jobs(|| {
+            let stats = self.inner.pool.stats();
+            [stats.queued, stats.running]
+        });
         match result {
             Ok(signup) => observe::outcome("created", Some(signup.account().id().as_str())),
             Err(error) => observe::outcome(error.outcome(), None),

@@ -83,12 +83,9 @@ impl Worker {
     fn work(&mut self, job: Job) {
         let Job { task, reply, place, .. } = job;
         let begun = self.now();
+        let is_hash = matches!(task, Task::Hash(_));
         let result = match task {
-            Task::Hash(input) => {
-                let result = self.compute(&input);
-                self.shared.state().stats.hashes += 1;
-                result
-            }
+            Task::Hash(input) => self.compute(&input),
             #[cfg(feature = "zxcvbn")]
             Task::Call(call) => {
                 let called = catch_unwind(AssertUnwindSafe(call));
@@ -96,7 +93,7 @@ impl Worker {
             }
         };
         let took = self.now().saturating_sub(begun);
-        self.shared.state().finished(took);
+        self.shared.state().finished(took, is_hash);
         drop(place);
         let _ = reply.send(result);
     }
@@ -130,8 +127,9 @@ impl Worker {
 }
 
 impl State {
-    fn finished(&mut self, took: Duration) {
+    fn finished(&mut self, took: Duration, is_hash: bool) {
         self.stats.running -= 1;
+        self.stats.hashes += u64::from(is_hash);
         self.recent = if self.recent.is_zero() {
             took
         } else {
