@@ -71,29 +71,33 @@ impl Drop for Timed<'_> {
     }
 }
 
-/// A sign-up from start to end, in a span of its own.
-pub(crate) async fn within<T>(address: Option<IpAddr>, signup: impl Future<Output = T>) -> T {
-    #[cfg(feature = "tracing")]
-    let signup = {
-        use tracing::field::Empty;
-        tracing::Instrument::instrument(
-            signup,
-            tracing::info_span!(
-                "signup",
-                outcome = Empty,
-                account_id = Empty,
-                client_address = address.map(display),
-                validate_us = Empty,
-                limit_us = Empty,
-                screen_us = Empty,
-                look_us = Empty,
-                hash_us = Empty,
-                mint_us = Empty,
-                store_us = Empty,
-            ),
-        )
-    };
-    signup.await
+/// A sign-up from start to end, in a span of its own. It is no `async fn`, whose
+/// future would hold the other one twice.
+#[cfg(feature = "tracing")]
+pub(crate) fn within<F: Future>(
+    address: Option<IpAddr>,
+    signup: F,
+) -> impl Future<Output = F::Output> {
+    use tracing::field::Empty;
+    let span = tracing::info_span!(
+        "signup",
+        outcome = Empty,
+        account_id = Empty,
+        client_address = address.map(display),
+        validate_us = Empty,
+        limit_us = Empty,
+        screen_us = Empty,
+        look_us = Empty,
+        hash_us = Empty,
+        mint_us = Empty,
+        store_us = Empty,
+    );
+    tracing::Instrument::instrument(signup, span)
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn within<F: Future>(_: Option<IpAddr>, signup: F) -> F {
+    signup
 }
 
 /// The span of the sign-up, if it is not switched off: else it is one of the host's.

@@ -87,12 +87,16 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     pub async fn signup(&self, request: SignupRequest) -> Result<Signup, SignupError> {
         let address = request.origin.client.and_then(|client| client.address());
         let address = address.filter(|_| self.inner.traces_client_address);
-        let signup = async {
-            let result = async { self.store(self.prepare(request).await?).await }.await;
-            self.tell(&result);
-            result
+        observe::within(address, self.observed(request)).await
+    }
+
+    async fn observed(&self, request: SignupRequest) -> Result<Signup, SignupError> {
+        let result = match self.prepare(request).await {
+            Ok(prepared) => self.store(prepared).await,
+            Err(error) => Err(error),
         };
-        observe::within(address, signup).await
+        self.tell(&result);
+        result
     }
 
     /// Tells whoever watches what came of a sign-up.
