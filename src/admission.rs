@@ -6,7 +6,6 @@ use crate::validate::ValidSignup;
 
 /// A sign-up that may go on, with its place in the hash queue. Only admission
 /// makes one, and only one can be hashed.
-#[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) signup: ValidSignup,
     pub(crate) place: Place,

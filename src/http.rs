@@ -144,10 +144,8 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
         if let Err(limited) = self.service.arrive(client).await {
             return Err(Reply::error(&limited.into()));
         }
-
-        match head.method {
-            Method::Post => {}
-            Method::Head | Method::Other => return Err(Refusal::MethodNotAllowed.into()),
+        if head.method != Method::Post {
+            return Err(Refusal::MethodNotAllowed.into());
         }
         if !head.is_json {
             return Err(Refusal::UnsupportedMediaType.into());
@@ -156,9 +154,9 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
         if declared > u64::try_from(self.body_limit).unwrap_or(u64::MAX) {
             return Err(Refusal::PayloadTooLarge.into());
         }
-        let fields = self.service.declared();
-        // Nobody else looks at the headers.
-        let headers = if fields.is_some() { head.headers.as_slice() } else { &[] };
+        // Nobody but a policy looks at the headers.
+        let without = self.service.policies().is_empty();
+        let headers = if without { &[] } else { head.headers.as_slice() };
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
         Ok(Ticket {
             limit: self.body_limit,
@@ -166,14 +164,14 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
             deadline: self.body_deadline,
             client,
             headers: headers.collect(),
-            fields: fields.unwrap_or_default(),
         })
     }
 
     /// Signs up. A panic on the way is answered as an internal error.
     pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
         let reply = async {
-            let request = SignupRequest::from_json_with(body.as_bytes(), &ticket.fields);
+            let fields = self.service.policies().fields();
+            let request = SignupRequest::from_json_with(body.as_bytes(), fields);
             drop(body);
             let headers = ticket.headers.into_iter();
             let request = headers.fold(request?.client(ticket.client), |request, (name, value)| {
@@ -235,7 +233,6 @@ pub struct Ticket {
     deadline: Duration,
     client: Client,
     headers: Vec<(String, Vec<u8>)>,
-    fields: Vec<&'static str>,
 }
 
 /// Without the headers: there are credentials among them.

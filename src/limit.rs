@@ -26,14 +26,15 @@
 //!
 //! A refused bucket is not taken from; where it is the email's, a sign-up of the
 //! client's is taken all the same. A refusal comes before the store is asked and
-//! before anything is hashed. A client is an IPv4 address or an IPv6 /64; without an address (a Unix
-//! socket, or axum's `serve` without `ConnectInfo`) all are one client.
+//! before anything is hashed.
+//!
+//! A client is an IPv4 address or an IPv6 /64; without an address (a Unix socket, or
+//! axum's `serve` without `ConnectInfo`) all are one client.
 //!
 //! An address or an email is never kept, but a keyed hash of it: of an email, and of
 //! both in Redis, an HMAC.
 
 use std::fmt;
-use std::future::{Ready, ready};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -149,8 +150,8 @@ impl Bucket {
         }
     }
 
-    /// Its name in Redis, behind that of the limits. What stands in braces decides the slot of a cluster, so
-    /// that both buckets of a client are in one.
+    /// Its name in Redis, behind that of the limits. What stands in braces decides the
+    /// slot of a cluster, so that both buckets of a client are in one.
     #[cfg(feature = "redis")]
     fn name(&self) -> String {
         let Key(high, low) = self.owner;
@@ -228,6 +229,7 @@ impl Limiter {
         Ok(())
     }
 
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "Redis is awaited"))]
     async fn judge(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
@@ -240,18 +242,17 @@ impl Limiter {
             if let Some(decided) = decided {
                 decided.map_err(|refusal| self.limited(refusal))?;
                 // Memory sees it as well, for when it has to take over.
-                let _ = self.in_memory(buckets).await;
+                let _ = self.in_memory(buckets);
                 return Ok(());
             }
         }
-        self.in_memory(buckets).await.map_err(|refusal| self.limited(refusal))
+        self.in_memory(buckets).map_err(|refusal| self.limited(refusal))
     }
 
-    /// Takes no time to speak of; it is a future like the other.
-    fn in_memory(&self, buckets: &[Bucket]) -> Ready<Result<(), Refusal>> {
+    fn in_memory(&self, buckets: &[Bucket]) -> Result<(), Refusal> {
         let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
         let judge = |bucket: &Bucket| self.local.judge(bucket, now).map_err(|wait| (*bucket, wait));
-        ready(buckets.iter().try_for_each(judge))
+        buckets.iter().try_for_each(judge)
     }
 
     /// A wait is told up to a tenth too long, each time another part of that, so

@@ -5,7 +5,7 @@
 //! are told in `docs/observing.md`.
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    allow(unused_variables, reason = "nobody watches")
+    expect(unused_variables, reason = "nobody watches all of it")
 )]
 
 use std::error::Error;
@@ -15,7 +15,6 @@ use crate::clock::Clock;
 
 /// The stages that take time.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
 pub(crate) enum Stage {
     Validate,
     Limit,
@@ -28,12 +27,14 @@ pub(crate) enum Stage {
 
 /// Tells the time of a stage when it is dropped.
 #[must_use]
+#[cfg_attr(
+    not(any(feature = "metrics", feature = "tracing")),
+    expect(dead_code, reason = "nobody watches")
+)]
 pub(crate) struct Timed<'a> {
-    #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
     stage: Stage,
     #[cfg(any(feature = "metrics", feature = "tracing"))]
     since: std::time::Duration,
-    #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
     clock: &'a dyn Clock,
 }
 

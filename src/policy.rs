@@ -189,10 +189,12 @@ impl fmt::Debug for Attempt<'_> {
 pub(crate) struct Policies {
     local: Vec<Arc<dyn SignupPolicy>>,
     remote: Vec<(Duration, Arc<dyn SignupPolicy>)>,
+    fields: Vec<&'static str>,
 }
 
 impl Policies {
     pub(crate) fn add(&mut self, policy: Arc<dyn SignupPolicy>) {
+        self.fields.extend_from_slice(policy.fields());
         match policy.deadline() {
             Some(deadline) => self.remote.push((deadline, policy)),
             None => self.local.push(policy),
@@ -204,9 +206,8 @@ impl Policies {
     }
 
     /// The fields that any of them reads.
-    pub(crate) fn fields(&self) -> Vec<&'static str> {
-        let all = self.local.iter().chain(self.remote.iter().map(|(_, policy)| policy));
-        all.flat_map(SignupPolicy::fields).copied().collect()
+    pub(crate) fn fields(&self) -> &[&'static str] {
+        &self.fields
     }
 
     /// Asks them all: every issue of those that do not call out is told at once,

@@ -232,10 +232,9 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         validate(request, self.inner.email_profile)
     }
 
-    /// Whether a policy looks at the headers, and which fields they have declared.
-    pub(crate) fn declared(&self) -> Option<Vec<&'static str>> {
-        let policies = &self.inner.policies;
-        (!policies.is_empty()).then(|| policies.fields())
+    /// The rules of the host's.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.inner.policies
     }
 
     /// At the head of a request, before there is more of it.

@@ -9,8 +9,8 @@ use crate::error::{Issue, SignupError};
 use crate::fields::{Email, EmailProfile, Name, Password};
 use crate::request::{Field, Origin, SignupRequest};
 
-/// A sign-up whose fields are all good. Only validation makes one.
-#[derive(Debug)]
+/// A sign-up whose fields are all good. Only validation makes one. There are secrets
+/// among them, so it has no `Debug`.
 pub(crate) struct ValidSignup {
     pub(crate) email: Email,
     pub(crate) password: Password,

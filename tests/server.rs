@@ -201,7 +201,9 @@ fn the_example_of_policies_fails_open_and_closed_as_it_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h01_512_connections_fit_into_workers_times_19_mib_and_32() {
     let database = Database::sqlite();
-    let server = Server::start(SERVERS[0], &database.url(), &[("SIGNUP_HASH_WORKERS", "2")]);
+    // A slow machine is no reason to refuse: the queue is.
+    let settings = [("SIGNUP_HASH_WORKERS", "2"), ("SIGNUP_HASH_DEADLINE_MS", "600000")];
+    let server = Server::start(SERVERS[0], &database.url(), &settings);
     // A request that takes no memory of a hash wakes the server up.
     assert_eq!(Client::new(server.addr).post(b"{}").await.status, 400);
     let idle = memory(&server.pid(), "VmRSS");
@@ -216,8 +218,7 @@ async fn h01_512_connections_fit_into_workers_times_19_mib_and_32() {
     let statuses = tasks.join_all().await;
     let created = statuses.iter().filter(|status| **status == 201).count();
     assert!(statuses.iter().all(|status| matches!(status, 201 | 429)), "{statuses:?}");
-    // How many fit is the deadline's to say: on a slow machine fewer than have places.
-    assert!((1..512).contains(&created), "{created} were created");
+    assert!(created >= 258, "the queue of 256 and two workers, and {created} were created");
     let peak = memory(&server.pid(), "VmHWM");
     let bound = idle + 2 * 19_456 * 1024 + (32 << 20);
     assert!(peak <= bound, "{} MiB over {} MiB idle", (peak - idle) >> 20, idle >> 20);

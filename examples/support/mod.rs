@@ -55,6 +55,9 @@ impl Config {
         if let Some(workers) = variable("SIGNUP_HASH_WORKERS", "a number such as 2")? {
             pool = pool.workers(workers);
         }
+        if let Some(millis) = variable("SIGNUP_HASH_DEADLINE_MS", "a number such as 5000")? {
+            pool = pool.deadline(Duration::from_millis(millis));
+        }
         if let Some(places) = variable("SIGNUP_HASH_QUEUE", "a number such as 256")? {
             pool = pool.queue(places);
         }

@@ -145,9 +145,8 @@ impl<'a> Iterator for FromTheRight<'a> {
         let mut quoted = false;
         for (at, octet) in rest.iter().enumerate().rev() {
             let before = rest.get(..at).unwrap_or_default();
-            let escapes = before.iter().rev().take_while(|octet| **octet == b'\\').count();
-            if *octet == b'"' && escapes % 2 == 0 {
-                quoted = !quoted;
+            if *octet == b'"' {
+                quoted ^= !is_escaped(before);
             } else if *octet == self.by && !quoted {
                 self.rest = Some(before);
                 return rest.get(at + 1..);
@@ -156,6 +155,12 @@ impl<'a> Iterator for FromTheRight<'a> {
         self.rest = None;
         Some(rest)
     }
+}
+
+/// Whether what follows has a backslash of its own in front. Asked of quotes alone, so
+/// that no backslash is counted twice, however many a client sends.
+fn is_escaped(before: &[u8]) -> bool {
+    before.iter().rev().take_while(|octet| **octet == b'\\').count() % 2 == 1
 }
 
 /// The one `for` of an element (RFC 7239, section 4), without its quotes. Obfuscated
@@ -286,5 +291,17 @@ mod tests {
             assert_eq!(client(&one, "10.0.0.1", &[("forwarded", element)]), expected, "{element}");
         }
         assert_eq!(client(&one, "10.0.0.1", &[(XFF, "192.0.2.1")]), "10.0.0.1");
+    }
+
+    /// One look at each octet; were it one at each pair of them, this would not end.
+    #[test]
+    fn q07_a_head_of_nothing_but_backslashes_and_quotes_is_read_once() {
+        let one = TrustedProxies::hops(1);
+        for text in ["\\", "\"", "\\\"", "\"\\", ";", "for=\";"] {
+            let long = text.repeat(1 << 20);
+            for (name, proxies) in [(XFF, one.clone()), ("forwarded", one.clone().forwarded())] {
+                assert_eq!(client(&proxies, "10.0.0.1", &[(name, &long)]), "10.0.0.1", "{text}");
+            }
+        }
     }
 }

@@ -11,15 +11,18 @@ use super::quota::Quota;
 #[cfg(feature = "redis")]
 use super::redis;
 
-/// How many buckets are kept in memory by default.
+/// How many buckets are kept in memory by default: those of 50,000 clients at one time, in
+/// 5 MiB.
 const CAPACITY: usize = 100_000;
 /// The least octets of a secret that several instances share.
 #[cfg(feature = "redis")]
 const MIN_SECRET_BYTES: usize = 16;
-/// How long Redis may take for a decision, by default.
+/// How long Redis may take for a decision, by default: a hundred times what one in the
+/// same place takes, and nothing that a person notices.
 #[cfg(feature = "redis")]
 const REDIS_DEADLINE: Duration = Duration::from_millis(50);
-/// How many requests a client has for each sign-up, by default.
+/// How many requests a client has for each sign-up, by default: a person mistypes a few
+/// times.
 const REQUESTS: u32 = 5;
 
 /// Which limits there are, and where their buckets are kept.

@@ -16,7 +16,8 @@ use super::{Bucket, Refusal};
 
 /// A connection may take longer to be made: it is made behind the requests' backs.
 const CONNECT: Duration = Duration::from_secs(5);
-/// After a failure Redis is left alone so long.
+/// After a failure Redis is left alone so long: while it is away, one request a second
+/// waits for the deadline, and no other.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// GCRA in microseconds of the server's own clock, over all buckets or none of them.
@@ -82,8 +83,6 @@ pub(super) struct Shared {
     client: Client,
     script: Script,
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
-    /// How many were made.
-    connections: AtomicU64,
     clock: Arc<dyn Clock>,
     /// The whole decision of a request waits so long; then memory decides.
     deadline: Duration,
@@ -110,7 +109,6 @@ impl Shared {
             client,
             script: Script::new(SCRIPT),
             connection: Arc::default(),
-            connections: AtomicU64::new(0),
             clock,
             deadline,
             paused_until: AtomicU64::new(0),
@@ -128,7 +126,6 @@ impl Shared {
         if now < paused_until {
             return (None, None);
         }
-        let connections = self.connections.load(Ordering::Relaxed);
         let decided = timeout(self.deadline, self.decide(buckets)).await;
         let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
         match decided.unwrap_or_else(late) {
@@ -145,7 +142,7 @@ impl Shared {
                 (Some(decided), back.then_some(Turn::Back))
             }
             Err(error) => {
-                self.discard(connections);
+                self.reconnect();
                 let pause = nanos(self.clock.monotonic()).saturating_add(nanos(PAUSE)).max(1);
                 let was_well = self.paused_until.fetch_max(pause, Ordering::Relaxed) == 0;
                 (None, was_well.then_some(Turn::Lost(error)))
@@ -153,11 +150,11 @@ impl Shared {
         }
     }
 
-    /// Drops the connection, unless it is a newer one than whoever failed had.
-    fn discard(&self, connections: u64) {
-        if let Ok(mut connection) = self.connection.try_lock()
-            && self.connections.load(Ordering::Relaxed) <= connections.max(1)
-        {
+    /// Lets whoever comes next make a new connection. Those who have this one keep it:
+    /// should it be good after all, nothing is lost but that.
+    fn reconnect(&self) {
+        // Locked, a new one is being made already.
+        if let Ok(mut connection) = self.connection.try_lock() {
             *connection = None;
         }
     }
@@ -182,10 +179,9 @@ impl Shared {
         }
         // Of a caller that is out of time the answer is dropped, and the connection
         // stays in step: it is multiplexed.
-        let connections = self.connections.load(Ordering::Relaxed);
         let answer = invocation.invoke_async(&mut connection).await;
         if answer.is_err() {
-            self.discard(connections);
+            self.reconnect();
         }
         answer
     }
@@ -197,7 +193,6 @@ impl Shared {
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
         }
-        self.connections.fetch_add(1, Ordering::Relaxed);
         let task = tokio::spawn(connect(self.client.clone(), self.deadline, connection));
         task.await.unwrap_or_else(|lost| Err(std::io::Error::other(lost).into()))
     }
