@@ -1,13 +1,17 @@
 //! API keys: a prefix that secret scanners find, chance, and a checksum.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::random::{Draw, RandomError};
+
+mod digest;
+mod prefix;
+
+pub use digest::{ApiKeyDigest, ApiKeyId, ApiKeyIdError};
+pub use prefix::{ApiKeyPrefix, ApiKeyPrefixError};
 
 /// Digits of chance: 30 of 62, which is 178 bits.
 const RANDOM_DIGITS: usize = 30;
@@ -18,86 +22,7 @@ const CHECKSUM_DIGITS: usize = 6;
 const SHOWN_DIGITS: usize = 4;
 /// Digits that a list shows of the end: they are of the checksum, not of chance.
 const LAST_DIGITS: usize = 4;
-const ID_PREFIX: &str = "key_";
-/// Octets of an id: 80 bits, by which no two keys of one account are taken for each
-/// other.
-const ID_BYTES: usize = 10;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-/// What every key begins with: product and environment, `rag_live_` by default.
-///
-/// ```
-/// use signup::api_key::ApiKeyPrefix;
-///
-/// assert_eq!(ApiKeyPrefix::new("acme", "test").unwrap().as_str(), "acme_test_");
-/// assert!(ApiKeyPrefix::new("ac me", "test").is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiKeyPrefix(String);
-
-impl ApiKeyPrefix {
-    /// A prefix of two words of 1 to 16 lower-case letters and digits.
-    ///
-    /// # Errors
-    /// A word is empty, longer, or has another character in it.
-    pub fn new(product: &str, environment: &str) -> Result<Self, ApiKeyPrefixError> {
-        let is_word = |word: &str| {
-            let in_alphabet = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-            (1..=16).contains(&word.len()) && word.bytes().all(in_alphabet)
-        };
-        if is_word(product) && is_word(environment) {
-            Ok(Self(format!("{product}_{environment}_")))
-        } else {
-            Err(ApiKeyPrefixError)
-        }
-    }
-
-    /// The prefix with both its underscores.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// A regular expression that finds the keys of this prefix in text, for secret
-    /// scanners. It is of the kind that RE2, PCRE and Rust's `regex` all read.
-    ///
-    /// ```
-    /// use signup::api_key::ApiKeyPrefix;
-    ///
-    /// assert_eq!(ApiKeyPrefix::default().pattern(), r"\brag_live_[0-9A-Za-z]{36}\b");
-    /// ```
-    pub fn pattern(&self) -> String {
-        format!(r"\b{}[0-9A-Za-z]{{{}}}\b", self.0, RANDOM_DIGITS + CHECKSUM_DIGITS)
-    }
-
-    /// The same as a rule of [gitleaks](https://github.com/gitleaks/gitleaks), in
-    /// TOML, to be added to its configuration.
-    ///
-    /// ```
-    /// use signup::api_key::ApiKeyPrefix;
-    ///
-    /// let rule = ApiKeyPrefix::new("acme", "test").unwrap().gitleaks_rule();
-    /// assert!(rule.starts_with("[[rules]]\nid = \"acme-test-api-key\"\n"));
-    /// ```
-    pub fn gitleaks_rule(&self) -> String {
-        let (prefix, pattern) = (&self.0, self.pattern());
-        let name = prefix.replace('_', "-");
-        format!(
-            "[[rules]]\nid = \"{name}api-key\"\ndescription = \"API key that begins with {prefix}\"\n\
-             regex = '''{pattern}'''\nkeywords = [\"{prefix}\"]\n"
-        )
-    }
-}
-
-impl Default for ApiKeyPrefix {
-    fn default() -> Self {
-        Self("rag_live_".to_owned())
-    }
-}
-
-/// The words make no prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the words of an API key's prefix are 1 to 16 lower-case letters and digits each")]
-pub struct ApiKeyPrefixError;
 
 /// An API key, shown once: in the answer to the sign-up that minted it.
 ///
@@ -109,9 +34,9 @@ pub struct ApiKey(Zeroizing<String>);
 
 impl ApiKey {
     pub(crate) fn mint(prefix: &ApiKeyPrefix, draw: &mut Draw) -> Result<Self, RandomError> {
-        let length = prefix.0.len() + RANDOM_DIGITS + CHECKSUM_DIGITS;
+        let length = prefix.as_str().len() + RANDOM_DIGITS + CHECKSUM_DIGITS;
         let mut key = Zeroizing::new(String::with_capacity(length));
-        key.push_str(&prefix.0);
+        key.push_str(prefix.as_str());
         draw.digits(ALPHABET, RANDOM_DIGITS, &mut key)?;
         let checksum = checksum(&key);
         key.extend(checksum.map(char::from));
@@ -152,7 +77,7 @@ impl ApiKey {
 
     /// What the store keeps of it.
     pub fn digest(&self) -> ApiKeyDigest {
-        ApiKeyDigest(Sha256::digest(self.0.as_bytes()).into())
+        ApiKeyDigest::of(Sha256::digest(self.0.as_bytes()).into())
     }
 
     /// Its last four digits, which are of the checksum, for a list of keys.
@@ -191,91 +116,6 @@ impl fmt::Debug for ApiKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is no API key of ours")]
 pub struct ApiKeyError;
-
-/// The SHA-256 of an API key. A plain digest is enough: there is nothing to
-/// guess in 178 bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ApiKeyDigest([u8; 32]);
-
-impl ApiKeyDigest {
-    /// A digest as a store gives it back.
-    ///
-    /// # Errors
-    /// It has not 32 octets.
-    pub fn from_store(octets: &[u8]) -> Result<Self, ApiKeyError> {
-        octets.try_into().map(Self).map_err(|_| ApiKeyError)
-    }
-
-    /// The octets, for the store.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// What the key is called where it is listed, rotated and revoked.
-    pub fn key_id(&self) -> ApiKeyId {
-        ApiKeyId(std::array::from_fn(|at| self.0.get(at).copied().unwrap_or_default()))
-    }
-}
-
-impl fmt::Debug for ApiKeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKeyDigest(_)")
-    }
-}
-
-/// What an API key is called by those who may not know it: `key_` and the first
-/// ten octets of its digest in lower-case hexadecimal. It opens nothing.
-///
-/// ```
-/// use signup::api_key::ApiKeyId;
-///
-/// let id: ApiKeyId = "key_00112233445566778899".parse().unwrap();
-/// assert_eq!(id.to_string(), "key_00112233445566778899");
-/// assert!("key_0011".parse::<ApiKeyId>().is_err());
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ApiKeyId([u8; ID_BYTES]);
-
-impl ApiKeyId {
-    /// The octets that the digest begins with, for the store.
-    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
-        &self.0
-    }
-}
-
-impl fmt::Display for ApiKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ID_PREFIX)?;
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
-impl Serialize for ApiKeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl FromStr for ApiKeyId {
-    type Err = ApiKeyIdError;
-
-    fn from_str(id: &str) -> Result<Self, ApiKeyIdError> {
-        let digits = id.strip_prefix(ID_PREFIX).ok_or(ApiKeyIdError)?;
-        // `from_str_radix` would take a sign and capitals as well.
-        let in_alphabet = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-        if digits.len() != 2 * ID_BYTES || !in_alphabet {
-            return Err(ApiKeyIdError);
-        }
-        let number = u128::from_str_radix(digits, 16).map_err(|_| ApiKeyIdError)?;
-        let octets = number.to_be_bytes().last_chunk().copied();
-        octets.map(Self).ok_or(ApiKeyIdError)
-    }
-}
-
-/// The text is no id of an API key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the id of an API key is `key_` and 20 lower-case hexadecimal digits")]
-pub struct ApiKeyIdError;
 
 #[cfg(test)]
 mod tests {
@@ -379,24 +219,6 @@ mod tests {
         for stored in [&*hex, &format!("rag_live_{hex}"), &format!("rag_live_{}", &hex[..36])] {
             assert!(parse(stored).is_err());
         }
-    }
-
-    #[test]
-    fn an_id_is_read_back_and_nothing_else_is_one() {
-        let digest = mint(7).digest();
-        let id = digest.key_id();
-        assert_eq!(id.as_bytes()[..], digest.as_bytes()[..10]);
-        assert_eq!(id.to_string().parse(), Ok(id));
-        let right = id.to_string();
-        for wrong in ["", "key_", &right[1..], &right[..23], &right.to_uppercase(), "key_+1"] {
-            assert_eq!(wrong.parse::<ApiKeyId>(), Err(ApiKeyIdError), "{wrong}");
-        }
-        assert!(format!("{right}0").parse::<ApiKeyId>().is_err());
-        assert!("key_+0000000000000000001".parse::<ApiKeyId>().is_err());
-        assert_eq!(
-            "key_0000000000000000000a".parse(),
-            Ok(ApiKeyId([0, 0, 0, 0, 0, 0, 0, 0, 0, 10]))
-        );
     }
 
     #[test]

@@ -4,20 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Account, AccountId};
+use crate::account::AccountId;
 use crate::api_key::{ApiKey, ApiKeyId, ApiKeyPrefix};
 use crate::clock::{Clock, Timestamp};
-use crate::error::{ErrorCode, SignupError, error_json};
 use crate::fields::{Email, EmailProfile, Password};
-use crate::hash::{HashError, HashPool, PasswordHash, PoolFull, Verification};
-use crate::observe;
+use crate::hash::{HashPool, PasswordHash, Verification};
 use crate::random::{Draw, Randomness};
 use crate::store::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError};
-use crate::token::{Token, TokenKeys, TokenMint, TokenRejected, TokenVerifier, VerifiedToken};
+use crate::token::{Token, TokenKeys, TokenMint, TokenVerifier};
 
+mod auth;
 mod cache;
+mod error;
 
+pub use auth::{ApiKeyAuth, DashboardAuth, IssuedApiKey};
 use cache::KeyCache;
+pub use error::CredentialError;
+use error::internal;
 
 /// Verifies tokens, API keys and passwords, and rotates and revokes them.
 ///
@@ -325,184 +328,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Who presented a token that verifies. Only [`Credentials`] makes one.
-#[derive(Debug, Clone)]
-pub struct DashboardAuth {
-    token: VerifiedToken,
-    record: AccountRecord,
-}
-
-impl DashboardAuth {
-    /// Whose token it is.
-    pub fn account_id(&self) -> &AccountId {
-        self.token.account_id()
-    }
-
-    /// The account, plan included, as it was when the token was verified.
-    pub fn account(&self) -> &Account {
-        &self.record.account
-    }
-
-    /// The token's claims.
-    pub fn token(&self) -> &VerifiedToken {
-        &self.token
-    }
-}
-
-/// Who presented an API key that verifies. Only [`Credentials`] makes one.
-#[derive(Debug, Clone)]
-pub struct ApiKeyAuth {
-    account_id: AccountId,
-    key_id: ApiKeyId,
-    credentials: Credentials,
-}
-
-impl ApiKeyAuth {
-    /// Whose key it is.
-    pub fn account_id(&self) -> &AccountId {
-        &self.account_id
-    }
-
-    /// Which of the account's keys it is.
-    pub fn key_id(&self) -> ApiKeyId {
-        self.key_id
-    }
-
-    /// The account, plan included, asked of the store.
-    ///
-    /// # Errors
-    /// It is gone meanwhile, and its keys with it; or the store does not answer.
-    pub async fn account(&self) -> Result<AccountRecord, CredentialError> {
-        let account = self.credentials.account(&self.account_id).await;
-        account.map_err(|error| match error {
-            CredentialError::NotFound => CredentialError::Rejected,
-            other => other,
-        })
-    }
-}
-
-/// An API key that was made, to be shown once, and how a list will show it.
-#[derive(Debug)]
-pub struct IssuedApiKey {
-    key: ApiKey,
-    info: ApiKeyInfo,
-}
-
-impl IssuedApiKey {
-    /// The key itself.
-    pub fn key(&self) -> &ApiKey {
-        &self.key
-    }
-
-    /// Its id, its dates and what is shown of it.
-    pub fn info(&self) -> &ApiKeyInfo {
-        &self.info
-    }
-}
-
-/// Why a credential is not accepted, or not changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CredentialError {
-    /// It does not verify, or there is none. The cause is told to nobody, so that
-    /// an answer teaches nothing about accounts and keys.
-    #[error("the credential does not verify")]
-    Rejected,
-    /// There is no such key or account to change.
-    #[error("there is no such key or account")]
-    NotFound,
-    /// It could not be judged: capacity, the store, or something within.
-    #[error(transparent)]
-    Failed(SignupError),
-}
-
-impl CredentialError {
-    /// The machine-readable code.
-    pub const fn code(&self) -> ErrorCode {
-        match self {
-            Self::Rejected => ErrorCode::AuthenticationError,
-            Self::NotFound => ErrorCode::NotFound,
-            Self::Failed(error) => error.code(),
-        }
-    }
-
-    /// The sentence for a person.
-    pub fn message(&self) -> &str {
-        match self {
-            Self::Rejected => "Missing or invalid credentials",
-            Self::NotFound => "Not found",
-            Self::Failed(error) => error.message(),
-        }
-    }
-
-    /// How long to wait before a retry, where waiting helps.
-    pub const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Failed(error) => error.retry_after(),
-            Self::Rejected | Self::NotFound => None,
-        }
-    }
-
-    /// The same JSON as of every error, and nothing that a client must not see.
-    ///
-    /// ```
-    /// use signup::credentials::CredentialError;
-    ///
-    /// assert_eq!(
-    ///     CredentialError::Rejected.to_json(),
-    ///     br#"{"error":{"code":"AUTHENTICATION_ERROR","message":"Missing or invalid credentials"}}"#,
-    /// );
-    /// ```
-    pub fn to_json(&self) -> Vec<u8> {
-        match self {
-            Self::Rejected | Self::NotFound => error_json(self.code(), self.message(), &[]),
-            Self::Failed(error) => error.to_json(),
-        }
-    }
-}
-
 /// What a store says of a change: whether it found what to change.
 fn there(found: bool) -> Result<(), CredentialError> {
     if found { Ok(()) } else { Err(CredentialError::NotFound) }
-}
-
-fn internal(source: impl Into<crate::error::BoxError>) -> CredentialError {
-    SignupError::internal(source).into()
-}
-
-impl From<SignupError> for CredentialError {
-    /// What is not the client's doing is told to whoever watches.
-    fn from(error: SignupError) -> Self {
-        if let SignupError::Internal(_) | SignupError::Unavailable { .. } = error {
-            observe::failed("a credential could not be judged or changed", &error);
-        }
-        Self::Failed(error)
-    }
-}
-
-impl From<StoreError> for CredentialError {
-    fn from(error: StoreError) -> Self {
-        SignupError::from(error).into()
-    }
-}
-
-impl From<PoolFull> for CredentialError {
-    fn from(full: PoolFull) -> Self {
-        SignupError::from(full).into()
-    }
-}
-
-impl From<HashError> for CredentialError {
-    fn from(error: HashError) -> Self {
-        SignupError::from(error).into()
-    }
-}
-
-impl From<TokenRejected> for CredentialError {
-    fn from(rejected: TokenRejected) -> Self {
-        match rejected {
-            TokenRejected::Clock => internal(rejected),
-            _ => Self::Rejected,
-        }
-    }
 }

@@ -1,0 +1,125 @@
+//! What a store keeps of an API key, and what the key is called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::ApiKeyError;
+
+const ID_PREFIX: &str = "key_";
+/// Octets of an id: 80 bits, by which no two keys of one account are taken for each
+/// other.
+const ID_BYTES: usize = 10;
+
+/// The SHA-256 of an API key. A plain digest is enough: there is nothing to
+/// guess in 178 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApiKeyDigest([u8; 32]);
+
+impl ApiKeyDigest {
+    pub(super) const fn of(octets: [u8; 32]) -> Self {
+        Self(octets)
+    }
+
+    /// A digest as a store gives it back.
+    ///
+    /// # Errors
+    /// It has not 32 octets.
+    pub fn from_store(octets: &[u8]) -> Result<Self, ApiKeyError> {
+        octets.try_into().map(Self).map_err(|_| ApiKeyError)
+    }
+
+    /// The octets, for the store.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// What the key is called where it is listed, rotated and revoked.
+    pub fn key_id(&self) -> ApiKeyId {
+        ApiKeyId(std::array::from_fn(|at| self.0.get(at).copied().unwrap_or_default()))
+    }
+}
+
+impl fmt::Debug for ApiKeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKeyDigest(_)")
+    }
+}
+
+/// What an API key is called by those who may not know it: `key_` and the first
+/// ten octets of its digest in lower-case hexadecimal. It opens nothing.
+///
+/// ```
+/// use signup::api_key::ApiKeyId;
+///
+/// let id: ApiKeyId = "key_00112233445566778899".parse().unwrap();
+/// assert_eq!(id.to_string(), "key_00112233445566778899");
+/// assert!("key_0011".parse::<ApiKeyId>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApiKeyId([u8; ID_BYTES]);
+
+impl ApiKeyId {
+    /// The octets that the digest begins with, for the store.
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ApiKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ID_PREFIX)?;
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl Serialize for ApiKeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl FromStr for ApiKeyId {
+    type Err = ApiKeyIdError;
+
+    fn from_str(id: &str) -> Result<Self, ApiKeyIdError> {
+        let digits = id.strip_prefix(ID_PREFIX).ok_or(ApiKeyIdError)?;
+        // `from_str_radix` would take a sign and capitals as well.
+        let in_alphabet = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if digits.len() != 2 * ID_BYTES || !in_alphabet {
+            return Err(ApiKeyIdError);
+        }
+        let number = u128::from_str_radix(digits, 16).map_err(|_| ApiKeyIdError)?;
+        let octets = number.to_be_bytes().last_chunk().copied();
+        octets.map(Self).ok_or(ApiKeyIdError)
+    }
+}
+
+/// The text is no id of an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of an API key is `key_` and 20 lower-case hexadecimal digits")]
+pub struct ApiKeyIdError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_back_and_nothing_else_is_one() {
+        let digest = ApiKeyDigest(std::array::from_fn(|at| u8::try_from(at * 7).unwrap()));
+        let id = digest.key_id();
+        assert_eq!(id.as_bytes()[..], digest.as_bytes()[..10]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let right = id.to_string();
+        for wrong in ["", "key_", &right[1..], &right[..23], &right.to_uppercase(), "key_+1"] {
+            assert_eq!(wrong.parse::<ApiKeyId>(), Err(ApiKeyIdError), "{wrong}");
+        }
+        assert!(format!("{right}0").parse::<ApiKeyId>().is_err());
+        assert!("key_+0000000000000000001".parse::<ApiKeyId>().is_err());
+        assert_eq!(
+            "key_0000000000000000000a".parse(),
+            Ok(ApiKeyId([0, 0, 0, 0, 0, 0, 0, 0, 0, 10]))
+        );
+    }
+}

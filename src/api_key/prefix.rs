@@ -1,0 +1,78 @@
+//! What API keys begin with, and how secret scanners find them.
+
+use super::{CHECKSUM_DIGITS, RANDOM_DIGITS};
+
+/// What every key begins with: product and environment, `rag_live_` by default.
+///
+/// ```
+/// use signup::api_key::ApiKeyPrefix;
+///
+/// assert_eq!(ApiKeyPrefix::new("acme", "test").unwrap().as_str(), "acme_test_");
+/// assert!(ApiKeyPrefix::new("ac me", "test").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyPrefix(String);
+
+impl ApiKeyPrefix {
+    /// A prefix of two words of 1 to 16 lower-case letters and digits.
+    ///
+    /// # Errors
+    /// A word is empty, longer, or has another character in it.
+    pub fn new(product: &str, environment: &str) -> Result<Self, ApiKeyPrefixError> {
+        let is_word = |word: &str| {
+            let in_alphabet = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            (1..=16).contains(&word.len()) && word.bytes().all(in_alphabet)
+        };
+        if is_word(product) && is_word(environment) {
+            Ok(Self(format!("{product}_{environment}_")))
+        } else {
+            Err(ApiKeyPrefixError)
+        }
+    }
+
+    /// The prefix with both its underscores.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A regular expression that finds the keys of this prefix in text, for secret
+    /// scanners. It is of the kind that RE2, PCRE and Rust's `regex` all read.
+    ///
+    /// ```
+    /// use signup::api_key::ApiKeyPrefix;
+    ///
+    /// assert_eq!(ApiKeyPrefix::default().pattern(), r"\brag_live_[0-9A-Za-z]{36}\b");
+    /// ```
+    pub fn pattern(&self) -> String {
+        format!(r"\b{}[0-9A-Za-z]{{{}}}\b", self.0, RANDOM_DIGITS + CHECKSUM_DIGITS)
+    }
+
+    /// The same as a rule of [gitleaks](https://github.com/gitleaks/gitleaks), in
+    /// TOML, to be added to its configuration.
+    ///
+    /// ```
+    /// use signup::api_key::ApiKeyPrefix;
+    ///
+    /// let rule = ApiKeyPrefix::new("acme", "test").unwrap().gitleaks_rule();
+    /// assert!(rule.starts_with("[[rules]]\nid = \"acme-test-api-key\"\n"));
+    /// ```
+    pub fn gitleaks_rule(&self) -> String {
+        let (prefix, pattern) = (&self.0, self.pattern());
+        let name = prefix.replace('_', "-");
+        format!(
+            "[[rules]]\nid = \"{name}api-key\"\ndescription = \"API key that begins with {prefix}\"\n\
+             regex = '''{pattern}'''\nkeywords = [\"{prefix}\"]\n"
+        )
+    }
+}
+
+impl Default for ApiKeyPrefix {
+    fn default() -> Self {
+        Self("rag_live_".to_owned())
+    }
+}
+
+/// The words make no prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the words of an API key's prefix are 1 to 16 lower-case letters and digits each")]
+pub struct ApiKeyPrefixError;

@@ -1,0 +1,111 @@
+//! Why a credential is not accepted, and its JSON.
+
+use std::time::Duration;
+
+use crate::error::{BoxError, ErrorCode, SignupError, error_json};
+use crate::hash::{HashError, PoolFull};
+use crate::observe;
+use crate::store::StoreError;
+use crate::token::TokenRejected;
+
+/// Why a credential is not accepted, or not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// It does not verify, or there is none. The cause is told to nobody, so that
+    /// an answer teaches nothing about accounts and keys.
+    #[error("the credential does not verify")]
+    Rejected,
+    /// There is no such key or account to change.
+    #[error("there is no such key or account")]
+    NotFound,
+    /// It could not be judged: capacity, the store, or something within.
+    #[error(transparent)]
+    Failed(SignupError),
+}
+
+impl CredentialError {
+    /// The machine-readable code.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Rejected => ErrorCode::AuthenticationError,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::Failed(error) => error.code(),
+        }
+    }
+
+    /// The sentence for a person.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Rejected => "Missing or invalid credentials",
+            Self::NotFound => "Not found",
+            Self::Failed(error) => error.message(),
+        }
+    }
+
+    /// How long to wait before a retry, where waiting helps.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Failed(error) => error.retry_after(),
+            Self::Rejected | Self::NotFound => None,
+        }
+    }
+
+    /// The same JSON as of every error, and nothing that a client must not see.
+    ///
+    /// ```
+    /// use signup::credentials::CredentialError;
+    ///
+    /// assert_eq!(
+    ///     CredentialError::Rejected.to_json(),
+    ///     br#"{"error":{"code":"AUTHENTICATION_ERROR","message":"Missing or invalid credentials"}}"#,
+    /// );
+    /// ```
+    pub fn to_json(&self) -> Vec<u8> {
+        match self {
+            Self::Rejected | Self::NotFound => error_json(self.code(), self.message(), &[]),
+            Self::Failed(error) => error.to_json(),
+        }
+    }
+}
+
+pub(super) fn internal(source: impl Into<BoxError>) -> CredentialError {
+    SignupError::internal(source).into()
+}
+
+impl From<SignupError> for CredentialError {
+    /// What is not the client's doing is told to whoever watches.
+    fn from(error: SignupError) -> Self {
+        if let SignupError::Internal(_) | SignupError::Unavailable { .. } = error {
+            observe::failed("a credential could not be judged or changed", &error);
+        }
+        Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for CredentialError {
+    fn from(error: StoreError) -> Self {
+        SignupError::from(error).into()
+    }
+}
+
+impl From<PoolFull> for CredentialError {
+    fn from(full: PoolFull) -> Self {
+        SignupError::from(full).into()
+    }
+}
+
+impl From<HashError> for CredentialError {
+    fn from(error: HashError) -> Self {
+        SignupError::from(error).into()
+    }
+}
+
+impl From<TokenRejected> for CredentialError {
+    fn from(rejected: TokenRejected) -> Self {
+        match rejected {
+            TokenRejected::Clock => internal(rejected),
+            _ => Self::Rejected,
+        }
+    }
+}
