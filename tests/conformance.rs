@@ -18,11 +18,15 @@ use signup::store::{AccountStore, Created, MemoryStore, NewAccount, StoreError};
 
 mod support;
 
+#[path = "conformance/credentials.rs"]
+mod flawed_credentials;
+
 #[path = "../examples/custom_store.rs"]
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_store;
 
 use support::{postgres, stores};
+use tokio::task::JoinHandle;
 
 signup::conformance_tests!(memory, async { MemoryStore::default() });
 signup::conformance_tests!(sqlite, stores::Sqlite::open());
@@ -186,13 +190,20 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
             ),
         ),
     ];
-    let mut caught = Vec::new();
+    broken(promises).await
+}
+
+/// Those that are not kept.
+async fn broken(
+    promises: impl IntoIterator<Item = (&'static str, JoinHandle<()>)>,
+) -> Vec<&'static str> {
+    let mut broken = Vec::new();
     for (promise, task) in promises {
         if task.await.is_err() {
-            caught.push(promise);
+            broken.push(promise);
         }
     }
-    caught
+    broken
 }
 
 #[tokio::test]

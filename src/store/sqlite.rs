@@ -6,23 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, Row as _, SqlStr};
+use sqlx::{Connection as _, SqlStr};
 use tokio::sync::Semaphore;
 
-use crate::account::{Account, AccountId};
-use crate::api_key::{ApiKeyDigest, ApiKeyId};
-use crate::clock::Timestamp;
+use crate::account::AccountId;
 use crate::error::{BoxError, SignupError};
-use crate::fields::{Email, EmailKey, Name};
-use crate::hash::PasswordHash;
+use crate::fields::EmailKey;
 
-use super::sql::credentials::{self, Statement, add_key, credential_store, decode};
-use super::sql::credentials::{moment, query, settled};
+use super::sql::credentials::Credentials;
 use super::sql::{self, HostRows, Location, OpenError, TablePrefix, shared, without_rows};
-use super::{AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, Inserted};
-use super::{KeyOwner, NewAccount, NewApiKey, StoreError, joined};
+use super::{AccountStore, Created, Inserted, NewAccount, StoreError, joined};
+
+mod credentials;
 
 const MIGRATIONS: [(i64, &str, &str); 2] = [
     (1, "accounts and api_keys", include_str!("sqlite/0001_accounts.sql")),
@@ -64,7 +61,7 @@ struct Queries {
     insert_account: SqlStr,
     insert_key: SqlStr,
     find: SqlStr,
-    credentials: credentials::Credentials,
+    credentials: Credentials,
 }
 
 impl SqliteStore {
@@ -129,7 +126,7 @@ impl SqliteStore {
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             ),
             find: named("SELECT 1 FROM {p}accounts WHERE id = ?1"),
-            credentials: credentials::Credentials::new(prefix.as_str(), "min", "max"),
+            credentials: Credentials::new(prefix.as_str(), "min", "max"),
         };
         let queries = Arc::new(queries);
         Self { pool, writer: Arc::new(Semaphore::new(1)), prefix, location, queries, host: None }
@@ -253,42 +250,6 @@ impl SqliteStore {
         Ok(Created::Stored)
     }
 
-    fn credentials(&self) -> &credentials::Credentials {
-        &self.queries.credentials
-    }
-
-    async fn rows(&self, find: Statement) -> Result<Vec<SqliteRow>, StoreError> {
-        query!(&find).fetch_all(&self.pool).await.map_err(failed)
-    }
-
-    /// All of the changes or none, in a task of the store's own.
-    async fn change(&self, changes: Vec<Statement>) -> Result<bool, StoreError> {
-        let store = self.clone();
-        joined(tokio::spawn(async move { store.apply(&changes).await }).await)
-    }
-
-    async fn apply(&self, changes: &[Statement]) -> Result<bool, StoreError> {
-        let _turn = self.writer.acquire().await.ok();
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
-        let begun = connection.begin_with("BEGIN IMMEDIATE").await;
-        let mut transaction = begun.map_err(failed)?;
-        let mut found = Ok(true);
-        for change in changes {
-            let rows = query!(change).fetch_all(&mut *transaction).await;
-            found = rows.map(|rows| !rows.is_empty()).map_err(failed);
-            if !matches!(found, Ok(true)) {
-                break;
-            }
-        }
-        let keeps = matches!(found, Ok(true));
-        let ended = if keeps { transaction.commit().await } else { transaction.rollback().await };
-        let Err(error) = ended else {
-            return found;
-        };
-        drop(connection.detach());
-        if keeps { Err(StoreError::OutcomeUnknown(without_rows(error))) } else { found }
-    }
-
     /// After a commit that failed: whether the account is there all the same.
     async fn reread(&self, id: &AccountId, lost: sqlx::Error) -> Result<Created, StoreError> {
         let find = sqlx::query(self.queries.find.clone()).bind(id.as_str());
@@ -314,8 +275,6 @@ impl AccountStore for SqliteStore {
         joined(task.await)
     }
 }
-
-credential_store!(SqliteStore, SqliteRow);
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
