@@ -77,10 +77,15 @@ impl LegacyUsers {
     }
 }
 
-/// The email has its own clause, so that a clash is one of identifiers.
+/// The insert ignores a taken key of the address, but a table with another constraint on
+/// the address, on `mail` say, can refuse it by that one in a race: that is a taken email,
+/// too. Only the columns of identifiers are an identifier that is taken.
 fn clash(error: sqlx::Error) -> Result<Created, StoreError> {
-    match error.as_database_error() {
-        Some(database) if database.is_unique_violation() => Ok(Created::IdentifierTaken),
+    let message = error.as_database_error().map(sqlx::error::DatabaseError::message);
+    let column = message.and_then(|message| message.split_once("UNIQUE constraint failed: "));
+    match column {
+        Some((_, "users.public_id" | "user_keys.sha256")) => Ok(Created::IdentifierTaken),
+        Some((_, column)) if column.starts_with("users.mail") => Ok(Created::EmailTaken),
         _ => Err(failed(error)),
     }
 }
@@ -96,6 +101,10 @@ fn failed(error: sqlx::Error) -> StoreError {
 /// The look inside that the suite takes.
 #[async_trait]
 impl Inspect for LegacyUsers {
+    fn accounts(&self) -> &dyn AccountStore {
+        self
+    }
+
     async fn stored_accounts(&self) -> Vec<StoredAccount> {
         let rows =
             sqlx::query("SELECT * FROM users").fetch_all(&self.pool).await.unwrap_or_default();

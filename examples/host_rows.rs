@@ -9,8 +9,7 @@
 use std::error::Error;
 
 use async_trait::async_trait;
-use signup::error::BoxError;
-use signup::store::{HostRows, NewAccount, SqliteStore};
+use signup::store::{HostRows, HostRowsError, NewAccount, SqliteStore};
 use signup::{SignupRequest, SignupService};
 use sqlx::SqliteConnection;
 
@@ -20,7 +19,7 @@ const WORKSPACES: &str = "CREATE TABLE workspaces (
 async fn add_workspace(
     connection: &mut SqliteConnection,
     new: &NewAccount,
-) -> Result<(), BoxError> {
+) -> Result<(), HostRowsError> {
     let title = new.name().unwrap_or("My workspace");
     let insert = sqlx::query("INSERT INTO workspaces (owner, title) VALUES (?, ?)");
     insert.bind(new.id().as_str()).bind(title).execute(connection).await?;
@@ -35,7 +34,7 @@ impl HostRows<SqliteConnection> for Workspaces {
         &self,
         connection: &mut SqliteConnection,
         new: &NewAccount,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), HostRowsError> {
         add_workspace(connection, new).await
     }
 }

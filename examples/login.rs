@@ -69,7 +69,7 @@ async fn login(
     let malformed = |_| SignupError::Invalid(vec![Issue::body("Expected email and password")]);
     let Json(Login { email, password }) = login.map_err(malformed)?;
     let account = credentials.verify_password(&email, &password).await?;
-    Ok(data(&json!({ "token": credentials.issue_token(&account)?.reveal() })))
+    Ok(data(&json!({ "token": credentials.issue_token(&account).await?.reveal() })))
 }
 
 async fn list_keys(auth: DashboardAuth, State(credentials): State<Credentials>) -> Answer {

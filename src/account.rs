@@ -1,5 +1,6 @@
 //! The account: its id, its plan, and what of it the response shows.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,6 +13,8 @@ const PREFIX: &str = "acc_";
 const MINTED_DIGITS: usize = 20;
 /// The longest id that is read, prefix included.
 const MAX_BYTES: usize = 64;
+/// The longest name of a plan.
+const MAX_PLAN_BYTES: usize = 32;
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// An account id: `acc_` and lower-case letters and digits. A minted one has 20
@@ -33,6 +36,12 @@ impl AccountId {
         id.push_str(PREFIX);
         draw.digits(ALPHABET, MINTED_DIGITS, &mut id)?;
         Ok(Self(id))
+    }
+
+    /// Returns an id as a store gives it back. It is believed: an id of another form
+    /// was made by the host, whose rows it must not lock out.
+    pub fn from_store(id: impl Into<String>) -> Self {
+        Self(id.into())
     }
 
     /// The id as text.
@@ -65,32 +74,49 @@ impl fmt::Display for AccountId {
 #[error("an account id is `acc_` and 1 to 60 lower-case letters and digits")]
 pub struct AccountIdError;
 
-/// What an account may use. A new one is on [`Plan::Trial`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Plan {
-    /// `trial`
-    #[default]
-    Trial,
-    /// `starter`
-    Starter,
-    /// `pro`
-    Pro,
-    /// `scale`
-    Scale,
-}
+/// The plan of an account: one of the published page, or of the host's own.
+///
+/// A name has 1 to 32 lower-case letters, digits, hyphens and underscores, and begins
+/// with a letter. One that a store gives back is carried as it is.
+///
+/// ```
+/// use signup::account::Plan;
+///
+/// assert_eq!(Plan::default(), Plan::TRIAL);
+/// assert_eq!("enterprise-2".parse::<Plan>().unwrap().as_str(), "enterprise-2");
+/// assert!("Enterprise 2".parse::<Plan>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Plan(Cow<'static, str>);
 
 impl Plan {
-    /// All plans, in the order of the published page.
-    pub const ALL: [Self; 4] = [Self::Trial, Self::Starter, Self::Pro, Self::Scale];
+    /// `trial`, which a new account is on.
+    pub const TRIAL: Self = Self(Cow::Borrowed("trial"));
+    /// `starter`
+    pub const STARTER: Self = Self(Cow::Borrowed("starter"));
+    /// `pro`
+    pub const PRO: Self = Self(Cow::Borrowed("pro"));
+    /// `scale`
+    pub const SCALE: Self = Self(Cow::Borrowed("scale"));
 
-    /// The plan as it stands in the database and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Trial => "trial",
-            Self::Starter => "starter",
-            Self::Pro => "pro",
-            Self::Scale => "scale",
-        }
+    /// The plans of the published page, in its order.
+    pub const PUBLISHED: [Self; 4] = [Self::TRIAL, Self::STARTER, Self::PRO, Self::SCALE];
+
+    /// Returns a plan as a store gives it back. It is believed: a plan that somebody
+    /// wrote by SQL must not lock the account out.
+    pub fn from_store(plan: impl Into<String>) -> Self {
+        Self(Cow::Owned(plan.into()))
+    }
+
+    /// Returns the plan as it stands in the database and in JSON.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self::TRIAL
     }
 }
 
@@ -104,14 +130,23 @@ impl FromStr for Plan {
     type Err = PlanError;
 
     fn from_str(plan: &str) -> Result<Self, PlanError> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|known| known.as_str() == plan).ok_or(PlanError)
+        let in_alphabet = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+        };
+        let letter_first = plan.starts_with(|first: char| first.is_ascii_lowercase());
+        if letter_first && plan.len() <= MAX_PLAN_BYTES && plan.bytes().all(in_alphabet) {
+            Ok(Self(Cow::Owned(plan.to_owned())))
+        } else {
+            Err(PlanError)
+        }
     }
 }
 
-/// The text is no plan.
+/// The text is not the name of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a plan is one of trial, starter, pro, scale")]
+#[error(
+    "a plan is 1 to 32 lower-case letters, digits, hyphens and underscores, beginning with a letter"
+)]
 pub struct PlanError;
 
 /// An account as its owner sees it.
@@ -150,8 +185,8 @@ impl Account {
     }
 
     /// The plan.
-    pub fn plan(&self) -> Plan {
-        self.plan
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 }
 
@@ -180,9 +215,13 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_back() {
-        for plan in Plan::ALL {
+        for plan in Plan::PUBLISHED {
             assert_eq!(plan.as_str().parse(), Ok(plan));
         }
-        assert_eq!("Trial".parse::<Plan>(), Err(PlanError));
+        let long = "p".repeat(33);
+        for text in ["", "Trial", "1st", "a b", "-a", "a\"", "\u{e9}", &long] {
+            assert_eq!(text.parse::<Plan>(), Err(PlanError), "{text:?}");
+        }
+        assert_eq!("p".repeat(32).parse::<Plan>().unwrap().as_str().len(), 32);
     }
 }

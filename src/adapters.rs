@@ -14,23 +14,43 @@ use futures_core::Stream;
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::http::{Body, Presented, Refusal, Reply, SignupEndpoint, Ticket};
+use crate::service::Prepared;
 use crate::store::AccountStore;
 
-/// The rest of a request whose head was judged. The body is not asked for where the
-/// head decided.
+/// Answers the rest of a request whose head was judged. The body is not asked for where
+/// the head decided.
 async fn respond<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
     endpoint: &SignupEndpoint<S, C>,
     ticket: Result<Ticket, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Reply {
-    let ticket = match ticket {
-        Ok(ticket) => ticket,
-        Err(refusal) => return refusal,
-    };
+    match read_within(endpoint, ticket, body).await {
+        Ok((ticket, body)) => endpoint.answer(ticket, body).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// Prepares a sign-up in the same way, for a host that owns the transaction.
+async fn prepare_rest<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
+    endpoint: &SignupEndpoint<S, C>,
+    ticket: Result<Ticket, Reply>,
+    body: impl Stream<Item = Result<B, E>> + Unpin,
+) -> Result<Prepared, Reply> {
+    let (ticket, body) = read_within(endpoint, ticket, body).await?;
+    endpoint.prepare(ticket, body).await
+}
+
+/// Reads the body within its limit and its deadline.
+async fn read_within<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
+    endpoint: &SignupEndpoint<S, C>,
+    ticket: Result<Ticket, Reply>,
+    body: impl Stream<Item = Result<B, E>> + Unpin,
+) -> Result<(Ticket, Body), Reply> {
+    let ticket = ticket?;
     match tokio::time::timeout(ticket.deadline(), read(&ticket, body)).await {
-        Ok(Ok(body)) => endpoint.answer(ticket, body).await,
-        Ok(Err(refusal)) => endpoint.refuse(refusal),
-        Err(_) => endpoint.refuse(Refusal::RequestTimeout),
+        Ok(Ok(body)) => Ok((ticket, body)),
+        Ok(Err(refusal)) => Err(endpoint.refuse(refusal)),
+        Err(_) => Err(endpoint.refuse(Refusal::RequestTimeout)),
     }
 }
 

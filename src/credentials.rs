@@ -9,6 +9,8 @@ use crate::api_key::{ApiKey, ApiKeyId, ApiKeyPrefix};
 use crate::clock::{Clock, Timestamp};
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::{HashPool, PasswordHash, Verification};
+use crate::lookup::LookupGate;
+use crate::observe;
 use crate::random::{Draw, Randomness};
 use crate::store::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError};
 use crate::token::{Token, TokenKeys, TokenMint, TokenVerifier};
@@ -42,7 +44,10 @@ pub(crate) struct Parts {
     pub(crate) pool: Arc<HashPool>,
     pub(crate) tokens: Arc<TokenMint>,
     pub(crate) verifier: TokenVerifier,
+    pub(crate) lookups: Arc<LookupGate>,
     pub(crate) api_key_prefix: ApiKeyPrefix,
+    /// The present prefix among them.
+    pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
 }
 
 impl Credentials {
@@ -74,7 +79,7 @@ impl Credentials {
         }
     }
 
-    /// Verifies a token, and that its account is there and has not ended it. The
+    /// Verifies a token, and that its account is there and has not revoked it. The
     /// account is read for that, so it is at hand afterwards.
     ///
     /// Where another service verifies the tokens and asks no store, take a
@@ -86,13 +91,10 @@ impl Credentials {
         let token = self.parts.verifier.verify(token)?;
         let found = self.parts.store.find_account(token.account_id()).await?;
         let record = found.ok_or(CredentialError::Rejected)?;
-        // `iat` is in whole seconds, so that a token of the second in which its
-        // account's tokens were ended counts as ended.
-        let issued_at = i64::try_from(token.issued_at()).unwrap_or(i64::MAX).saturating_mul(1000);
-        match record.tokens_valid_after {
-            Some(moment) if issued_at < moment.as_millis() => Err(CredentialError::Rejected),
-            _ => Ok(DashboardAuth { token, record }),
+        if i64::try_from(token.generation()) != Ok(record.token_generation) {
+            return Err(CredentialError::Rejected);
         }
+        Ok(DashboardAuth { token, record })
     }
 
     /// Verifies an API key. A malformed one is refused without asking the store; a
@@ -101,8 +103,9 @@ impl Credentials {
     /// # Errors
     /// It is none of ours, has expired or is revoked; or the store does not answer.
     pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
-        let key = ApiKey::parse(key, &self.parts.api_key_prefix);
-        let digest = key.map_err(|_| CredentialError::Rejected)?.digest();
+        let mut prefixes = self.parts.accepted_prefixes.iter();
+        let key = prefixes.find_map(|prefix| ApiKey::parse(key, prefix).ok());
+        let digest = key.ok_or(CredentialError::Rejected)?.digest();
         let owner = match &self.cache {
             None => self.parts.store.find_key(&digest).await?,
             Some(cache) => match cache.look(&digest, self.parts.clock.monotonic()) {
@@ -140,17 +143,20 @@ impl Credentials {
         email: &str,
         password: &str,
     ) -> Result<AccountId, CredentialError> {
-        let Parts { store, pool, .. } = &*self.parts;
-        // What was accepted once must not be refused by rules that are stricter now.
+        let Parts { store, pool, lookups, .. } = &*self.parts;
+        // An address that was accepted once must not be refused by stricter rules.
         let email = Email::parse(email, EmailProfile::Rfc5321);
         let email = email.map_err(|_| CredentialError::Rejected)?;
         let given = Password::parse(password).map_err(|_| CredentialError::Rejected)?;
-        let place = pool.reserve()?;
-        let (account, stored) = match store.find_password(email.key()).await? {
-            Some((account, stored)) => (Some(account), stored),
+        drop(pool.reserve()?);
+        let lookup = lookups.enter()?;
+        let found = store.find_password(email.key()).await?;
+        lookup.answered();
+        let (account, stored) = match found {
+            Some(found) => (Some(found.account_id), found.hash),
             None => (None, pool.decoy()),
         };
-        match (place.verify(given, &stored).await?, account) {
+        match (self.verify_hash(given, &stored).await?, account) {
             (Verification::Right { needs_rehash }, Some(account)) => {
                 if needs_rehash {
                     // The password is right, whatever comes of this.
@@ -162,6 +168,24 @@ impl Credentials {
                 Err(CredentialError::Rejected)
             }
         }
+    }
+
+    /// Verifies a password against a stored hash. One that can't be read, or has a
+    /// pepper that is gone, takes as long and gives the same answer as a wrong
+    /// password: a client must not learn from it that the account exists. The operator
+    /// does.
+    async fn verify_hash(
+        &self,
+        given: Password,
+        stored: &PasswordHash,
+    ) -> Result<Verification, CredentialError> {
+        let pool = &self.parts.pool;
+        if let Err(unusable) = pool.check_stored(stored) {
+            observe::failed("a stored password hash can't be verified", &unusable);
+            pool.reserve()?.verify(given, &pool.decoy()).await.map(drop)?;
+            return Ok(Verification::Wrong);
+        }
+        Ok(pool.reserve()?.verify(given, stored).await?)
     }
 
     async fn renew(
@@ -178,39 +202,29 @@ impl Credentials {
         Ok(())
     }
 
-    /// A token for an account whose owner has shown a password, or whatever else
-    /// the host accepts.
+    /// Issues a token for an account whose owner has shown a password, or another proof
+    /// that the host accepts. It is of the present generation of the account's tokens,
+    /// which is read for that.
     ///
     /// # Errors
-    /// Clock, randomness or the signing key fails.
-    pub fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
-        let token = self.parts.tokens.mint(account, self.now()?, &mut self.draw()?);
+    /// There is no such account; or the store, clock, randomness or signing key fails.
+    pub async fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
+        let generation = self.account(account).await?.token_generation;
+        let token = self.parts.tokens.mint(account, generation, self.now()?, &mut self.draw()?);
         token.map_err(internal)
     }
 
-    /// Ends all tokens of an account that were issued until now.
+    /// Revokes all tokens of an account that were issued until now. One that is
+    /// [issued](Self::issue_token) from the answer on is valid, in the same second too:
+    /// *log out everywhere, keep me in* is this and a new token.
     ///
-    /// Tokens tell their time in whole seconds: one that is issued later in this
-    /// very second is refused as well.
-    ///
-    /// # Errors
-    /// There is no such account, or the store does not answer.
-    pub async fn end_tokens(&self, account: &AccountId) -> Result<(), CredentialError> {
-        let until_now = self.now()?.plus(Duration::from_millis(1)).map_err(internal)?;
-        self.end_tokens_before(account, until_now).await
-    }
-
-    /// Ends all tokens of an account that were issued before a moment. An earlier
-    /// moment than was given already changes nothing.
+    /// Each token names its generation, and this begins the next one. No clock is
+    /// asked, so a wrong one can neither lock an account out nor let a token live on.
     ///
     /// # Errors
     /// There is no such account, or the store does not answer.
-    pub async fn end_tokens_before(
-        &self,
-        account: &AccountId,
-        moment: Timestamp,
-    ) -> Result<(), CredentialError> {
-        there(self.parts.store.end_tokens(account, moment).await?)
+    pub async fn revoke_tokens(&self, account: &AccountId) -> Result<(), CredentialError> {
+        there(self.parts.store.revoke_tokens(account).await?)
     }
 
     /// An account, as the store has it now.
@@ -277,6 +291,15 @@ impl Credentials {
         key: &ApiKeyId,
     ) -> Result<(), CredentialError> {
         self.change(*key, self.parts.store.revoke_key(account, key)).await
+    }
+
+    /// Deletes the API keys that have expired, of all accounts, so that lists of keys
+    /// stay short: call it once a day, say.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn purge_expired_api_keys(&self) -> Result<(), CredentialError> {
+        Ok(self.parts.store.purge_keys(self.now()?).await?)
     }
 
     /// The keys of the tokens, to rotate them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::limit::RateLimited;
+use crate::lookup::NoPlace;
 
 /// A source error of any kind: for the log, never for a client.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -211,6 +212,18 @@ impl SignupError {
     /// ```
     pub fn to_json(&self) -> Vec<u8> {
         error_json(self.code(), self.message(), self.issues())
+    }
+}
+
+impl From<NoPlace> for SignupError {
+    fn from(no_place: NoPlace) -> Self {
+        match no_place {
+            NoPlace::Full => Self::Busy { retry_after: DEFAULT_RETRY_AFTER },
+            NoPlace::Stalled => Self::Unavailable {
+                retry_after: DEFAULT_RETRY_AFTER,
+                source: "the store has answered no look-up for more than a second".into(),
+            },
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::error::SignupError;
 use crate::limit::Client;
 use crate::observe;
 use crate::request::SignupRequest;
-use crate::service::SignupService;
+use crate::response::Signup;
+use crate::service::{Prepared, SignupService};
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
@@ -169,27 +170,62 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
 
     /// Signs up. A panic on the way is answered as an internal error.
     pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
-        let reply = async {
-            let fields = self.service.policies().fields();
-            let request = SignupRequest::from_json_with(body.as_bytes(), fields);
-            drop(body);
-            let headers = ticket.headers.into_iter();
-            let request = headers.fold(request?.client(ticket.client), |request, (name, value)| {
-                request.header(name, value)
-            });
+        let signup = async {
+            let request = self.request(ticket, body)?;
             self.service.signup(request).await
         };
-        let reply = match catch_panic(reply).await {
-            Some(Ok(signup)) => Reply::created(signup),
-            Some(Err(error)) => Reply::error(&error),
-            None => {
-                observe::outcome("internal", None);
-                observe::failed("a sign-up failed", &SignupError::internal("it panicked"));
-                Reply::panicked()
-            }
-        };
+        let reply = caught(signup).await.map_or_else(|reply| reply, Reply::from);
         observe::answered(reply.status());
         reply
+    }
+
+    /// Does everything but the insert, for a host that owns the transaction: it inserts
+    /// [`Prepared::new_account`], commits, and answers by [`opened`](Self::opened). The
+    /// limits at the head, declared fields and headers are those of the endpoint.
+    ///
+    /// ```
+    /// use signup::SignupService;
+    /// use signup::http::{Body, Reply, SignupEndpoint, Ticket};
+    /// use signup::store::{Inserted, MemoryStore};
+    ///
+    /// /// Where the head was judged and the body read, as the adapters do.
+    /// async fn answer(endpoint: &SignupEndpoint<MemoryStore>, ticket: Ticket, body: Body) -> Reply {
+    ///     let prepared = match endpoint.prepare(ticket, body).await {
+    ///         Ok(prepared) => prepared,
+    ///         Err(refusal) => return refusal,
+    ///     };
+    ///     // … the host's INSERTs of prepared.new_account(), and COMMIT …
+    ///     let proof = Inserted::by_host(prepared.new_account());
+    ///     endpoint.opened(prepared.open(proof))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The documented answer, where there is nothing to insert.
+    pub async fn prepare(&self, ticket: Ticket, body: Body) -> Result<Prepared, Reply> {
+        let prepared = async {
+            let request = self.request(ticket, body)?;
+            self.service.prepare(request).await
+        };
+        caught(prepared).await.inspect_err(|reply| observe::answered(reply.status()))
+    }
+
+    /// Returns the answer to a sign-up that was [prepared](Self::prepare), inserted and
+    /// opened, or whose insert failed.
+    pub fn opened<E: Into<SignupError>>(&self, opened: Result<Signup, E>) -> Reply {
+        let reply = opened.map_or_else(|error| Reply::from(error.into()), Reply::from);
+        observe::answered(reply.status());
+        reply
+    }
+
+    /// Reads the body, with the fields and headers that the policies look at.
+    fn request(&self, ticket: Ticket, body: Body) -> Result<SignupRequest, SignupError> {
+        let fields = self.service.policies().fields();
+        let request = SignupRequest::from_json_with(body.as_bytes(), fields);
+        drop(body);
+        let headers = ticket.headers.into_iter();
+        let request = request?.client(ticket.client);
+        Ok(headers.fold(request, |request, (name, value)| request.header(name, value)))
     }
 
     /// The answer where the body could not be read.
@@ -224,6 +260,15 @@ impl<S, C> fmt::Debug for SignupEndpoint<S, C> {
             .field("body_deadline", &self.body_deadline)
             .finish_non_exhaustive()
     }
+}
+
+/// Awaits a sign-up. A panic in it is an internal error.
+async fn caught<T>(signup: impl Future<Output = Result<T, SignupError>>) -> Result<T, Reply> {
+    if let Some(result) = catch_panic(signup).await {
+        return result.map_err(Reply::from);
+    }
+    observe::failed("a sign-up failed", &SignupError::internal("it panicked"));
+    Err(Reply::panicked())
 }
 
 /// The head was good: read the body, so much and so long.

@@ -43,15 +43,16 @@
 pub mod account;
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub mod adapters;
-mod admission;
 pub mod api_key;
 pub mod clock;
+pub mod context;
 pub mod credentials;
 pub mod error;
 pub mod fields;
 pub mod hash;
 pub mod http;
 pub mod limit;
+mod lookup;
 mod observe;
 #[cfg(feature = "openapi")]
 pub mod openapi;

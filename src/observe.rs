@@ -101,6 +101,14 @@ pub(crate) fn within<F: Future>(_: Option<IpAddr>, signup: F) -> F {
     signup
 }
 
+/// Carries the span of the caller into a task of its own.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn in_current_span<F: Future>(task: F) -> impl Future<Output = F::Output> {
+    #[cfg(feature = "tracing")]
+    let task = tracing::Instrument::in_current_span(task);
+    task
+}
+
 /// The span of the sign-up, if it is not switched off: else it is one of the host's.
 #[cfg(feature = "tracing")]
 fn span() -> Option<tracing::Span> {

@@ -254,8 +254,9 @@ impl PartialSchema for Signup {
         let name = ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
             .examples(["Jane Developer"]);
-        let plan =
-            text().enum_values(Some(Plan::ALL.map(Plan::as_str))).examples([Plan::Trial.as_str()]);
+        let plan = text()
+            .enum_values(Some(Plan::PUBLISHED.map(|plan| plan.to_string())))
+            .examples([Plan::TRIAL.to_string()]);
         let account = object([("id", id), ("email", email_address()), ("plan", plan)]);
         let account = account.property("name", name);
         let data = object([("token", token), ("api_key", api_key), ("account", account)]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::context::{Attached, ContextValue};
 use crate::error::{BoxError, DEFAULT_RETRY_AFTER, ErrorCode, Issue, SignupError};
 use crate::fields::Email;
 use crate::hash::HashPool;
@@ -18,7 +19,7 @@ mod invitation;
 mod password;
 
 pub use domains::{EmailDomainError, EmailDomains};
-pub use invitation::InvitationOnly;
+pub use invitation::{InvitationOnly, InviteCode};
 #[cfg(feature = "common-passwords")]
 pub use password::CommonPasswords;
 #[cfg(feature = "zxcvbn")]
@@ -83,11 +84,15 @@ macro_rules! forward {
 }
 forward!(Arc, Box);
 
-/// What a policy says of a sign-up.
+/// The verdict of a policy on a sign-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
-    /// It has nothing against it.
+    /// The policy has nothing against it.
     Allow,
+    /// The policy has nothing against it, and attaches values for the host's rows; see
+    /// [`allow_with`](Self::allow_with).
+    AllowWith(Vec<Attached>),
     /// These fields are wrong: 400. Without any, it is allowed.
     Invalid(Vec<Issue>),
     /// It is refused, with the status of this code.
@@ -100,6 +105,23 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Allows the sign-up, and attaches a value that the host's rows read in the
+    /// account's transaction, by
+    /// [`NewAccount::context`](crate::store::NewAccount::context).
+    ///
+    /// ```
+    /// use signup::policy::{InviteCode, Verdict};
+    ///
+    /// let verdict = Verdict::allow_with(&InviteCode("friends".to_owned())).unwrap();
+    /// assert!(matches!(verdict, Verdict::AllowWith(_)));
+    /// ```
+    ///
+    /// # Errors
+    /// The value can't be written as JSON.
+    pub fn allow_with<T: ContextValue>(value: &T) -> Result<Self, BoxError> {
+        Ok(Self::AllowWith(vec![Attached::new(value)?]))
+    }
+
     /// One field is wrong.
     ///
     /// ```
@@ -116,8 +138,9 @@ impl Verdict {
     }
 }
 
-/// What happens where a policy can't tell.
+/// The answer where a policy can't tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnFailure {
     /// It fails open: the sign-up goes on.
     Allow,
@@ -167,9 +190,7 @@ impl Attempt<'_> {
     /// A field of the body that the policy has declared in
     /// [`fields`](SignupPolicy::fields).
     pub fn field(&self, name: &str) -> Option<&str> {
-        let fields = self.signup.fields.iter();
-        let mut named = fields.filter(|(key, _)| *key == name);
-        named.next().map(|(_, value)| value.as_str())
+        self.signup.context.field(name)
     }
 
     /// The pool that will hash the password, for what takes as long.
@@ -210,28 +231,83 @@ impl Policies {
         &self.fields
     }
 
-    /// Asks them all: every issue of those that do not call out is told at once,
-    /// one a field.
+    /// Asks them all, and attaches what they give: every issue of those that do not
+    /// call out is reported at once, one a field.
     pub(crate) async fn judge(
         &self,
-        signup: &ValidSignup,
+        mut signup: ValidSignup,
         pool: &HashPool,
-    ) -> Result<(), SignupError> {
-        let attempt = Attempt { signup, pool };
-        let mut issues: Vec<Issue> = Vec::new();
+    ) -> Result<ValidSignup, SignupError> {
+        let mut found = Findings::default();
         for policy in &self.local {
-            let judged = policy.judge(&attempt).await;
-            issues.extend(verdict(&**policy, judged)?);
+            let judged = policy.judge(&Attempt { signup: &signup, pool }).await;
+            found.add(&**policy, judged)?;
+        }
+        if !self.remote.is_empty() && found.issues.is_empty() {
+            check_runtime()?;
         }
         for (deadline, policy) in &self.remote {
-            if !issues.is_empty() {
+            if !found.issues.is_empty() {
                 break;
             }
+            let attempt = Attempt { signup: &signup, pool };
             let judged = tokio::time::timeout(*deadline, policy.judge(&attempt)).await;
             let late = |_| Err("a policy did not answer before its deadline".into());
-            issues = verdict(&**policy, judged.unwrap_or_else(late))?;
+            found.add(&**policy, judged.unwrap_or_else(late))?;
         }
-        if issues.is_empty() { Ok(()) } else { Err(SignupError::Invalid(in_order(issues))) }
+        if !found.issues.is_empty() {
+            return Err(SignupError::Invalid(in_order(found.issues)));
+        }
+        for attached in found.attached {
+            signup.context.attach(attached);
+        }
+        Ok(signup)
+    }
+}
+
+/// Checks that there is a runtime, whose timer a policy with a deadline needs.
+fn check_runtime() -> Result<(), SignupError> {
+    let runtime = tokio::runtime::Handle::try_current();
+    let needed = |_| "a policy with a deadline has to be asked in a tokio runtime";
+    runtime.map(drop).map_err(needed).map_err(SignupError::internal)
+}
+
+/// What the policies said so far, as long as none refused.
+#[derive(Default)]
+struct Findings {
+    issues: Vec<Issue>,
+    attached: Vec<Attached>,
+}
+
+impl Findings {
+    /// Adds a verdict.
+    ///
+    /// # Errors
+    /// The policy refuses, or fails.
+    fn add(
+        &mut self,
+        policy: &dyn SignupPolicy,
+        judged: Result<Verdict, BoxError>,
+    ) -> Result<(), SignupError> {
+        match judged {
+            Ok(Verdict::Allow) => {}
+            Ok(Verdict::AllowWith(attached)) => self.attached.extend(attached),
+            Ok(Verdict::Invalid(issues)) => self.issues.extend(issues),
+            Ok(Verdict::Refuse { code, message }) => {
+                return Err(SignupError::Refused { code, message });
+            }
+            Err(error) => match (error.downcast::<SignupError>(), policy.on_failure()) {
+                (Ok(error), _) => return Err(*error),
+                (Err(_), OnFailure::Allow) => {}
+                (Err(source), OnFailure::Refuse) => {
+                    return Err(SignupError::Unavailable {
+                        retry_after: DEFAULT_RETRY_AFTER,
+                        source,
+                    });
+                }
+            },
+        }
+        Ok(())
     }
 }
 
@@ -244,25 +320,6 @@ fn in_order(mut issues: Vec<Issue>) -> Vec<Issue> {
         ["email", "password", "name"].iter().position(|known| *known == field).unwrap_or(3)
     });
     issues
-}
-
-/// The issues of a verdict, or the refusal.
-fn verdict(
-    policy: &dyn SignupPolicy,
-    judged: Result<Verdict, BoxError>,
-) -> Result<Vec<Issue>, SignupError> {
-    match judged {
-        Ok(Verdict::Allow) => Ok(Vec::new()),
-        Ok(Verdict::Invalid(issues)) => Ok(issues),
-        Ok(Verdict::Refuse { code, message }) => Err(SignupError::Refused { code, message }),
-        Err(error) => match (error.downcast::<SignupError>(), policy.on_failure()) {
-            (Ok(error), _) => Err(*error),
-            (Err(_), OnFailure::Allow) => Ok(Vec::new()),
-            (Err(source), OnFailure::Refuse) => {
-                Err(SignupError::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source })
-            }
-        },
-    }
 }
 
 #[cfg(test)]

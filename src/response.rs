@@ -113,10 +113,10 @@ mod tests {
         let day = std::time::Duration::from_hours(24);
         let keys = SigningKey::ed25519(&[1; 32]).into();
         let tokens = TokenMint::new(keys, "signup".into(), "dashboard".into(), day).unwrap();
-        let token = tokens.mint(&id, Timestamp::EPOCH, &mut draw).unwrap();
+        let token = tokens.mint(&id, 0, Timestamp::EPOCH, &mut draw).unwrap();
         let email = Email::parse(email, EmailProfile::Rfc5321).unwrap();
         let name = Some(Name::parse(name).unwrap());
-        let account = Account::new(id, email, name, crate::account::Plan::Trial);
+        let account = Account::new(id, email, name, crate::account::Plan::TRIAL);
         Signup::new(Arc::new(account), token, api_key).unwrap()
     }
 

@@ -1,18 +1,20 @@
 //! The pipeline: from a request to an account that is stored.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Account, AccountId, Plan};
-use crate::admission::{Admitted, admit};
 use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::context::SignupContext;
 use crate::credentials::{Credentials, Parts};
 use crate::error::SignupError;
 use crate::fields::{Email, EmailProfile, Name};
-use crate::hash::{HashPool, PasswordHash, SALT_BYTES};
+use crate::hash::{HashPool, PasswordHash, Place, SALT_BYTES};
 use crate::limit::{Client, Limiter, RateLimited};
+use crate::lookup::LookupGate;
 use crate::observe::{self, Stage, Timed};
 use crate::policy::Policies;
 use crate::random::{Draw, Randomness};
@@ -61,10 +63,13 @@ struct Inner<S, C> {
     horizon: Timestamp,
     random: Arc<dyn Randomness>,
     pool: Arc<HashPool>,
+    lookups: Arc<LookupGate>,
     tokens: Arc<TokenMint>,
     token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
+    accepted_prefixes: Arc<[ApiKeyPrefix]>,
     initial_plan: Plan,
+    plans: Vec<Plan>,
     email_profile: EmailProfile,
     traces_client_address: bool,
 }
@@ -85,33 +90,22 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// # Errors
     /// Everything but an account that is stored, see [`SignupError`].
     pub async fn signup(&self, request: SignupRequest) -> Result<Signup, SignupError> {
-        let address = request.origin.client.and_then(|client| client.address());
-        let address = address.filter(|_| self.inner.traces_client_address);
-        observe::within(address, self.observed(request)).await
+        let address = self.traced_address(&request);
+        observe::within(address, async {
+            let recording = Recording::new(&self.inner.pool);
+            let result = match self.run(request).await {
+                Ok(prepared) => self.store(prepared).await,
+                Err(error) => Err(error),
+            };
+            recording.finish(result.as_ref().map(|signup| ("created", signup.account().id())));
+            result
+        })
+        .await
     }
 
-    async fn observed(&self, request: SignupRequest) -> Result<Signup, SignupError> {
-        let result = match self.prepare(request).await {
-            Ok(prepared) => self.store(prepared).await,
-            Err(error) => Err(error),
-        };
-        self.tell(&result);
-        result
-    }
-
-    /// Tells whoever watches what came of a sign-up.
-    fn tell(&self, result: &Result<Signup, SignupError>) {
-        observe::hash_jobs(|| {
-            let stats = self.inner.pool.stats();
-            [stats.queued, stats.running]
-        });
-        match result {
-            Ok(signup) => observe::outcome("created", Some(signup.account().id().as_str())),
-            Err(error) => observe::outcome(error.outcome(), None),
-        }
-        if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = result {
-            observe::failed("a sign-up failed", error);
-        }
+    fn traced_address(&self, request: &SignupRequest) -> Option<IpAddr> {
+        let traces = self.inner.traces_client_address;
+        request.origin.client.filter(|_| traces).and_then(|client| client.address())
     }
 
     fn time(&self, stage: Stage) -> Timed<'_> {
@@ -143,15 +137,29 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// # }).unwrap();
     /// ```
     ///
+    /// The span of the sign-up ends with it, with the outcome `prepared`; opening the
+    /// answer counts as `created`.
+    ///
     /// # Errors
     /// As [`signup`](SignupService::signup), up to the insert.
     pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
+        let address = self.traced_address(&request);
+        observe::within(address, async {
+            let recording = Recording::new(&self.inner.pool);
+            let result = self.run(request).await;
+            recording.finish(result.as_ref().map(|prepared| ("prepared", prepared.new.id())));
+            result
+        })
+        .await
+    }
+
+    async fn run(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         let valid = self.validate(request)?;
         let limited = self.limit(valid).await?;
         let screened = self.screen(limited).await?;
-        let admitted = self.admit(screened)?;
-        let free = self.look(admitted).await?;
-        let hashed = self.hash(free).await?;
+        let free = self.look(screened).await?;
+        let admitted = self.admit(free)?;
+        let hashed = self.hash(admitted).await?;
         self.mint(hashed)
     }
 
@@ -218,8 +226,15 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
             pool: Arc::clone(&inner.pool),
             tokens: Arc::clone(&inner.tokens),
             verifier: self.token_verifier(),
+            lookups: Arc::clone(&inner.lookups),
             api_key_prefix: inner.api_key_prefix.clone(),
+            accepted_prefixes: Arc::clone(&inner.accepted_prefixes),
         })
+    }
+
+    /// The plans that accounts of this service may be on, the initial one among them.
+    pub fn plans(&self) -> &[Plan] {
+        &self.inner.plans
     }
 
     /// The store.
@@ -253,35 +268,37 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         Ok(Limited(valid))
     }
 
-    /// Asks the policies: after the limits, for they may be dear, and before a place
-    /// in the queue is taken, for they may be slow.
+    /// Runs the policies: after the rate limits, because policies may be expensive;
+    /// before a place in the hash queue is taken, because they may be slow.
     async fn screen(&self, Limited(valid): Limited) -> Result<Screened, SignupError> {
         let _timed = self.time(Stage::Screen);
-        self.inner.policies.judge(&valid, &self.inner.pool).await?;
-        Ok(Screened(valid))
+        self.inner.policies.judge(valid, &self.inner.pool).await.map(Screened)
     }
 
-    fn admit(&self, Screened(valid): Screened) -> Result<Admitted, SignupError> {
-        admit(valid, &self.inner.pool)
-    }
-
-    /// Spares a hash where the email is plainly taken; whether it is, the store
-    /// decides later.
-    async fn look(&self, admitted: Admitted) -> Result<Free, SignupError> {
+    /// Saves a hash where the email is taken already; only the insert decides. Where
+    /// hashing is busy nothing is asked.
+    async fn look(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
         let _timed = self.time(Stage::Look);
-        let key = admitted.signup.email.key();
-        if self.inner.store.is_email_taken(key).await? {
-            return Err(SignupError::EmailTaken);
-        }
-        Ok(Free(admitted))
+        drop(self.inner.pool.reserve()?);
+        let lookup = self.inner.lookups.enter()?;
+        let taken = self.inner.store.is_email_taken(valid.email.key()).await?;
+        lookup.answered();
+        if taken { Err(SignupError::EmailTaken) } else { Ok(Free(valid)) }
     }
 
-    async fn hash(&self, Free(admitted): Free) -> Result<Hashed, SignupError> {
+    /// Takes a place in the hash queue.
+    fn admit(&self, Free(valid): Free) -> Result<Admitted, SignupError> {
+        let place = self.inner.pool.reserve()?;
+        Ok(Admitted { signup: valid, place })
+    }
+
+    async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
         let _timed = self.time(Stage::Hash);
-        let Admitted { signup: ValidSignup { email, password, name, .. }, place } = admitted;
+        let Admitted { signup: ValidSignup { email, password, name, context, .. }, place } =
+            admitted;
         let (salt, draw) = self.draw()?;
         let password_hash = Arc::new(place.hash(password, salt).await?);
-        Ok(Hashed { email, name, password_hash, draw })
+        Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw })
     }
 
     /// All the chance of a sign-up, the salt first.
@@ -295,16 +312,16 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// there is the store alone to fail.
     fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
         let _timed = self.time(Stage::Mint);
-        let Hashed { email, name, password_hash, mut draw } = hashed;
+        let Hashed { email, name, context, password_hash, mut draw } = hashed;
         let inner = &*self.inner;
         let now = Timestamp::read(&inner.clock, inner.horizon).map_err(SignupError::internal)?;
         let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
-        let token = inner.tokens.mint(&id, now, &mut draw).map_err(SignupError::internal)?;
+        let token = inner.tokens.mint(&id, 0, now, &mut draw).map_err(SignupError::internal)?;
         let key = NewApiKey::of(&api_key, id.clone(), now, None);
-        let account = Arc::new(Account::new(id, email, name, inner.initial_plan));
-        let new = NewAccount { account: Arc::clone(&account), password_hash, key };
+        let account = Arc::new(Account::new(id, email, name, inner.initial_plan.clone()));
+        let new = NewAccount { account: Arc::clone(&account), password_hash, key, context };
         let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
         Ok(Prepared { new, signup })
     }
@@ -314,13 +331,14 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         for _ in 0..MINT_ATTEMPTS {
             let Prepared { new, signup } = prepared;
             let password_hash = Arc::clone(&new.password_hash);
+            let context = Arc::clone(&new.context);
             match self.inner.store.create(new).await? {
                 Created::Stored => return Ok(signup),
                 Created::EmailTaken => return Err(SignupError::EmailTaken),
                 Created::IdentifierTaken => {
                     let (_, draw) = self.draw()?;
                     let (email, name) = signup.account().fields();
-                    prepared = self.mint(Hashed { email, name, password_hash, draw })?;
+                    prepared = self.mint(Hashed { email, name, context, password_hash, draw })?;
                 }
             }
         }
@@ -332,22 +350,67 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
 /// A sign-up that is within its limits.
 struct Limited(ValidSignup);
 
-/// A sign-up that no policy has anything against.
+/// A sign-up that passed every policy.
 struct Screened(ValidSignup);
 
-/// A sign-up whose email was free at a look.
-struct Free(Admitted);
+/// A sign-up whose email was not taken when checked.
+struct Free(ValidSignup);
 
-/// A sign-up whose password is hashed, and the chance that is left for it.
+/// A sign-up with its place in the hash queue.
+struct Admitted {
+    signup: ValidSignup,
+    place: Place,
+}
+
+/// A sign-up with a hashed password and its remaining random bytes.
 struct Hashed {
     email: Email,
     name: Option<Name>,
+    context: Arc<SignupContext>,
     password_hash: Arc<PasswordHash>,
     draw: Draw,
 }
 
-/// A sign-up that is ready to be stored: what the store gets, and the answer,
-/// sealed.
+/// A sign-up whose outcome is recorded in the span and the metrics when it ends.
+struct Recording<'a> {
+    pool: &'a HashPool,
+    is_done: bool,
+}
+
+impl<'a> Recording<'a> {
+    fn new(pool: &'a HashPool) -> Self {
+        Self { pool, is_done: false }
+    }
+
+    fn finish(mut self, result: Result<(&'static str, &AccountId), &SignupError>) {
+        self.is_done = true;
+        observe::hash_jobs(|| {
+            let stats = self.pool.stats();
+            [stats.queued, stats.running]
+        });
+        match result {
+            Ok((outcome, id)) => observe::outcome(outcome, Some(id.as_str())),
+            Err(error) => observe::outcome(error.outcome(), None),
+        }
+        if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = result {
+            observe::failed("a sign-up failed", error);
+        }
+    }
+}
+
+/// Records a sign-up whose caller went away, or that panicked.
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
+        let outcome = if std::thread::panicking() { "internal" } else { "abandoned" };
+        observe::outcome(outcome, None);
+    }
+}
+
+/// A sign-up that is ready to be stored: the rows for the store, and the sealed answer.
+#[must_use = "the account is not stored yet"]
 pub struct Prepared {
     new: NewAccount,
     signup: Signup,
@@ -364,13 +427,23 @@ impl Prepared {
     /// # Errors
     /// The proof is another account's.
     pub fn open(self, proof: Inserted) -> Result<Signup, WrongProof> {
-        if proof.into_id() == *self.new.id() { Ok(self.signup) } else { Err(WrongProof) }
+        if proof.into_id() != *self.new.id() {
+            return Err(WrongProof);
+        }
+        observe::outcome("created", None);
+        Ok(self.signup)
     }
 }
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared").field("new", &self.new).finish_non_exhaustive()
+    }
+}
+
+impl From<WrongProof> for SignupError {
+    fn from(wrong: WrongProof) -> Self {
+        Self::internal(wrong)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where accounts are kept.
+//! Stores of accounts: their contracts, one in memory, and those in SQL databases.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use crate::account::{Account, AccountId, Plan};
 use crate::api_key::ApiKeyDigest;
 use crate::clock::Timestamp;
-use crate::error::{BoxError, DEFAULT_RETRY_AFTER, SignupError};
+use crate::context::SignupContext;
+use crate::error::{BoxError, DEFAULT_RETRY_AFTER, Issue, SignupError};
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
 
@@ -22,16 +23,20 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub use credentials::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey};
+pub use credentials::{
+    AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoredPassword,
+};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresStore, Schema};
+pub use postgres::{Postgres, PostgresStore};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{HostRows, OpenError, PrefixError, TablePrefix};
+pub use sql::{
+    HostRows, HostRowsError, HostTransaction, OpenError, PrefixError, Schema, SqlStore, TablePrefix,
+};
 #[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
+pub use sqlite::{Sqlite, SqliteStore};
 
-/// Where accounts are kept.
+/// A store of accounts.
 ///
 /// # Contract
 /// - [`create`](AccountStore::create) is atomic: account and API key are both
@@ -39,10 +44,13 @@ pub use sqlite::SqliteStore;
 /// - It alone judges whether an email is taken. Of any number of simultaneous
 ///   calls with one email key, one is told [`Created::Stored`] and all others
 ///   [`Created::EmailTaken`].
-/// - Whoever is told `EmailTaken` while the winner has not committed yet is told
-///   wrong if the winner then fails, and safely so: the next try succeeds.
+/// - `EmailTaken` may be answered because of a transaction that is rolled back later.
+///   That is safe: a retry succeeds.
 /// - Account id and key digest are unique too; a clash of those is
-///   [`Created::IdentifierTaken`], never `EmailTaken`.
+///   [`Created::IdentifierTaken`], never `EmailTaken`. A clash of any constraint that
+///   a table has on the address is `EmailTaken`.
+/// - A call ends: it has a deadline, after which it answers an error. The work of a
+///   caller that has gone away ends by then, too.
 /// - `Stored` means durable, as far as the store promises that.
 /// - An error says whether the outcome is known. After one that is known,
 ///   nothing is stored, and the same email can sign up.
@@ -51,8 +59,8 @@ pub use sqlite::SqliteStore;
 /// - Text comes back byte for byte, and an email key is compared by its bytes.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
-    /// Whether there is an account with this key: a look that saves work and
-    /// decides nothing.
+    /// Whether there is an account with this key. Advisory: it saves work, and decides
+    /// nothing.
     ///
     /// # Errors
     /// The store does not answer, or fails.
@@ -81,35 +89,59 @@ macro_rules! forward {
 }
 forward!(Arc, Box);
 
-/// What came of a [`create`](AccountStore::create).
+/// The outcome of a [`create`](AccountStore::create).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Created {
     /// Account and API key are stored.
     Stored,
     /// There is an account with this email key. Nothing is stored.
     EmailTaken,
-    /// There is an account with this id, or a key with this digest: by chance,
-    /// or because the randomness is none. Nothing is stored.
+    /// There is an account with this id, or a key with this digest: by chance, or
+    /// because the random source is broken. Nothing is stored.
     IdentifierTaken,
 }
 
-/// The proof that an account is inserted, in a transaction that the host owns.
-/// Only a store's `create_in` makes one.
+/// The proof that an account is inserted, in a transaction that the host owns. It
+/// opens the answer that [`prepare`](crate::SignupService::prepare) has sealed.
 #[derive(Debug)]
 #[must_use = "it opens the answer that was prepared"]
 pub struct Inserted(AccountId);
 
 impl Inserted {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn of(created: Created, new: &NewAccount) -> Result<Self, SignupError> {
-        match created {
-            Created::Stored => Ok(Self(new.id().clone())),
-            Created::EmailTaken => Err(SignupError::EmailTaken),
-            Created::IdentifierTaken => Err(SignupError::internal("the identifier is taken")),
-        }
+    fn of(new: &NewAccount) -> Self {
+        Self(new.id().clone())
     }
 
-    /// Whose account it is.
+    /// Returns the proof for an account that the host has inserted by statements of its
+    /// own: both rows, in one transaction, into a table whose email key is unique.
+    ///
+    /// Nothing checks it. A host that says so of an account that is not stored hands
+    /// out a token and an API key of nobody.
+    ///
+    /// ```
+    /// use signup::store::{Inserted, MemoryStore};
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let service =
+    ///     SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]).build()?;
+    /// let prepared = service.prepare(SignupRequest::new("dev@example.com", "correct horse")).await?;
+    /// let new = prepared.new_account();
+    /// // … INSERT INTO users … with new.id(), new.email(), new.password_hash() …
+    /// // … INSERT INTO keys … with new.key_digest() … and COMMIT …
+    /// let proof = Inserted::by_host(new);
+    /// let signup = prepared.open(proof)?;
+    /// assert_eq!(signup.account().email().as_str(), "dev@example.com");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn by_host(new: &NewAccount) -> Self {
+        Self(new.id().clone())
+    }
+
+    /// Returns the id of the account.
     pub fn into_id(self) -> AccountId {
         self.0
     }
@@ -121,6 +153,7 @@ pub struct NewAccount {
     pub(crate) account: Arc<Account>,
     pub(crate) password_hash: Arc<PasswordHash>,
     pub(crate) key: NewApiKey,
+    pub(crate) context: Arc<SignupContext>,
 }
 
 impl NewAccount {
@@ -140,7 +173,7 @@ impl NewAccount {
     }
 
     /// `accounts.plan`
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self) -> &Plan {
         self.account.plan()
     }
 
@@ -173,9 +206,15 @@ impl NewAccount {
     pub fn key(&self) -> &NewApiKey {
         &self.key
     }
+
+    /// The declared fields of the request, and what the policies have attached to it:
+    /// for the host's own rows.
+    pub fn context(&self) -> &SignupContext {
+        &self.context
+    }
 }
 
-/// Why a store gives no answer.
+/// The reason why a store gives no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -186,15 +225,18 @@ pub enum StoreError {
     /// asked again.
     #[error("the store was lost on the way: what it was given may be written or not")]
     OutcomeUnknown(#[source] BoxError),
+    /// The host's rows refuse the account, with these issues. Nothing is stored.
+    #[error("the host's rows refuse the account")]
+    Refused(Vec<Issue>),
     /// It fails, and will fail again. Nothing is stored.
     #[error("the store failed")]
     Failed(#[source] BoxError),
 }
 
-/// What the task that a store owns came to. A panic in it, the host's rows' say,
-/// unrolls the transaction; its message is for the panic hook, and not kept.
+/// Joins a task of the store. A panic in it, in the host's rows for example, rolls the
+/// transaction back; its message goes to the panic hook only.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-fn joined<T>(
+fn join_task<T>(
     ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
 ) -> Result<T, StoreError> {
     ended.unwrap_or_else(|lost| {
@@ -210,6 +252,7 @@ impl From<StoreError> for SignupError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Failed(source) => Self::Internal(source),
+            StoreError::Refused(issues) => Self::Invalid(issues),
             StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => {
                 Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: error.into() }
             }

@@ -37,6 +37,10 @@ pub(crate) const AUDIENCE: &str = "dashboard";
 /// The `typ` of every token (RFC 7519, section 5.1).
 const TYPE: &str = "JWT";
 
+/// The claim that names the generation of the account's tokens. It is ours, hence its
+/// name (RFC 7519, section 4.3).
+const GENERATION: &str = "signup_generation";
+
 /// A signed token. It is a bearer's secret: wiped when dropped, and opened by name.
 pub struct Token(Zeroizing<String>);
 
@@ -84,9 +88,12 @@ impl TokenMint {
         TokenVerifier::new(self.keys.clone()).issuer(&*self.issuer).audience(&*self.audience)
     }
 
+    /// Mints a token of this generation of its account, which it names from the second
+    /// one on.
     pub(crate) fn mint(
         &self,
         account: &AccountId,
+        generation: i64,
         now: Timestamp,
         draw: &mut Draw,
     ) -> Result<Token, TokenError> {
@@ -96,8 +103,13 @@ impl TokenMint {
         // The claims of RFC 7519, section 4.1, all but `nbf`. None of these needs
         // an escape.
         let opening = &self.claims;
-        let claims =
-            format!(r#"{opening},"sub":"{account}","iat":{iat},"exp":{exp},"jti":"{jti}"}}"#);
+        let generation = match generation {
+            0 => String::new(),
+            number => format!(r#","{GENERATION}":{number}"#),
+        };
+        let claims = format!(
+            r#"{opening},"sub":"{account}","iat":{iat},"exp":{exp},"jti":"{jti}"{generation}}}"#
+        );
         let signed = [key.header(), &Base64UrlUnpadded::encode_string(claims.as_bytes())].join(".");
         let signature = Zeroizing::new(key.sign(signed.as_bytes())?);
         let signature = Zeroizing::new(Base64UrlUnpadded::encode_string(&signature));

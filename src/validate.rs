@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 
-use zeroize::Zeroizing;
-
+use crate::context::SignupContext;
 use crate::error::{Issue, SignupError};
 use crate::fields::{Email, EmailProfile, Name, Password};
 use crate::request::{Field, Origin, SignupRequest};
@@ -15,8 +14,8 @@ pub(crate) struct ValidSignup {
     pub(crate) email: Email,
     pub(crate) password: Password,
     pub(crate) name: Option<Name>,
-    /// What the policies have declared, as far as it is there.
-    pub(crate) fields: Vec<(&'static str, Zeroizing<String>)>,
+    /// The declared fields, and later what the policies attach.
+    pub(crate) context: SignupContext,
     pub(crate) origin: Origin,
 }
 
@@ -39,7 +38,8 @@ pub(crate) fn validate(
     }
     match (email, password) {
         (Some(email), Some(password)) if issues.0.is_empty() => {
-            Ok(ValidSignup { email, password, name, fields, origin: request.origin })
+            let context = SignupContext::new(fields);
+            Ok(ValidSignup { email, password, name, context, origin: request.origin })
         }
         _ => Err(SignupError::Invalid(issues.0)),
     }

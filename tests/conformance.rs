@@ -33,7 +33,7 @@ signup::conformance_tests!(sqlite, stores::Sqlite::open());
 signup::conformance_tests!(
     #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
     postgres_store,
-    postgres::store(&postgres::url())
+    stores::direct()
 );
 signup::credential_conformance_tests!(memory_credentials, async { MemoryStore::default() });
 signup::credential_conformance_tests!(sqlite_credentials, stores::Sqlite::open());
@@ -143,6 +143,10 @@ impl AccountStore for Flawed {
 
 #[async_trait]
 impl Inspect for Flawed {
+    fn accounts(&self) -> &dyn AccountStore {
+        self
+    }
+
     async fn stored_accounts(&self) -> Vec<StoredAccount> {
         self.tables.lock().unwrap().0.clone()
     }

@@ -13,13 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use signup::error::BoxError;
 use signup::fields::EmailKey;
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore, Created, CredentialStore as _, HostRows, NewAccount, PostgresStore, Schema,
-    StoreError, TablePrefix,
+    AccountStore, Created, CredentialStore as _, HostRows, HostRowsError, NewAccount,
+    PostgresStore, Schema, StoreError, TablePrefix,
 };
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
@@ -239,7 +238,7 @@ async fn f06_f07_with_rows_of_the_hosts_the_commit_is_a_step_of_its_own() {
     struct Nothing;
     #[async_trait]
     impl HostRows<PgConnection> for Nothing {
-        async fn insert(&self, _: &mut PgConnection, _: &NewAccount) -> Result<(), BoxError> {
+        async fn insert(&self, _: &mut PgConnection, _: &NewAccount) -> Result<(), HostRowsError> {
             Ok(())
         }
     }
@@ -323,7 +322,7 @@ impl HostRows<PgConnection> for Twins {
         &self,
         connection: &mut PgConnection,
         new: &NewAccount,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), HostRowsError> {
         let insert = format!("INSERT INTO {} (email_key) VALUES ($1), ($1)", self.table);
         let insert = sqlx::query(AssertSqlSafe(insert)).bind(new.email().key().as_str());
         insert.execute(connection).await?;
@@ -387,7 +386,7 @@ impl HostRows<PgConnection> for Workspaces {
         &self,
         connection: &mut PgConnection,
         new: &NewAccount,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), HostRowsError> {
         assert!(!new.email().as_str().starts_with("panic"), "the host was told to");
         if new.email().as_str().starts_with("refuse") {
             return Err("no workspace for you".into());

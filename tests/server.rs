@@ -343,7 +343,8 @@ async fn f15_a_database_of_a_newer_version_is_told() {
     let database = Database::sqlite();
     Server::start(SERVERS[0], &database.url(), &[]).kill();
     let newer = "INSERT INTO _signup_migrations
-        (version, description, success, checksum, execution_time) VALUES (999, 'later', 1, x'00', 0)";
+        (version, description, success, checksum, execution_time, requires)
+        VALUES (999, 'later', 1, x'00', 0, 999)";
     let store = SqliteStore::connect(&database.url()).await.unwrap();
     sqlx::query(newer).execute(store.pool()).await.unwrap();
     let said = complaint(SERVERS[0], &database.url(), &[]);

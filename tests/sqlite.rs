@@ -10,10 +10,10 @@
 )]
 
 use async_trait::async_trait;
-use signup::error::BoxError;
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore as _, Created, HostRows, NewAccount, SqliteStore, StoreError, TablePrefix,
+    AccountStore as _, Created, HostRows, HostRowsError, NewAccount, SqliteStore, StoreError,
+    TablePrefix,
 };
 use sqlx::Executor as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
@@ -91,7 +91,7 @@ impl HostRows<SqliteConnection> for Workspaces {
         &self,
         connection: &mut SqliteConnection,
         new: &NewAccount,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), HostRowsError> {
         let insert = sqlx::query("INSERT INTO workspaces (owner) VALUES (?)");
         insert.bind(new.id().as_str()).execute(connection).await?;
         if new.email().as_str().starts_with("refuse") {

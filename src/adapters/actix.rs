@@ -3,20 +3,23 @@
 
 use std::pin::Pin;
 
+use ::actix_web::body::BoxBody;
 use ::actix_web::dev;
 use ::actix_web::guard::fn_guard;
 use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
-use ::actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
+use ::actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, ResponseError};
 
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
 use crate::http::{Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
+use crate::response::Signup;
+use crate::service::Prepared;
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
-use super::{Authenticated, respond};
+use super::{Authenticated, prepare_rest, respond};
 
 /// Mounts the endpoint at [`PATH`], in an app or a scope of the host's.
 ///
@@ -67,10 +70,49 @@ pub async fn signup<S: AccountStore, C: Clock>(
     request: HttpRequest,
     body: Payload,
 ) -> HttpResponse {
-    let peer = request.peer_addr().map(|address| address.ip());
-    let head = Head::new(request.method().as_str(), pairs(&request)).peer(peer);
-    let ticket = endpoint.head(&head).await;
+    let ticket = endpoint.head(&head(&request)).await;
     respond(&endpoint, ticket, body).await.into()
+}
+
+/// Does everything but the insert, for a handler of the host that owns the transaction.
+/// Its answer is [`SignupEndpoint::opened`], or the [`Reply`] that is the error.
+///
+/// ```
+/// use actix_web::HttpRequest;
+/// use actix_web::web::{Data, Payload};
+/// use signup::adapters::actix::prepare;
+/// use signup::http::{Reply, SignupEndpoint};
+/// use signup::store::{Inserted, MemoryStore};
+///
+/// async fn handler(
+///     endpoint: Data<SignupEndpoint<MemoryStore>>,
+///     request: HttpRequest,
+///     body: Payload,
+/// ) -> Reply {
+///     let prepared = match prepare(&endpoint, &request, body).await {
+///         Ok(prepared) => prepared,
+///         Err(refusal) => return refusal,
+///     };
+///     // … the host's INSERTs of prepared.new_account(), and COMMIT …
+///     let proof = Inserted::by_host(prepared.new_account());
+///     endpoint.opened(prepared.open(proof))
+/// }
+/// ```
+///
+/// # Errors
+/// The documented answer, where there is nothing to insert.
+pub async fn prepare<S: AccountStore, C: Clock>(
+    endpoint: &SignupEndpoint<S, C>,
+    request: &HttpRequest,
+    body: Payload,
+) -> Result<Prepared, Reply> {
+    let ticket = endpoint.head(&head(request)).await;
+    prepare_rest(endpoint, ticket, body).await
+}
+
+fn head(request: &HttpRequest) -> Head<'_> {
+    let peer = request.peer_addr().map(|address| address.ip());
+    Head::new(request.method().as_str(), pairs(request)).peer(peer)
 }
 
 /// Mounts the JWK set of these keys at [`JWKS_PATH`], in an app of the host's, where
@@ -153,6 +195,32 @@ impl ResponseError for CredentialError {
 
     fn error_response(&self) -> HttpResponse {
         Reply::from(self).into()
+    }
+}
+
+impl ResponseError for SignupError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        Reply::from(self).into()
+    }
+}
+
+impl Responder for Signup {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        Reply::from(self).into()
+    }
+}
+
+impl Responder for Reply {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.into()
     }
 }
 

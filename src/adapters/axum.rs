@@ -15,11 +15,14 @@ use ::axum::routing::{MethodRouter, any};
 
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
+use crate::error::SignupError;
 use crate::http::{Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
+use crate::response::Signup;
+use crate::service::Prepared;
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
-use super::{Authenticated, respond};
+use super::{Authenticated, prepare_rest, respond};
 
 /// A router with the endpoint at [`PATH`], to be merged into the host's.
 ///
@@ -90,11 +93,44 @@ pub async fn signup<S: AccountStore, C: Clock>(
     State(endpoint): State<SignupEndpoint<S, C>>,
     request: Request,
 ) -> Response {
+    let ticket = endpoint.head(&head(&request)).await;
+    respond(&endpoint, ticket, request.into_body().into_data_stream()).await.into_response()
+}
+
+/// Does everything but the insert, for a handler of the host that owns the transaction.
+/// Its answer is [`SignupEndpoint::opened`], or the [`Reply`] that is the error.
+///
+/// ```
+/// use axum::extract::{Request, State};
+/// use signup::adapters::axum::prepare;
+/// use signup::http::{Reply, SignupEndpoint};
+/// use signup::store::{Inserted, MemoryStore};
+///
+/// async fn handler(
+///     State(endpoint): State<SignupEndpoint<MemoryStore>>,
+///     request: Request,
+/// ) -> Result<Reply, Reply> {
+///     let prepared = prepare(&endpoint, request).await?;
+///     // … the host's INSERTs of prepared.new_account(), and COMMIT …
+///     let proof = Inserted::by_host(prepared.new_account());
+///     Ok(endpoint.opened(prepared.open(proof)))
+/// }
+/// ```
+///
+/// # Errors
+/// The documented answer, where there is nothing to insert.
+pub async fn prepare<S: AccountStore, C: Clock>(
+    endpoint: &SignupEndpoint<S, C>,
+    request: Request,
+) -> Result<Prepared, Reply> {
+    let ticket = endpoint.head(&head(&request)).await;
+    prepare_rest(endpoint, ticket, request.into_body().into_data_stream()).await
+}
+
+fn head(request: &Request) -> Head<'_> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map(|ConnectInfo(address)| address.ip());
-    let head = Head::new(request.method().as_str(), pairs(request.headers())).peer(peer);
-    let ticket = endpoint.head(&head).await;
-    respond(&endpoint, ticket, request.into_body().into_data_stream()).await.into_response()
+    Head::new(request.method().as_str(), pairs(request.headers())).peer(peer)
 }
 
 /// A router with the JWK set of these keys at [`JWKS_PATH`], to be merged into the
@@ -167,6 +203,18 @@ extractor!(ApiKeyAuth);
 impl IntoResponse for CredentialError {
     fn into_response(self) -> Response {
         Reply::from(&self).into_response()
+    }
+}
+
+impl IntoResponse for Signup {
+    fn into_response(self) -> Response {
+        Reply::from(self).into_response()
+    }
+}
+
+impl IntoResponse for SignupError {
+    fn into_response(self) -> Response {
+        Reply::from(self).into_response()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{BoxError, ErrorCode, SignupError, error_json};
 use crate::hash::{HashError, PoolFull};
+use crate::lookup::NoPlace;
 use crate::observe;
 use crate::store::StoreError;
 use crate::token::TokenRejected;
@@ -86,6 +87,12 @@ impl From<SignupError> for CredentialError {
 impl From<StoreError> for CredentialError {
     fn from(error: StoreError) -> Self {
         SignupError::from(error).into()
+    }
+}
+
+impl From<NoPlace> for CredentialError {
+    fn from(no_place: NoPlace) -> Self {
+        SignupError::from(no_place).into()
     }
 }
 

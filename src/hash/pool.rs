@@ -67,6 +67,15 @@ impl HashPool {
         Ok(Place { shared: Arc::clone(&self.shared) })
     }
 
+    /// Checks that a stored hash can be verified here, without computing anything.
+    ///
+    /// # Errors
+    /// It can't be read, costs more than the limits allow, or has a pepper that the
+    /// pool does not have.
+    pub(crate) fn check_stored(&self, stored: &PasswordHash) -> Result<(), HashError> {
+        self.shared.config.check_stored(stored).map(drop)
+    }
+
     /// The hash of no password, which costs as much to verify as a new one.
     pub(crate) fn decoy(&self) -> PasswordHash {
         let config = &self.shared.config;

@@ -48,20 +48,23 @@ impl Presented {
         presented
     }
 
-    /// What is presented as a token: the bearer's credential.
+    /// Returns the token that is presented: a bearer's credential, unless it has the
+    /// form of an API key.
     ///
     /// # Errors
     /// There is an `Authorization` which is of another scheme or form, or several.
     pub fn token(&self) -> Result<Option<&str>, CredentialError> {
-        self.bearer.get()
+        Ok(self.bearer.get()?.filter(|bearer| !is_api_key(bearer)))
     }
 
-    /// What is presented as an API key, in either header.
+    /// Returns the API key that is presented, in either header: a bearer's credential,
+    /// unless it has the form of a token.
     ///
     /// # Errors
-    /// As [`token`](Self::token); or both headers are there.
+    /// As [`token`](Self::token); or there is a key in each of the headers.
     pub fn api_key(&self) -> Result<Option<&str>, CredentialError> {
-        match (self.bearer.get()?, self.api_key.get()?) {
+        let bearer = self.bearer.get()?.filter(|bearer| !is_token(bearer));
+        match (bearer, self.api_key.get()?) {
             (Some(_), Some(_)) => Err(CredentialError::Rejected),
             (bearer, api_key) => Ok(bearer.or(api_key)),
         }
@@ -95,6 +98,16 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     let credential = rest.trim_ascii_start();
     let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && credential.len() < rest.len();
     is_bearer.then_some(credential)
+}
+
+/// Whether a credential has the dots of a compact JWS, which no API key has.
+fn is_token(credential: &str) -> bool {
+    credential.contains('.')
+}
+
+/// Whether a credential has the underscores of an API key and no dot.
+fn is_api_key(credential: &str) -> bool {
+    credential.contains('_') && !is_token(credential)
 }
 
 /// RFC 9110, section 11.2.
@@ -131,6 +144,15 @@ mod tests {
         }
         assert_eq!(read(&[("X-Api-Key", "abc")]), (Ok(None), found));
         assert_eq!(read(&[("x-other", "abc")]), (Ok(None), Ok(None)));
+    }
+
+    #[test]
+    fn one_kind_of_bearer_is_absent_to_the_other() {
+        let (token, key) = (Some("eyJ_.e30.c2ln".to_owned()), Some("rag_live_0".to_owned()));
+        assert_eq!(read(&[("authorization", "Bearer eyJ_.e30.c2ln")]), (Ok(token), Ok(None)));
+        assert_eq!(read(&[("authorization", "Bearer rag_live_0")]), (Ok(None), Ok(key.clone())));
+        let both = [("authorization", "Bearer a.b.c"), ("x-api-key", "rag_live_0")];
+        assert_eq!(read(&both), (Ok(Some("a.b.c".to_owned())), Ok(key)));
     }
 
     #[test]

@@ -62,10 +62,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(super) fn created(signup: Signup) -> Self {
-        Self::new(201, None, signup.into_json())
-    }
-
     pub(crate) fn error(error: &SignupError) -> Self {
         let limit = match error {
             SignupError::RateLimited(limited) => Some(Box::new(limit(limited))),
@@ -153,6 +149,26 @@ impl Reply {
     /// The body, to be sent.
     pub fn into_body(mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
+    }
+}
+
+/// The documented 201, secrets included.
+impl From<Signup> for Reply {
+    fn from(signup: Signup) -> Self {
+        Self::new(201, None, signup.into_json())
+    }
+}
+
+/// The documented error, and nothing that a client must not see.
+impl From<&SignupError> for Reply {
+    fn from(error: &SignupError) -> Self {
+        Self::error(error)
+    }
+}
+
+impl From<SignupError> for Reply {
+    fn from(error: SignupError) -> Self {
+        Self::error(&error)
     }
 }
 

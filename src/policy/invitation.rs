@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
+use crate::context::ContextValue;
 use crate::error::BoxError;
 
 use super::{Attempt, SignupPolicy, Verdict};
@@ -14,10 +16,11 @@ const FIELD: &str = "invite_code";
 
 type Answer = Pin<Box<dyn Future<Output = Result<bool, BoxError>> + Send>>;
 
-/// Only whoever has an invitation: the body's `invite_code`, which the host judges.
+/// Sign-up with an invitation only: the body's `invite_code`, which the host judges.
 ///
-/// The code is judged before the account is stored. A code that is good only once is
-/// used up with the account, by [`HostRows`](crate::store::HostRows) say.
+/// The code is judged before anything is hashed. A code that works only once is used up
+/// in the account's own transaction, by [`HostRows`](crate::store::HostRows), which get
+/// it as [`InviteCode`]: of two sign-ups with one code at the same time, one is stored.
 ///
 /// ```
 /// use signup::SignupService;
@@ -60,10 +63,25 @@ impl SignupPolicy for InvitationOnly {
             return Ok(Verdict::invalid(FIELD, "Required"));
         };
         if (self.judge)(code.to_owned()).await? {
-            Ok(Verdict::Allow)
+            Verdict::allow_with(&InviteCode(code.to_owned()))
         } else {
             Ok(Verdict::invalid(FIELD, "Invitation code is not valid"))
         }
+    }
+}
+
+/// The invitation of a sign-up that [`InvitationOnly`] let through.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteCode(pub String);
+
+impl ContextValue for InviteCode {
+    const NAME: &'static str = FIELD;
+}
+
+/// Without the code, which may be worth something.
+impl fmt::Debug for InviteCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteCode(_)")
     }
 }
 

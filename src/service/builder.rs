@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::Plan;
+use crate::account::{Plan, PlanError};
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::fields::EmailProfile;
 use crate::hash::{HashPool, PoolError};
 use crate::limit::{Limiter, RateLimits};
+use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{OsRandom, RandomError, Randomness};
 use crate::store::AccountStore;
@@ -35,7 +36,9 @@ pub struct SignupServiceBuilder<S, C = SystemClock> {
     token_lifetime: Duration,
     token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
+    accepted_prefixes: Vec<ApiKeyPrefix>,
     initial_plan: Plan,
+    plans: Vec<Plan>,
     email_profile: EmailProfile,
     rate_limits: Option<RateLimits>,
     policies: Policies,
@@ -56,7 +59,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             token_lifetime: TOKEN_LIFETIME,
             token_leeway: Duration::ZERO,
             api_key_prefix: ApiKeyPrefix::default(),
+            accepted_prefixes: Vec::new(),
             initial_plan: Plan::default(),
+            plans: Plan::PUBLISHED.into(),
             email_profile: EmailProfile::default(),
             rate_limits: None,
             policies: Policies::default(),
@@ -104,13 +109,31 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         self
     }
 
-    /// What API keys begin with. Default: `rag_live_`.
+    /// Sets the prefix of new API keys. Default: `rag_live_`.
+    ///
+    /// Keys with an earlier prefix are valid only where it is
+    /// [accepted](Self::accept_api_key_prefix).
     pub fn api_key_prefix(mut self, prefix: ApiKeyPrefix) -> Self {
         self.api_key_prefix = prefix;
         self
     }
 
-    /// The plan of a new account. Default: [`Plan::Trial`].
+    /// Accepts API keys with this prefix, too: one that was in use earlier. It can be
+    /// called several times.
+    pub fn accept_api_key_prefix(mut self, prefix: ApiKeyPrefix) -> Self {
+        self.accepted_prefixes.push(prefix);
+        self
+    }
+
+    /// Sets the plans that accounts may be on, for a host with plans of its own. The
+    /// OpenAPI document lists them. Default: [`Plan::PUBLISHED`].
+    pub fn plans(mut self, plans: impl IntoIterator<Item = Plan>) -> Self {
+        self.plans = plans.into_iter().collect();
+        self
+    }
+
+    /// Sets the plan of a new account, one of the [plans](Self::plans). Default:
+    /// [`Plan::TRIAL`].
     pub fn initial_plan(mut self, plan: Plan) -> Self {
         self.initial_plan = plan;
         self
@@ -176,7 +199,9 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             token_lifetime: self.token_lifetime,
             token_leeway: self.token_leeway,
             api_key_prefix: self.api_key_prefix,
+            accepted_prefixes: self.accepted_prefixes,
             initial_plan: self.initial_plan,
+            plans: self.plans,
             email_profile: self.email_profile,
             rate_limits: self.rate_limits,
             policies: self.policies,
@@ -197,6 +222,12 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         if self.issuer.is_empty() || self.audience.is_empty() {
             return Err(ConfigError::NoIssuerOrAudience);
         }
+        if !self.plans.contains(&self.initial_plan) {
+            return Err(ConfigError::InitialPlan(self.initial_plan));
+        }
+        if let Some(plan) = self.plans.iter().find(|plan| plan.as_str().parse::<Plan>().is_err()) {
+            return Err(ConfigError::Plan(plan.clone()));
+        }
         let a_century = Duration::from_hours(100 * 365 * 24);
         if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
             return Err(ConfigError::TokenLifetime);
@@ -210,6 +241,9 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             Limiter::on(limits, clock, &*self.random)
         });
         let limiter = limiter.transpose()?;
+        let mut accepted_prefixes = self.accepted_prefixes;
+        accepted_prefixes.push(self.api_key_prefix.clone());
+        let lookups = LookupGate::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let inner = Inner {
             store: Arc::new(self.store),
             policies: self.policies,
@@ -218,10 +252,13 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             horizon: self.horizon,
             random: self.random,
             pool,
+            lookups: Arc::new(lookups),
             tokens: Arc::new(tokens),
             token_leeway: self.token_leeway,
             api_key_prefix: self.api_key_prefix,
+            accepted_prefixes: accepted_prefixes.into(),
             initial_plan: self.initial_plan,
+            plans: self.plans,
             email_profile: self.email_profile,
             traces_client_address: self.traces_client_address,
         };
@@ -254,6 +291,12 @@ pub enum ConfigError {
     /// Tokens would be born expired, or live for ever.
     #[error("the lifetime of a token is one second to a hundred years")]
     TokenLifetime,
+    /// The initial plan is not one of the plans.
+    #[error("the initial plan `{0}` is not one of the plans: name it in plans")]
+    InitialPlan(Plan),
+    /// A plan has a name of another form, see [`Plan`].
+    #[error("`{0}` can't be a plan: {error}", error = PlanError)]
+    Plan(Plan),
     /// The hash pool can't be started.
     #[error(transparent)]
     Pool(#[from] PoolError),

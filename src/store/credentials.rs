@@ -55,11 +55,11 @@ pub trait CredentialStore: Send + Sync + 'static {
     /// Takes a key of an account's away. False without such a key.
     async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError>;
 
-    /// The password hash of the account with this email key, and whose it is.
-    async fn find_password(
-        &self,
-        key: &EmailKey,
-    ) -> Result<Option<(AccountId, PasswordHash)>, StoreError>;
+    /// Deletes the keys that have expired at this moment or before.
+    async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError>;
+
+    /// Returns the password hash of the account with this email key.
+    async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError>;
 
     /// Stores `new` in the place of `old`. False, and nothing is changed, where the
     /// hash is no longer `old`: the password was changed meanwhile, and that counts.
@@ -73,19 +73,43 @@ pub trait CredentialStore: Send + Sync + 'static {
     /// The account with this id.
     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError>;
 
-    /// Ends all tokens of an account that were issued before a moment; an earlier
-    /// one than is set already changes nothing. False without such an account.
-    async fn end_tokens(&self, account: &AccountId, before: Timestamp) -> Result<bool, StoreError>;
+    /// Begins the next generation of an account's tokens, which ends those of all
+    /// earlier ones. False without such an account.
+    async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError>;
 }
 
-/// Whose API key it is, and until when.
+/// The owner of an API key, and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "stores of hosts make them")]
+#[non_exhaustive]
 pub struct KeyOwner {
     /// `api_keys.account_id`
     pub account_id: AccountId,
-    /// `api_keys.expires_at`: from then on it is no longer good.
+    /// `api_keys.expires_at`: from then on the key is not valid.
     pub expires_at: Option<Timestamp>,
+}
+
+impl KeyOwner {
+    /// Returns what a store has found.
+    pub const fn new(account_id: AccountId, expires_at: Option<Timestamp>) -> Self {
+        Self { account_id, expires_at }
+    }
+}
+
+/// The password hash of an account.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredPassword {
+    /// `accounts.id`
+    pub account_id: AccountId,
+    /// `accounts.password_hash`, and `accounts.pepper_version`
+    pub hash: PasswordHash,
+}
+
+impl StoredPassword {
+    /// Returns what a store has found.
+    pub const fn new(account_id: AccountId, hash: PasswordHash) -> Self {
+        Self { account_id, hash }
+    }
 }
 
 /// An API key as a list shows it: enough to tell one from another, and of no use
@@ -93,7 +117,7 @@ pub struct KeyOwner {
 ///
 /// As JSON, its moments are in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(clippy::exhaustive_structs, reason = "stores of hosts make them")]
+#[non_exhaustive]
 pub struct ApiKeyInfo {
     /// By what it is rotated and revoked.
     pub id: ApiKeyId,
@@ -106,6 +130,25 @@ pub struct ApiKeyInfo {
     pub created_at: Timestamp,
     /// `api_keys.expires_at`
     pub expires_at: Option<Timestamp>,
+}
+
+impl ApiKeyInfo {
+    /// Returns what a store has found of a key that ends at no time.
+    pub const fn new(
+        id: ApiKeyId,
+        prefix: String,
+        last_four: String,
+        created_at: Timestamp,
+    ) -> Self {
+        Self { id, prefix, last_four, created_at, expires_at: None }
+    }
+
+    /// Returns the same for a key that ends then.
+    #[must_use]
+    pub const fn expires_at(mut self, expires_at: Option<Timestamp>) -> Self {
+        self.expires_at = expires_at;
+        self
+    }
 }
 
 /// An API key on its way into a store.
@@ -160,14 +203,22 @@ impl NewApiKey {
 
 /// An account as a store gives it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "stores of hosts make them")]
+#[non_exhaustive]
 pub struct AccountRecord {
     /// What its owner sees of it.
     pub account: Account,
     /// `accounts.created_at`
     pub created_at: Timestamp,
-    /// `accounts.tokens_valid_after`: tokens issued before are no longer good.
-    pub tokens_valid_after: Option<Timestamp>,
+    /// `accounts.token_generation`: tokens of another generation are not valid. A new
+    /// account is in generation 0.
+    pub token_generation: i64,
+}
+
+impl AccountRecord {
+    /// Returns what a store has found.
+    pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
+        Self { account, created_at, token_generation }
+    }
 }
 
 macro_rules! forward {
@@ -203,10 +254,14 @@ macro_rules! forward {
                 (**self).revoke_key(account, key).await
             }
 
+            async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+                (**self).purge_keys(expired_at).await
+            }
+
             async fn find_password(
                 &self,
                 key: &EmailKey,
-            ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+            ) -> Result<Option<StoredPassword>, StoreError> {
                 (**self).find_password(key).await
             }
 
@@ -226,12 +281,8 @@ macro_rules! forward {
                 (**self).find_account(id).await
             }
 
-            async fn end_tokens(
-                &self,
-                account: &AccountId,
-                before: Timestamp,
-            ) -> Result<bool, StoreError> {
-                (**self).end_tokens(account, before).await
+            async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
+                (**self).revoke_tokens(account).await
             }
         }
     )+};

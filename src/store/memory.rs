@@ -12,7 +12,7 @@ use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
 use super::{AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore};
-use super::{KeyOwner, NewAccount, NewApiKey, StoreError};
+use super::{KeyOwner, NewAccount, NewApiKey, StoreError, StoredPassword};
 
 /// Accounts in memory. They are gone with it.
 ///
@@ -64,10 +64,8 @@ impl AccountStore for MemoryStore {
 impl CredentialStore for MemoryStore {
     async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
         Ok(self.with(|tables| {
-            tables.keys.get(digest).map(|key| KeyOwner {
-                account_id: key.account_id.clone(),
-                expires_at: key.expires_at,
-            })
+            let key = tables.keys.get(digest)?;
+            Some(KeyOwner::new(key.account_id.clone(), key.expires_at))
         }))
     }
 
@@ -112,13 +110,16 @@ impl CredentialStore for MemoryStore {
         }))
     }
 
-    async fn find_password(
-        &self,
-        key: &EmailKey,
-    ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+    async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        let is_kept = |key: &NewApiKey| key.expires_at.is_none_or(|end| end > expired_at);
+        self.with(|tables| tables.keys.retain(|_, key| is_kept(key)));
+        Ok(())
+    }
+
+    async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
         Ok(self.with(|tables| {
             let row = tables.accounts.get(key)?;
-            Some((row.new.id().clone(), row.new.password_hash().clone()))
+            Some(StoredPassword::new(row.new.id().clone(), row.new.password_hash().clone()))
         }))
     }
 
@@ -140,22 +141,18 @@ impl CredentialStore for MemoryStore {
     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
         Ok(self.with(|tables| {
             let row = tables.account(id)?;
-            Some(AccountRecord {
-                account: (*row.new.account).clone(),
-                created_at: row.new.created_at(),
-                tokens_valid_after: row.tokens_valid_after,
-            })
+            let account = (*row.new.account).clone();
+            Some(AccountRecord::new(account, row.new.created_at(), row.token_generation))
         }))
     }
 
-    async fn end_tokens(&self, account: &AccountId, before: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.with(|tables| {
-            let Some(row) = tables.account(account) else {
-                return false;
-            };
-            // None is less than any moment.
-            row.tokens_valid_after = row.tokens_valid_after.max(Some(before));
-            true
+    async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| match tables.account(account) {
+            Some(row) => {
+                row.token_generation += 1;
+                true
+            }
+            None => false,
         }))
     }
 }
@@ -170,7 +167,7 @@ struct Tables {
 #[derive(Debug)]
 struct AccountRow {
     new: NewAccount,
-    tokens_valid_after: Option<Timestamp>,
+    token_generation: i64,
 }
 
 impl Tables {
@@ -192,7 +189,7 @@ impl Tables {
         let email_key = new.email().key().clone();
         self.ids.insert(new.id().clone(), email_key.clone());
         self.keys.insert(*new.key_digest(), new.key.clone());
-        self.accounts.insert(email_key, AccountRow { new, tokens_valid_after: None });
+        self.accounts.insert(email_key, AccountRow { new, token_generation: 0 });
         Created::Stored
     }
 
@@ -234,8 +231,9 @@ mod tests {
         let email = Email::parse(email, EmailProfile::Strict).unwrap();
         NewAccount {
             key: NewApiKey::of(&key, id.clone(), Timestamp::EPOCH, None),
-            account: Arc::new(Account::new(id, email, None, Plan::Trial)),
+            account: Arc::new(Account::new(id, email, None, Plan::TRIAL)),
             password_hash: Arc::new(PasswordHash::from_store("", None)),
+            context: Arc::default(),
         }
     }
 

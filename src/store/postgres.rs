@@ -1,54 +1,43 @@
 //! Accounts in PostgreSQL, by sqlx.
 
-use std::fmt;
 use std::str::FromStr as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
-use tokio::time::{Instant, timeout};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres as Database};
+use sqlx::{Connection as _, Executor as _, SqlSafeStr as _, SqlStr};
+use tokio::time::timeout;
 
-use crate::account::AccountId;
-use crate::error::{BoxError, SignupError};
-use crate::fields::EmailKey;
+use crate::store::NewAccount;
 
-use super::sql::credentials::Statement;
-use super::sql::{self, HostRows, Location, OpenError, PrefixError, TablePrefix};
-use super::{AccountStore, Created, Inserted, NewAccount, StoreError, joined};
+use super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
+use super::sql::fault::{Fault, without_rows};
+use super::sql::names::{Names, Schema};
+use super::sql::open::{Location, OpenError, readable};
+use super::sql::queries::Queries;
+use super::sql::statement::{Kind, Row, Statement, query, trusted, values};
+use super::sql::{DEADLINE, SqlStore};
 
-mod credentials;
-mod fault;
-mod queries;
-
-use fault::Fault;
-use queries::Queries;
-
-/// How long a call to the store may take. Whoever signs up waits no longer.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// When the server gives a statement up, in milliseconds: before the deadline, so
-/// that it does not go on alone.
-const STATEMENT_TIMEOUT: &str = "4500";
-/// The connections of a pool of our own. A sign-up holds one for a millisecond,
-/// and two cores make a hundred sign-ups a second.
+/// The connections of a pool of our own. A sign-up holds one for a millisecond, and
+/// two cores make a hundred sign-ups a second.
 const CONNECTIONS: u32 = 8;
-/// A connection that was idle so long is asked for a sign of life before it is
-/// used; under load none is, and a sign-up waits for the one round trip that it takes.
+
+/// A connection that was idle for longer is asked for a sign of life before it is
+/// used. Under load none is, and a sign-up waits for the one round trip that it takes.
 const FRESH: Duration = Duration::from_secs(1);
-/// How often a transaction begins anew that lost to another one.
-const ATTEMPTS: usize = 5;
+
+/// The advisory lock of whoever migrates, until the transaction ends: `signup` in
+/// ASCII.
+const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;
 
 /// Accounts in a PostgreSQL database.
 ///
-/// [`create`](AccountStore::create) is one statement, hence one transaction and
-/// one round trip; with [rows of the host's](Self::with_host_rows) it is an
-/// explicit transaction. Either runs in a task that the store owns: a caller that
-/// goes away neither stops it half way nor leaves it open. A connection on which
-/// anything went wrong is closed, and not given back to the pool.
+/// A sign-up is one statement, hence one transaction and one round trip, on a pool
+/// that the store opens itself. With [rows of the host](SqlStore::with_host_rows), on a
+/// pool of the host, and behind a pooler it is an explicit transaction. A connection on
+/// which anything went wrong is closed, and not given back to the pool.
 ///
-/// When the answer to a commit is lost, the store looks for the account by its
-/// id, and answers what it finds.
+/// The server gives a statement up a little before the [deadline](SqlStore::with_deadline),
+/// so that nothing is written long after its caller has given up.
 ///
 /// ```no_run
 /// use signup::store::PostgresStore;
@@ -59,73 +48,67 @@ const ATTEMPTS: usize = 5;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct PostgresStore {
-    pool: PgPool,
-    location: Location,
-    prefix: TablePrefix,
-    schema: Schema,
-    queries: Arc<Queries>,
-    deadline: Duration,
-    /// Whether a server's prepared statements outlive a transaction.
+///
+/// # Tables
+/// With `{t}` for the [schema](SqlStore::with_schema) and the
+/// [prefix](SqlStore::with_prefix), and `{p}` for the prefix:
+///
+/// ```sql
+#[doc = include_str!("postgres/0001_accounts.sql")]
+#[doc = include_str!("postgres/0002_credentials.sql")]
+#[doc = include_str!("postgres/0003_token_generation.sql")]
+/// ```
+pub type PostgresStore = SqlStore<Postgres>;
+
+/// The backend of [`PostgresStore`].
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    timeouts: Timeouts,
+    /// Whether the pool is ours, and can be opened anew with other settings.
+    owns_pool: bool,
+    /// Whether a prepared statement outlives a transaction.
     prepares: bool,
-    host: Option<Arc<dyn HostRows<PgConnection>>>,
 }
 
-/// The schema that the tables are in. By default the first one of the search path.
-///
-/// ```
-/// use signup::store::Schema;
-///
-/// assert!(Schema::new("auth").is_ok());
-/// assert!(Schema::new("auth; DROP TABLE x").is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Schema(TablePrefix);
+/// How the server learns when to give a statement up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timeouts {
+    /// By a setting of the session, which is made when it begins.
+    BySession,
+    /// By a setting of each transaction that writes.
+    ByTransaction,
+}
 
-impl Schema {
-    /// A schema's name: up to 32 lower-case letters, digits and underscores.
+impl SqlStore<Postgres> {
+    /// Returns a store on the host's pool.
     ///
-    /// # Errors
-    /// It is empty, longer, or has another character in it.
-    pub fn new(name: &str) -> Result<Self, PrefixError> {
-        if name.is_empty() {
-            return Err(PrefixError);
-        }
-        TablePrefix::new(name).map(Self)
-    }
-
-    fn name(&self) -> Option<&str> {
-        Some(self.0.as_str()).filter(|name| !name.is_empty())
-    }
-}
-
-impl PostgresStore {
-    /// A store on the host's pool. A `statement_timeout` on its connections, a
-    /// little under the [deadline](Self::with_deadline), makes the server give up
-    /// when the store does.
+    /// The host's sessions are left as they are, so a write is a transaction with a
+    /// statement timeout of its own, of four round trips. A host whose sessions have a
+    /// `statement_timeout` says so by [`trust_session_timeout`](Self::trust_session_timeout),
+    /// and it is one.
     pub fn new(pool: PgPool) -> Self {
-        Self::on(pool, Location::of_url("postgres:(the host's pool)"))
+        let backend =
+            Postgres { timeouts: Timeouts::ByTransaction, owns_pool: false, prepares: true };
+        Self::on(backend, pool, Location::from_url("postgres:(the host's pool)"), None)
     }
 
-    /// A store on a pool of its own, of up to 8 connections.
+    /// Opens a store on a pool of its own, of up to 8 connections.
     ///
     /// # Errors
-    /// The URL is none of PostgreSQL's, or the database does not answer.
+    /// The URL is not one of PostgreSQL's, or the database does not answer.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
-        let location = Location::of_url(url);
-        let failed = |error| OpenError::open(location.clone(), fault::readable(error));
-        let options = PgConnectOptions::from_str(url)
-            .map_err(failed)?
-            .options([("statement_timeout", STATEMENT_TIMEOUT)]);
+        let location = Location::from_url(url);
+        let failed = |error| OpenError::open(location.clone(), readable(error));
+        // Poolers refuse start-up parameters that they do not know. We read no floats.
+        let options = PgConnectOptions::from_str(url).map_err(failed)?.extra_float_digits(None);
         // A pool would try again until its time is up, and then say only that.
         match timeout(DEADLINE, PgConnection::connect_with(&options)).await {
             Ok(connection) => drop(connection.map_err(failed)?.close().await),
             Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
         }
+        let backend = Postgres { timeouts: Timeouts::BySession, owns_pool: true, prepares: true };
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
-            .acquire_timeout(DEADLINE)
             .test_before_acquire(false)
             .before_acquire(|connection, state| {
                 Box::pin(async move {
@@ -134,211 +117,286 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self::on(pool, location))
+        Ok(Self::on(backend, pool, location, None).reopened())
     }
 
-    fn on(pool: PgPool, location: Location) -> Self {
-        let (prefix, schema) = (TablePrefix::default(), Schema::default());
-        let queries = Arc::new(Queries::new(&schema, &prefix));
-        Self {
-            pool,
-            location,
-            prefix,
-            schema,
-            queries,
-            deadline: DEADLINE,
-            prepares: true,
-            host: None,
-        }
-    }
-
-    /// The same store with other names of its tables.
-    #[must_use]
-    pub fn with_prefix(self, prefix: TablePrefix) -> Self {
-        let queries = Arc::new(Queries::new(&self.schema, &prefix));
-        Self { prefix, queries, ..self }
-    }
-
-    /// The same store with its tables in a schema of its own, which
+    /// Returns the same store with its tables in a schema of its own, which
     /// [`migrate`](Self::migrate) creates where there is none.
     #[must_use]
     pub fn with_schema(self, schema: Schema) -> Self {
-        let queries = Arc::new(Queries::new(&schema, &self.prefix));
-        Self { schema, queries, ..self }
+        let names = Names { schema, ..self.names.clone() };
+        self.named(names)
     }
 
-    /// How long a call may take, the wait for a connection included. Default:
-    /// 5 s. A look for an account whose commit was not answered has as long again.
-    #[must_use]
-    pub fn with_deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
-    }
-
-    /// The same store behind a pooler that gives each transaction another
-    /// connection (PgBouncer in transaction mode): no statement is prepared for
-    /// longer than a transaction, which costs three more round trips. Migrate on
-    /// a connection of the database's own.
-    #[must_use]
-    pub fn without_prepared_statements(self) -> Self {
-        Self { prepares: false, ..self }
-    }
-
-    /// The same store, which stores rows of the host's with each account.
-    #[must_use]
-    pub fn with_host_rows(self, rows: impl HostRows<PgConnection>) -> Self {
-        Self { host: Some(Arc::new(rows)), ..self }
-    }
-
-    /// Creates the tables, or brings them up to date. Every instance of a host
-    /// may call it at its start, at the same time too.
+    /// Returns the same store with another deadline of a call. Default: 5 s. A look for
+    /// an account whose commit was not answered has as long again.
     ///
-    /// # Errors
-    /// The database does not answer, may not be changed by this user, or is of a
-    /// newer version than this crate.
-    pub async fn migrate(&self) -> Result<(), OpenError> {
-        let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
-        let mut transaction =
-            self.pool.begin().await.map_err(|error| failed(fault::readable(error)))?;
-        queries::shut_others_out(&mut transaction, &self.schema)
-            .await
-            .map_err(|error| failed(fault::readable(error)))?;
-        let table = self.queries.table("_signup_migrations");
-        sql::migrate(&mut *transaction, table, self.queries.migrations())
-            .await
-            .map_err(|error| failed(sql::root_cause(error)))?;
-        transaction.commit().await.map_err(|error| failed(fault::readable(error)))
+    /// A store that [opened](Self::connect) its pool opens it anew, with statement
+    /// timeouts that fit.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self.reopened()
     }
 
-    /// A table's name as it stands in SQL, with schema and prefix: `accounts` for
-    /// a foreign key of the host's, say.
-    pub fn table(&self, name: &str) -> String {
-        self.queries.table(name)
+    /// Returns the same store behind a pooler that gives each transaction another
+    /// connection (PgBouncer in transaction mode): no statement is prepared for longer
+    /// than a transaction, no setting is made for longer than one, and a write takes
+    /// three round trips more. Migrations can go through the pooler too.
+    #[must_use]
+    pub fn without_prepared_statements(mut self) -> Self {
+        self.backend.timeouts = Timeouts::ByTransaction;
+        self.backend.prepares = false;
+        self.reopened()
     }
 
-    /// The pool, for the host's own queries and to close it.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// Returns the same store for a pool of the host whose sessions have a
+    /// `statement_timeout`, which is a little under the [deadline](Self::with_deadline).
+    /// Without one, a write that waits for a lock goes on when its caller has long been
+    /// told that it failed.
+    #[must_use]
+    pub fn trust_session_timeout(mut self) -> Self {
+        self.backend.timeouts = Timeouts::BySession;
+        self
     }
 
-    /// Inserts an account into a transaction that the host owns. The proof opens
-    /// what [`prepare`](crate::SignupService::prepare) has sealed; rows of
-    /// [`with_host_rows`](Self::with_host_rows) are not inserted here.
-    ///
-    /// The host commits before it shows the answer to anybody, and may roll back
-    /// instead. A taken email leaves the transaction usable.
-    ///
-    /// # Errors
-    /// The email is taken, or the insert fails.
-    pub async fn create_in(
-        &self,
-        connection: &mut PgConnection,
-        new: &NewAccount,
-    ) -> Result<Inserted, SignupError> {
-        let inserted = self.queries.insert(connection, new, self.prepares).await;
-        let created = inserted.map_err(|error| Fault::of(error).into_store_error())?;
-        Inserted::of(created, new)
-    }
-
-    async fn write(&self, new: &NewAccount) -> Result<Created, StoreError> {
-        let until = Instant::now() + self.deadline;
-        let mut attempt = 1;
-        loop {
-            match self.attempt(new, until).await {
-                Ok(created) => return Ok(created),
-                Err(Fault::Serialization(_)) if attempt < ATTEMPTS => attempt += 1,
-                Err(Fault::Lost(source)) => return self.reread(new.id(), source).await,
-                Err(other) => return Err(other.into_store_error()),
-            }
+    /// Opens a pool of ours anew, with settings that fit the deadline. Nothing is
+    /// connected before it is used.
+    fn reopened(mut self) -> Self {
+        if !self.backend.owns_pool {
+            return self;
         }
-    }
-
-    /// One attempt, on a connection that is closed if it fails.
-    async fn attempt(&self, new: &NewAccount, until: Instant) -> Result<Created, Fault> {
-        let mut connection = fault::acquire(&self.pool, until).await?;
-        let insert = async {
-            if self.prepares && self.host.is_none() {
-                return self.queries.insert(&mut connection, new, true).await.map_err(Fault::of);
-            }
-            self.transaction(&mut connection, new).await
-        };
-        let outcome = fault::within(until, insert).await;
-        if outcome.is_err() {
-            drop(connection.detach());
-        }
-        outcome
-    }
-
-    async fn transaction(
-        &self,
-        connection: &mut PgConnection,
-        new: &NewAccount,
-    ) -> Result<Created, Fault> {
-        let mut transaction = connection.begin().await.map_err(Fault::before_commit)?;
-        let inserted = self.queries.insert(&mut transaction, new, self.prepares).await;
-        let created = inserted.map_err(Fault::before_commit)?;
-        if let (Some(host), Created::Stored) = (&self.host, created) {
-            host.insert(&mut transaction, new).await.map_err(Fault::of_host)?;
-        }
-        match transaction.commit().await {
-            Ok(()) => Ok(created),
-            // A deferred constraint, which a host may have made of ours, is
-            // judged only now.
-            Err(error) => self.queries.conflict(&error).ok_or_else(|| Fault::of(error)),
-        }
-    }
-
-    /// After a commit that was not answered: whether the account is there.
-    async fn reread(&self, id: &AccountId, lost: BoxError) -> Result<Created, StoreError> {
-        let until = Instant::now() + self.deadline;
-        match self.find(&self.queries.find_id(id), until).await {
-            Ok(rows) if !rows.is_empty() => Ok(Created::Stored),
-            // It may yet be committed, where the server has not noticed either.
-            Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown(lost)),
-        }
-    }
-
-    /// A read, which may be tried again when its connection turns out to be dead.
-    async fn find(&self, what: &Statement, until: Instant) -> Result<Vec<PgRow>, StoreError> {
-        let mut attempt = 1;
-        loop {
-            let mut connection = match fault::acquire(&self.pool, until).await {
-                Ok(connection) => connection,
-                Err(fault) => return Err(fault.into_store_error()),
-            };
-            let find = queries::rows(&mut connection, what, self.prepares);
-            match fault::within(until, async { find.await.map_err(Fault::of) }).await {
-                Ok(rows) => return Ok(rows),
-                Err(fault) => {
-                    drop(connection.detach());
-                    if attempt == ATTEMPTS || !fault.is_passing() {
-                        return Err(fault.into_unstored());
-                    }
-                    attempt += 1;
+        let options = self.pool.options().clone().acquire_timeout(self.deadline);
+        let by_session = self.backend.timeouts == Timeouts::BySession;
+        let settings = by_session
+            .then(|| trusted(format!("SET statement_timeout = {}", server_millis(self.deadline))));
+        let options = options.after_connect(move |connection, _| {
+            let settings = settings.clone();
+            Box::pin(async move {
+                match settings {
+                    Some(settings) => connection.execute(sqlx::raw_sql(settings)).await.map(drop),
+                    None => Ok(()),
                 }
+            })
+        });
+        self.pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
+        self
+    }
+}
+
+/// Returns when the server gives up what has this time left, in milliseconds: a tenth
+/// before its client does, so that it does not go on alone.
+fn server_millis(left: Duration) -> u32 {
+    let millis = left.as_millis() * 9 / 10;
+    // The setting's range ends at `i32::MAX`; zero would be no limit.
+    u32::try_from(millis).unwrap_or(u32::MAX).clamp(1, i32::MAX.unsigned_abs())
+}
+
+impl sealed::Sealed for Postgres {}
+
+impl Backend for Postgres {
+    type Database = Database;
+
+    const DIALECT: Dialect = Dialect {
+        placeholder: |number| format!("${number}"),
+        bytes: "bytea",
+        least: "least",
+        // By name: another constraint of the host's is another error. Nothing of it is
+        // in the server's log, the address neither.
+        ignore_taken_email: "ON CONFLICT ON CONSTRAINT {p}accounts_email_key_key DO NOTHING",
+    };
+    const MIGRATIONS: &'static [Step] = &[
+        Step {
+            version: 1,
+            description: "accounts and api_keys",
+            sql: include_str!("postgres/0001_accounts.sql"),
+            requires: 1,
+        },
+        Step {
+            version: 2,
+            description: "credentials",
+            sql: include_str!("postgres/0002_credentials.sql"),
+            requires: 1,
+        },
+        Step {
+            version: 3,
+            description: "token generation",
+            sql: include_str!("postgres/0003_token_generation.sql"),
+            requires: 3,
+        },
+    ];
+    // sqlx's `begin` is not safe to cancel: an open transaction would return to the pool.
+    const REUSES_DROPPED: bool = false;
+    const READ_SETTLES_COMMIT: bool = false;
+
+    fn begin(&self, left: Duration) -> SqlStr {
+        if self.timeouts == Timeouts::BySession || left == Duration::MAX {
+            return "BEGIN".into_sql_str();
+        }
+        trusted(format!("BEGIN; SET LOCAL statement_timeout = {}", server_millis(left)))
+    }
+
+    fn commits_alone(&self) -> bool {
+        self.prepares && self.timeouts == Timeouts::BySession
+    }
+
+    /// Behind a pooler only a transaction keeps a statement and its execution on one
+    /// server.
+    fn begin_read(&self) -> Option<SqlStr> {
+        (!self.prepares).then(|| "BEGIN".into_sql_str())
+    }
+
+    fn persistent(&self) -> bool {
+        self.prepares
+    }
+
+    fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
+        vec![queries.insert_both(new)]
+    }
+
+    async fn execute(
+        connection: &mut PgConnection,
+        statement: &Statement,
+        persistent: bool,
+    ) -> Result<u64, sqlx::Error> {
+        let done = query::<Database>(statement, persistent).execute(connection).await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn fetch(
+        connection: &mut PgConnection,
+        statement: &Statement,
+        kinds: &'static [Kind],
+        persistent: bool,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let rows = query::<Database>(statement, persistent).fetch_all(connection).await?;
+        rows.iter().map(|row| values(row, kinds)).collect()
+    }
+
+    async fn run(connection: &mut PgConnection, script: SqlStr) -> Result<(), sqlx::Error> {
+        connection.execute(sqlx::raw_sql(script)).await.map(drop)
+    }
+
+    async fn begin_migration(
+        connection: &mut PgConnection,
+        names: &Names,
+        limit: Duration,
+    ) -> Result<(), sqlx::Error> {
+        // What the others have committed is seen after the wait for them.
+        let settings = format!(
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; \
+             SELECT pg_advisory_xact_lock({MIGRATION_LOCK})",
+            server_millis(limit),
+        );
+        Self::run(connection, trusted(settings)).await?;
+        let encoding: String =
+            sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut *connection).await?;
+        if encoding != "UTF8" {
+            let text = format!(
+                "the database's encoding is {encoding}, which can't hold every name: create one \
+                 with ENCODING 'UTF8'"
+            );
+            return Err(sqlx::Error::Protocol(text));
+        }
+        let Some(schema) = names.schema.name() else {
+            return Ok(());
+        };
+        let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+            .bind(schema)
+            .fetch_one(&mut *connection)
+            .await?;
+        if exists {
+            return Ok(());
+        }
+        Self::run(connection, trusted(format!("CREATE SCHEMA {schema}"))).await
+    }
+
+    fn find_column(names: &Names, table: &str, column: &str) -> Statement {
+        let sql = "SELECT 1 FROM pg_attribute
+                   WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped";
+        Statement::new(&sql.into_sql_str(), [names.table(table).as_str().into(), column.into()])
+    }
+
+    fn fault(error: sqlx::Error) -> Fault {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let kind = match code.as_deref() {
+            Some("40001" | "40P01") => Fault::Conflict,
+            // The server ends the session, perhaps between commit and answer; or it does
+            // not know itself what came of the commit.
+            Some("57P01" | "57P02" | "57P03" | "57P05" | "40003") => Fault::Lost,
+            Some(code) if is_transient(code) => Fault::Unavailable,
+            Some(_) => Fault::Failed,
+            None => match error {
+                sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+                    Fault::Lost
+                }
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
+                    Fault::Unavailable
+                }
+                _ => Fault::Failed,
+            },
+        };
+        kind(without_rows(error))
+    }
+
+    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
+        let error = error.as_database_error()?;
+        let constraint = error.constraint()?;
+        let is = |name: &str| constraint == names.constraint(name);
+        match error.code()?.as_ref() {
+            UNIQUE_VIOLATION if is("accounts_email_key_key") => Some(Clash::Email),
+            UNIQUE_VIOLATION if is("accounts_pkey") || is("api_keys_pkey") => {
+                Some(Clash::Identifier)
             }
+            FOREIGN_KEY_VIOLATION if is("api_keys_account_id_fkey") => Some(Clash::Orphan),
+            _ => None,
         }
     }
 }
 
-#[async_trait]
-impl AccountStore for PostgresStore {
-    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        let rows = self.rows(self.queries.find_email_key(key)).await?;
-        Ok(!rows.is_empty())
-    }
+const UNIQUE_VIOLATION: &str = "23505";
+const FOREIGN_KEY_VIOLATION: &str = "23503";
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
-        let store = self.clone();
-        let task = tokio::spawn(async move { store.write(&new).await });
-        joined(task.await)
-    }
+/// Whether an SQLSTATE is about the moment and not about the statement: classes 08
+/// (connection), 53 (resources: disk, memory, connections), 57 (operator: also a
+/// statement's timeout), 58 (system), and single ones: 25006 (read-only, as after a
+/// failover), 25P02 (a transaction that somebody left failed), 55P03 (a lock is not to
+/// be had).
+fn is_transient(code: &str) -> bool {
+    let class = code.get(..2).unwrap_or_default();
+    matches!(class, "08" | "53" | "57" | "58") || matches!(code, "25006" | "25P02" | "55P03")
 }
 
-impl fmt::Debug for PostgresStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore")
-            .field("schema", &self.schema)
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::super::sql::HostRowsError;
+    use super::*;
+
+    #[test]
+    fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {
+        let transient = ["53100", "53300", "25006", "25P02", "57014", "08006", "55P03", "58030"];
+        assert!(transient.into_iter().all(is_transient));
+        let lasting = ["42P01", "42501", "23502", "23514", "22021", "XX000", "3F000", ""];
+        assert!(!lasting.into_iter().any(is_transient));
+    }
+
+    #[test]
+    fn f07_what_is_lost_before_the_commit_is_known_not_to_be_stored() {
+        let broken = || sqlx::Error::Io(io::ErrorKind::ConnectionReset.into());
+        let host = |error| Fault::from_host(error, Postgres::fault);
+        assert!(matches!(Postgres::fault(broken()), Fault::Lost(_)));
+        assert!(matches!(Postgres::fault(broken()).before_commit(), Fault::Unavailable(_)));
+        assert!(matches!(host(HostRowsError::Sql(broken())), Fault::Unavailable(_)));
+        assert!(matches!(host("no".into()), Fault::Failed(_)));
+        assert!(matches!(Postgres::fault(sqlx::Error::PoolTimedOut), Fault::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_server_gives_up_before_its_client() {
+        for (left, millis) in [(5_000, 4_500), (1, 1), (0, 1), (u64::MAX, i32::MAX as u32)] {
+            assert_eq!(server_millis(Duration::from_millis(left)), millis);
+        }
     }
 }

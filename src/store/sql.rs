@@ -1,191 +1,210 @@
-//! What the SQL stores share: names of tables, migrations, opening errors.
+//! The store in an SQL database, whichever it is.
+//!
+//! [`SqlStore`] is written once, over a small [`Backend`] for each database: retries,
+//! deadlines, transactions and lost commits are the same for all.
 
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use sqlx::Pool;
 
-use crate::error::BoxError;
+use crate::error::SignupError;
+use crate::fields::EmailKey;
 
-use super::NewAccount;
+use super::{AccountStore, Created, Inserted, NewAccount, StoreError};
 
-pub(super) mod credentials;
+pub(super) mod backend;
+mod change;
+mod credentials;
+pub(super) mod fault;
+mod gate;
+mod host;
+mod migrate;
+pub(super) mod names;
+pub(super) mod open;
+pub(super) mod queries;
+pub(super) mod statement;
 
-/// What the names of all tables begin with. Empty by default.
+use backend::{Backend, Clash, Connection};
+use change::{Applied, Change};
+pub use host::{HostRows, HostRowsError, HostTransaction};
+use names::Names;
+pub use names::{PrefixError, Schema, TablePrefix};
+use open::Location;
+pub use open::OpenError;
+use queries::Queries;
+
+/// The longest time that a call takes by default: nobody who signs up waits longer.
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Accounts in an SQL database: a [`SqliteStore`](super::SqliteStore) or a
+/// [`PostgresStore`](super::PostgresStore).
 ///
-/// ```
-/// use signup::store::TablePrefix;
+/// A write is one transaction in a task that the store owns: a caller that goes away
+/// neither stops it half way nor leaves it open. Every call has one
+/// [deadline](Self::with_deadline), for all of it: its turn, a connection, each
+/// statement, the host's rows and the commit. A caller that gives up while it waits
+/// for its turn leaves the queue, and there are never more tasks than the pool has
+/// connections.
 ///
-/// assert_eq!(TablePrefix::new("auth_").unwrap().as_str(), "auth_");
-/// assert!(TablePrefix::new("auth; DROP TABLE x").is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TablePrefix(String);
-
-impl TablePrefix {
-    /// A prefix of up to 32 lower-case letters, digits and underscores, not
-    /// beginning with a digit. It becomes part of the SQL, so nothing else is taken.
-    ///
-    /// # Errors
-    /// It is longer, or has another character in it.
-    pub fn new(prefix: &str) -> Result<Self, PrefixError> {
-        let in_alphabet =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let digit_first = prefix.starts_with(|first: char| first.is_ascii_digit());
-        if prefix.len() > 32 || digit_first || !prefix.bytes().all(in_alphabet) {
-            return Err(PrefixError);
-        }
-        Ok(Self(prefix.to_owned()))
-    }
-
-    /// The prefix as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// SQL that was put together from our text and checked names: it is cloned for
-/// each query, and so shared.
-pub(super) fn shared(sql: String) -> SqlStr {
-    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
-}
-
-/// The text is no prefix of table names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a table prefix is up to 32 lower-case letters, digits and underscores")]
-pub struct PrefixError;
-
-/// Brings the tables up to date, in order, inside of a transaction that has shut
-/// out every other instance. The record of it is a table of our own, so that the
-/// host's migrations stay untouched.
-pub(super) async fn migrate<C: Migrate>(
-    connection: &mut C,
-    table: String,
-    steps: impl IntoIterator<Item = (i64, &'static str, SqlStr)>,
-) -> Result<(), MigrateError> {
-    let migrations = steps.into_iter().map(|(version, description, sql)| {
-        Migration::new(version, description.into(), MigrationType::Simple, sql, false)
-    });
-    let mut migrator = Migrator::with_migrations(migrations.collect());
-    migrator.set_locking(false).dangerous_set_table_name(table);
-    migrator.run_direct(None, connection, false).await
-}
-
-/// Rows of the host's that are stored with an account, or not at all: a
-/// workspace, a membership, an entry of an outbox.
-///
-/// # Contract
-/// [`insert`](HostRows::insert) is called after the account and its API key are
-/// inserted, in the same transaction, which it neither commits nor rolls back.
-/// An error rolls everything back.
-#[async_trait]
-pub trait HostRows<C>: Send + Sync + 'static {
-    /// Inserts the host's rows for `new`.
-    ///
-    /// # Errors
-    /// They can't be inserted: nothing is stored then. A `sqlx::Error` is judged
-    /// like one of the store's own, anything else is an internal error.
-    async fn insert(&self, connection: &mut C, new: &NewAccount) -> Result<(), BoxError>;
-}
-
-/// Why a store can't be opened or brought up to date. It names the URL without
-/// user, password and parameters.
-#[derive(Debug, thiserror::Error)]
-#[error("can't {action} the store {location}: {source}")]
-pub struct OpenError {
-    action: &'static str,
+/// When the answer to a commit is lost, the store looks for what it has written, and
+/// answers what it finds.
+pub struct SqlStore<B: Backend> {
+    pub(super) backend: B,
+    pub(super) pool: Pool<B::Database>,
+    gate: gate::Gate,
     location: Location,
-    source: BoxError,
+    pub(super) names: Names,
+    queries: Arc<Queries>,
+    pub(super) deadline: Duration,
+    host: Option<Arc<dyn HostRows<Connection<B>>>>,
 }
 
-impl OpenError {
-    pub(super) fn open(location: Location, source: impl Into<BoxError>) -> Self {
-        Self { action: "open", location, source: source.into() }
+impl<B: Backend> SqlStore<B> {
+    /// Returns a store whose writers take turns, `writers` at a time.
+    pub(super) fn on(
+        backend: B,
+        pool: Pool<B::Database>,
+        location: Location,
+        writers: Option<usize>,
+    ) -> Self {
+        let names = Names::default();
+        Self {
+            backend,
+            gate: gate::Gate::new(pool.options().get_max_connections(), writers),
+            pool,
+            location,
+            queries: Arc::new(Queries::new(&names, B::DIALECT)),
+            names,
+            deadline: DEADLINE,
+            host: None,
+        }
     }
 
-    pub(super) fn migrate(location: Location, source: impl Into<BoxError>) -> Self {
-        Self { action: "migrate", location, source: source.into() }
+    /// Returns the same store with other names of its tables.
+    #[must_use]
+    pub fn with_prefix(self, prefix: TablePrefix) -> Self {
+        let names = Names { prefix, ..self.names.clone() };
+        self.named(names)
     }
-}
 
-/// Where a store is, as far as it may be told: scheme, host and path.
-#[derive(Debug, Clone)]
-pub(super) struct Location(String);
+    pub(super) fn named(self, names: Names) -> Self {
+        let queries = Arc::new(Queries::new(&names, B::DIALECT));
+        Self { names, queries, ..self }
+    }
 
-impl Location {
-    pub(super) fn of_url(url: &str) -> Self {
-        let plain = url.split(['?', '#']).next().unwrap_or_default();
-        let Some((scheme, rest)) = plain.split_once(':') else {
-            return Self("(its URL has no scheme)".to_owned());
+    /// Returns the same store, which stores rows of the host with each account.
+    #[must_use]
+    pub fn with_host_rows(self, rows: impl HostRows<Connection<B>>) -> Self {
+        Self { host: Some(Arc::new(rows)), ..self }
+    }
+
+    /// Returns a table's name as it stands in SQL, with schema and prefix: `accounts`
+    /// for a foreign key of the host, say.
+    pub fn table(&self, name: &str) -> String {
+        self.names.table(name)
+    }
+
+    /// Returns the pool, for the host's own queries and to close it.
+    pub fn pool(&self) -> &Pool<B::Database> {
+        &self.pool
+    }
+
+    /// Asks the database for a sign of life, within the deadline: for a health check.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let ping = queries::Find {
+            statement: statement::Statement::new::<0>(&statement::trusted("SELECT 1".into()), []),
+            columns: &[],
         };
-        let path = rest.rsplit_once('@').map_or(rest, |(_secret, rest)| rest);
-        let path = path.trim_start_matches("//");
-        let slashes = if rest.starts_with("//") { "//" } else { "" };
-        Self(format!("{scheme}:{slashes}{path}"))
+        self.find(ping).await.map(drop)
+    }
+
+    /// Begins a transaction for [`create_in`](Self::create_in) and the host's own
+    /// rows, within the deadline. In SQLite it waits for its turn among the writers of
+    /// this process, and holds it until it ends.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn begin(&self) -> Result<HostTransaction<B>, StoreError> {
+        self.begin_for_host().await
+    }
+
+    /// Inserts an account into a transaction that the host owns, of this store's
+    /// [`begin`](Self::begin) or of the pool. The proof opens what
+    /// [`prepare`](crate::SignupService::prepare) has sealed. Rows of
+    /// [`with_host_rows`](Self::with_host_rows) are not inserted here.
+    ///
+    /// A savepoint guards the rows: after an error none of them is left, and the
+    /// transaction can go on. The host commits before it shows the answer to anybody,
+    /// and may roll back instead.
+    ///
+    /// # Errors
+    /// The email is taken, or the insert fails.
+    pub async fn create_in(
+        &self,
+        transaction: &mut sqlx::Transaction<'_, B::Database>,
+        new: &NewAccount,
+    ) -> Result<Inserted, SignupError> {
+        let change = Change { steps: self.inserts(new), new: None };
+        match self.apply_in_savepoint(transaction, &change).await? {
+            Applied::All => Ok(Inserted::of(new)),
+            Applied::NotFound | Applied::Clash(Clash::Email) => Err(SignupError::EmailTaken),
+            Applied::Clash(_) => Err(SignupError::internal("the identifier is taken")),
+        }
+    }
+
+    fn inserts(&self, new: &NewAccount) -> Vec<statement::Statement> {
+        B::insert_account(&self.queries, new)
     }
 }
 
-impl fmt::Display for Location {
+#[async_trait]
+impl<B: Backend> AccountStore for SqlStore<B> {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        let rows = self.find(self.queries.email_taken(key)).await?;
+        Ok(!rows.is_empty())
+    }
+
+    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+        let confirm = self.queries.account_exists(new.id());
+        let steps = self.inserts(&new);
+        match self.change(Change { steps, new: Some(new) }, Some(confirm)).await? {
+            Applied::All => Ok(Created::Stored),
+            Applied::NotFound | Applied::Clash(Clash::Email) => Ok(Created::EmailTaken),
+            Applied::Clash(Clash::Identifier) => Ok(Created::IdentifierTaken),
+            Applied::Clash(Clash::Orphan) => {
+                Err(StoreError::Failed("the account of a key is missing".into()))
+            }
+        }
+    }
+}
+
+/// Not derived: that would ask for a database that can be cloned.
+impl<B: Backend> Clone for SqlStore<B> {
+    fn clone(&self) -> Self {
+        Self {
+            backend: self.backend.clone(),
+            pool: self.pool.clone(),
+            gate: self.gate.clone(),
+            location: self.location.clone(),
+            names: self.names.clone(),
+            queries: Arc::clone(&self.queries),
+            deadline: self.deadline,
+            host: self.host.clone(),
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for SqlStore<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A database's error with what it says of the rows taken out: the detail of a
-/// constraint may quote them, and the hash with them.
-pub(super) fn without_rows(error: sqlx::Error) -> BoxError {
-    match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().unwrap_or_default();
-            format!("{} (code {code})", error.message()).into()
-        }
-        other => other.into(),
-    }
-}
-
-/// The innermost text of an error, where the outer ones only say "error".
-pub(super) fn root_cause(error: MigrateError) -> BoxError {
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    match error.source() {
-        Some(_) => cause.to_string().into(),
-        None => error.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_tells_no_secret() {
-        let cases = [
-            ("sqlite://signup.db", "sqlite://signup.db"),
-            ("sqlite:///var/lib/a.db?mode=rw", "sqlite:///var/lib/a.db"),
-            ("sqlite::memory:", "sqlite::memory:"),
-            (
-                "postgres://u:s3cret@db.local:5432/app?sslmode=require",
-                "postgres://db.local:5432/app",
-            ),
-            ("postgres://u:s3c@ret@db/app", "postgres://db/app"),
-            ("s3cret", "(its URL has no scheme)"),
-        ];
-        for (url, expected) in cases {
-            assert_eq!(Location::of_url(url).to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn a_prefix_is_an_identifier() {
-        for bad in ["1a", "A_", "a-b", "a b", "a\"", "\u{e9}", &"a".repeat(33)] {
-            assert_eq!(TablePrefix::new(bad), Err(PrefixError), "{bad}");
-        }
-        let prefix = TablePrefix::new("x_").unwrap();
-        assert_eq!(prefix.as_str(), "x_");
+        f.debug_struct("SqlStore")
+            .field("location", &self.location)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
     }
 }

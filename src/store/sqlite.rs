@@ -1,42 +1,36 @@
 //! Accounts in SQLite, by sqlx.
 
-use std::fmt;
 use std::str::FromStr as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
-use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqlStr};
-use tokio::sync::Semaphore;
+use sqlx::sqlite::{
+    Sqlite as Database, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
 
-use crate::account::AccountId;
-use crate::error::{BoxError, SignupError};
-use crate::fields::EmailKey;
+use crate::error::BoxError;
 
-use super::sql::credentials::Credentials;
-use super::sql::{self, HostRows, Location, OpenError, TablePrefix, shared, without_rows};
-use super::{AccountStore, Created, Inserted, NewAccount, StoreError, joined};
+use super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
+use super::sql::fault::{Fault, without_rows};
+use super::sql::names::Names;
+use super::sql::open::{Location, OpenError};
+use super::sql::statement::{Kind, Row, Statement, query, trusted, values};
+use super::sql::{DEADLINE, SqlStore};
 
-mod credentials;
-
-const MIGRATIONS: [(i64, &str, &str); 2] = [
-    (1, "accounts and api_keys", include_str!("sqlite/0001_accounts.sql")),
-    (2, "credentials", include_str!("sqlite/0002_credentials.sql")),
-];
-
-/// How long a writer of another process is waited for, and a free connection.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// One connection writes at a time; the others serve the look before it.
+/// The connections of a pool of our own: one writes at a time, the others serve the
+/// reads before it.
 const CONNECTIONS: u32 = 4;
+
+/// The wait of a transaction of the host, which has no deadline, for other processes.
+const HOST_PATIENCE_MILLIS: u32 = 5000;
 
 /// Accounts in a SQLite database.
 ///
-/// A write is one `BEGIN IMMEDIATE` transaction in a task that the store owns:
-/// a caller that goes away neither stops it half way nor leaves it open. The
-/// writers of a process take turns here, first come, first served, since
-/// SQLite's own busy handler lets the unlucky ones starve.
+/// A write is one `BEGIN IMMEDIATE` transaction. The writers of a process take turns,
+/// first come, first served, since SQLite's own busy handler lets the unlucky ones
+/// starve: clones of a store share these turns, and so do those that
+/// [`with_prefix`](SqlStore::with_prefix) makes.
 ///
 /// ```
 /// use signup::store::SqliteStore;
@@ -46,279 +40,228 @@ const CONNECTIONS: u32 = 4;
 /// store.migrate().await.unwrap();
 /// # });
 /// ```
-#[derive(Clone)]
-pub struct SqliteStore {
-    pool: SqlitePool,
-    writer: Arc<Semaphore>,
-    prefix: TablePrefix,
-    location: Location,
-    queries: Arc<Queries>,
-    host: Option<Arc<dyn HostRows<SqliteConnection>>>,
+///
+/// # Tables
+/// With `{t}` and `{p}` for the [prefix](SqlStore::with_prefix):
+///
+/// ```sql
+#[doc = include_str!("sqlite/0001_accounts.sql")]
+#[doc = include_str!("sqlite/0002_credentials.sql")]
+#[doc = include_str!("sqlite/0003_token_generation.sql")]
+/// ```
+pub type SqliteStore = SqlStore<Sqlite>;
+
+/// The backend of [`SqliteStore`].
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    /// Whether the connections are ours, so that their settings may be changed.
+    owns_pool: bool,
 }
 
-struct Queries {
-    is_taken: SqlStr,
-    insert_account: SqlStr,
-    insert_key: SqlStr,
-    find: SqlStr,
-    credentials: Credentials,
-}
-
-impl SqliteStore {
-    /// A store on the host's pool. The host has set it up: for the promises of
-    /// [`AccountStore`] it wants `journal_mode=WAL`, `synchronous=FULL`,
-    /// `foreign_keys=ON` and a busy timeout, as [`connect`](Self::connect) sets them.
+impl SqlStore<Sqlite> {
+    /// Returns a store on the host's pool. The host has set it up: for the promises of
+    /// [`AccountStore`](super::AccountStore) it wants `journal_mode=WAL`,
+    /// `synchronous=FULL`, `foreign_keys=ON` and a busy timeout of about the
+    /// [deadline](Self::with_deadline), as [`connect`](Self::connect) sets them.
     pub fn new(pool: SqlitePool) -> Self {
-        let location = Location::of_url("sqlite:(the host's pool)");
-        Self::on(pool, TablePrefix::default(), location)
+        let location = Location::from_url("sqlite:(the host's pool)");
+        Self::on(Sqlite { owns_pool: false }, pool, location, Some(1))
     }
 
-    /// A store on a database of its own, which is created where there is none.
+    /// Opens a database, which is created where there is none: on Unix readable by its
+    /// owner alone.
+    ///
+    /// The files beside it (`-wal`, `-shm`) belong to it: closing the
+    /// [pool](Self::pool) at the end leaves one file. Deleting them under a running
+    /// server loses accounts.
     ///
     /// # Errors
-    /// The URL is none of SQLite's, or the database can't be opened.
+    /// The URL is not one of SQLite's or names no file, or the database can't be opened.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
-        let location = Location::of_url(url);
+        let location = Location::from_url(url);
+        let failed = |error: BoxError| OpenError::open(location.clone(), error);
         let options = SqliteConnectOptions::from_str(url)
-            .map_err(|error| OpenError::open(location.clone(), error))?
+            .map_err(|error| failed(error.into()))?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(PATIENCE);
+            .busy_timeout(DEADLINE);
+        check_file(&options).map_err(failed)?;
         // A database in memory lives and dies with its one connection.
         let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        if !in_memory && !url.contains("mode=ro") {
+            create_private(options.get_filename()).map_err(|error| failed(error.into()))?;
+        }
         let pool = SqlitePoolOptions::new()
             .max_connections(if in_memory { 1 } else { CONNECTIONS })
             .idle_timeout(None)
             .max_lifetime(None)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(DEADLINE)
             .connect_with(options)
             .await
-            .map_err(|error| OpenError::open(location.clone(), error))?;
-        Ok(Self::on(pool, TablePrefix::default(), location))
+            .map_err(|error| failed(error.into()))?;
+        Ok(Self::on(Sqlite { owns_pool: true }, pool, location, Some(1)))
     }
 
-    /// The same store with other names of its tables.
+    /// Returns the same store with another deadline of a call. Default: 5 s.
     #[must_use]
-    pub fn with_prefix(self, prefix: TablePrefix) -> Self {
-        Self { host: self.host, ..Self::on(self.pool, prefix, self.location) }
-    }
-
-    /// The same store, which stores rows of the host's with each account.
-    #[must_use]
-    pub fn with_host_rows(self, rows: impl HostRows<SqliteConnection>) -> Self {
-        Self { host: Some(Arc::new(rows)), ..self }
-    }
-
-    fn on(pool: SqlitePool, prefix: TablePrefix, location: Location) -> Self {
-        let named = |sql| named(sql, &prefix);
-        let queries = Queries {
-            is_taken: named("SELECT 1 FROM {p}accounts WHERE email_key = ?1"),
-            insert_account: named(
-                "INSERT INTO {p}accounts
-                     (id, email, email_key, name, plan, password_hash, pepper_version, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT (email_key) DO NOTHING",
-            ),
-            insert_key: named(
-                "INSERT INTO {p}api_keys (digest, account_id, prefix, last_four, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            ),
-            find: named("SELECT 1 FROM {p}accounts WHERE id = ?1"),
-            credentials: Credentials::new(prefix.as_str(), "min", "max"),
-        };
-        let queries = Arc::new(queries);
-        Self { pool, writer: Arc::new(Semaphore::new(1)), prefix, location, queries, host: None }
-    }
-
-    /// Creates the tables, or brings them up to date. Every instance of a host
-    /// may call it at its start, at the same time too.
-    ///
-    /// # Errors
-    /// The database does not answer, or is of a newer version than this crate.
-    pub async fn migrate(&self) -> Result<(), OpenError> {
-        let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
-        // One at a time, of however many processes: the steps' own transactions
-        // become savepoints of this one.
-        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
-        let mut transaction = begun.map_err(|error| failed(error.into()))?;
-        let table = format!("{}_signup_migrations", self.prefix.as_str());
-        let steps =
-            MIGRATIONS.map(|(version, name, sql)| (version, name, named(sql, &self.prefix)));
-        sql::migrate(&mut *transaction, table, steps)
-            .await
-            .map_err(|error| failed(sql::root_cause(error)))?;
-        transaction.commit().await.map_err(|error| failed(error.into()))
-    }
-
-    /// A table's name as it stands in SQL, with its prefix: `accounts` for a
-    /// foreign key of the host's, say.
-    pub fn table(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix.as_str())
-    }
-
-    /// The pool, for the host's own queries and to close it.
-    pub fn pool(&self) -> &SqlitePool {
-        &self.pool
-    }
-
-    /// Inserts an account into a transaction that the host owns. The proof opens
-    /// what [`prepare`](crate::SignupService::prepare) has sealed; rows of
-    /// [`with_host_rows`](Self::with_host_rows) are not inserted here.
-    ///
-    /// The host commits before it shows the answer to anybody, and may roll back
-    /// instead.
-    ///
-    /// # Errors
-    /// The email is taken, or the insert fails.
-    pub async fn create_in(
-        &self,
-        connection: &mut SqliteConnection,
-        new: &NewAccount,
-    ) -> Result<Inserted, SignupError> {
-        let created = match self.insert(connection, new).await {
-            Err(error) if is_unique_violation(&error) => Created::IdentifierTaken,
-            other => other.map_err(failed)?,
-        };
-        Inserted::of(created, new)
-    }
-
-    /// The write, start to end. It is never dropped half way: see `create`.
-    async fn write(&self, new: NewAccount) -> Result<Created, StoreError> {
-        // The semaphore is never closed; without a permit SQLite still
-        // serialises the writers, only less fairly.
-        let _turn = self.writer.acquire().await.ok();
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
-        let begun = connection.begin_with("BEGIN IMMEDIATE").await;
-        let mut transaction = begun.map_err(failed)?;
-        let written = self.both_rows(&mut transaction, &new).await;
-        let stored = matches!(written, Ok(Created::Stored));
-        let ended = if stored { transaction.commit().await } else { transaction.rollback().await };
-        let Err(error) = ended else {
-            return written;
-        };
-        // Where the disk is full SQLite ends a transaction by itself. sqlx still
-        // waits for its end, and would begin none on this connection again.
-        drop(connection.detach());
-        if stored { self.reread(new.id(), error).await } else { written }
-    }
-
-    /// The account's rows, and the host's.
-    async fn both_rows(
-        &self,
-        connection: &mut SqliteConnection,
-        new: &NewAccount,
-    ) -> Result<Created, StoreError> {
-        let created = match self.insert(connection, new).await {
-            Err(error) if is_unique_violation(&error) => return Ok(Created::IdentifierTaken),
-            other => other.map_err(failed)?,
-        };
-        if let (Some(host), Created::Stored) = (&self.host, created) {
-            host.insert(connection, new).await.map_err(host_failed)?;
-        }
-        Ok(created)
-    }
-
-    async fn insert(
-        &self,
-        connection: &mut SqliteConnection,
-        new: &NewAccount,
-    ) -> Result<Created, sqlx::Error> {
-        let inserted = sqlx::query(self.queries.insert_account.clone())
-            .bind(new.id().as_str())
-            .bind(new.email().as_str())
-            .bind(new.email().key().as_str())
-            .bind(new.name())
-            .bind(new.plan().as_str())
-            .bind(new.password_hash().as_phc())
-            .bind(new.password_hash().pepper_version())
-            .bind(new.created_at().as_millis())
-            .execute(&mut *connection)
-            .await?;
-        if inserted.rows_affected() == 0 {
-            return Ok(Created::EmailTaken);
-        }
-        sqlx::query(self.queries.insert_key.clone())
-            .bind(new.key_digest().as_bytes().as_slice())
-            .bind(new.id().as_str())
-            .bind(new.key_prefix())
-            .bind(new.key_last_four())
-            .bind(new.created_at().as_millis())
-            .execute(&mut *connection)
-            .await?;
-        Ok(Created::Stored)
-    }
-
-    /// After a commit that failed: whether the account is there all the same.
-    async fn reread(&self, id: &AccountId, lost: sqlx::Error) -> Result<Created, StoreError> {
-        let find = sqlx::query(self.queries.find.clone()).bind(id.as_str());
-        match find.fetch_optional(&self.pool).await {
-            Ok(Some(_)) => Ok(Created::Stored),
-            Ok(None) => Err(failed(lost)),
-            Err(_) => Err(StoreError::OutcomeUnknown(without_rows(lost))),
-        }
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 }
 
-#[async_trait]
-impl AccountStore for SqliteStore {
-    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        let look = sqlx::query(self.queries.is_taken.clone()).bind(key.as_str());
-        let found = look.fetch_optional(&self.pool).await.map_err(failed)?;
-        Ok(found.is_some())
+/// Refuses a database that each connection would have for itself: SQLite takes an
+/// empty name for a temporary one.
+fn check_file(options: &SqliteConnectOptions) -> Result<(), BoxError> {
+    if options.get_filename().as_os_str().is_empty() {
+        return Err("it names no file, and each connection would have an empty database of its \
+                    own: name one, as in sqlite://app.db, or take sqlite::memory:"
+            .into());
     }
+    Ok(())
+}
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
-        let store = self.clone();
-        let task = tokio::spawn(async move { store.write(new).await });
-        joined(task.await)
+/// Creates the file where there is none, for its owner alone: SQLite gives its other
+/// files the same mode.
+fn create_private(path: &std::path::Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(drop),
     }
 }
 
-impl fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
+impl sealed::Sealed for Sqlite {}
 
-/// `sql` with the prefix at each `{p}`.
-fn named(sql: &str, prefix: &TablePrefix) -> SqlStr {
-    shared(sql.replace("{p}", prefix.as_str()))
-}
+impl Backend for Sqlite {
+    type Database = Database;
 
-/// The account's email key has its own clause in the insert, so that what
-/// clashes here is an id or a digest.
-fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-}
-
-/// The transaction did not take place; the question is whether a later one may.
-fn failed(error: sqlx::Error) -> StoreError {
-    let may_recover = match &error {
-        sqlx::Error::Database(error) => is_passing(error.code().as_deref()),
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        _ => false,
+    const DIALECT: Dialect = Dialect {
+        placeholder: |number| format!("?{number}"),
+        bytes: "blob",
+        least: "min",
+        ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",
     };
-    let source = without_rows(error);
-    if may_recover { StoreError::Unavailable(source) } else { StoreError::Failed(source) }
-}
+    const MIGRATIONS: &'static [Step] = &[
+        Step {
+            version: 1,
+            description: "accounts and api_keys",
+            sql: include_str!("sqlite/0001_accounts.sql"),
+            requires: 1,
+        },
+        Step {
+            version: 2,
+            description: "credentials",
+            sql: include_str!("sqlite/0002_credentials.sql"),
+            requires: 1,
+        },
+        Step {
+            version: 3,
+            description: "token generation",
+            sql: include_str!("sqlite/0003_token_generation.sql"),
+            requires: 3,
+        },
+    ];
+    // The thread of a connection carries out in order what it is told, the rollback of
+    // a dropped transaction too.
+    const REUSES_DROPPED: bool = true;
+    const READ_SETTLES_COMMIT: bool = true;
 
-/// The host's rows could not be inserted.
-fn host_failed(error: BoxError) -> StoreError {
-    match error.downcast::<sqlx::Error>() {
-        Ok(error) => failed(*error),
-        Err(other) => StoreError::Failed(other),
+    fn begin(&self, left: Duration) -> SqlStr {
+        if !self.owns_pool {
+            return "BEGIN IMMEDIATE".into_sql_str();
+        }
+        // The wait for writers of other processes.
+        let millis = u32::try_from(left.as_millis()).unwrap_or(HOST_PATIENCE_MILLIS);
+        trusted(format!("PRAGMA busy_timeout = {millis}; BEGIN IMMEDIATE"))
+    }
+
+    fn commits_alone(&self) -> bool {
+        false
+    }
+
+    async fn execute(
+        connection: &mut SqliteConnection,
+        statement: &Statement,
+        persistent: bool,
+    ) -> Result<u64, sqlx::Error> {
+        let done = query::<Database>(statement, persistent).execute(connection).await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn fetch(
+        connection: &mut SqliteConnection,
+        statement: &Statement,
+        kinds: &'static [Kind],
+        persistent: bool,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let rows = query::<Database>(statement, persistent).fetch_all(connection).await?;
+        rows.iter().map(|row| values(row, kinds)).collect()
+    }
+
+    async fn run(connection: &mut SqliteConnection, script: SqlStr) -> Result<(), sqlx::Error> {
+        connection.execute(sqlx::raw_sql(script)).await.map(drop)
+    }
+
+    /// `BEGIN IMMEDIATE` has shut the others out.
+    async fn begin_migration(
+        _: &mut SqliteConnection,
+        _: &Names,
+        _: Duration,
+    ) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    fn check(pool: &SqlitePool) -> Result<(), BoxError> {
+        check_file(&pool.connect_options())
+    }
+
+    fn find_column(names: &Names, table: &str, column: &str) -> Statement {
+        let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2".into_sql_str();
+        Statement::new(&sql, [names.table(table).as_str().into(), column.into()])
+    }
+
+    fn fault(error: sqlx::Error) -> Fault {
+        let may_recover = match &error {
+            sqlx::Error::Database(error) => is_transient(error.code().as_deref()),
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        let source = without_rows(error);
+        if may_recover { Fault::Unavailable(source) } else { Fault::Failed(source) }
+    }
+
+    /// SQLite has no name of a constraint, but the columns: `UNIQUE constraint failed:
+    /// accounts.id`.
+    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
+        let error = error.as_database_error()?;
+        if error.is_foreign_key_violation() {
+            return Some(Clash::Orphan);
+        }
+        let (_, column) = error.message().split_once("UNIQUE constraint failed: ")?;
+        let is = |name: &str| column == names.table(name);
+        if is("accounts.email_key") {
+            Some(Clash::Email)
+        } else if is("accounts.id") || is("api_keys.digest") {
+            Some(Clash::Identifier)
+        } else {
+            None
+        }
     }
 }
 
-/// Whether a result code (its primary one is the low octet, see SQLite's
-/// "Result and Error Codes") is about the moment and not about the request:
-/// PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
-fn is_passing(code: Option<&str>) -> bool {
+/// Whether a result code (its primary one is the low byte, see SQLite's "Result and
+/// Error Codes") is about the moment and not about the request: PERM, BUSY, LOCKED,
+/// NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
+fn is_transient(code: Option<&str>) -> bool {
     let code = code.and_then(|code| code.parse::<u32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15))
 }

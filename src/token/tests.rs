@@ -27,7 +27,7 @@ fn mint(keys: impl Into<TokenKeys>) -> Token {
     let mint = TokenMint::new(keys.into(), "signup".into(), "dashboard".into(), day).unwrap();
     let now = Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX).unwrap();
     let mut draw = Draw::from(&SeededRandom::new(1)).unwrap();
-    mint.mint(&"acc_x".parse().unwrap(), now, &mut draw).unwrap()
+    mint.mint(&"acc_x".parse().unwrap(), 0, now, &mut draw).unwrap()
 }
 
 fn verifier(keys: impl Into<TokenKeys>) -> TokenVerifier {

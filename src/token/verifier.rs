@@ -134,6 +134,7 @@ impl TokenVerifier {
             id: claims.jti.clone().into_owned(),
             issued_at: claims.iat,
             expires_at: claims.exp,
+            generation: claims.generation.unwrap_or(0),
         })
     }
 }
@@ -188,6 +189,8 @@ struct Claims<'a> {
     iat: u64,
     #[serde(default, deserialize_with = "present")]
     nbf: Option<u64>,
+    #[serde(default, deserialize_with = "present", rename = "signup_generation")]
+    generation: Option<u64>,
 }
 
 /// A claim that may be absent, but not `null`.
@@ -221,6 +224,7 @@ pub struct VerifiedToken {
     id: String,
     issued_at: u64,
     expires_at: u64,
+    generation: u64,
 }
 
 impl VerifiedToken {
@@ -237,6 +241,13 @@ impl VerifiedToken {
     /// When it was issued (`iat`), in seconds since 1970.
     pub fn issued_at(&self) -> u64 {
         self.issued_at
+    }
+
+    /// Returns the generation of its account's tokens that it was issued in
+    /// (`signup_generation`, 0 where it is absent). One that the account has left is
+    /// revoked; see [`Credentials::revoke_tokens`](crate::credentials::Credentials::revoke_tokens).
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// From when on it is no longer good (`exp`), in seconds since 1970.

@@ -10,7 +10,7 @@ use signup::hash::PasswordHash;
 use signup::store::conformance::{self, Credentialed, Inspect as _};
 use signup::store::{
     AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, KeyOwner, MemoryStore,
-    NewAccount, NewApiKey, StoreError,
+    NewAccount, NewApiKey, StoreError, StoredPassword,
 };
 
 /// What a [`Flawed`] store gets wrong.
@@ -26,6 +26,7 @@ enum Flaw {
     RotatesInTwoSteps,
     RenewsWhateverIsThere,
     BringsTokensBack,
+    PurgesNothing,
     KeepsKeysOfTheDeleted,
 }
 
@@ -68,7 +69,7 @@ impl CredentialStore for Flawed {
         }
         let owner = self.store.find_key(digest).await?;
         Ok(owner.map(|owner| match self.flaw {
-            Flaw::ForgetsTheExpiry => KeyOwner { expires_at: None, ..owner },
+            Flaw::ForgetsTheExpiry => KeyOwner::new(owner.account_id, None),
             _ => owner,
         }))
     }
@@ -105,10 +106,7 @@ impl CredentialStore for Flawed {
                 let key = self.store.api_keys().into_iter().find(|key| *key.digest() == digest);
                 if let (true, Some(key)) = (rotated, key) {
                     self.store.revoke_key(&account, &id).await?;
-                    self.gone
-                        .lock()
-                        .unwrap()
-                        .push((digest, KeyOwner { account_id: account, expires_at: None }));
+                    self.gone.lock().unwrap().push((digest, KeyOwner::new(account, None)));
                     tokio::task::yield_now().await;
                     self.gone.lock().unwrap().clear();
                     self.store.add_key(key).await?;
@@ -135,10 +133,14 @@ impl CredentialStore for Flawed {
         }
     }
 
-    async fn find_password(
-        &self,
-        key: &EmailKey,
-    ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+    async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        match self.flaw {
+            Flaw::PurgesNothing => Ok(()),
+            _ => self.store.purge_keys(expired_at).await,
+        }
+    }
+
+    async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
         self.store.find_password(key).await
     }
 
@@ -160,24 +162,43 @@ impl CredentialStore for Flawed {
     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
         let found = self.store.find_account(id).await?;
         Ok(found.map(|found| match self.flaw {
-            Flaw::BringsTokensBack => AccountRecord { tokens_valid_after: None, ..found },
+            Flaw::BringsTokensBack => AccountRecord::new(found.account, found.created_at, 0),
             _ => found,
         }))
     }
 
-    async fn end_tokens(&self, account: &AccountId, before: Timestamp) -> Result<bool, StoreError> {
-        self.store.end_tokens(account, before).await
+    async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
+        self.store.revoke_tokens(account).await
+    }
+}
+
+#[async_trait]
+impl conformance::Inspect for Flawed {
+    fn accounts(&self) -> &dyn AccountStore {
+        self
+    }
+
+    async fn stored_accounts(&self) -> Vec<conformance::StoredAccount> {
+        self.store.stored_accounts().await
+    }
+
+    async fn stored_keys(&self) -> Vec<conformance::StoredKey> {
+        self.store.stored_keys().await
     }
 }
 
 #[async_trait]
 impl Credentialed for Flawed {
+    fn credentials(&self) -> &dyn CredentialStore {
+        self
+    }
+
     async fn delete_account(&self, id: &AccountId) {
         if self.flaw == Flaw::KeepsKeysOfTheDeleted {
             let keys = self.store.stored_keys().await.len();
             assert!(keys > 0);
             for key in self.store.api_keys() {
-                let owner = KeyOwner { account_id: key.account_id().clone(), expires_at: None };
+                let owner = KeyOwner::new(key.account_id().clone(), None);
                 self.gone.lock().unwrap().push((*key.digest(), owner));
             }
         }
@@ -205,7 +226,8 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         one_revokes,
         a_dropped_rotation_is_whole,
         a_password_is_found_and_renewed,
-        an_account_is_found_and_its_tokens_end,
+        an_account_is_found_and_its_tokens_are_revoked,
+        expired_keys_are_purged,
         nothing_of_a_deleted_account_is_found,
     );
     crate::broken(promises).await
@@ -227,7 +249,8 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::RotatesForAnybody, "a_rotated_key_expires"),
         (Flaw::RotatesInTwoSteps, "a_dropped_rotation_is_whole"),
         (Flaw::RenewsWhateverIsThere, "a_password_is_found_and_renewed"),
-        (Flaw::BringsTokensBack, "an_account_is_found_and_its_tokens_end"),
+        (Flaw::BringsTokensBack, "an_account_is_found_and_its_tokens_are_revoked"),
+        (Flaw::PurgesNothing, "expired_keys_are_purged"),
         (Flaw::KeepsKeysOfTheDeleted, "nothing_of_a_deleted_account_is_found"),
     ] {
         let caught = caught(flaw).await;

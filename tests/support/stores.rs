@@ -8,10 +8,12 @@ use signup::api_key::{ApiKeyDigest, ApiKeyId};
 use signup::clock::Timestamp;
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
-use signup::store::conformance::{self, Credentialed, Inspect as _, StoredAccount, StoredKey};
+use signup::store::conformance::{
+    self, Credentialed, Inspect as _, Outage, StoredAccount, StoredKey,
+};
 use signup::store::{
     AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, KeyOwner, MemoryStore,
-    NewAccount, NewApiKey, PostgresStore, SqliteStore, StoreError,
+    NewAccount, NewApiKey, PostgresStore, SqliteStore, StoreError, StoredPassword,
 };
 use sqlx::AssertSqlSafe;
 
@@ -19,7 +21,7 @@ use super::postgres;
 
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
-pub trait Inspect: conformance::Inspect + Credentialed {
+pub trait Inspect: AccountStore + CredentialStore + conformance::Inspect + Credentialed {
     /// All bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
 
@@ -86,7 +88,7 @@ impl Inspect for PostgresStore {
 
 /// A store in front of which the tests have a wrapper: everything goes through.
 macro_rules! delegate {
-    ($wrapper:ty, $store:ident, $inspect:ident) => {
+    ($wrapper:ty, $store:tt, $inspect:tt) => {
         #[async_trait]
         impl AccountStore for $wrapper {
             async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
@@ -132,10 +134,14 @@ macro_rules! delegate {
                 self.$store.revoke_key(account, key).await
             }
 
+            async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+                self.$store.purge_keys(expired_at).await
+            }
+
             async fn find_password(
                 &self,
                 key: &EmailKey,
-            ) -> Result<Option<(AccountId, PasswordHash)>, StoreError> {
+            ) -> Result<Option<StoredPassword>, StoreError> {
                 self.$store.find_password(key).await
             }
 
@@ -155,17 +161,17 @@ macro_rules! delegate {
                 self.$store.find_account(id).await
             }
 
-            async fn end_tokens(
-                &self,
-                account: &AccountId,
-                before: Timestamp,
-            ) -> Result<bool, StoreError> {
-                self.$store.end_tokens(account, before).await
+            async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
+                self.$store.revoke_tokens(account).await
             }
         }
 
         #[async_trait]
         impl Credentialed for $wrapper {
+            fn credentials(&self) -> &dyn CredentialStore {
+                self
+            }
+
             async fn delete_account(&self, id: &AccountId) {
                 self.$inspect.delete_account(id).await;
             }
@@ -173,6 +179,14 @@ macro_rules! delegate {
 
         #[async_trait]
         impl conformance::Inspect for $wrapper {
+            fn accounts(&self) -> &dyn AccountStore {
+                self
+            }
+
+            async fn outage(&self) -> Option<Outage> {
+                self.lock_out().await
+            }
+
             async fn stored_accounts(&self) -> Vec<StoredAccount> {
                 self.$inspect.stored_accounts().await
             }
@@ -192,6 +206,13 @@ pub struct Sqlite {
 delegate!(Sqlite, store, store);
 
 impl Sqlite {
+    /// Another process writes, and does not end.
+    async fn lock_out(&self) -> Option<Outage> {
+        let url = format!("sqlite://{}", self.folder.path().join("test.db").display());
+        let other = sqlx::sqlite::SqlitePool::connect(&url).await.unwrap();
+        Some(Box::new(other.begin_with("BEGIN IMMEDIATE").await.unwrap()))
+    }
+
     pub async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
@@ -219,6 +240,36 @@ pub struct Pooled {
     direct: PostgresStore,
     pooled: PostgresStore,
 }
+
+impl Pooled {
+    async fn lock_out(&self) -> Option<Outage> {
+        lock_out(&self.direct).await
+    }
+}
+
+/// PostgreSQL as a store of a wrapper, whose tables can be locked.
+pub struct Direct(pub PostgresStore);
+
+impl Direct {
+    async fn lock_out(&self) -> Option<Outage> {
+        lock_out(&self.0).await
+    }
+}
+
+/// A store that does not wait for long.
+pub async fn direct() -> Direct {
+    let store = postgres::store(&postgres::url()).await;
+    Direct(store.with_deadline(std::time::Duration::from_secs(5)))
+}
+
+/// Another session has the table, and does not let go.
+async fn lock_out(store: &PostgresStore) -> Option<Outage> {
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", store.table("accounts"));
+    let mut holder = store.pool().begin().await.unwrap();
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut *holder).await.unwrap();
+    Some(Box::new(holder))
+}
+delegate!(Direct, 0, 0);
 delegate!(Pooled, pooled, direct);
 
 #[async_trait]

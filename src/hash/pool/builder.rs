@@ -10,7 +10,8 @@ use crate::clock::{Clock, SystemClock};
 use super::super::engine::{Argon2Engine, Engine};
 use super::super::params::{Limits, WorkFactor, WorkFactorError};
 use super::super::pepper::{Pepper, PepperError, Peppers};
-use super::{HashPool, Shared, State, lock, worker};
+use super::super::phc::{Parsed, PasswordHash};
+use super::{HashError, HashPool, Shared, State, lock, worker};
 
 /// A pool to be. Each setter replaces a default.
 #[must_use]
@@ -132,6 +133,15 @@ impl HashPoolBuilder {
         }
         *lock(&pool.threads) = threads;
         Ok(pool)
+    }
+
+    /// Reads a stored hash that can be verified with this configuration.
+    pub(super) fn check_stored(&self, stored: &PasswordHash) -> Result<Parsed, HashError> {
+        let parsed = stored.parse(&self.limits)?;
+        match self.peppers.secret(stored.pepper_version()) {
+            Some(_) => Ok(parsed),
+            None => Err(HashError::UnknownPepper),
+        }
     }
 
     pub(super) fn places(&self) -> usize {

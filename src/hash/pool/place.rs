@@ -71,11 +71,8 @@ impl Place {
         stored: &PasswordHash,
     ) -> Result<Verification, HashError> {
         let config = &self.shared.config;
-        let parsed = stored.parse(&config.limits)?;
+        let parsed = config.check_stored(stored)?;
         let pepper = stored.pepper_version();
-        if config.peppers.secret(pepper).is_none() {
-            return Err(HashError::UnknownPepper);
-        }
         let needs_rehash = parsed.factor != config.factor
             || pepper != config.peppers.current()
             || parsed.salt.len() < SALT_BYTES

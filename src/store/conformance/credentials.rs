@@ -15,13 +15,16 @@ use crate::clock::Timestamp;
 use crate::fields::{EmailKey, EmailProfile};
 use crate::hash::PasswordHash;
 
-use super::super::{AccountStore, ApiKeyInfo, CredentialStore, KeyOwner, NewAccount, NewApiKey};
+use super::super::{ApiKeyInfo, CredentialStore, KeyOwner, NewAccount, NewApiKey};
 use super::super::{Created, StoreError};
-use super::{Chain, Sample, dropped_after};
+use super::{Chain, Inspect, Sample, dropped_after};
 
-/// A store that signs up, and whose credentials are tested.
+/// A store under test whose credentials are tested too.
 #[async_trait]
-pub trait Credentialed: AccountStore + CredentialStore {
+pub trait Credentialed: Inspect {
+    /// Returns the store.
+    fn credentials(&self) -> &dyn CredentialStore;
+
     /// Deletes an account, as its host does.
     async fn delete_account(&self, id: &AccountId);
 }
@@ -30,11 +33,19 @@ pub trait Credentialed: AccountStore + CredentialStore {
 pub async fn keys_are_found_by_their_digest<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     for new in [&one, &other] {
-        let owner = KeyOwner { account_id: new.id().clone(), expires_at: None };
-        assert_eq!(ok(store.find_key(new.key_digest()).await), Some(owner), "the key's owner");
+        let owner = KeyOwner::new(new.id().clone(), None);
+        assert_eq!(
+            ok(store.credentials().find_key(new.key_digest()).await),
+            Some(owner),
+            "the key's owner"
+        );
     }
     let unknown = Sample::new(3).build();
-    assert_eq!(ok(store.find_key(unknown.key_digest()).await), None, "a key of nobody's");
+    assert_eq!(
+        ok(store.credentials().find_key(unknown.key_digest()).await),
+        None,
+        "a key of nobody's"
+    );
 }
 
 /// An added key is found and listed as it was, the oldest first; an account that is
@@ -45,32 +56,46 @@ pub async fn added_keys_are_listed<S: Credentialed>(store: S) {
     for (number, expires_in) in [(10, None), (11, Some(1)), (12, Some(60))] {
         let expires_at = expires_in.map(|seconds| later(&one, seconds));
         let new = NewApiKey { expires_at, ..key(&one, number, number) };
-        let owner = KeyOwner { account_id: one.id().clone(), expires_at };
+        let owner = KeyOwner::new(one.id().clone(), expires_at);
         expected.push(new.info());
-        assert!(ok(store.add_key(new.clone()).await), "a key could not be added");
-        assert_eq!(ok(store.find_key(new.digest()).await), Some(owner), "the added key's owner");
+        assert!(ok(store.credentials().add_key(new.clone()).await), "a key could not be added");
+        assert_eq!(
+            ok(store.credentials().find_key(new.digest()).await),
+            Some(owner),
+            "the added key's owner"
+        );
     }
-    assert_eq!(ok(store.list_keys(one.id()).await), expected);
-    assert_eq!(ok(store.list_keys(other.id()).await), [other.key().info()]);
+    assert_eq!(ok(store.credentials().list_keys(one.id()).await), expected);
+    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
 
     let nobody = Sample::new(3).build();
-    assert!(!ok(store.add_key(nobody.key().clone()).await), "a key was added to no account");
-    assert_eq!(ok(store.find_key(nobody.key_digest()).await), None);
-    assert_eq!(ok(store.list_keys(nobody.id()).await), []);
+    assert!(
+        !ok(store.credentials().add_key(nobody.key().clone()).await),
+        "a key was added to no account"
+    );
+    assert_eq!(ok(store.credentials().find_key(nobody.key_digest()).await), None);
+    assert_eq!(ok(store.credentials().list_keys(nobody.id()).await), []);
 }
 
 /// A key is revoked by its account's, once, and no other key with it.
 pub async fn a_revoked_key_is_gone<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let second = key(&one, 10, 1);
-    assert!(ok(store.add_key(second.clone()).await));
+    assert!(ok(store.credentials().add_key(second.clone()).await));
     let id = one.key_digest().key_id();
-    assert!(!ok(store.revoke_key(other.id(), &id).await), "revoked by another account");
-    assert!(ok(store.revoke_key(one.id(), &id).await), "could not be revoked");
-    assert!(!ok(store.revoke_key(one.id(), &id).await), "revoked twice");
-    assert_eq!(ok(store.find_key(one.key_digest()).await), None, "a revoked key is found");
-    assert_eq!(ok(store.list_keys(one.id()).await), [second.info()]);
-    assert_eq!(ok(store.list_keys(other.id()).await), [other.key().info()]);
+    assert!(
+        !ok(store.credentials().revoke_key(other.id(), &id).await),
+        "revoked by another account"
+    );
+    assert!(ok(store.credentials().revoke_key(one.id(), &id).await), "could not be revoked");
+    assert!(!ok(store.credentials().revoke_key(one.id(), &id).await), "revoked twice");
+    assert_eq!(
+        ok(store.credentials().find_key(one.key_digest()).await),
+        None,
+        "a revoked key is found"
+    );
+    assert_eq!(ok(store.credentials().list_keys(one.id()).await), [second.info()]);
+    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
 }
 
 /// A rotated key expires when it shall, or when it would have, and the new one is
@@ -80,30 +105,46 @@ pub async fn a_rotated_key_expires<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let first = one.key_digest().key_id();
     let (until, new) = (later(&one, 60), key(&one, 10, 10));
-    assert!(ok(store.rotate_key(&first, until, new.clone()).await), "could not be rotated");
+    assert!(
+        ok(store.credentials().rotate_key(&first, until, new.clone()).await),
+        "could not be rotated"
+    );
     expires(&store, &one, &first, Some(until)).await;
     expires(&store, &one, &new.digest.key_id(), None).await;
     // It is still good, but no longer than it was.
     let (until_later, newer) = (later(&one, 600), key(&one, 11, 20));
-    assert!(ok(store.rotate_key(&first, until_later, newer.clone()).await));
+    assert!(ok(store.credentials().rotate_key(&first, until_later, newer.clone()).await));
     expires(&store, &one, &first, Some(until)).await;
     let (at_once, newest) = (later(&one, 21), key(&one, 12, 21));
-    assert!(ok(store.rotate_key(&first, at_once, newest.clone()).await));
+    assert!(ok(store.credentials().rotate_key(&first, at_once, newest.clone()).await));
     expires(&store, &one, &first, Some(at_once)).await;
 
-    let before = ok(store.list_keys(one.id()).await);
+    let before = ok(store.credentials().list_keys(one.id()).await);
     let late = key(&one, 13, 21);
-    assert!(!ok(store.rotate_key(&first, until, late.clone()).await), "it has expired");
+    assert!(
+        !ok(store.credentials().rotate_key(&first, until, late.clone()).await),
+        "it has expired"
+    );
     let others = other.key_digest().key_id();
-    assert!(!ok(store.rotate_key(&others, until, late.clone()).await), "it is another's");
+    assert!(
+        !ok(store.credentials().rotate_key(&others, until, late.clone()).await),
+        "it is another's"
+    );
     let unknown = late.digest.key_id();
-    assert!(!ok(store.rotate_key(&unknown, until, late.clone()).await), "it is nobody's");
-    assert_eq!(ok(store.list_keys(one.id()).await), before, "a rotation that was none");
-    assert_eq!(ok(store.list_keys(other.id()).await), [other.key().info()]);
+    assert!(
+        !ok(store.credentials().rotate_key(&unknown, until, late.clone()).await),
+        "it is nobody's"
+    );
+    assert_eq!(
+        ok(store.credentials().list_keys(one.id()).await),
+        before,
+        "a rotation that was none"
+    );
+    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
     // The digest is taken: all of it fails, the end of the old key too.
-    let taken = store.rotate_key(&new.digest.key_id(), until, newer).await;
+    let taken = store.credentials().rotate_key(&new.digest.key_id(), until, newer).await;
     assert!(taken.is_err(), "two keys of one digest");
-    assert_eq!(ok(store.list_keys(one.id()).await), before, "half a rotation");
+    assert_eq!(ok(store.credentials().list_keys(one.id()).await), before, "half a rotation");
 }
 
 /// Of many that revoke one key at the same time, one has done it.
@@ -115,7 +156,7 @@ pub async fn one_revokes<S: Credentialed>(store: S) {
         let (store, gate, one) = (Arc::clone(&store), Arc::clone(&gate), one.clone());
         tokio::spawn(async move {
             gate.wait().await;
-            ok(store.revoke_key(one.id(), &one.key_digest().key_id()).await)
+            ok(store.credentials().revoke_key(one.id(), &one.key_digest().key_id()).await)
         })
     });
     let mut revoked = 0;
@@ -135,15 +176,15 @@ pub async fn a_dropped_rotation_is_whole<S: Credentialed>(store: S) {
     while !finished {
         polls += 1;
         let old = key(&one, 1000 + polls, polls);
-        assert!(ok(store.add_key(old.clone()).await));
+        assert!(ok(store.credentials().add_key(old.clone()).await));
         let (old, new) = (old.digest.key_id(), key(&one, 100_000 + polls, polls));
-        let rotation = Box::pin(store.rotate_key(&old, later(&one, 60), new.clone()));
+        let rotation = store.credentials().rotate_key(&old, later(&one, 60), new.clone());
         finished = dropped_after(rotation, polls).await.is_some();
         // A change of the same key waits for whatever the store still does with it.
-        assert!(ok(store.revoke_key(one.id(), &old).await), "the old key is gone");
-        let is_there = ok(store.find_key(&new.digest).await).is_some();
+        assert!(ok(store.credentials().revoke_key(one.id(), &old).await), "the old key is gone");
+        let is_there = ok(store.credentials().find_key(&new.digest).await).is_some();
         assert!(is_there || !finished, "a rotation that was answered is not there");
-        let keys = ok(store.list_keys(one.id()).await);
+        let keys = ok(store.credentials().list_keys(one.id()).await);
         let listed = keys.iter().any(|key| key.id == new.digest.key_id());
         assert!(listed || !is_there, "after a drop at poll {polls}");
     }
@@ -159,66 +200,89 @@ pub async fn a_password_is_found_and_renewed<S: Credentialed>(store: S) {
     assert_eq!(password(&store, "nobody@example.com").await, None);
 
     let new = PasswordHash::from_store("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$dGFn", None);
-    let renewed = store.renew_password_hash(one.id(), other.password_hash(), &new).await;
+    let renewed =
+        store.credentials().renew_password_hash(one.id(), other.password_hash(), &new).await;
     assert!(!ok(renewed), "renewed, though the hash is another");
-    let renewed = store.renew_password_hash(other.id(), one.password_hash(), &new).await;
+    let renewed =
+        store.credentials().renew_password_hash(other.id(), one.password_hash(), &new).await;
     assert!(!ok(renewed), "renewed, though the account is another");
     assert_eq!(password(&store, "kim@example.com").await, Some(hash_of(&one)));
 
-    let renewed = store.renew_password_hash(one.id(), one.password_hash(), &new).await;
+    let renewed =
+        store.credentials().renew_password_hash(one.id(), one.password_hash(), &new).await;
     assert!(ok(renewed), "not renewed");
     assert_eq!(password(&store, "kim@example.com").await, Some((one.id().clone(), new.clone())));
     let email = other.email().as_str().to_owned();
     assert_eq!(password(&store, &email).await, Some(hash_of(&other)));
-    let again = store.renew_password_hash(one.id(), one.password_hash(), &new).await;
+    let again = store.credentials().renew_password_hash(one.id(), one.password_hash(), &new).await;
     assert!(!ok(again), "renewed twice");
 }
 
-/// An account is found as it was signed up; its tokens are ended up to the latest
-/// moment that was given.
-pub async fn an_account_is_found_and_its_tokens_end<S: Credentialed>(store: S) {
+/// An account is found as it was signed up; revoking its tokens begins another
+/// generation of them, each time.
+pub async fn an_account_is_found_and_its_tokens_are_revoked<S: Credentialed>(store: S) {
     for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane \u{1f600}"))] {
         let new = Sample::new(number).name(name).build();
         created(&store, &new).await;
-        let found = ok(store.find_account(new.id()).await).map(|found| {
-            (found.account == *new.account, found.created_at, found.tokens_valid_after)
-        });
-        assert_eq!(found, Some((true, new.created_at(), None)), "the account");
+        let found = ok(store.credentials().find_account(new.id()).await)
+            .map(|found| (found.account == *new.account, found.created_at, found.token_generation));
+        assert_eq!(found, Some((true, new.created_at(), 0)), "the account");
     }
     let (one, other) = (Sample::new(1).build(), Sample::new(2).build());
-    for (seconds, expected) in [(50, 50), (40, 50), (60, 60)] {
-        assert!(ok(store.end_tokens(one.id(), later(&one, seconds)).await));
-        let found = ok(store.find_account(one.id()).await);
-        let until = found.and_then(|found| found.tokens_valid_after);
-        assert_eq!(until, Some(later(&one, expected)), "the latest moment counts");
+    for expected in 1..=3 {
+        assert!(ok(store.credentials().revoke_tokens(one.id()).await));
+        assert_eq!(generation(&store, &one).await, Some(expected), "a generation each time");
     }
-    let found = ok(store.find_account(other.id()).await);
-    assert_eq!(found.and_then(|found| found.tokens_valid_after), None, "another's tokens");
+    assert_eq!(generation(&store, &other).await, Some(0), "another's tokens");
     let nobody = Sample::new(9).build();
-    assert_eq!(ok(store.find_account(nobody.id()).await), None);
-    assert!(!ok(store.end_tokens(nobody.id(), later(&one, 1)).await));
+    assert_eq!(generation(&store, &nobody).await, None);
+    assert!(!ok(store.credentials().revoke_tokens(nobody.id()).await));
+}
+
+async fn generation<S: Credentialed>(store: &S, of: &NewAccount) -> Option<i64> {
+    let found = ok(store.credentials().find_account(of.id()).await);
+    found.map(|found| found.token_generation)
+}
+
+/// A key that has expired is deleted, by the end that it has, and no other is.
+pub async fn expired_keys_are_purged<S: Credentialed>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    for (number, seconds) in [(10, 1), (11, 2), (12, 3)] {
+        let new = NewApiKey { expires_at: Some(later(&one, seconds)), ..key(&one, number, number) };
+        assert!(ok(store.credentials().add_key(new).await));
+    }
+    ok(store.credentials().purge_keys(later(&one, 2)).await);
+    let ends = ok(store.credentials().list_keys(one.id()).await);
+    let ends: Vec<_> = ends.iter().map(|key| key.expires_at).collect();
+    assert_eq!(ends, [None, Some(later(&one, 3))], "the keys that are left");
+    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
+    ok(store.credentials().purge_keys(later(&one, 2)).await);
 }
 
 /// Of an account that is deleted nothing is found any more.
 pub async fn nothing_of_a_deleted_account_is_found<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let second = key(&one, 10, 1);
-    assert!(ok(store.add_key(second.clone()).await));
+    assert!(ok(store.credentials().add_key(second.clone()).await));
     store.delete_account(one.id()).await;
     for digest in [one.key_digest(), second.digest()] {
-        assert_eq!(ok(store.find_key(digest).await), None, "a key of a deleted account");
+        assert_eq!(
+            ok(store.credentials().find_key(digest).await),
+            None,
+            "a key of a deleted account"
+        );
     }
-    assert_eq!(ok(store.find_account(one.id()).await), None);
-    assert_eq!(ok(store.list_keys(one.id()).await), []);
+    assert_eq!(ok(store.credentials().find_account(one.id()).await), None);
+    assert_eq!(ok(store.credentials().list_keys(one.id()).await), []);
     assert_eq!(password(&store, one.email().as_str()).await, None);
     let old = second.digest.key_id();
-    let rotated = store.rotate_key(&old, later(&one, 9), key(&one, 11, 2)).await;
+    let rotated = store.credentials().rotate_key(&old, later(&one, 9), key(&one, 11, 2)).await;
     assert!(!ok(rotated), "a key of a deleted account is rotated");
-    assert!(ok(store.find_key(other.key_digest()).await).is_some());
+    assert!(ok(store.credentials().find_key(other.key_digest()).await).is_some());
 }
 
 async fn created<S: Credentialed>(store: &S, new: &NewAccount) {
-    assert_eq!(ok(store.create(new.clone()).await), Created::Stored);
+    assert_eq!(ok(store.accounts().create(new.clone()).await), Created::Stored);
 }
 
 async fn signed_up<S: Credentialed>(store: &S, number: u64) -> NewAccount {
@@ -247,7 +311,7 @@ async fn expires<S: Credentialed>(
     id: &ApiKeyId,
     at: Option<Timestamp>,
 ) {
-    let keys = ok(store.list_keys(of.id()).await);
+    let keys = ok(store.credentials().list_keys(of.id()).await);
     let key: Option<&ApiKeyInfo> = keys.iter().find(|key| key.id == *id);
     assert_eq!(key.map(|key| key.expires_at), Some(at), "when a key expires");
 }
@@ -256,7 +320,10 @@ type Found = Option<(AccountId, PasswordHash)>;
 
 async fn password<S: Credentialed>(store: &S, email: &str) -> Found {
     match EmailKey::of(email, EmailProfile::Strict) {
-        Ok(key) => ok(store.find_password(&key).await),
+        Ok(key) => {
+            let found = ok(store.credentials().find_password(&key).await);
+            found.map(|found| (found.account_id, found.hash))
+        }
         Err(error) => panic!("an address of the suite's: {error}"),
     }
 }
@@ -295,7 +362,8 @@ macro_rules! credential_conformance_tests {
             $crate::conformance_tests!(@test $(#[$attribute])* one_revokes, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_rotation_is_whole, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* a_password_is_found_and_renewed, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* an_account_is_found_and_its_tokens_end, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* an_account_is_found_and_its_tokens_are_revoked, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* expired_keys_are_purged, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* nothing_of_a_deleted_account_is_found, $open);
         }
     };

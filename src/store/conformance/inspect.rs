@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::super::{MemoryStore, NewAccount, NewApiKey};
+use super::super::{AccountStore, CredentialStore, MemoryStore, NewAccount, NewApiKey};
 use super::{Credentialed, Inspect};
 
 /// A row of `accounts`.
@@ -59,6 +59,10 @@ impl From<&NewApiKey> for StoredKey {
 
 #[async_trait]
 impl Credentialed for MemoryStore {
+    fn credentials(&self) -> &dyn CredentialStore {
+        self
+    }
+
     async fn delete_account(&self, id: &AccountId) {
         let accounts = self.accounts();
         for account in accounts.iter().filter(|account| account.id() == id) {
@@ -69,8 +73,12 @@ impl Credentialed for MemoryStore {
 
 #[async_trait]
 impl Inspect for MemoryStore {
+    fn accounts(&self) -> &dyn AccountStore {
+        self
+    }
+
     async fn stored_accounts(&self) -> Vec<StoredAccount> {
-        self.accounts().iter().map(StoredAccount::from).collect()
+        Self::accounts(self).iter().map(StoredAccount::from).collect()
     }
 
     async fn stored_keys(&self) -> Vec<StoredKey> {
@@ -78,65 +86,106 @@ impl Inspect for MemoryStore {
     }
 }
 
-/// The same two queries for both SQL stores.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-macro_rules! inspect_sql {
-    ($store:ty, $row:ty) => {
-        #[async_trait]
-        impl Credentialed for $store {
-            async fn delete_account(&self, id: &AccountId) {
-                let sql = format!("DELETE FROM {} WHERE id = $1", self.table("accounts"));
-                let delete = sqlx::query(super::super::sql::shared(sql)).bind(id.as_str());
-                if let Err(error) = delete.execute(self.pool()).await {
-                    panic!("the account can't be deleted: {error}");
-                }
-            }
+mod sql {
+    use async_trait::async_trait;
+
+    use super::super::{Credentialed, Inspect};
+    use super::{StoredAccount, StoredKey};
+    use crate::account::AccountId;
+    use crate::error::BoxError;
+    use crate::store::sql::backend::Backend;
+    use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
+    use crate::store::{AccountStore, CredentialStore, SqlStore};
+
+    const ACCOUNT: &[Kind] = &[
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Integer,
+        Kind::Integer,
+    ];
+    const KEY: &[Kind] = &[Kind::Bytes, Kind::Text, Kind::Text, Kind::Integer];
+
+    #[async_trait]
+    impl<B: Backend> Credentialed for SqlStore<B> {
+        fn credentials(&self) -> &dyn CredentialStore {
+            self
         }
 
-        #[async_trait]
-        impl Inspect for $store {
-            async fn stored_accounts(&self) -> Vec<StoredAccount> {
-                use sqlx::Row as _;
-                let sql = format!("SELECT * FROM {}", self.table("accounts"));
-                let read = |row: $row| {
-                    Ok::<_, sqlx::Error>(StoredAccount {
-                        id: row.try_get("id")?,
-                        email: row.try_get("email")?,
-                        email_key: row.try_get("email_key")?,
-                        name: row.try_get("name")?,
-                        plan: row.try_get("plan")?,
-                        password_hash: row.try_get("password_hash")?,
-                        pepper_version: row
-                            .try_get::<Option<i64>, _>("pepper_version")?
-                            .and_then(|version| version.try_into().ok()),
-                        created_at: row.try_get("created_at")?,
-                    })
-                };
-                let rows = sqlx::query(super::super::sql::shared(sql)).fetch_all(self.pool()).await;
-                let rows = rows.and_then(|rows| rows.into_iter().map(read).collect());
-                rows.unwrap_or_else(|error| panic!("the accounts can't be read: {error}"))
-            }
-
-            async fn stored_keys(&self) -> Vec<StoredKey> {
-                use sqlx::Row as _;
-                let sql = format!("SELECT * FROM {}", self.table("api_keys"));
-                let read = |row: $row| {
-                    Ok::<_, sqlx::Error>(StoredKey {
-                        digest: row.try_get("digest")?,
-                        account_id: row.try_get("account_id")?,
-                        prefix: row.try_get("prefix")?,
-                        created_at: row.try_get("created_at")?,
-                    })
-                };
-                let rows = sqlx::query(super::super::sql::shared(sql)).fetch_all(self.pool()).await;
-                let rows = rows.and_then(|rows| rows.into_iter().map(read).collect());
-                rows.unwrap_or_else(|error| panic!("the API keys can't be read: {error}"))
+        async fn delete_account(&self, id: &AccountId) {
+            let (table, placeholder) = (self.table("accounts"), (B::DIALECT.placeholder)(1));
+            let sql = trusted(format!("DELETE FROM {table} WHERE id = {placeholder}"));
+            let delete = Statement::new(&sql, [id.as_str().into()]);
+            let deleted = async {
+                let mut connection = self.pool().acquire().await?;
+                B::execute(&mut connection, &delete, self.backend.persistent()).await
+            };
+            if let Err(error) = deleted.await {
+                panic!("the account can't be deleted: {error}");
             }
         }
-    };
+    }
+
+    #[async_trait]
+    impl<B: Backend> Inspect for SqlStore<B> {
+        fn accounts(&self) -> &dyn AccountStore {
+            self
+        }
+
+        async fn stored_accounts(&self) -> Vec<StoredAccount> {
+            let sql = format!(
+                "SELECT id, email, email_key, name, plan, password_hash, pepper_version, created_at
+                 FROM {}",
+                self.table("accounts"),
+            );
+            all(self, sql, ACCOUNT, account).await
+        }
+
+        async fn stored_keys(&self) -> Vec<StoredKey> {
+            let table = self.table("api_keys");
+            let sql = format!("SELECT digest, account_id, prefix, created_at FROM {table}");
+            all(self, sql, KEY, key).await
+        }
+    }
+
+    async fn all<B: Backend, T>(
+        store: &SqlStore<B>,
+        sql: String,
+        kinds: &'static [Kind],
+        read: impl Fn(Row) -> Result<T, BoxError>,
+    ) -> Vec<T> {
+        let find = Statement::new::<0>(&trusted(sql), []);
+        let rows = async {
+            let mut connection = store.pool().acquire().await?;
+            B::fetch(&mut connection, &find, kinds, store.backend.persistent()).await
+        };
+        let rows = rows.await.unwrap_or_else(|error| panic!("the rows can't be read: {error}"));
+        decode(rows, read).unwrap_or_else(|error| panic!("the rows can't be read: {error}"))
+    }
+
+    fn account(mut row: Row) -> Result<StoredAccount, BoxError> {
+        Ok(StoredAccount {
+            id: row.text()?,
+            email: row.text()?,
+            email_key: row.text()?,
+            name: row.optional_text()?,
+            plan: row.text()?,
+            password_hash: row.text()?,
+            pepper_version: row.optional_integer()?.map(u32::try_from).transpose()?,
+            created_at: row.integer()?,
+        })
+    }
+
+    fn key(mut row: Row) -> Result<StoredKey, BoxError> {
+        Ok(StoredKey {
+            digest: row.bytes()?,
+            account_id: row.text()?,
+            prefix: row.text()?,
+            created_at: row.integer()?,
+        })
+    }
 }
-
-#[cfg(feature = "postgres")]
-inspect_sql!(super::super::PostgresStore, sqlx::postgres::PgRow);
-#[cfg(feature = "sqlite")]
-inspect_sql!(super::super::SqliteStore, sqlx::sqlite::SqliteRow);

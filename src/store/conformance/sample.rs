@@ -104,8 +104,9 @@ impl Sample {
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
         Ok(NewAccount {
             key: NewApiKey { account_id: id.clone(), ..key },
-            account: Arc::new(Account::new(id, email, name, Plan::Trial)),
+            account: Arc::new(Account::new(id, email, name, Plan::TRIAL)),
             password_hash: Arc::new(PasswordHash::from_store(phc, self.pepper_version)),
+            context: Arc::default(),
         })
     }
 }

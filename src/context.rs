@@ -1,0 +1,130 @@
+//! The context of a sign-up: what the request declared and the policies attached, for
+//! the host's own rows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::error::BoxError;
+
+/// A value that a policy attaches to a sign-up, and that the host's rows read in the
+/// account's transaction.
+///
+/// It is kept as JSON, so that it can outlive the request.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use signup::context::{Attached, ContextValue};
+///
+/// /// The tenant that the host's directory has for the address.
+/// #[derive(Serialize, Deserialize, PartialEq, Debug)]
+/// struct Tenant(u64);
+///
+/// impl ContextValue for Tenant {
+///     const NAME: &'static str = "tenant";
+/// }
+///
+/// let attached = Attached::new(&Tenant(7)).unwrap();
+/// assert_eq!(attached.name(), "tenant");
+/// ```
+pub trait ContextValue: Serialize + DeserializeOwned {
+    /// A name that no other type of the host has.
+    const NAME: &'static str;
+}
+
+/// A [`ContextValue`] on its way from a policy to the context.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attached {
+    name: &'static str,
+    json: Zeroizing<String>,
+}
+
+impl Attached {
+    /// Returns a value as it is kept.
+    ///
+    /// # Errors
+    /// It can't be written as JSON.
+    pub fn new<T: ContextValue>(value: &T) -> Result<Self, BoxError> {
+        Ok(Self { name: T::NAME, json: Zeroizing::new(serde_json::to_string(value)?) })
+    }
+
+    /// Returns the name of the value's type.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// Without the value: it may be a code that is worth something.
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The declared fields of a request, and the values that policies attached.
+#[derive(Clone, Default)]
+pub struct SignupContext {
+    fields: Vec<(&'static str, Zeroizing<String>)>,
+    values: BTreeMap<&'static str, Zeroizing<String>>,
+}
+
+impl SignupContext {
+    pub(crate) fn new(fields: Vec<(&'static str, Zeroizing<String>)>) -> Self {
+        Self { fields, values: BTreeMap::new() }
+    }
+
+    /// Keeps a value; of two of one name the later one.
+    pub(crate) fn attach(&mut self, attached: Attached) {
+        self.values.insert(attached.name, attached.json);
+    }
+
+    /// Returns a field of the request that a policy has declared, if it was sent.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut named = self.fields.iter().filter(|(key, _)| *key == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the value of a type that a policy attached, if one did.
+    ///
+    /// # Errors
+    /// It is not of that type: two types have one name.
+    pub fn get<T: ContextValue>(&self) -> Result<Option<T>, BoxError> {
+        let json = self.values.get(T::NAME);
+        Ok(json.map(|json| serde_json::from_str(json)).transpose()?)
+    }
+}
+
+/// The names alone: a value may be a code that is worth something.
+impl fmt::Debug for SignupContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields: Vec<_> = self.fields.iter().map(|(name, _)| name).collect();
+        let values: Vec<_> = self.values.keys().collect();
+        f.debug_struct("SignupContext").field("fields", &fields).field("values", &values).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl ContextValue for (u8, String) {
+        const NAME: &'static str = "pair";
+    }
+
+    #[test]
+    fn a_value_is_read_back_and_never_printed() {
+        let field = ("code", Zeroizing::new("s3cret".to_owned()));
+        let mut context = SignupContext::new(vec![field]);
+        assert_eq!(context.get::<(u8, String)>().unwrap(), None);
+        let attached = Attached::new(&(7, "s3cret".to_owned())).unwrap();
+        assert!(!format!("{attached:?}").contains("s3cret"));
+        context.attach(attached);
+        assert_eq!(context.get::<(u8, String)>().unwrap(), Some((7, "s3cret".to_owned())));
+        assert_eq!((context.field("code"), context.field("other")), (Some("s3cret"), None));
+        let shown = format!("{context:?}");
+        assert!(shown.contains("pair") && !shown.contains("s3cret"), "{shown}");
+    }
+}

@@ -1,0 +1,150 @@
+//! What a database brings: its connection, its dialect, and the meaning of its errors.
+
+use std::time::Duration;
+
+use sqlx::{Database, Pool, SqlStr};
+
+use crate::error::BoxError;
+use crate::store::NewAccount;
+
+use super::fault::Fault;
+use super::names::Names;
+use super::queries::Queries;
+use super::statement::{Kind, Row, Statement};
+
+/// The connection of a backend.
+#[expect(unreachable_pub, reason = "a public trait shows it")]
+pub type Connection<B> = <<B as Backend>::Database as Database>::Connection;
+
+/// A database that [`SqlStore`](super::SqlStore) can use. It is sealed: the stores
+/// of this crate implement it.
+#[doc(hidden)]
+pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
+    /// The database of sqlx.
+    type Database: Database;
+
+    /// Placeholders and functions.
+    const DIALECT: Dialect;
+    /// The numbered steps of the schema.
+    const MIGRATIONS: &'static [Step];
+    /// Whether a transaction that is dropped leaves a connection that can be used
+    /// again. Otherwise the connection is closed.
+    const REUSES_DROPPED: bool;
+    /// Whether a read after a commit that failed tells for good whether it was made: a
+    /// server may still commit when its client has lost it.
+    const READ_SETTLES_COMMIT: bool;
+
+    /// Returns the statement that begins a write which has this time left.
+    fn begin(&self, left: Duration) -> SqlStr;
+
+    /// Whether a single statement is sent without a transaction around it.
+    fn commits_alone(&self) -> bool;
+
+    /// Returns the statement that begins a read, where one is needed.
+    fn begin_read(&self) -> Option<SqlStr> {
+        None
+    }
+
+    /// Whether prepared statements outlive a transaction.
+    fn persistent(&self) -> bool {
+        true
+    }
+
+    /// Returns the statements that insert an account and its first API key. The first
+    /// one affects no row where the email is taken.
+    fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
+        vec![queries.insert_account(new), queries.insert_first_key(new)]
+    }
+
+    /// Runs a statement and returns the number of rows that it affected.
+    fn execute(
+        connection: &mut Connection<Self>,
+        statement: &Statement,
+        persistent: bool,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// Runs a query and returns its rows.
+    fn fetch(
+        connection: &mut Connection<Self>,
+        statement: &Statement,
+        kinds: &'static [Kind],
+        persistent: bool,
+    ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+
+    /// Runs several statements without values.
+    fn run(
+        connection: &mut Connection<Self>,
+        script: SqlStr,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Prepares a transaction that migrates: shuts other instances out and checks
+    /// what the schema needs of the database.
+    fn begin_migration(
+        connection: &mut Connection<Self>,
+        names: &Names,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Refuses a pool that the store can't work with.
+    ///
+    /// # Errors
+    /// It says why.
+    fn check(_: &Pool<Self::Database>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Returns a query that has a row if there is such a table with such a column.
+    fn find_column(names: &Names, table: &str, column: &str) -> Statement;
+
+    /// Returns the meaning of an error of a statement that may have committed.
+    fn fault(error: sqlx::Error) -> Fault;
+
+    /// Returns the constraint of ours that an error is about.
+    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash>;
+}
+
+/// Where databases spell the same thing differently.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect {
+    /// Returns the placeholder of the n-th value, counted from one.
+    pub placeholder: fn(usize) -> String,
+    /// The type of a column of bytes.
+    pub bytes: &'static str,
+    /// The function that returns the least of its arguments.
+    pub least: &'static str,
+    /// The end of an `INSERT INTO accounts` that ignores a taken email key.
+    pub ignore_taken_email: &'static str,
+}
+
+/// A step of the schema.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Its number, counted from one.
+    pub version: i64,
+    /// A few words.
+    pub description: &'static str,
+    /// The statements, with `{t}` before the name of a table and `{p}` before that of
+    /// an index or a constraint.
+    pub sql: &'static str,
+    /// The oldest version whose code can use a schema that has this step. A step that
+    /// only adds leaves it where it was.
+    pub requires: i64,
+}
+
+/// What a constraint of ours refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum Clash {
+    /// An account with this email key exists.
+    Email,
+    /// An account with this id, or an API key with this digest, exists.
+    Identifier,
+    /// The account that the row belongs to does not exist.
+    Orphan,
+}
+
+pub(in crate::store) mod sealed {
+    pub trait Sealed {}
+}

@@ -1,0 +1,294 @@
+//! Reads and writes: attempts on a connection, until one of them succeeds, or the
+//! deadline.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::pool::PoolConnection;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::BoxError;
+use crate::store::{NewAccount, StoreError};
+
+use super::SqlStore;
+use super::backend::{Backend, Clash, Connection};
+use super::fault::{Fault, late, without_rows};
+use super::gate::{check_runtime, run_task};
+use super::host::HostTransaction;
+use super::queries::Find;
+use super::statement::{Row, Statement};
+
+/// The number of times that a transaction which lost to another one is begun.
+const ATTEMPTS: usize = 5;
+
+/// Statements of which all are carried out or none.
+pub(super) struct Change {
+    /// Each has to affect a row.
+    pub(super) steps: Vec<Statement>,
+    /// The account that they insert, for the host's rows.
+    pub(super) new: Option<NewAccount>,
+}
+
+/// The outcome of a [`Change`]. All but the first leave everything as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    All,
+    /// A step did not find what to change.
+    NotFound,
+    /// A constraint of ours refused it.
+    Clash(Clash),
+}
+
+impl<B: Backend> SqlStore<B> {
+    /// Returns the rows of a query. It is tried again when its connection turns out
+    /// to be dead.
+    pub(super) async fn find(&self, find: Find) -> Result<Vec<Row>, StoreError> {
+        check_runtime()?;
+        let until = Instant::now() + self.deadline;
+        let turn = self.gate.reader(until).await?;
+        let store = self.clone();
+        run_task(turn, async move { store.find_until(&find, until).await }).await
+    }
+
+    async fn find_until(&self, find: &Find, until: Instant) -> Result<Vec<Row>, StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_find(find, until).await {
+                Err(fault) if fault.is_transient() && attempt < ATTEMPTS => attempt += 1,
+                outcome => {
+                    return outcome.map_err(|fault| fault.before_commit().into_store_error());
+                }
+            }
+        }
+    }
+
+    async fn try_find(&self, find: &Find, until: Instant) -> Result<Vec<Row>, Fault> {
+        let mut connection = self.acquire(until).await?;
+        let found = timeout_at(until, self.fetch(&mut connection, find)).await;
+        let late = |_| Err(Fault::Unavailable(late("no answer before the deadline")));
+        let found = found.unwrap_or_else(late);
+        if found.is_err() && !B::REUSES_DROPPED {
+            drop(connection.detach());
+        }
+        found
+    }
+
+    async fn fetch(&self, connection: &mut Connection<B>, find: &Find) -> Result<Vec<Row>, Fault> {
+        let (statement, columns) = (&find.statement, find.columns);
+        let persistent = self.backend.persistent();
+        let Some(begin) = self.backend.begin_read() else {
+            return B::fetch(connection, statement, columns, persistent).await.map_err(B::fault);
+        };
+        let mut transaction = connection.begin_with(begin).await.map_err(B::fault)?;
+        let rows = B::fetch(&mut transaction, statement, columns, persistent).await;
+        let rows = rows.map_err(B::fault)?;
+        transaction.commit().await.map_err(B::fault)?;
+        Ok(rows)
+    }
+
+    /// Carries a change out, in a task of the store. Where the answer to its commit is
+    /// lost, `confirm` finds a row if it was carried out.
+    pub(super) async fn change(
+        &self,
+        change: Change,
+        confirm: Option<Find>,
+    ) -> Result<Applied, StoreError> {
+        check_runtime()?;
+        let until = Instant::now() + self.deadline;
+        let turn = self.gate.writer(until).await?;
+        let store = self.clone();
+        run_task(turn, async move { store.change_until(&change, confirm.as_ref(), until).await })
+            .await
+    }
+
+    async fn change_until(
+        &self,
+        change: &Change,
+        confirm: Option<&Find>,
+        until: Instant,
+    ) -> Result<Applied, StoreError> {
+        let mut attempt = 1;
+        loop {
+            let committing = AtomicBool::new(false);
+            match self.try_change(change, &committing, until).await {
+                Err(Fault::Conflict(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(Fault::Lost(source)) if committing.into_inner() => {
+                    return self.confirm_commit(confirm, source).await;
+                }
+                outcome => {
+                    return outcome.map_err(|fault| fault.before_commit().into_store_error());
+                }
+            }
+        }
+    }
+
+    /// Finds out what came of a commit whose answer was lost, within a deadline of its
+    /// own.
+    async fn confirm_commit(
+        &self,
+        confirm: Option<&Find>,
+        lost: BoxError,
+    ) -> Result<Applied, StoreError> {
+        let Some(confirm) = confirm else {
+            return Err(StoreError::OutcomeUnknown(lost));
+        };
+        let until = Instant::now() + self.deadline;
+        match self.find_until(confirm, until).await {
+            Ok(rows) if !rows.is_empty() => Ok(Applied::All),
+            Ok(_) if B::READ_SETTLES_COMMIT => Err(StoreError::Unavailable(lost)),
+            // The commit may still come into effect.
+            Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown(lost)),
+        }
+    }
+
+    /// Makes one attempt, on a connection that is closed where its state is unknown.
+    /// `committing` says whether it may have been committed.
+    async fn try_change(
+        &self,
+        change: &Change,
+        committing: &AtomicBool,
+        until: Instant,
+    ) -> Result<Applied, Fault> {
+        let mut connection = self.acquire(until).await?;
+        let usable = AtomicBool::new(B::REUSES_DROPPED);
+        let work = self.transact(&mut connection, change, committing, &usable, until);
+        let late = |_| Err(Fault::Lost(late("no answer before the deadline")));
+        let outcome = timeout_at(until, work).await.unwrap_or_else(late);
+        if outcome.is_err() && !usable.load(Ordering::Relaxed) {
+            drop(connection.detach());
+        }
+        outcome
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut Connection<B>,
+        change: &Change,
+        committing: &AtomicBool,
+        usable: &AtomicBool,
+        until: Instant,
+    ) -> Result<Applied, Fault> {
+        let host_writes = self.host.is_some() && change.new.is_some();
+        if let ([step], false, true) =
+            (change.steps.as_slice(), host_writes, self.backend.commits_alone())
+        {
+            committing.store(true, Ordering::Relaxed);
+            return self
+                .apply_step(connection, step)
+                .await
+                .map(|found| found.unwrap_or(Applied::All));
+        }
+        let begin = self.backend.begin(until.saturating_duration_since(Instant::now()));
+        let mut transaction = connection.begin_with(begin).await.map_err(B::fault)?;
+        let applied = match self.apply_steps(&mut transaction, change).await {
+            Ok(Applied::All) => self.insert_host_rows(&mut transaction, change).await,
+            other => other,
+        };
+        usable.store(false, Ordering::Relaxed);
+        if !matches!(applied, Ok(Applied::All)) {
+            match (transaction.rollback().await, &applied) {
+                (Ok(()), _) => {}
+                // SQLite ends a transaction by itself where the disk is full.
+                (Err(_), Err(_)) => return applied,
+                (Err(error), Ok(_)) => return Err(B::fault(error).before_commit()),
+            }
+            usable.store(B::REUSES_DROPPED, Ordering::Relaxed);
+            return applied;
+        }
+        committing.store(true, Ordering::Relaxed);
+        match transaction.commit().await {
+            Ok(()) => Ok(Applied::All),
+            // A deferred constraint, which a host may have made of ours, is only
+            // checked now.
+            Err(error) => match B::clash(&error, &self.names) {
+                Some(clash) => Ok(Applied::Clash(clash)),
+                None if B::READ_SETTLES_COMMIT => Err(Fault::Lost(without_rows(error))),
+                None => Err(B::fault(error)),
+            },
+        }
+    }
+
+    async fn insert_host_rows(
+        &self,
+        connection: &mut Connection<B>,
+        change: &Change,
+    ) -> Result<Applied, Fault> {
+        if let (Some(host), Some(new)) = (&self.host, &change.new) {
+            let inserted = host.insert(connection, new).await;
+            inserted.map_err(|error| Fault::from_host(error, B::fault))?;
+        }
+        Ok(Applied::All)
+    }
+
+    async fn apply_steps(
+        &self,
+        connection: &mut Connection<B>,
+        change: &Change,
+    ) -> Result<Applied, Fault> {
+        for step in &change.steps {
+            if let Some(stopped) = self.apply_step(connection, step).await? {
+                return Ok(stopped);
+            }
+        }
+        Ok(Applied::All)
+    }
+
+    /// Returns nothing where the step affected a row, else what stopped it.
+    async fn apply_step(
+        &self,
+        connection: &mut Connection<B>,
+        step: &Statement,
+    ) -> Result<Option<Applied>, Fault> {
+        match B::execute(connection, step, self.backend.persistent()).await {
+            Ok(0) => Ok(Some(Applied::NotFound)),
+            Ok(_) => Ok(None),
+            Err(error) => match B::clash(&error, &self.names) {
+                Some(clash) => Ok(Some(Applied::Clash(clash))),
+                None => Err(B::fault(error)),
+            },
+        }
+    }
+
+    /// Carries a change out within a transaction of the host, whose other work it
+    /// leaves alone whatever comes of it.
+    pub(super) async fn apply_in_savepoint(
+        &self,
+        transaction: &mut sqlx::Transaction<'_, B::Database>,
+        change: &Change,
+    ) -> Result<Applied, StoreError> {
+        let failed = |fault: Fault| fault.before_commit().into_store_error();
+        let connection: &mut Connection<B> = transaction;
+        let mut savepoint = connection.begin().await.map_err(|error| failed(B::fault(error)))?;
+        let applied = self.apply_steps(&mut savepoint, change).await;
+        let ended = match applied {
+            Ok(Applied::All) => savepoint.commit().await,
+            _ => savepoint.rollback().await,
+        };
+        ended.map_err(|error| failed(B::fault(error)))?;
+        applied.map_err(failed)
+    }
+
+    /// Begins a transaction that the host will end.
+    pub(super) async fn begin_for_host(&self) -> Result<HostTransaction<B>, StoreError> {
+        check_runtime()?;
+        let until = Instant::now() + self.deadline;
+        let turn = self.gate.writer_alone(until).await?;
+        // The host's statements have the time that it gives them.
+        let statement = self.backend.begin(Duration::MAX);
+        let begun = timeout_at(until, self.pool.begin_with(statement)).await;
+        let late = |_| Err(sqlx::Error::PoolTimedOut);
+        let transaction = begun.unwrap_or_else(late);
+        let transaction =
+            transaction.map_err(|error| B::fault(error).before_commit().into_store_error())?;
+        Ok(HostTransaction::new(transaction, turn))
+    }
+
+    /// Takes a connection of the pool, before the deadline.
+    async fn acquire(&self, until: Instant) -> Result<PoolConnection<B::Database>, Fault> {
+        match timeout_at(until, self.pool.acquire()).await {
+            Ok(acquired) => acquired.map_err(|error| Fault::Unavailable(without_rows(error))),
+            Err(_) => Err(Fault::Unavailable(late("no connection before the deadline"))),
+        }
+    }
+}

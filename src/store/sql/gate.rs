@@ -1,0 +1,94 @@
+//! The turn of a call: so many tasks at a time as there are connections, and in
+//! SQLite one writer.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::observe;
+use crate::store::{StoreError, join_task};
+
+use super::fault::late;
+
+/// The turns of a store and of its clones.
+#[derive(Clone)]
+pub(in crate::store) struct Gate {
+    tasks: Arc<Semaphore>,
+    writers: Option<Arc<Semaphore>>,
+}
+
+/// A turn. Dropping it gives it to the next one.
+pub(in crate::store) struct Turn {
+    /// Taken first: a writer that waits for the others needs no connection.
+    _writer: Option<OwnedSemaphorePermit>,
+    _task: OwnedSemaphorePermit,
+}
+
+impl Gate {
+    pub(in crate::store) fn new(tasks: u32, writers: Option<usize>) -> Self {
+        let tasks = usize::try_from(tasks).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            tasks: Arc::new(Semaphore::new(tasks.clamp(1, Semaphore::MAX_PERMITS))),
+            writers: writers.map(|writers| Arc::new(Semaphore::new(writers))),
+        }
+    }
+
+    /// Waits for the turn of a read.
+    pub(in crate::store) async fn reader(&self, until: Instant) -> Result<Turn, StoreError> {
+        Ok(Turn { _writer: None, _task: acquire(&self.tasks, until).await? })
+    }
+
+    /// Waits for the turn of a write.
+    pub(in crate::store) async fn writer(&self, until: Instant) -> Result<Turn, StoreError> {
+        let writer = self.writer_alone(until).await?;
+        Ok(Turn { _writer: writer, _task: acquire(&self.tasks, until).await? })
+    }
+
+    /// Waits for the turn of a writer that runs in no task of the store.
+    pub(in crate::store) async fn writer_alone(
+        &self,
+        until: Instant,
+    ) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
+        match &self.writers {
+            Some(writers) => acquire(writers, until).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+async fn acquire(
+    turns: &Arc<Semaphore>,
+    until: Instant,
+) -> Result<OwnedSemaphorePermit, StoreError> {
+    match timeout_at(until, Arc::clone(turns).acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(closed)) => Err(StoreError::Failed(closed.into())),
+        Err(_) => Err(StoreError::Unavailable(late("no turn before the deadline"))),
+    }
+}
+
+/// Checks that there is a runtime: without one tokio panics.
+pub(in crate::store) fn check_runtime() -> Result<(), StoreError> {
+    match Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err(StoreError::Failed("an SQL store has to be called in a tokio runtime".into()))
+        }
+    }
+}
+
+/// Runs work in a task of the store, which goes on where its caller does not, and
+/// keeps its turn until it ends.
+pub(in crate::store) async fn run_task<T: Send + 'static>(
+    turn: Turn,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let task = async move {
+        let result = work.await;
+        drop(turn);
+        result
+    };
+    join_task(tokio::spawn(observe::in_current_span(task)).await)
+}

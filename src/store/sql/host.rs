@@ -1,0 +1,154 @@
+//! The host's own rows: stored with an account, or not at all.
+
+use std::ops::{Deref, DerefMut};
+
+use async_trait::async_trait;
+use sqlx::Transaction;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::error::{BoxError, Issue};
+use crate::store::NewAccount;
+
+use super::backend::{Backend, Connection};
+
+/// Rows of the host that are stored with an account: a workspace, a membership, an
+/// invitation that is used up, an entry of an outbox.
+///
+/// # Contract
+/// - [`insert`](HostRows::insert) is called after the account and its API key are
+///   inserted, in the same transaction, which it neither commits nor rolls back.
+/// - An error rolls everything back.
+/// - It may be called several times for one sign-up, each time in a new transaction
+///   of which only the last commits: a transaction that lost to another one begins
+///   anew, up to five times, and identifiers that were taken are minted anew, up to
+///   three times. So it does nothing that a rollback does not undo.
+/// - It shares the deadline of the store: a future that takes longer is dropped, and
+///   everything is rolled back.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use signup::policy::InviteCode;
+/// use signup::store::{HostRows, HostRowsError, NewAccount};
+///
+/// /// Uses up the invitation that the sign-up came with.
+/// struct Invitations;
+///
+/// # #[cfg(feature = "sqlite")]
+/// #[async_trait]
+/// impl HostRows<sqlx::SqliteConnection> for Invitations {
+///     async fn insert(
+///         &self,
+///         connection: &mut sqlx::SqliteConnection,
+///         new: &NewAccount,
+///     ) -> Result<(), HostRowsError> {
+///         let code = new.context().get::<InviteCode>()?.map(|code| code.0);
+///         let used = sqlx::query("UPDATE invitations SET used_by = ?1 WHERE code = ?2 AND used_by IS NULL")
+///             .bind(new.id().as_str())
+///             .bind(code)
+///             .execute(connection)
+///             .await?;
+///         match used.rows_affected() {
+///             0 => Err(HostRowsError::refuse("invite_code", "Invitation code is not valid")),
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait HostRows<C>: Send + Sync + 'static {
+    /// Inserts the host's rows for `new`.
+    ///
+    /// # Errors
+    /// The rows can't be inserted, or the host refuses the account: nothing is stored.
+    async fn insert(&self, connection: &mut C, new: &NewAccount) -> Result<(), HostRowsError>;
+}
+
+/// The reason why [`HostRows`] were not inserted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostRowsError {
+    /// The database failed. The error is judged like one of the store's own: the
+    /// sign-up is tried again, or answered with 503 or 500.
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    /// The host refuses the account: 400 with these issues.
+    #[error("the host refuses the account")]
+    Refused(Vec<Issue>),
+    /// Anything else: 500.
+    #[error(transparent)]
+    Failed(#[from] BoxError),
+}
+
+impl HostRowsError {
+    /// Refuses the account because of one field of the request.
+    pub fn refuse(field: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self::Refused(vec![Issue::field(field, message)])
+    }
+}
+
+impl From<&str> for HostRowsError {
+    fn from(message: &str) -> Self {
+        Self::Failed(message.into())
+    }
+}
+
+/// A transaction of the host in the store's database, by
+/// [`SqlStore::begin`](super::SqlStore::begin): for
+/// [`create_in`](super::SqlStore::create_in) and the host's own rows.
+///
+/// Dropping it rolls it back.
+pub struct HostTransaction<B: Backend> {
+    transaction: Transaction<'static, B::Database>,
+    /// In SQLite, the turn of this writer.
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl<B: Backend> HostTransaction<B> {
+    pub(in crate::store) fn new(
+        transaction: Transaction<'static, B::Database>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { transaction, _turn: turn }
+    }
+
+    /// Commits. Only then is the account there, and may the answer be shown.
+    ///
+    /// # Errors
+    /// The database fails, or is lost on the way.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.transaction.commit().await
+    }
+
+    /// Rolls everything back.
+    ///
+    /// # Errors
+    /// The database does not answer; it rolls back by itself then.
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.transaction.rollback().await
+    }
+
+    /// Returns the connection, for the host's own statements.
+    pub fn connection(&mut self) -> &mut Connection<B> {
+        &mut self.transaction
+    }
+}
+
+impl<B: Backend> Deref for HostTransaction<B> {
+    type Target = Transaction<'static, B::Database>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.transaction
+    }
+}
+
+impl<B: Backend> DerefMut for HostTransaction<B> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.transaction
+    }
+}
+
+impl<B: Backend> std::fmt::Debug for HostTransaction<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostTransaction")
+    }
+}

@@ -1,0 +1,290 @@
+//! Bringing the tables up to date.
+//!
+//! Each step that was applied is a row of `_signup_migrations`, with a checksum of
+//! its template, so that neither names nor line endings change it, and with the
+//! oldest version whose code can use the schema from then on. So a newer schema that
+//! only added something is accepted by older code.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use sqlx::Connection as _;
+use tokio::time::timeout;
+
+use crate::error::BoxError;
+
+use super::SqlStore;
+use super::backend::{Backend, Connection, Step};
+use super::open::{OpenError, readable};
+use super::statement::{Kind, Statement, trusted};
+
+const TABLE: &str = "_signup_migrations";
+
+/// The longest time that [`migrate`](SqlStore::migrate) takes by default, the wait
+/// for other instances included.
+const LIMIT: Duration = Duration::from_mins(5);
+
+impl<B: Backend> SqlStore<B> {
+    /// Creates the tables, or brings them up to date. Every instance of a host may call
+    /// it at its start, at the same time too: one migrates, and the others wait.
+    ///
+    /// Where nothing is missing it only reads, so that a role without rights to change
+    /// the schema can call it.
+    ///
+    /// # Errors
+    /// The database does not answer within five minutes, may not be changed by this
+    /// role, or has a schema that this version can't use.
+    pub async fn migrate(&self) -> Result<(), OpenError> {
+        self.migrate_within(LIMIT).await
+    }
+
+    /// Migrates as [`migrate`](Self::migrate) does, with a limit of one's own: the
+    /// wait for other instances and the steps together take no longer.
+    ///
+    /// # Errors
+    /// As [`migrate`](Self::migrate).
+    pub async fn migrate_within(&self, limit: Duration) -> Result<(), OpenError> {
+        let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
+        B::check(&self.pool).map_err(failed)?;
+        let migrated = timeout(limit, async {
+            let mut connection = self.pool.acquire().await.map_err(readable)?;
+            if !self.missing_steps(&mut connection).await?.is_empty() {
+                let applied = self.apply_missing(&mut connection, limit).await;
+                if applied.is_err() && !B::REUSES_DROPPED {
+                    drop(connection.detach());
+                }
+                applied?;
+            }
+            Ok(())
+        });
+        let late = || format!("it took longer than {limit:?}: does another session hold a lock?");
+        migrated.await.unwrap_or_else(|_| Err(late().into())).map_err(failed)
+    }
+
+    /// Whether the tables are as this version wants them. It only reads.
+    ///
+    /// # Errors
+    /// The database does not answer, or has a schema that this version can't use.
+    pub async fn is_up_to_date(&self) -> Result<bool, OpenError> {
+        let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
+        let checked = timeout(self.deadline, async {
+            let mut connection = self.pool.acquire().await.map_err(readable)?;
+            Ok(self.missing_steps(&mut connection).await?.is_empty())
+        });
+        let late = |_| Err("no answer before the deadline".into());
+        checked.await.unwrap_or_else(late).map_err(failed)
+    }
+
+    /// Applies what is missing, in one transaction that shuts other instances out.
+    async fn apply_missing(
+        &self,
+        connection: &mut Connection<B>,
+        limit: Duration,
+    ) -> Result<(), BoxError> {
+        let begin = self.backend.begin(limit);
+        let mut transaction = connection.begin_with(begin).await.map_err(readable)?;
+        B::begin_migration(&mut transaction, &self.names, limit).await.map_err(hinted)?;
+        self.prepare_record(&mut transaction).await.map_err(hinted)?;
+        for step in self.missing_steps(&mut transaction).await? {
+            let script = trusted(self.names.fill(step.sql));
+            B::run(&mut transaction, script).await.map_err(hinted)?;
+            let record = self.record(step);
+            B::execute(&mut transaction, &record, self.backend.persistent())
+                .await
+                .map_err(readable)?;
+        }
+        transaction.commit().await.map_err(readable)
+    }
+
+    /// Makes the record's table, with the column that earlier versions did not have.
+    async fn prepare_record(&self, connection: &mut Connection<B>) -> Result<(), sqlx::Error> {
+        let table = self.names.table(TABLE);
+        if !self.has_column(connection, "version").await? {
+            let create = format!(
+                "CREATE TABLE {table} (version bigint PRIMARY KEY, description text NOT NULL,
+                     installed_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+                     success boolean NOT NULL, checksum {} NOT NULL, execution_time bigint NOT NULL,
+                     requires bigint NOT NULL DEFAULT 1)",
+                B::DIALECT.bytes,
+            );
+            return B::run(connection, trusted(create)).await;
+        }
+        if !self.has_column(connection, "requires").await? {
+            let add = format!("ALTER TABLE {table} ADD COLUMN requires bigint NOT NULL DEFAULT 1");
+            B::run(connection, trusted(add)).await?;
+        }
+        Ok(())
+    }
+
+    async fn has_column(
+        &self,
+        connection: &mut Connection<B>,
+        column: &str,
+    ) -> Result<bool, sqlx::Error> {
+        let find = B::find_column(&self.names, TABLE, column);
+        let rows = B::fetch(connection, &find, &[], self.backend.persistent()).await?;
+        Ok(!rows.is_empty())
+    }
+
+    fn record(&self, step: &Step) -> Statement {
+        let placeholder = B::DIALECT.placeholder;
+        let sql = trusted(format!(
+            "INSERT INTO {} (version, description, success, checksum, execution_time, requires)
+             VALUES ({}, {}, true, {}, 0, {})",
+            self.names.table(TABLE),
+            placeholder(1),
+            placeholder(2),
+            placeholder(3),
+            placeholder(4),
+        ));
+        let values = [
+            step.version.into(),
+            step.description.into(),
+            checksum_of(step.sql).as_slice().into(),
+            step.requires.into(),
+        ];
+        Statement::new(&sql, values)
+    }
+
+    /// Returns the steps that were not applied yet.
+    ///
+    /// # Errors
+    /// A step was applied that is another one here, or a newer one that this version
+    /// can't work with.
+    async fn missing_steps(
+        &self,
+        connection: &mut Connection<B>,
+    ) -> Result<Vec<&'static Step>, BoxError> {
+        if !self.has_column(connection, "version").await.map_err(readable)? {
+            return Ok(B::MIGRATIONS.iter().collect());
+        }
+        let has_requires = self.has_column(connection, "requires").await.map_err(readable)?;
+        let requires = if has_requires { "requires" } else { "1" };
+        let table = self.names.table(TABLE);
+        let find =
+            trusted(format!("SELECT version, checksum, {requires} FROM {table} ORDER BY version"));
+        let find = Statement::new::<0>(&find, []);
+        let kinds = &[Kind::Integer, Kind::Bytes, Kind::Integer];
+        let rows = B::fetch(connection, &find, kinds, self.backend.persistent()).await;
+        let mut applied = Vec::new();
+        for mut row in rows.map_err(readable)? {
+            applied.push(Applied {
+                version: row.integer()?,
+                checksum: row.bytes()?,
+                requires: row.integer()?,
+            });
+        }
+        missing(B::MIGRATIONS, &applied)
+    }
+}
+
+/// A row of the record.
+struct Applied {
+    version: i64,
+    checksum: Vec<u8>,
+    requires: i64,
+}
+
+/// Returns the steps that are not among the applied ones.
+fn missing<'a>(steps: &'a [Step], applied: &[Applied]) -> Result<Vec<&'a Step>, BoxError> {
+    let latest = steps.last().map_or(0, |step| step.version);
+    for row in applied {
+        if row.requires > latest {
+            return Err(format!(
+                "its schema is of version {}, which needs a version of this crate that knows \
+                 version {} of it; this one knows {latest}: start the newer release, or restore \
+                 a backup from before its migration",
+                row.version, row.requires,
+            )
+            .into());
+        }
+        let step = steps.iter().find(|step| step.version == row.version);
+        if step.is_some_and(|step| !matches(&row.checksum, step.sql)) {
+            return Err(format!(
+                "step {} of its schema is not the one of this crate: was it changed by hand, or \
+                 do two applications use these names? Choose a prefix or a schema",
+                row.version,
+            )
+            .into());
+        }
+    }
+    let is_missing = |step: &&Step| applied.iter().all(|row| row.version != step.version);
+    Ok(steps.iter().filter(is_missing).collect())
+}
+
+/// Whether a recorded checksum is that of a template. Earlier versions recorded the
+/// SHA-384 of the text with its names filled in, which tells nothing about the template.
+fn matches(recorded: &[u8], template: &str) -> bool {
+    const LEGACY_BYTES: usize = 48;
+    recorded.len() == LEGACY_BYTES || recorded == checksum_of(template)
+}
+
+/// Returns the SHA-256 of a template, whichever line endings it was checked out with.
+fn checksum_of(template: &str) -> [u8; 32] {
+    Sha256::digest(template.replace("\r\n", "\n").as_bytes()).into()
+}
+
+/// Returns an error of a step, with what to do about the usual ones.
+fn hinted(error: sqlx::Error) -> BoxError {
+    let code = error.as_database_error().and_then(|error| Some(error.code()?.into_owned()));
+    let readable = readable(error);
+    let mut text = readable.to_string();
+    let hint = match code.as_deref() {
+        Some("42P07" | "42P06") => {
+            "; tables of these names exist: choose others by with_prefix or with_schema"
+        }
+        Some("42501") => "; this role may not change the schema: migrate as its owner",
+        _ if text.contains("already exists") => {
+            "; tables of these names exist: choose others by with_prefix"
+        }
+        _ => return readable,
+    };
+    let _ = write!(text, "{hint}");
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: [Step; 2] = [
+        Step { version: 1, description: "one", sql: "CREATE\nTABLE {t}x", requires: 1 },
+        Step { version: 2, description: "two", sql: "ALTER", requires: 1 },
+    ];
+
+    fn applied(version: i64, sql: &str, requires: i64) -> Applied {
+        Applied { version, checksum: checksum_of(sql).to_vec(), requires }
+    }
+
+    fn versions(applied: &[Applied]) -> Result<Vec<i64>, String> {
+        let missing = missing(&STEPS, applied).map_err(|error| error.to_string())?;
+        Ok(missing.iter().map(|step| step.version).collect())
+    }
+
+    #[test]
+    fn line_endings_do_not_change_a_step() {
+        assert_eq!(versions(&[applied(1, "CREATE\r\nTABLE {t}x", 1)]), Ok(vec![2]));
+    }
+
+    #[test]
+    fn a_step_that_was_changed_is_refused() {
+        assert!(versions(&[applied(1, "CREATE TABLE {t}y", 1)]).unwrap_err().contains("step 1"));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_accepted() {
+        let legacy = Applied { version: 1, checksum: vec![7; 48], requires: 1 };
+        assert_eq!(versions(&[legacy]), Ok(vec![2]));
+    }
+
+    #[test]
+    fn a_newer_schema_is_accepted_if_it_only_added() {
+        let now = || [applied(1, "CREATE\nTABLE {t}x", 1), applied(2, "ALTER", 1)];
+        let [one, two] = now();
+        assert_eq!(versions(&[one, two, applied(3, "later", 2)]), Ok(vec![]));
+        let [one, two] = now();
+        let refused = versions(&[one, two, applied(3, "later", 3)]).unwrap_err();
+        assert!(refused.contains("newer release") && refused.contains("version 3"), "{refused}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Names of schema, tables and constraints.
+
+/// The text that the names of all tables begin with. Empty by default.
+///
+/// ```
+/// use signup::store::TablePrefix;
+///
+/// assert_eq!(TablePrefix::new("auth_").unwrap().as_str(), "auth_");
+/// assert!(TablePrefix::new("auth; DROP TABLE x").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TablePrefix(String);
+
+impl TablePrefix {
+    /// Checks a prefix: up to 32 lower-case letters, digits and underscores, not
+    /// beginning with a digit. It becomes part of the SQL, so nothing else is taken.
+    ///
+    /// # Errors
+    /// It is longer, or has another character in it.
+    pub fn new(prefix: &str) -> Result<Self, PrefixError> {
+        let in_alphabet =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let digit_first = prefix.starts_with(|first: char| first.is_ascii_digit());
+        if prefix.len() > 32 || digit_first || !prefix.bytes().all(in_alphabet) {
+            return Err(PrefixError);
+        }
+        Ok(Self(prefix.to_owned()))
+    }
+
+    /// Returns the prefix as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text is not a valid prefix of table names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a table prefix is up to 32 lower-case letters, digits and underscores")]
+pub struct PrefixError;
+
+/// The schema that the tables are in. By default the first one of the search path.
+///
+/// ```
+/// use signup::store::Schema;
+///
+/// assert!(Schema::new("auth").is_ok());
+/// assert!(Schema::new("auth; DROP TABLE x").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Schema(TablePrefix);
+
+impl Schema {
+    /// Checks a schema's name: up to 32 lower-case letters, digits and underscores.
+    ///
+    /// # Errors
+    /// It is empty, longer, or has another character in it.
+    pub fn new(name: &str) -> Result<Self, PrefixError> {
+        if name.is_empty() {
+            return Err(PrefixError);
+        }
+        TablePrefix::new(name).map(Self)
+    }
+
+    pub(in crate::store) fn name(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|name| !name.is_empty())
+    }
+}
+
+/// The names that a host chose.
+#[doc(hidden)]
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    pub(in crate::store) schema: Schema,
+    pub(in crate::store) prefix: TablePrefix,
+}
+
+impl Names {
+    /// Returns a table's name as it stands in SQL, with schema and prefix.
+    pub(in crate::store) fn table(&self, name: &str) -> String {
+        let prefix = self.prefix.as_str();
+        match self.schema.name() {
+            Some(schema) => format!("{schema}.{prefix}{name}"),
+            None => format!("{prefix}{name}"),
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    /// Returns the name of a constraint or an index, which has no schema.
+    pub(in crate::store) fn constraint(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix.as_str())
+    }
+
+    /// Puts the names into a template: `{t}` before a table's name, `{p}` before
+    /// another one.
+    pub(in crate::store) fn fill(&self, template: &str) -> String {
+        template.replace("{t}", &self.table("")).replace("{p}", self.prefix.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_an_identifier() {
+        for bad in ["1a", "A_", "a-b", "a b", "a\"", "\u{e9}", &"a".repeat(33)] {
+            assert_eq!(TablePrefix::new(bad), Err(PrefixError), "{bad}");
+        }
+        let prefix = TablePrefix::new("x_").unwrap();
+        assert_eq!(prefix.as_str(), "x_");
+    }
+}

@@ -1,0 +1,166 @@
+//! Opening a store: where it is, and why that failed.
+
+use std::error::Error as _;
+use std::fmt;
+
+use crate::error::BoxError;
+
+/// The reason why a store can't be opened or brought up to date. It names the URL
+/// without user, password and parameters.
+#[derive(thiserror::Error)]
+#[error("can't {action} the store {location}: {source}")]
+pub struct OpenError {
+    action: &'static str,
+    location: Location,
+    source: BoxError,
+}
+
+impl OpenError {
+    pub(in crate::store) fn open(location: Location, source: impl Into<BoxError>) -> Self {
+        Self { action: "open", location, source: source.into() }
+    }
+
+    pub(in crate::store) fn migrate(location: Location, source: impl Into<BoxError>) -> Self {
+        Self { action: "migrate", location, source: source.into() }
+    }
+}
+
+/// Written as `Display` is: `main` prints the `Debug` of its error.
+impl fmt::Debug for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The place of a store, as far as it may be shown: scheme, host and path.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Location(String);
+
+impl Location {
+    /// Reads a URL that may be malformed in any way, and whose password may have any
+    /// character in it. What can't be told from a password is left out.
+    pub(in crate::store) fn from_url(url: &str) -> Self {
+        let Some((scheme, rest)) = url.split_once(':') else {
+            return Self("(its URL has no scheme)".to_owned());
+        };
+        // The scheme of RFC 3986, section 3.1; else it is a part of something else.
+        let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
+            return Self("(its URL has no scheme)".to_owned());
+        }
+        if scheme == "sqlite" {
+            // It has neither user nor password, but who writes them expects them hidden.
+            let plain = url.split('?').next().unwrap_or(url);
+            return match plain.rsplit_once('@') {
+                Some((_secret, path)) => Self(format!("sqlite://{path}")),
+                None => Self(plain.to_owned()),
+            };
+        }
+        match place(rest) {
+            Some(place) => Self(format!("{scheme}://{place}")),
+            None => Self(format!("{scheme}://…")),
+        }
+    }
+}
+
+/// Returns host, port and path of a URL's rest, if they can be told from a password.
+fn place(rest: &str) -> Option<&str> {
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    // A password with an unescaped `/`, `?`, `#` or `@` ends at the last `@`. One in the
+    // parameters is cut with them, and a `@` there only hides more.
+    let place = rest.rsplit_once('@').map_or(rest, |(_secret, place)| place);
+    let place = place.split(['?', '#']).next().unwrap_or(place);
+    let authority = place.split('/').next().unwrap_or(place);
+    // Without an `@`, what follows a colon may be a password. Digits are a port.
+    let port = match authority.rsplit_once(']') {
+        Some((_, port)) => port.strip_prefix(':').unwrap_or(port),
+        None => authority.split_once(':').map_or("", |(_, port)| port),
+    };
+    // An empty port is the beginning of a password with a slash in it.
+    if authority.ends_with(':') {
+        return None;
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~%:[]/".contains(&byte);
+    let is_plain = place.bytes().all(plain) && port.len() <= 5;
+    (is_plain && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(place)
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Returns an error at the start, for the person who starts: without what may quote
+/// a password, and with the cause where the error itself only says where.
+pub(in crate::store) fn readable(error: sqlx::Error) -> BoxError {
+    match error {
+        sqlx::Error::Configuration(_) => {
+            "the URL can't be read: escape `#`, `?`, `/` and `@` in user and password as %23, \
+             %3F, %2F and %40"
+                .into()
+        }
+        other => match other.source() {
+            Some(source) if other.as_database_error().is_none() => source.to_string().into(),
+            _ => super::fault::without_rows(other),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_tells_no_secret() {
+        let cases = [
+            ("sqlite://signup.db", "sqlite://signup.db"),
+            ("sqlite:///var/lib/a.db?mode=rw", "sqlite:///var/lib/a.db"),
+            ("sqlite::memory:", "sqlite::memory:"),
+            (
+                "postgres://u:s3cret@db.local:5432/app?sslmode=require",
+                "postgres://db.local:5432/app",
+            ),
+            ("postgres://u:s3c@ret@db/app", "postgres://db/app"),
+            ("postgres://[::1]:5432/app", "postgres://[::1]:5432/app"),
+            ("postgres://db:5432/app", "postgres://db:5432/app"),
+            ("s3cret", "(its URL has no scheme)"),
+            ("u ser:s3cret@db/app", "(its URL has no scheme)"),
+            // An unescaped `#`, `?` or `/` in the password.
+            ("postgres://app:s3cret#x@db/app", "postgres://db/app"),
+            ("postgres://app:s3cret?x@db/app", "postgres://db/app"),
+            ("postgres://app:s3cret/x@db/app", "postgres://db/app"),
+            ("postgres://app:s3cret#@127.0.0.1/x", "postgres://127.0.0.1/x"),
+            // The host was forgotten.
+            ("postgres://app:s3cret", "postgres://…"),
+            ("postgres://app:s3cret#x", "postgres://…"),
+            ("postgres:app:s3cret", "postgres://…"),
+            ("postgres://db/app?password=s3cret", "postgres://db/app"),
+            ("postgres://db/app?password=s3c@ret:s3cret", "postgres://…"),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(Location::from_url(url).to_string(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_password_is_shown_wherever_a_special_character_stands() {
+        for special in "#?/@:%[]&= \\\"'".chars() {
+            for at in 0.."s3cretpw".len() {
+                let mut password = "s3cretpw".to_owned();
+                password.insert(at, special);
+                for url in [
+                    format!("postgres://app:{password}@db:5432/x"),
+                    format!("postgres://app:{password}"),
+                ] {
+                    let shown = Location::from_url(&url).to_string();
+                    let error = OpenError::open(Location::from_url(&url), "no");
+                    let secret =
+                        shown.contains("cret") || shown.contains("tpw") || shown.contains("s3c");
+                    assert!(!secret, "{url} is shown as {shown}");
+                    assert!(!format!("{error:?} {error}").contains("cret"), "{url}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The SQL of the store, with the names that the host chose.
+
+use sqlx::SqlStr;
+
+use crate::account::AccountId;
+use crate::api_key::{ApiKeyDigest, ApiKeyId};
+use crate::clock::Timestamp;
+use crate::fields::EmailKey;
+use crate::hash::PasswordHash;
+use crate::store::{NewAccount, NewApiKey};
+
+use super::backend::Dialect;
+use super::names::Names;
+use super::statement::{Kind, Statement, trusted};
+
+/// A query, and the types of its columns.
+#[derive(Clone)]
+pub(in crate::store) struct Find {
+    pub(in crate::store) statement: Statement,
+    pub(in crate::store) columns: &'static [Kind],
+}
+
+/// All statements. A change affects a row where it finds what to change.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Queries {
+    email_taken: SqlStr,
+    account_exists: SqlStr,
+    insert_account: SqlStr,
+    insert_first_key: SqlStr,
+    #[cfg(feature = "postgres")]
+    insert_both: SqlStr,
+    find_key: SqlStr,
+    add_key: SqlStr,
+    list_keys: SqlStr,
+    expire_key: SqlStr,
+    revoke_key: SqlStr,
+    purge_keys: SqlStr,
+    find_password: SqlStr,
+    renew_password_hash: SqlStr,
+    find_account: SqlStr,
+    revoke_tokens: SqlStr,
+}
+
+impl Queries {
+    pub(in crate::store) fn new(names: &Names, dialect: Dialect) -> Self {
+        let sql = |template: &str| trusted(fill(template, names, dialect));
+        Self {
+            email_taken: sql("SELECT 1 FROM {accounts} WHERE email_key = {1}"),
+            account_exists: sql("SELECT 1 FROM {accounts} WHERE id = {1}"),
+            insert_account: sql("INSERT INTO {accounts}
+                     (id, email, email_key, name, plan, password_hash, pepper_version, created_at)
+                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}) {ignore_taken_email}"),
+            insert_first_key: sql("INSERT INTO {api_keys}
+                     (digest, account_id, prefix, last_four, created_at)
+                 VALUES ({1}, {2}, {3}, {4}, {5})"),
+            #[cfg(feature = "postgres")]
+            // Without the account there is no key, and then the count of rows says that
+            // the email is taken.
+            insert_both: sql("WITH account AS (
+                     INSERT INTO {accounts} (id, email, email_key, name, plan, password_hash,
+                                             pepper_version, created_at)
+                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}) {ignore_taken_email}
+                     RETURNING id)
+                 INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
+                 SELECT {9}, id, {10}, {11}, {8} FROM account"),
+            // The account is joined because a database whose foreign keys are not
+            // enforced may have keys without one.
+            find_key: sql("SELECT k.account_id, k.expires_at FROM {api_keys} k
+                 JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
+            add_key: sql("INSERT INTO {api_keys}
+                     (digest, account_id, prefix, last_four, created_at, expires_at)
+                 SELECT {1}, id, {3}, {4}, {5}, {6} FROM {accounts} WHERE id = {2}"),
+            list_keys: sql("SELECT digest, prefix, last_four, created_at, expires_at
+                 FROM {api_keys} WHERE account_id = {1} ORDER BY created_at, digest"),
+            expire_key: sql("UPDATE {api_keys}
+                 SET expires_at = {least}(coalesce(expires_at, {3}), {3})
+                 WHERE account_id = {1} AND substr(digest, 1, 10) = {2}
+                   AND (expires_at IS NULL OR expires_at > {4})"),
+            revoke_key: sql("DELETE FROM {api_keys}
+                 WHERE account_id = {1} AND substr(digest, 1, 10) = {2}"),
+            purge_keys: sql("DELETE FROM {api_keys} WHERE expires_at <= {1}"),
+            find_password: sql("SELECT id, password_hash, pepper_version
+                 FROM {accounts} WHERE email_key = {1}"),
+            renew_password_hash: sql("UPDATE {accounts}
+                 SET password_hash = {3}, pepper_version = {4}
+                 WHERE id = {1} AND password_hash = {2}"),
+            find_account: sql("SELECT email, email_key, name, plan, created_at, token_generation
+                 FROM {accounts} WHERE id = {1}"),
+            revoke_tokens: sql("UPDATE {accounts}
+                 SET token_generation = token_generation + 1 WHERE id = {1}"),
+        }
+    }
+
+    pub(in crate::store) fn email_taken(&self, key: &EmailKey) -> Find {
+        let statement = Statement::new(&self.email_taken, [key.as_str().into()]);
+        Find { statement, columns: &[] }
+    }
+
+    pub(in crate::store) fn account_exists(&self, id: &AccountId) -> Find {
+        let statement = Statement::new(&self.account_exists, [id.as_str().into()]);
+        Find { statement, columns: &[] }
+    }
+
+    pub(in crate::store) fn insert_account(&self, new: &NewAccount) -> Statement {
+        let values = [
+            new.id().as_str().into(),
+            new.email().as_str().into(),
+            new.email().key().as_str().into(),
+            new.name().into(),
+            new.plan().as_str().into(),
+            new.password_hash().as_phc().into(),
+            new.password_hash().pepper_version().map(i64::from).into(),
+            new.created_at().as_millis().into(),
+        ];
+        Statement::new(&self.insert_account, values)
+    }
+
+    pub(in crate::store) fn insert_first_key(&self, new: &NewAccount) -> Statement {
+        let values = [
+            new.key_digest().as_bytes().as_slice().into(),
+            new.id().as_str().into(),
+            new.key_prefix().into(),
+            new.key_last_four().into(),
+            new.created_at().as_millis().into(),
+        ];
+        Statement::new(&self.insert_first_key, values)
+    }
+
+    /// Inserts both rows by one statement, where the database can.
+    #[cfg(feature = "postgres")]
+    pub(in crate::store) fn insert_both(&self, new: &NewAccount) -> Statement {
+        let mut statement = self.insert_account(new);
+        statement.sql = self.insert_both.clone();
+        statement.values.extend([
+            new.key_digest().as_bytes().as_slice().into(),
+            new.key_prefix().into(),
+            new.key_last_four().into(),
+        ]);
+        statement
+    }
+
+    pub(in crate::store) fn find_key(&self, digest: &ApiKeyDigest) -> Find {
+        let values = [digest.as_bytes().as_slice().into()];
+        let statement = Statement::new(&self.find_key, values);
+        Find { statement, columns: &[Kind::Text, Kind::Integer] }
+    }
+
+    /// Inserts a key where its account exists.
+    pub(in crate::store) fn add_key(&self, new: &NewApiKey) -> Statement {
+        let values = [
+            new.digest.as_bytes().as_slice().into(),
+            new.account_id.as_str().into(),
+            new.prefix.as_str().into(),
+            new.last_four.as_str().into(),
+            new.created_at.as_millis().into(),
+            new.expires_at.map(Timestamp::as_millis).into(),
+        ];
+        Statement::new(&self.add_key, values)
+    }
+
+    pub(in crate::store) fn list_keys(&self, account: &AccountId) -> Find {
+        let statement = Statement::new(&self.list_keys, [account.as_str().into()]);
+        let columns = &[Kind::Bytes, Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
+        Find { statement, columns }
+    }
+
+    /// Ends `old` at `until`, where it is valid when `new` is made.
+    pub(in crate::store) fn expire_key(
+        &self,
+        old: &ApiKeyId,
+        until: Timestamp,
+        new: &NewApiKey,
+    ) -> Statement {
+        let values = [
+            new.account_id.as_str().into(),
+            old.as_bytes().as_slice().into(),
+            until.as_millis().into(),
+            new.created_at.as_millis().into(),
+        ];
+        Statement::new(&self.expire_key, values)
+    }
+
+    pub(in crate::store) fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Statement {
+        let values = [account.as_str().into(), key.as_bytes().as_slice().into()];
+        Statement::new(&self.revoke_key, values)
+    }
+
+    pub(in crate::store) fn purge_keys(&self, expired_at: Timestamp) -> Statement {
+        Statement::new(&self.purge_keys, [expired_at.as_millis().into()])
+    }
+
+    pub(in crate::store) fn find_password(&self, key: &EmailKey) -> Find {
+        let statement = Statement::new(&self.find_password, [key.as_str().into()]);
+        Find { statement, columns: &[Kind::Text, Kind::Text, Kind::Integer] }
+    }
+
+    pub(in crate::store) fn renew_password_hash(
+        &self,
+        account: &AccountId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Statement {
+        let values = [
+            account.as_str().into(),
+            old.as_phc().into(),
+            new.as_phc().into(),
+            new.pepper_version().map(i64::from).into(),
+        ];
+        Statement::new(&self.renew_password_hash, values)
+    }
+
+    pub(in crate::store) fn find_account(&self, id: &AccountId) -> Find {
+        const COLUMNS: &[Kind] =
+            &[Kind::Text, Kind::Text, Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
+        let statement = Statement::new(&self.find_account, [id.as_str().into()]);
+        Find { statement, columns: COLUMNS }
+    }
+
+    pub(in crate::store) fn revoke_tokens(&self, account: &AccountId) -> Statement {
+        Statement::new(&self.revoke_tokens, [account.as_str().into()])
+    }
+}
+
+/// Puts names, placeholders and functions into a template.
+fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
+    let ignore = dialect.ignore_taken_email.replace("{p}", names.prefix.as_str());
+    let sql = template
+        .replace("{accounts}", &names.table("accounts"))
+        .replace("{api_keys}", &names.table("api_keys"))
+        .replace("{least}", dialect.least)
+        .replace("{ignore_taken_email}", &ignore);
+    (1..=11).fold(sql, |sql, number| {
+        sql.replace(&format!("{{{number}}}"), &(dialect.placeholder)(number))
+    })
+}

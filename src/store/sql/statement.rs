@@ -1,0 +1,184 @@
+//! Statements and rows, the same for every database.
+
+use sqlx::database::HasStatementCache;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, SqlSafeStr as _};
+use sqlx::{SqlStr, Type};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::error::BoxError;
+use crate::store::StoreError;
+
+/// A statement with its values.
+#[derive(Clone)]
+#[doc(hidden)]
+pub struct Statement {
+    pub(in crate::store) sql: SqlStr,
+    pub(in crate::store) values: Vec<Value>,
+}
+
+impl Statement {
+    pub(in crate::store) fn new<const N: usize>(sql: &SqlStr, values: [Value; N]) -> Self {
+        Self { sql: sql.clone(), values: values.into() }
+    }
+}
+
+/// A value that is written or read.
+#[derive(Clone)]
+pub(in crate::store) enum Value {
+    /// Wiped when dropped: a password hash may be among them.
+    Text(Option<Zeroizing<String>>),
+    Bytes(Vec<u8>),
+    Integer(Option<i64>),
+}
+
+/// The type of a column that is read.
+#[derive(Debug, Clone, Copy)]
+#[doc(hidden)]
+pub enum Kind {
+    Text,
+    Bytes,
+    Integer,
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::from(Some(text))
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(|text| Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(bytes.to_owned())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Self {
+        Self::Integer(number)
+    }
+}
+
+/// Without the values: a password hash may be among them.
+impl std::fmt::Debug for Statement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.sql.as_str())
+    }
+}
+
+/// Without the values.
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Row")
+    }
+}
+
+/// Returns SQL that consists of our own text and checked names. It is cloned for
+/// each query, and so shared.
+pub(in crate::store) fn trusted(sql: String) -> SqlStr {
+    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
+}
+
+/// Turns a statement into a query of the database `DB`.
+pub(in crate::store) fn query<'q, DB>(
+    statement: &Statement,
+    persistent: bool,
+) -> Query<'q, DB, DB::Arguments>
+where
+    DB: Database + HasStatementCache,
+    for<'t> Option<&'t str>: Encode<'t, DB> + Type<DB>,
+    for<'t> &'t [u8]: Encode<'t, DB> + Type<DB>,
+    for<'t> Option<i64>: Encode<'t, DB> + Type<DB>,
+{
+    let query = sqlx::query(statement.sql.clone()).persistent(persistent);
+    statement.values.iter().fold(query, |query, value| match value {
+        Value::Text(text) => query.bind(text.as_ref().map(|text| text.as_str())),
+        Value::Bytes(bytes) => query.bind(bytes.as_slice()),
+        Value::Integer(number) => query.bind(*number),
+    })
+}
+
+/// Reads the columns of a row, which are of these types.
+pub(in crate::store) fn values<R>(row: &R, kinds: &[Kind]) -> Result<Row, sqlx::Error>
+where
+    R: sqlx::Row,
+    usize: ColumnIndex<R>,
+    for<'r> Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let read = |(at, kind): (usize, &Kind)| {
+        Ok(match kind {
+            Kind::Text => Value::Text(row.try_get::<Option<String>, _>(at)?.map(Zeroizing::new)),
+            Kind::Bytes => Value::Bytes(row.try_get(at)?),
+            Kind::Integer => Value::Integer(row.try_get(at)?),
+        })
+    };
+    let values = kinds.iter().enumerate().map(read).collect::<Result<Vec<_>, sqlx::Error>>()?;
+    Ok(Row(values.into_iter()))
+}
+
+/// A row that was read. Its columns are taken from left to right.
+#[doc(hidden)]
+pub struct Row(std::vec::IntoIter<Value>);
+
+impl Row {
+    pub(in crate::store) fn optional_text(&mut self) -> Result<Option<String>, BoxError> {
+        match self.0.next() {
+            Some(Value::Text(text)) => Ok(text.map(|mut text| std::mem::take(&mut *text))),
+            _ => Err("the column is no text".into()),
+        }
+    }
+
+    pub(in crate::store) fn text(&mut self) -> Result<String, BoxError> {
+        self.optional_text()?.ok_or_else(|| "the column is null".into())
+    }
+
+    pub(in crate::store) fn bytes(&mut self) -> Result<Vec<u8>, BoxError> {
+        match self.0.next() {
+            Some(Value::Bytes(bytes)) => Ok(bytes),
+            _ => Err("the column holds no bytes".into()),
+        }
+    }
+
+    pub(in crate::store) fn optional_integer(&mut self) -> Result<Option<i64>, BoxError> {
+        match self.0.next() {
+            Some(Value::Integer(number)) => Ok(number),
+            _ => Err("the column is no integer".into()),
+        }
+    }
+
+    pub(in crate::store) fn integer(&mut self) -> Result<i64, BoxError> {
+        self.optional_integer()?.ok_or_else(|| "the column is null".into())
+    }
+
+    pub(in crate::store) fn timestamp(&mut self) -> Result<Timestamp, BoxError> {
+        Ok(Timestamp::from_millis(self.integer()?)?)
+    }
+
+    pub(in crate::store) fn optional_timestamp(&mut self) -> Result<Option<Timestamp>, BoxError> {
+        Ok(self.optional_integer()?.map(Timestamp::from_millis).transpose()?)
+    }
+}
+
+/// Decodes each row.
+pub(in crate::store) fn decode<T>(
+    rows: Vec<Row>,
+    decode: impl Fn(Row) -> Result<T, BoxError>,
+) -> Result<Vec<T>, StoreError> {
+    rows.into_iter().map(decode).collect::<Result<_, _>>().map_err(StoreError::Failed)
+}
