@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::bucket::{Bucket, Key, Policy};
 use super::quota::Quota;
-use super::{Bucket, Key};
 
 /// How many buckets a key can be in: few enough that looking at all is cheap.
 const WAYS: usize = 8;
@@ -45,7 +45,7 @@ impl Local {
 
     /// What is left of a bucket decides. It is taken from only if `bucket.takes`.
     pub(super) fn judge(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
-        let (key, quota, takes) = (bucket.key(), bucket.quota, bucket.takes);
+        let (key, quota, takes) = (key(bucket), bucket.quota, bucket.takes);
         let at = |number: u64, of: u64| usize::try_from(number % of.max(1)).unwrap_or_default();
         let Some(shard) = self.shards.get(at(key.0, SHARDS as u64)) else {
             return Ok(());
@@ -66,6 +66,15 @@ impl Local {
             None => {}
         }
         Ok(())
+    }
+}
+
+/// Its place in memory: a client has two buckets.
+const fn key(bucket: &Bucket) -> Key {
+    let Key(high, low) = bucket.owner;
+    match bucket.policy {
+        Policy::Requests => Key(high, !low),
+        Policy::Client | Policy::Email => Key(high, low),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 
-use super::{Bucket, Refusal};
+use super::bucket::{Bucket, Refusal};
 
 /// A connection may take longer to be made: it is made behind the requests' backs.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -1,12 +1,12 @@
 //! Hazards 14, as far as they need no Redis and no request.
 
 use std::net::IpAddr;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use super::*;
-use crate::clock::ManualClock;
-use crate::fields::EmailProfile;
+use crate::clock::{Clock, ManualClock};
+use crate::fields::{EmailKey, EmailProfile};
 use crate::random::SeededRandom;
 
 fn limiter(limits: RateLimits) -> (Arc<Limiter>, ManualClock) {

@@ -1,0 +1,188 @@
+//! The limits at work: which buckets a request takes from, and where they are kept.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::clock::{Clock, SystemClock};
+use crate::fields::EmailKey;
+#[cfg(feature = "redis")]
+use crate::observe;
+use crate::random::{OsRandom, RandomError, Randomness};
+
+use super::bucket::{Bucket, Key, Policy, Refusal};
+use super::local::Local;
+#[cfg(feature = "redis")]
+use super::redis::{Shared, Turn};
+use super::{Client, RateLimited, RateLimits};
+
+/// The limits at work. A service has its own; a host takes one for whatever else is
+/// to be limited in the same way, such as log-ins.
+///
+/// ```
+/// use signup::fields::{EmailKey, EmailProfile};
+/// use signup::limit::{Client, Limiter, RateLimits};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let limits = RateLimits::per_client("20/min".parse().unwrap());
+/// let limiter = Limiter::new(limits.per_email("1/min".parse().unwrap())).unwrap();
+///
+/// let key = EmailKey::of("dev@example.com", EmailProfile::Strict).unwrap();
+/// assert!(limiter.attempt(Some(Client::UNKNOWN), &key).await.is_ok());
+/// let limited = limiter.attempt(Some(Client::UNKNOWN), &key).await.unwrap_err();
+/// assert_eq!(limited.policy, "email");
+/// # });
+/// ```
+pub struct Limiter {
+    limits: RateLimits,
+    local: Local,
+    #[cfg(feature = "redis")]
+    shared: Option<Shared>,
+    clock: Arc<dyn Clock>,
+    mac: Hmac<Sha256>,
+    hashers: [RandomState; 2],
+    refusals: AtomicU32,
+}
+
+impl Limiter {
+    /// Limits by the system's clock.
+    ///
+    /// # Errors
+    /// There is no randomness to key the buckets with.
+    pub fn new(limits: RateLimits) -> Result<Self, RandomError> {
+        Self::on(limits, Arc::new(SystemClock), &OsRandom)
+    }
+
+    pub(crate) fn on(
+        limits: RateLimits,
+        clock: Arc<dyn Clock>,
+        random: &dyn Randomness,
+    ) -> Result<Self, RandomError> {
+        let mut secret = Zeroizing::new(vec![0; 32]);
+        random.fill(&mut secret)?;
+        #[cfg(feature = "redis")]
+        if let Some((_, shared)) = &limits.redis {
+            secret.clone_from(shared);
+        }
+        let mac = Hmac::new_from_slice(&secret).map_err(|_| RandomError::Failed)?;
+        #[cfg(feature = "redis")]
+        let shared = limits.redis.as_ref().map(|(client, _)| {
+            Shared::new(limits.name, client.clone(), Arc::clone(&clock), limits.redis_deadline)
+        });
+        Ok(Self {
+            local: Local::new(limits.capacity),
+            #[cfg(feature = "redis")]
+            shared,
+            limits,
+            clock,
+            mac,
+            hashers: [RandomState::new(), RandomState::new()],
+            refusals: AtomicU32::new(0),
+        })
+    }
+
+    /// At the head of a request: asks whether a sign-up is left, and takes a request.
+    ///
+    /// # Errors
+    /// Nothing is left. Nothing is taken.
+    pub async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
+        let owner = self.network(client);
+        let asked = Bucket { takes: false, ..self.sign_ups(owner) };
+        let quota = self.limits.requests;
+        let requests = Bucket { policy: Policy::Requests, owner, quota, takes: true };
+        self.judge(&[asked, requests]).await
+    }
+
+    /// When the fields are good: takes a sign-up of the client's, and one of the
+    /// email's.
+    ///
+    /// # Errors
+    /// Nothing is left of one of them. Where it is the email's, the client's is taken.
+    pub async fn attempt(
+        &self,
+        client: Option<Client>,
+        email: &EmailKey,
+    ) -> Result<(), RateLimited> {
+        if let Some(client) = client {
+            self.judge(&[self.sign_ups(self.network(client))]).await?;
+        }
+        if let Some(quota) = self.limits.email {
+            // An address has no space in it, and a network has sixteen octets.
+            let owner = self.owner(format!("the address {email}").as_bytes());
+            self.judge(&[Bucket { policy: Policy::Email, owner, quota, takes: true }]).await?;
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "Redis is awaited"))]
+    async fn judge(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            let (decided, turned) = shared.judge(buckets).await;
+            match turned {
+                Some(Turn::Lost(error)) => observe::limits_lost(&error),
+                Some(Turn::Back) => observe::limits_back(),
+                None => {}
+            }
+            if let Some(decided) = decided {
+                decided.map_err(|refusal| self.limited(refusal))?;
+                // Memory sees it as well, for when it has to take over.
+                let _ = self.in_memory(buckets);
+                return Ok(());
+            }
+        }
+        self.in_memory(buckets).map_err(|refusal| self.limited(refusal))
+    }
+
+    fn in_memory(&self, buckets: &[Bucket]) -> Result<(), Refusal> {
+        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let judge = |bucket: &Bucket| self.local.judge(bucket, now).map_err(|wait| (*bucket, wait));
+        buckets.iter().try_for_each(judge)
+    }
+
+    /// A wait is told up to a tenth too long, each time another part of that, so
+    /// that not everybody comes back at once.
+    fn limited(&self, (bucket, wait): Refusal) -> RateLimited {
+        // Multiples of the golden ratio, whose fractions lie evenly.
+        let number = self.refusals.fetch_add(1, Ordering::Relaxed);
+        let fraction = f64::from(number.wrapping_mul(0x9E37_79B9)) / f64::from(u32::MAX);
+        let retry_after = wait.saturating_add(wait.mul_f64(fraction / 10.0));
+        RateLimited { policy: bucket.policy.name(), quota: bucket.quota, retry_after }
+    }
+
+    fn sign_ups(&self, owner: Key) -> Bucket {
+        Bucket { policy: Policy::Client, owner, quota: self.limits.client, takes: true }
+    }
+
+    /// Who a client is. In memory alone the keyed hash of the standard library's maps
+    /// is enough, which takes a tenth of the time.
+    fn network(&self, client: Client) -> Key {
+        #[cfg(feature = "redis")]
+        if self.shared.is_some() {
+            return self.owner(&client.network());
+        }
+        let network = client.network();
+        let [high, low] = &self.hashers;
+        Key(high.hash_one(network), low.hash_one(network))
+    }
+
+    fn owner(&self, name: &[u8]) -> Key {
+        let mac = self.mac.clone().chain_update(name).finalize().into_bytes();
+        let half = |at: usize| {
+            let octets = mac.get(at..).and_then(|rest| rest.first_chunk::<8>());
+            octets.map_or(0, |octets| u64::from_be_bytes(*octets))
+        };
+        Key(half(0), half(8))
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
