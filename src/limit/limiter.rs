@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use hmac::digest::consts::U8;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -20,6 +21,12 @@ use super::local::Local;
 #[cfg(feature = "redis")]
 use super::redis::{Shared, Turn};
 use super::{Client, RateLimited, RateLimits};
+
+/// What a client's key is derived from, before its network.
+#[cfg(feature = "redis")]
+const NETWORK: &[u8] = b"network:";
+/// What an email's key is derived from, before its own key.
+const EMAIL: &[u8] = b"email:";
 
 /// The limits at work. A service has its own; a host takes one for whatever else is
 /// to be limited in the same way, such as log-ins.
@@ -75,7 +82,7 @@ impl Limiter {
             Shared::new(limits.name, client.clone(), Arc::clone(&clock), limits.redis_deadline)
         });
         Ok(Self {
-            local: Local::new(limits.capacity),
+            local: Local::new(&limits),
             #[cfg(feature = "redis")]
             shared,
             limits,
@@ -95,7 +102,7 @@ impl Limiter {
         let asked = Bucket { takes: false, ..self.sign_ups(owner) };
         let quota = self.limits.requests;
         let requests = Bucket { policy: Policy::Requests, owner, quota, takes: true };
-        self.judge(&[asked, requests]).await
+        self.check(&[asked, requests]).await
     }
 
     /// When the fields are good: takes a sign-up of the client's, and one of the
@@ -109,21 +116,20 @@ impl Limiter {
         email: &EmailKey,
     ) -> Result<(), RateLimited> {
         if let Some(client) = client {
-            self.judge(&[self.sign_ups(self.network(client))]).await?;
+            self.check(&[self.sign_ups(self.network(client))]).await?;
         }
         if let Some(quota) = self.limits.email {
-            // An address has no space in it, and a network has sixteen octets.
-            let owner = self.owner(format!("the address {email}").as_bytes());
-            self.judge(&[Bucket { policy: Policy::Email, owner, quota, takes: true }]).await?;
+            let owner = self.owner(EMAIL, email.as_str().as_bytes());
+            self.check(&[Bucket { policy: Policy::Email, owner, quota, takes: true }]).await?;
         }
         Ok(())
     }
 
     #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "Redis is awaited"))]
-    async fn judge(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
+    async fn check(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
-            let (decided, turned) = shared.judge(buckets).await;
+            let (decided, turned) = shared.check(buckets).await;
             match turned {
                 Some(Turn::Lost(error)) => observe::limits_lost(&error),
                 Some(Turn::Back) => observe::limits_back(),
@@ -141,8 +147,8 @@ impl Limiter {
 
     fn in_memory(&self, buckets: &[Bucket]) -> Result<(), Refusal> {
         let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
-        let judge = |bucket: &Bucket| self.local.judge(bucket, now).map_err(|wait| (*bucket, wait));
-        buckets.iter().try_for_each(judge)
+        let check = |bucket: &Bucket| self.local.check(bucket, now).map_err(|wait| (*bucket, wait));
+        buckets.iter().try_for_each(check)
     }
 
     /// A wait is told up to a tenth too long, each time another part of that, so
@@ -164,20 +170,19 @@ impl Limiter {
     fn network(&self, client: Client) -> Key {
         #[cfg(feature = "redis")]
         if self.shared.is_some() {
-            return self.owner(&client.network());
+            return self.owner(NETWORK, &client.network());
         }
         let network = client.network();
         let [high, low] = &self.hashers;
         Key(high.hash_one(network), low.hash_one(network))
     }
 
-    fn owner(&self, name: &[u8]) -> Key {
-        let mac = self.mac.clone().chain_update(name).finalize().into_bytes();
-        let half = |at: usize| {
-            let octets = mac.get(at..).and_then(|rest| rest.first_chunk::<8>());
-            octets.map_or(0, |octets| u64::from_be_bytes(*octets))
-        };
-        Key(half(0), half(8))
+    /// Derives a key from a name; the label tells the kinds of names apart.
+    fn owner(&self, label: &[u8], name: &[u8]) -> Key {
+        let mac = self.mac.clone().chain_update(label).chain_update(name);
+        let (high, rest) = mac.finalize().into_bytes().split::<U8>();
+        let (low, _) = rest.split::<U8>();
+        Key(u64::from_be_bytes(high.into()), u64::from_be_bytes(low.into()))
     }
 }
 

@@ -117,7 +117,7 @@ impl Shared {
 
     /// What Redis decides, or none where it does not answer in time; and what that
     /// has turned.
-    pub(super) async fn judge(
+    pub(super) async fn check(
         &self,
         buckets: &[Bucket],
     ) -> (Option<Result<(), Refusal>>, Option<Turn>) {

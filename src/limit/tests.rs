@@ -153,3 +153,48 @@ fn q21_waits_are_spread_and_never_too_short() {
     assert!(waits.len() > 50, "{waits:?}");
     assert!(*waits.first().unwrap() >= 3600 && *waits.last().unwrap() <= 3960, "{waits:?}");
 }
+
+/// Ten emails for each bucket that the table of emails has: every set is full of
+/// buckets that take a day to refill.
+#[test]
+fn q11_full_tables_do_not_push_out_the_buckets_of_another_limit() {
+    const CAPACITY: usize = 100;
+    let limits = RateLimits::per_client(quota("20/min")).per_email(quota("1/d"));
+    let (limiter, _) = limiter(limits.capacity(CAPACITY));
+    for number in 0..10 * CAPACITY {
+        let email = key(&format!("e{number}@x.co"));
+        assert!(block_on(limiter.attempt(None, &email)).is_ok());
+    }
+    let clients: Vec<_> = (0..CAPACITY / 10).map(|number| format!("192.0.2.{number}")).collect();
+    let mut passed = 0;
+    for round in 0..60 {
+        for (number, address) in clients.iter().enumerate() {
+            let email = format!("c{round}-{number}@x.co");
+            passed += usize::from(attempt(&limiter, address, &email).is_ok());
+        }
+    }
+    assert_eq!(passed, clients.len() * 20, "a limit by client leaks");
+}
+
+#[test]
+fn q11_a_flood_of_networks_does_not_push_out_the_emails() {
+    const CAPACITY: usize = 1000;
+    let limits = RateLimits::per_client(quota("1/d")).per_email(quota("1/min"));
+    let (limiter, _) = limiter(limits.capacity(CAPACITY));
+    let emails: Vec<_> = (0..CAPACITY / 10).map(|number| key(&format!("e{number}@x.co"))).collect();
+    for email in &emails {
+        assert!(block_on(limiter.attempt(None, email)).is_ok());
+    }
+    // Every /64 of a /48, at the head and with a sign-up.
+    for number in 0..=u16::MAX {
+        let network = client(&format!("2001:db8:1:{number:x}::1"));
+        assert!(block_on(limiter.arrive(network)).is_ok());
+        assert_eq!(
+            block_on(limiter.attempt(Some(network), &emails[0])).unwrap_err().policy,
+            "email"
+        );
+    }
+    for email in &emails {
+        assert!(block_on(limiter.attempt(None, email)).is_err(), "{email} is forgotten");
+    }
+}
