@@ -28,8 +28,17 @@
 //! client's is taken all the same. A refusal comes before the store is asked and
 //! before anything is hashed.
 //!
-//! A client is an IPv4 address or an IPv6 /64; without an address (a Unix socket, or
-//! axum's `serve` without `ConnectInfo`) all are one client.
+//! # Clients
+//! A client is an IPv4 address or an IPv6 /64. An IPv6 address that embeds an IPv4
+//! address, by NAT64, 6to4 or Teredo, is the client of that address; one of the
+//! local-use prefix of translators, `64:ff9b:1::/48`, is a client by itself.
+//!
+//! All requests without an address are one client, with one bucket: those over a Unix
+//! socket, by axum's `serve` without `ConnectInfo`, and of [`SignupRequest`]s that
+//! were given no [`client`](crate::SignupRequest::client). The first of them is an
+//! event of the feature `tracing`.
+//!
+//! [`SignupRequest`]: crate::SignupRequest
 //!
 //! An address or an email is never kept, but a keyed hash of it: of an email, and of
 //! both in Redis, an HMAC.

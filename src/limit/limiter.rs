@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 
 use hmac::digest::consts::U8;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -12,7 +12,6 @@ use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::fields::EmailKey;
-#[cfg(feature = "redis")]
 use crate::observe;
 use crate::random::{OsRandom, RandomError, Randomness};
 
@@ -54,6 +53,7 @@ pub struct Limiter {
     mac: Hmac<Sha256>,
     hashers: [RandomState; 2],
     refusals: AtomicU32,
+    warned: Once,
 }
 
 impl Limiter {
@@ -90,13 +90,15 @@ impl Limiter {
             mac,
             hashers: [RandomState::new(), RandomState::new()],
             refusals: AtomicU32::new(0),
+            warned: Once::new(),
         })
     }
 
-    /// At the head of a request: asks whether a sign-up is left, and takes a request.
+    /// Takes one request from the client's bucket, at the head of a request, if a
+    /// sign-up is left in the other one.
     ///
     /// # Errors
-    /// Nothing is left. Nothing is taken.
+    /// One of them is empty. Nothing is taken.
     pub async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
         let owner = self.network(client);
         let asked = Bucket { takes: false, ..self.sign_ups(owner) };
@@ -105,11 +107,12 @@ impl Limiter {
         self.check(&[asked, requests]).await
     }
 
-    /// When the fields are good: takes a sign-up of the client's, and one of the
-    /// email's.
+    /// Takes one sign-up from the client's bucket, and one from the email's, when the
+    /// fields are valid. `None` skips the limit by client, for attempts that no client
+    /// makes; a client of unknown address is [`Client::UNKNOWN`].
     ///
     /// # Errors
-    /// Nothing is left of one of them. Where it is the email's, the client's is taken.
+    /// One of them is empty. Where it is the email's, the client's is taken from.
     pub async fn attempt(
         &self,
         client: Option<Client>,
@@ -165,14 +168,17 @@ impl Limiter {
         Bucket { policy: Policy::Client, owner, quota: self.limits.client, takes: true }
     }
 
-    /// Who a client is. In memory alone the keyed hash of the standard library's maps
-    /// is enough, which takes a tenth of the time.
+    /// Returns the key of a client. In memory alone the keyed hash of the standard
+    /// library's maps is enough, which takes a tenth of the time.
     fn network(&self, client: Client) -> Key {
-        #[cfg(feature = "redis")]
-        if self.shared.is_some() {
-            return self.owner(NETWORK, &client.network());
+        if client == Client::UNKNOWN {
+            self.warned.call_once(observe::client_without_address);
         }
         let network = client.network();
+        #[cfg(feature = "redis")]
+        if self.shared.is_some() {
+            return self.owner(NETWORK, &network);
+        }
         let [high, low] = &self.hashers;
         Key(high.hash_one(network), low.hash_one(network))
     }

@@ -8,6 +8,8 @@ use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::fields::{EmailKey, EmailProfile};
 use crate::random::SeededRandom;
+use crate::store::MemoryStore;
+use crate::{SignupError, SignupRequest, SignupService};
 
 fn limiter(limits: RateLimits) -> (Arc<Limiter>, ManualClock) {
     let clock = ManualClock::at_unix(1_700_000_000);
@@ -52,13 +54,105 @@ fn q04_one_network_is_one_client() {
 }
 
 #[test]
+fn q04_an_ipv4_address_is_one_client_through_whatever_translator() {
+    let (limiter, _) = limiter(RateLimits::per_client(quota("1/min")));
+    assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Ok(()));
+    for same in [
+        "64:ff9b::192.0.2.1",
+        "2002:c000:201::1",
+        "2002:c000:201:ffff::1",
+        // The server and the flags of RFC 4380's section 4 are others' to choose.
+        "2001:0:4136:e378:8000:63bf:3fff:fdfe",
+        "2001:0:a00:1:0:1:3fff:fdfe",
+    ] {
+        assert_eq!(attempt(&limiter, same, "a@x.co"), Err("client"), "{same}");
+    }
+    for other in [
+        "64:ff9b::192.0.2.2",
+        "64:ff9b::1:c000:201",
+        "2002:c000:203::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdfb",
+        "2001:1::3fff:fdfe",
+        // Somewhere in these there is an IPv4 address.
+        "64:ff9b:1:fffe::192.0.2.1",
+        "64:ff9b:1:fffe::192.0.2.2",
+        "64:ff9b:1:c000:2:100::",
+        "64:ff9b:1:c000:2:200::",
+    ] {
+        assert_eq!(attempt(&limiter, other, "a@x.co"), Ok(()), "{other}");
+        assert_eq!(attempt(&limiter, other, "a@x.co"), Err("client"), "{other}");
+    }
+    // A policy is shown the address that came.
+    let translated = "64:ff9b::192.0.2.1";
+    assert_eq!(client(translated).address().unwrap().to_string(), "64:ff9b::c000:201");
+}
+
+#[test]
 fn q09_all_without_an_address_are_one_client() {
     let (limiter, _) = limiter(RateLimits::per_client(quota("1/min")));
     let unknown = || block_on(limiter.attempt(Some(Client::UNKNOWN), &key("a@x.co")));
     assert!(unknown().is_ok());
     assert!(unknown().is_err());
-    // A host without HTTP has no clients to limit.
+    // What no client does, a host need not limit by client.
     assert!(block_on(limiter.attempt(None, &key("a@x.co"))).is_ok());
+}
+
+#[test]
+fn q09_a_service_limits_requests_that_were_given_no_client() {
+    let service = SignupService::builder(MemoryStore::default())
+        .jwt_secret(&[7; 32])
+        .rate_limits(RateLimits::per_client(quota("2/min")))
+        .build()
+        .unwrap();
+    let sign_up = |email: &str, client: Option<Client>| {
+        let request = SignupRequest::new(email, "correct horse");
+        let request = client.into_iter().fold(request, SignupRequest::client);
+        block_on(service.prepare(request)).map(drop)
+    };
+    assert!(sign_up("a@x.co", None).is_ok());
+    // It is the same as one without an address.
+    assert!(sign_up("b@x.co", Some(Client::UNKNOWN)).is_ok());
+    for unknown in [None, Some(Client::UNKNOWN)] {
+        let refused = sign_up("c@x.co", unknown);
+        assert!(matches!(refused, Err(SignupError::RateLimited(_))), "{refused:?}");
+    }
+    assert!(sign_up("c@x.co", Some(client("192.0.2.1"))).is_ok());
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn q09_the_first_request_without_an_address_is_an_event() {
+    let (limiter, _) = limiter(RateLimits::per_client(quota("100/min")));
+    let events = Events::default();
+    let log = events.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+    let subscriber: tracing::Dispatch = subscriber.into();
+    let told = |client| {
+        tracing::dispatcher::with_default(&subscriber, || {
+            block_on(limiter.arrive(client)).unwrap();
+            block_on(limiter.attempt(Some(client), &key("a@x.co"))).unwrap();
+        });
+        let events = String::from_utf8(events.0.lock().unwrap().clone()).unwrap();
+        events.matches("request without a client address").count()
+    };
+    assert_eq!(told(client("192.0.2.1")), 0);
+    assert_eq!((told(Client::UNKNOWN), told(Client::UNKNOWN)), (1, 1));
+}
+
+/// What was logged.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Default)]
+struct Events(Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(feature = "tracing")]
+impl std::io::Write for Events {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
