@@ -45,6 +45,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+mod breaker;
 mod bucket;
 mod client;
 mod config;

@@ -87,8 +87,9 @@ impl RateLimits {
     /// keys are of one slot, but redirections are not followed.
     ///
     /// Nothing is connected yet. Where Redis does not answer in time, the buckets in
-    /// memory decide, which know what this instance has let through, and Redis is
-    /// asked again after a second. The runtime is tokio's.
+    /// memory decide, which know what this instance has let through. A second later one
+    /// request asks Redis again, and the others do not wait for it: memory decides until
+    /// that one is answered. The runtime is tokio's.
     ///
     /// # Errors
     /// The URL is none of Redis', or the secret is short.
