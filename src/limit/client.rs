@@ -52,11 +52,11 @@ fn network_of_ipv6(address: Ipv6Addr) -> Ipv6Addr {
 fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let ipv4 = |high, low| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
     let (high, low): (u16, u16) = match address.segments() {
-        // IPv4-mapped (RFC 4291, section 2.5.5.2), and NAT64 or SIIT by the well-known
-        // prefix (RFC 6052, section 2.1).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
-        // 6to4 (RFC 3056, section 2).
-        [0x2002, high, low, ..] => (high, low),
+        // IPv4-mapped (RFC 4291, section 2.5.5.2); NAT64 and SIIT by the well-known
+        // prefix (RFC 6052, section 2.1); 6to4 (RFC 3056, section 2).
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => (high, low),
         // Teredo (RFC 4380, section 4): the client's address behind its NAT, inverted.
         [0x2001, 0, _, _, _, _, high, low] => (!high, !low),
         _ => return None,

@@ -136,7 +136,9 @@ impl FromStr for Quota {
 
 /// An error of a text that is no quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("invalid quota: needs 1 or more per `second`, `minute`, `hour` or `day`, such as 20/minute")]
+#[error(
+    "invalid quota: needs 1 or more per `second`, `minute`, `hour` or `day`, such as 20/minute"
+)]
 pub struct QuotaError;
 
 #[cfg(test)]
@@ -190,8 +192,18 @@ mod tests {
             assert_eq!(long.parse::<Quota>(), short.parse::<Quota>());
         }
         for text in [
-            "", "20", "20/", "/min", "0/min", "-1/min", "+1/min", "20/m", "20/MIN", "20/minutes",
-            "20 / minute", "4294967296/s",
+            "",
+            "20",
+            "20/",
+            "/min",
+            "0/min",
+            "-1/min",
+            "+1/min",
+            "20/m",
+            "20/MIN",
+            "20/minutes",
+            "20 / minute",
+            "4294967296/s",
         ] {
             assert_eq!(text.parse::<Quota>(), Err(QuotaError), "{text}");
         }
