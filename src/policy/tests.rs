@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::hash::FakeEngine;
-use crate::service::SignupServiceBuilder;
+use crate::service::{ConfigError, SignupServiceBuilder};
 use crate::store::MemoryStore;
 use crate::{SignupRequest, SignupService};
 
@@ -180,7 +180,14 @@ fn domains_are_allowed_or_blocked_with_what_is_below_them() {
         ("a@mail.example.com", true),
         ("a@xn--mnchen-3ya.de", true),
         ("a@a.b.museum", true),
+        ("a@a.b.c.d.e.f.example.com", true),
+        ("a@x.xn--mnchen-3ya.de", true),
         ("a@notexample.com", false),
+        ("a@mail.notexample.com", false),
+        ("a@example.com.co", false),
+        ("a@museum.de", false),
+        ("a@notmuseum.notmuseum", false),
+        ("a@de.co", false),
         ("a@example.com.evil.net", false),
         ("a@example.co", false),
     ] {
@@ -279,4 +286,42 @@ fn what_fails_or_is_late_fails_open_or_closed_as_it_says() {
             assert!(!String::from_utf8(error.to_json()).unwrap().contains("canary"));
         }
     }
+}
+
+/// Declares these fields, and has nothing against anybody.
+struct Declares(&'static [&'static str]);
+
+#[async_trait]
+impl SignupPolicy for Declares {
+    async fn judge(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        Ok(Verdict::Allow)
+    }
+
+    fn fields(&self) -> &[&'static str] {
+        self.0
+    }
+}
+
+#[test]
+fn a_field_that_a_policy_could_never_read_is_refused_by_name() {
+    for (fields, unreadable) in [
+        (&["email"][..], "email"),
+        (&["captcha_token", "password"], "password"),
+        (&["name"], "name"),
+        (&["invite_code", ""], ""),
+    ] {
+        let built = builder().policy(MinimumLength(12)).policy(Declares(fields)).build();
+        let error = built.map(drop).unwrap_err();
+        assert!(matches!(error, ConfigError::PolicyField(field) if field == unreadable));
+        assert!(error.to_string().contains(&format!("`{unreadable}`")), "{error}");
+    }
+}
+
+#[test]
+fn several_policies_may_declare_one_field() {
+    let twice = builder()
+        .policy(Declares(&["invite_code", "captcha_token"]))
+        .policy(Declares(&["captcha_token", "Email"]));
+    let service = twice.build().unwrap();
+    assert_eq!(service.policies().fields(), ["invite_code", "captcha_token", "Email"]);
 }
