@@ -140,12 +140,62 @@ fn a_strength_holds_email_and_name_against_the_password() {
     assert!(!password(PasswordStrength(3), kim, "kimberley.jones1"));
     assert!(password(PasswordStrength(3), kim, "wooden anvil transposes lilac"));
     assert!(password(PasswordStrength(0), kim, "12345678"));
-    // These take zxcvbn seconds, or more than its numbers hold, at full length.
-    let leet = format!("48@({{[<3691!|70$5+%2{}", "abcdefghij".repeat(5));
-    for long in [leet, "as".repeat(32)] {
-        assert!(password(PasswordStrength(0), kim, &long), "{long}");
+}
+
+#[cfg(feature = "zxcvbn")]
+#[test]
+fn a_long_password_is_as_strong_as_its_strongest_part() {
+    let kim = "kimberley.jones@example.com";
+    let random = "xK7#vQ2!mZ9@pL4$wR8%tY3^bN6&cF1*";
+    let weak = "passwordpasswordpass";
+    for strong in [
+        format!("{weak}{random}"),
+        format!("{random}{weak}"),
+        format!("{weak}{weak}{random}{weak}"),
+        format!("{kim}{random}"),
+        format!("{}{random}", "a".repeat(96)),
+        // A part of 20 has half of it at least.
+        format!("passwordpass{}", &random[..20]),
+    ] {
+        assert!(password(PasswordStrength(4), kim, &strong), "{strong}");
     }
-    assert!(password(PasswordStrength(0), kim, &"aB3$".repeat(32)));
+    for easy in [
+        "password".repeat(4),
+        "password".repeat(16),
+        format!("{weak}{weak}!"),
+        "iloveyou".repeat(3),
+        "Password1".repeat(3),
+        "a".repeat(128),
+        "as".repeat(64),
+        "abcdefghijklmnopqrstuvwxyz".to_owned(),
+        "1234567890".repeat(12),
+        kim.to_owned(),
+        kim.repeat(4),
+        format!("KIMBERLEY.JONES@EXAMPLE.COM{kim}1"),
+        format!("{kim}kimberley.jones"),
+    ] {
+        assert!(!password(PasswordStrength(3), kim, &easy), "{easy}");
+    }
+}
+
+/// Each of these takes zxcvbn seconds, or more than its numbers hold, at full length.
+#[cfg(feature = "zxcvbn")]
+#[test]
+fn a_strength_is_estimated_of_whatever_there_is() {
+    let kim = "kimberley.jones@example.com";
+    let leet = "48@({[<3691!|70$5+%2{}";
+    for long in [
+        format!("{leet}{}", "abcdefghij".repeat(5)),
+        format!("aaaaaaaaaaaaaaaaaaaa{leet}{leet}{leet}{leet}"),
+        "as".repeat(64),
+        "aB3$".repeat(32),
+        "4@".repeat(64),
+        "\u{130}\u{1f600}".repeat(64),
+    ] {
+        assert!(password(PasswordStrength(0), kim, &long), "{long}");
+        // More than there is: no part ends the search.
+        assert!(!password(PasswordStrength(5), kim, &long), "{long}");
+    }
 }
 
 #[cfg(feature = "zxcvbn")]
