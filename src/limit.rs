@@ -28,30 +28,29 @@
 //! client's is taken all the same. A refusal comes before the store is asked and
 //! before anything is hashed.
 //!
-//! A client is an IPv4 address or an IPv6 /64; without an address (a Unix socket, or
-//! axum's `serve` without `ConnectInfo`) all are one client.
+//! # Clients
+//! A client is an IPv4 address or an IPv6 /64. An IPv6 address that embeds an IPv4
+//! address, by NAT64, 6to4 or Teredo, is the client of that address; one of the
+//! local-use prefix of translators, `64:ff9b:1::/48`, is a client by itself.
+//!
+//! All requests without an address are one client, with one bucket: those over a Unix
+//! socket, by axum's `serve` without `ConnectInfo`, and of [`SignupRequest`]s that
+//! were given no [`client`](crate::SignupRequest::client). The first of them is an
+//! event of the feature `tracing`.
+//!
+//! [`SignupRequest`]: crate::SignupRequest
 //!
 //! An address or an email is never kept, but a keyed hash of it: of an email, and of
 //! both in Redis, an HMAC.
 
-use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-use zeroize::Zeroizing;
-
-use crate::clock::{Clock, SystemClock};
-use crate::fields::EmailKey;
 #[cfg(feature = "redis")]
-use crate::observe;
-use crate::random::{OsRandom, RandomError, Randomness};
-
+mod breaker;
+mod bucket;
 mod client;
 mod config;
+mod limiter;
 mod local;
 mod quota;
 #[cfg(feature = "redis")]
@@ -61,10 +60,8 @@ pub use client::Client;
 pub use config::RateLimits;
 #[cfg(feature = "redis")]
 pub use config::RedisSetupError;
-use local::Local;
+pub use limiter::Limiter;
 pub use quota::{Quota, QuotaError};
-#[cfg(feature = "redis")]
-use redis::{Shared, Turn};
 
 /// A client or an email has come too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,224 +74,6 @@ pub struct RateLimited {
     pub quota: Quota,
     /// When it allows one more.
     pub retry_after: Duration,
-}
-
-/// The limits at work. A service has its own; a host takes one for whatever else is
-/// to be limited in the same way, such as log-ins.
-///
-/// ```
-/// use signup::fields::{EmailKey, EmailProfile};
-/// use signup::limit::{Client, Limiter, RateLimits};
-///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let limits = RateLimits::per_client("20/min".parse().unwrap());
-/// let limiter = Limiter::new(limits.per_email("1/min".parse().unwrap())).unwrap();
-///
-/// let key = EmailKey::of("dev@example.com", EmailProfile::Strict).unwrap();
-/// assert!(limiter.attempt(Some(Client::UNKNOWN), &key).await.is_ok());
-/// let limited = limiter.attempt(Some(Client::UNKNOWN), &key).await.unwrap_err();
-/// assert_eq!(limited.policy, "email");
-/// # });
-/// ```
-pub struct Limiter {
-    limits: RateLimits,
-    local: Local,
-    #[cfg(feature = "redis")]
-    shared: Option<Shared>,
-    clock: Arc<dyn Clock>,
-    mac: Hmac<Sha256>,
-    hashers: [RandomState; 2],
-    refusals: AtomicU32,
-}
-
-/// A client's or an email's name: 128 bits of a keyed hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Key(u64, u64);
-
-/// A bucket that is asked, and perhaps taken from.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    policy: Policy,
-    owner: Key,
-    quota: Quota,
-    takes: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
-    Requests,
-    Client,
-    Email,
-}
-
-/// The bucket that has nothing left, and when it will have.
-type Refusal = (Bucket, Duration);
-
-impl Policy {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Client => "client",
-            Self::Email => "email",
-        }
-    }
-}
-
-impl Bucket {
-    /// Its place in memory: a client has two buckets.
-    const fn key(&self) -> Key {
-        let Key(high, low) = self.owner;
-        match self.policy {
-            Policy::Requests => Key(high, !low),
-            Policy::Client | Policy::Email => Key(high, low),
-        }
-    }
-
-    /// Its name in Redis, behind that of the limits. What stands in braces decides the
-    /// slot of a cluster, so that both buckets of a client are in one.
-    #[cfg(feature = "redis")]
-    fn name(&self) -> String {
-        let Key(high, low) = self.owner;
-        format!("{{{high:016x}{low:016x}}}:{}", self.policy.name())
-    }
-}
-
-impl Limiter {
-    /// Limits by the system's clock.
-    ///
-    /// # Errors
-    /// There is no randomness to key the buckets with.
-    pub fn new(limits: RateLimits) -> Result<Self, RandomError> {
-        Self::on(limits, Arc::new(SystemClock), &OsRandom)
-    }
-
-    pub(crate) fn on(
-        limits: RateLimits,
-        clock: Arc<dyn Clock>,
-        random: &dyn Randomness,
-    ) -> Result<Self, RandomError> {
-        let mut secret = Zeroizing::new(vec![0; 32]);
-        random.fill(&mut secret)?;
-        #[cfg(feature = "redis")]
-        if let Some((_, shared)) = &limits.redis {
-            secret.clone_from(shared);
-        }
-        let mac = Hmac::new_from_slice(&secret).map_err(|_| RandomError::Failed)?;
-        #[cfg(feature = "redis")]
-        let shared = limits.redis.as_ref().map(|(client, _)| {
-            Shared::new(limits.name, client.clone(), Arc::clone(&clock), limits.redis_deadline)
-        });
-        Ok(Self {
-            local: Local::new(limits.capacity),
-            #[cfg(feature = "redis")]
-            shared,
-            limits,
-            clock,
-            mac,
-            hashers: [RandomState::new(), RandomState::new()],
-            refusals: AtomicU32::new(0),
-        })
-    }
-
-    /// At the head of a request: asks whether a sign-up is left, and takes a request.
-    ///
-    /// # Errors
-    /// Nothing is left. Nothing is taken.
-    pub async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
-        let owner = self.network(client);
-        let asked = Bucket { takes: false, ..self.sign_ups(owner) };
-        let quota = self.limits.requests;
-        let requests = Bucket { policy: Policy::Requests, owner, quota, takes: true };
-        self.judge(&[asked, requests]).await
-    }
-
-    /// When the fields are good: takes a sign-up of the client's, and one of the
-    /// email's.
-    ///
-    /// # Errors
-    /// Nothing is left of one of them. Where it is the email's, the client's is taken.
-    pub async fn attempt(
-        &self,
-        client: Option<Client>,
-        email: &EmailKey,
-    ) -> Result<(), RateLimited> {
-        if let Some(client) = client {
-            self.judge(&[self.sign_ups(self.network(client))]).await?;
-        }
-        if let Some(quota) = self.limits.email {
-            // An address has no space in it, and a network has sixteen octets.
-            let owner = self.owner(format!("the address {email}").as_bytes());
-            self.judge(&[Bucket { policy: Policy::Email, owner, quota, takes: true }]).await?;
-        }
-        Ok(())
-    }
-
-    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "Redis is awaited"))]
-    async fn judge(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
-        #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
-            let (decided, turned) = shared.judge(buckets).await;
-            match turned {
-                Some(Turn::Lost(error)) => observe::limits_lost(&error),
-                Some(Turn::Back) => observe::limits_back(),
-                None => {}
-            }
-            if let Some(decided) = decided {
-                decided.map_err(|refusal| self.limited(refusal))?;
-                // Memory sees it as well, for when it has to take over.
-                let _ = self.in_memory(buckets);
-                return Ok(());
-            }
-        }
-        self.in_memory(buckets).map_err(|refusal| self.limited(refusal))
-    }
-
-    fn in_memory(&self, buckets: &[Bucket]) -> Result<(), Refusal> {
-        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
-        let judge = |bucket: &Bucket| self.local.judge(bucket, now).map_err(|wait| (*bucket, wait));
-        buckets.iter().try_for_each(judge)
-    }
-
-    /// A wait is told up to a tenth too long, each time another part of that, so
-    /// that not everybody comes back at once.
-    fn limited(&self, (bucket, wait): Refusal) -> RateLimited {
-        // Multiples of the golden ratio, whose fractions lie evenly.
-        let number = self.refusals.fetch_add(1, Ordering::Relaxed);
-        let fraction = f64::from(number.wrapping_mul(0x9E37_79B9)) / f64::from(u32::MAX);
-        let retry_after = wait.saturating_add(wait.mul_f64(fraction / 10.0));
-        RateLimited { policy: bucket.policy.name(), quota: bucket.quota, retry_after }
-    }
-
-    fn sign_ups(&self, owner: Key) -> Bucket {
-        Bucket { policy: Policy::Client, owner, quota: self.limits.client, takes: true }
-    }
-
-    /// Who a client is. In memory alone the keyed hash of the standard library's maps
-    /// is enough, which takes a tenth of the time.
-    fn network(&self, client: Client) -> Key {
-        #[cfg(feature = "redis")]
-        if self.shared.is_some() {
-            return self.owner(&client.network());
-        }
-        let network = client.network();
-        let [high, low] = &self.hashers;
-        Key(high.hash_one(network), low.hash_one(network))
-    }
-
-    fn owner(&self, name: &[u8]) -> Key {
-        let mac = self.mac.clone().chain_update(name).finalize().into_bytes();
-        let half = |at: usize| {
-            let octets = mac.get(at..).and_then(|rest| rest.first_chunk::<8>());
-            octets.map_or(0, |octets| u64::from_be_bytes(*octets))
-        };
-        Key(half(0), half(8))
-    }
-}
-
-impl fmt::Debug for Limiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("limits", &self.limits).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -151,6 +151,15 @@ pub(crate) fn answered(status: u16) {
     metrics::counter!("signup_http_responses_total", "status" => status.to_string()).increment(1);
 }
 
+/// Warns that a limit by client has met a request without an address.
+pub(crate) fn client_without_address() {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        "a limit by client has met a request without a client address: all such requests share \
+         one bucket"
+    );
+}
+
 /// The limits in Redis are lost, and those in memory decide.
 #[cfg(feature = "redis")]
 pub(crate) fn limits_lost(error: &dyn Error) {

@@ -41,8 +41,12 @@ pub trait SignupPolicy: Send + Sync + 'static {
     /// error that is a [`SignupError`] is answered as it is.
     async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError>;
 
-    /// The fields of the body that it reads, besides the documented ones. Each is
-    /// optional and a string; another type is an issue of that field's.
+    /// Returns the fields of the body that it reads, besides the documented ones. Each
+    /// is optional and a string; another type is an issue of that field.
+    ///
+    /// `email`, `password` and `name` are no such fields, nor is an empty name:
+    /// [`build`](crate::SignupServiceBuilder::build) refuses them. Several policies may
+    /// declare the same field.
     fn fields(&self) -> &[&'static str] {
         &[]
     }
@@ -215,7 +219,11 @@ pub(crate) struct Policies {
 
 impl Policies {
     pub(crate) fn add(&mut self, policy: Arc<dyn SignupPolicy>) {
-        self.fields.extend_from_slice(policy.fields());
+        for field in policy.fields() {
+            if !self.fields.contains(field) {
+                self.fields.push(field);
+            }
+        }
         match policy.deadline() {
             Some(deadline) => self.remote.push((deadline, policy)),
             None => self.local.push(policy),
@@ -229,6 +237,13 @@ impl Policies {
     /// The fields that any of them reads.
     pub(crate) fn fields(&self) -> &[&'static str] {
         &self.fields
+    }
+
+    /// Returns a declared field that no policy could ever read: the endpoint reads the
+    /// documented ones itself.
+    pub(crate) fn unreadable_field(&self) -> Option<&'static str> {
+        let unreadable = |field: &&str| matches!(*field, "" | "email" | "password" | "name");
+        self.fields.iter().copied().find(unreadable)
     }
 
     /// Asks them all, and attaches what they give: every issue of those that do not

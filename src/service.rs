@@ -263,7 +263,8 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     async fn limit(&self, valid: ValidSignup) -> Result<Limited, SignupError> {
         let _timed = self.time(Stage::Limit);
         if let Some(limiter) = &self.inner.limiter {
-            limiter.attempt(valid.origin.client, valid.email.key()).await?;
+            let client = valid.origin.client.unwrap_or_default();
+            limiter.attempt(Some(client), valid.email.key()).await?;
         }
         Ok(Limited(valid))
     }

@@ -127,7 +127,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "store/conformance/credentials.rs",
             ],
         ),
-        ("redis::", &["limit.rs", "limit/config.rs", "limit/redis.rs"]),
+        ("redis::", &["limit/config.rs", "limit/limiter.rs", "limit/redis.rs"]),
         ("metrics::", &["observe.rs"]),
         ("tracing::", &["observe.rs"]),
         (

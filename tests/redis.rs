@@ -24,7 +24,7 @@ mod support;
 
 use support::backend::NOW;
 use support::client::{Client, signup};
-use support::redis::{Alias, Redis};
+use support::redis::{Alias, Redis, Silent};
 use support::server::Server;
 
 const SECRET: &[u8] = b"a secret that instances share";
@@ -209,6 +209,30 @@ async fn q14_a_redis_that_is_slow_is_not_waited_for() {
     one.try_again();
     assert_eq!(one.passed(1).await, 0);
     assert_eq!(instance().passed(4).await, 3, "a new connection is not waited for either");
+}
+
+#[tokio::test]
+async fn q14_one_request_alone_finds_out_whether_redis_is_back() {
+    let redis = Silent::start().await;
+    let deadline = Duration::from_millis(500);
+    let instance = Arc::new(Instance::at(&redis.url(), "100/h", NOW, deadline));
+    while redis.asked() == 0 {
+        instance.try_again();
+        assert_eq!(instance.passed(1).await, 1);
+    }
+    let mut asked = redis.asked();
+    for _ in 0..2 {
+        instance.try_again();
+        let mut tasks = JoinSet::new();
+        for number in 0..20 {
+            let instance = Arc::clone(&instance);
+            tasks.spawn(async move { instance.passes(number).await });
+        }
+        let passed = tasks.join_all().await;
+        assert!(passed.iter().all(|passed| *passed), "memory did not let them through");
+        let before = std::mem::replace(&mut asked, redis.asked());
+        assert!(asked <= before + 1, "{} requests waited for Redis", asked - before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

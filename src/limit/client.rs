@@ -1,6 +1,6 @@
 //! Who sends a request.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Who sends a request, as far as limits and policies are concerned.
 ///
@@ -17,23 +17,51 @@ impl Client {
     /// A client without an address. All of these are one.
     pub const UNKNOWN: Self = Self(None);
 
-    /// Its address; an IPv4 address that is mapped into IPv6 as itself.
+    /// Returns its address, as it came; one that is IPv4-mapped as the IPv4 address.
     pub fn address(&self) -> Option<IpAddr> {
         self.0
     }
 
-    /// What it shares its buckets by: an IPv6 address has 2⁶⁴ neighbours that are
-    /// one customer's.
+    /// Returns the network that shares its buckets: an IPv4 address, embedded in IPv6
+    /// or not, or an IPv6 /64, the least that a customer gets.
     pub(super) fn network(self) -> [u8; 16] {
         match self.0 {
             // No network looks so.
             None => [0xff; 16],
             Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
-            Some(IpAddr::V6(address)) => {
-                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).octets()
-            }
+            Some(IpAddr::V6(address)) => network_of_ipv6(address).octets(),
         }
     }
+}
+
+fn network_of_ipv6(address: Ipv6Addr) -> Ipv6Addr {
+    if let Some(address) = embedded_ipv4(address) {
+        return address.to_ipv6_mapped();
+    }
+    match address.segments() {
+        // A local translator makes one of these of an IPv4 address, and where in it that
+        // stands is not to be assumed (RFC 8215, section 5).
+        [0x64, 0xff9b, 1, ..] => address,
+        [one, two, three, four, ..] => Ipv6Addr::new(one, two, three, four, 0, 0, 0, 0),
+    }
+}
+
+/// Returns the IPv4 address that a transition mechanism has put into an IPv6 address.
+/// By /64 all of IPv4 behind a translator would be one client, and the owner of an
+/// IPv4 address would be 65,536 behind 6to4.
+fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let ipv4 = |high, low| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
+    let (high, low): (u16, u16) = match address.segments() {
+        // IPv4-mapped (RFC 4291, section 2.5.5.2); NAT64 and SIIT by the well-known
+        // prefix (RFC 6052, section 2.1); 6to4 (RFC 3056, section 2).
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => (high, low),
+        // Teredo (RFC 4380, section 4): the client's address behind its NAT, inverted.
+        [0x2001, 0, _, _, _, _, high, low] => (!high, !low),
+        _ => return None,
+    };
+    Some(ipv4(high, low))
 }
 
 impl From<IpAddr> for Client {

@@ -11,9 +11,9 @@ use super::quota::Quota;
 #[cfg(feature = "redis")]
 use super::redis;
 
-/// How many buckets are kept in memory by default: those of 50,000 clients at one time, in
-/// 5 MiB.
-const CAPACITY: usize = 100_000;
+/// How many clients, and how many emails, have buckets in memory by default: in 5 MiB, and
+/// 2.5 more for the emails.
+const CAPACITY: usize = 50_000;
 /// The least octets of a secret that several instances share.
 #[cfg(feature = "redis")]
 const MIN_SECRET_BYTES: usize = 16;
@@ -69,11 +69,15 @@ impl RateLimits {
         Self { requests: quota, ..self }
     }
 
-    /// How many buckets are kept in memory, which take some 50 octets each from the
-    /// start. Default: 100,000. Where more are in use at one time, the one that was
-    /// used least is forgotten for each new one: its client starts afresh.
-    pub fn capacity(self, buckets: usize) -> Self {
-        Self { capacity: buckets, ..self }
+    /// Sets for how many clients, and for how many emails, buckets are kept in memory.
+    /// Default: 50,000 of each.
+    ///
+    /// They take memory from the start, and never more: some 100 bytes for a client,
+    /// and 50 for an email where there is a limit by email. Where more are in use at
+    /// one time, each new one replaces the least used of its own kind, which gets a
+    /// fresh quota; emails never replace clients, nor clients emails.
+    pub fn capacity(self, owners: usize) -> Self {
+        Self { capacity: owners, ..self }
     }
 
     /// Keeps the buckets in Redis, so that all instances with this URL and this
@@ -83,8 +87,9 @@ impl RateLimits {
     /// keys are of one slot, but redirections are not followed.
     ///
     /// Nothing is connected yet. Where Redis does not answer in time, the buckets in
-    /// memory decide, which know what this instance has let through, and Redis is
-    /// asked again after a second. The runtime is tokio's.
+    /// memory decide, which know what this instance has let through. A second later one
+    /// request asks Redis again, and the others do not wait for it: memory decides until
+    /// that one is answered. The runtime is tokio's.
     ///
     /// # Errors
     /// The URL is none of Redis', or the secret is short.

@@ -1,84 +1,127 @@
-//! Buckets in memory, of which there are never more than so many.
+//! Buckets in memory: a bounded table for each limit.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::quota::Quota;
-use super::{Bucket, Key};
+use super::RateLimits;
+use super::bucket::{Bucket, Key, Policy};
 
-/// How many buckets a key can be in: few enough that looking at all is cheap.
+/// How many slots a key can be in: few enough to search them all.
 const WAYS: usize = 8;
-/// Room for twice as many as are asked for, so that chance seldom fills a set.
+/// Slots for each bucket of the capacity, so that hashing seldom fills a set.
 const ROOM: usize = 2;
 /// Locks, so that threads seldom meet.
 const SHARDS: usize = 64;
 
-/// Buckets in memory, of which there are never more than so many.
+/// The buckets of all limits. Each limit has a table of its own: its buckets compete
+/// for room with buckets of the same quota alone, so that emails, which take days to
+/// refill, can't push out clients, which take seconds.
+pub(super) struct Local {
+    requests: Table,
+    clients: Table,
+    emails: Table,
+}
+
+impl Local {
+    pub(super) fn new(limits: &RateLimits) -> Self {
+        let emails = if limits.email.is_some() { limits.capacity } else { 0 };
+        Self {
+            requests: Table::new(limits.capacity),
+            clients: Table::new(limits.capacity),
+            emails: Table::new(emails),
+        }
+    }
+
+    /// Checks whether a bucket has something left, and takes from it if
+    /// `bucket.takes`; else returns how long to wait.
+    pub(super) fn check(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
+        let table = match bucket.policy {
+            Policy::Requests => &self.requests,
+            Policy::Client => &self.clients,
+            Policy::Email => &self.emails,
+        };
+        table.check(bucket, now)
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
+
+/// A set-associative table of fixed size, of buckets with one quota.
 ///
 /// A bucket that is full again need not be kept, so nothing has to be cleaned up: a
-/// new key takes the place of one that is, and where a set has none, of the one
-/// that will be soonest, which is the one that was used least. No key can be locked
-/// out by others, and what one gains by pushing its own bucket out with thousands of
-/// addresses is a burst anew.
-pub(super) struct Local {
+/// new key takes the slot of one that is, and where a set has none, of the one that
+/// will be soonest, which is the one that was used least. No key can be locked out by
+/// others, and who pushes out his own bucket, with thousands of addresses, gains one
+/// burst.
+struct Table {
     shards: Box<[Mutex<Box<[Set]>>]>,
-    sets: u64,
 }
 
 type Set = [Slot; WAYS];
 
-/// A bucket: whose it is, and when it will be full again.
+/// A bucket: its owner, and when it will be full again.
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    key: Key,
+    owner: Key,
     arrival: u64,
 }
 
-impl Local {
-    pub(super) fn new(capacity: usize) -> Self {
+impl Table {
+    fn new(capacity: usize) -> Self {
         let sets = capacity.saturating_mul(ROOM).div_ceil(WAYS).div_ceil(SHARDS).max(1);
         let shard = || Mutex::new(vec![Set::default(); sets].into_boxed_slice());
-        let shards = std::iter::repeat_with(shard).take(SHARDS).collect();
-        Self { shards, sets: u64::try_from(sets).unwrap_or(u64::MAX) }
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
-    /// What is left of a bucket decides. It is taken from only if `bucket.takes`.
-    pub(super) fn judge(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
-        let (key, quota, takes) = (bucket.key(), bucket.quota, bucket.takes);
-        let at = |number: u64, of: u64| usize::try_from(number % of.max(1)).unwrap_or_default();
-        let Some(shard) = self.shards.get(at(key.0, SHARDS as u64)) else {
-            return Ok(());
-        };
+    /// Fails as well where the table has no slot for the key, which can't be: a limit
+    /// that has lost its table refuses.
+    fn check(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
+        let Bucket { owner, quota, takes, .. } = *bucket;
+        let lost = quota.period();
+        let shard = place(owner.0, self.shards.len()).and_then(|at| self.shards.get(at));
         // No code under this lock can leave a set half changed.
-        let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(set) = sets.get_mut(at(key.1, self.sets)) else {
-            return Ok(());
-        };
-        match set.iter_mut().find(|slot| slot.key == key && slot.arrival > now) {
+        let mut sets = shard.ok_or(lost)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = place(owner.1, sets.len()).and_then(|at| sets.get_mut(at)).ok_or(lost)?;
+        match set.iter_mut().find(|slot| slot.owner == owner && slot.arrival > now) {
             Some(slot) => {
-                let next = quota.take(slot.arrival, now)?;
+                let arrival = quota.take(slot.arrival, now)?;
                 if takes {
-                    slot.arrival = next;
+                    slot.arrival = arrival;
                 }
             }
-            None if takes => replace(set, key, quota, now),
+            None if takes => {
+                let soonest_full = set.iter_mut().min_by_key(|slot| slot.arrival);
+                *soonest_full.ok_or(lost)? = Slot { owner, arrival: quota.take(0, now)? };
+            }
             None => {}
         }
         Ok(())
     }
 }
 
-/// Puts a new bucket in the place of the one that is, or will be, full the soonest.
-fn replace(set: &mut Set, key: Key, quota: Quota, now: u64) {
-    let oldest = set.iter_mut().min_by_key(|slot| slot.arrival);
-    if let (Some(slot), Ok(arrival)) = (oldest, quota.take(0, now)) {
-        *slot = Slot { key, arrival };
-    }
+/// Returns the place of a hash among `len` of them.
+fn place(hash: u64, len: usize) -> Option<usize> {
+    let len = u64::try_from(len).ok()?;
+    usize::try_from(hash.checked_rem(len)?).ok()
 }
 
-impl fmt::Debug for Local {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("sets", &self.sets).finish_non_exhaustive()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_lost_refuses() {
+        let quota = "20/min".parse().unwrap();
+        let bucket = Bucket { policy: Policy::Client, owner: Key(1, 1), quota, takes: true };
+        assert_eq!(Table::new(0).check(&bucket, 1), Ok(()));
+        for shards in [Vec::new(), (0..SHARDS).map(|_| Mutex::default()).collect()] {
+            let lost = Table { shards: shards.into() };
+            assert_eq!(lost.check(&bucket, 1), Err(Duration::from_mins(1)));
+        }
     }
 }

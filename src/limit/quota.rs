@@ -5,14 +5,18 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// So many at once, and as many again over a period, evenly: `5/min` is a burst of
-/// five, and one more every twelve seconds.
+/// A burst that is refilled evenly over a period: `5/min` is a burst of five, and one
+/// more every twelve seconds.
+///
+/// A text names the period in full or in short: `second` or `s`, `minute` or `min`,
+/// `hour` or `h`, `day` or `d`.
 ///
 /// ```
 /// use signup::limit::Quota;
 ///
 /// let quota: Quota = "5/min".parse().unwrap();
 /// assert_eq!((quota.burst().get(), quota.period().as_secs()), (5, 60));
+/// assert_eq!("5/minute".parse(), Ok(quota));
 /// assert!("5".parse::<Quota>().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,19 +124,21 @@ impl FromStr for Quota {
         }
         let burst = burst.parse().map_err(|_| QuotaError)?;
         let unit = match unit {
-            "s" => Unit::Second,
-            "min" => Unit::Minute,
-            "h" => Unit::Hour,
-            "d" => Unit::Day,
+            "s" | "second" => Unit::Second,
+            "min" | "minute" => Unit::Minute,
+            "h" | "hour" => Unit::Hour,
+            "d" | "day" => Unit::Day,
             _ => return Err(QuotaError),
         };
         Ok(Self { burst, unit })
     }
 }
 
-/// The text is no quota.
+/// An error of a text that is no quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a quota is a number of 1 or more by `s`, `min`, `h` or `d`, such as 20/min")]
+#[error(
+    "invalid quota: needs 1 or more per `second`, `minute`, `hour` or `day`, such as 20/minute"
+)]
 pub struct QuotaError;
 
 #[cfg(test)]
@@ -180,9 +186,25 @@ mod tests {
         for text in ["1/s", "20/min", "100/h", "4294967295/d"] {
             assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
         }
-        for text in
-            ["", "20", "20/", "/min", "0/min", "-1/min", "+1/min", "20/m", "20/MIN", "4294967296/s"]
+        for (long, short) in
+            [("1/second", "1/s"), ("20/minute", "20/min"), ("100/hour", "100/h"), ("5/day", "5/d")]
         {
+            assert_eq!(long.parse::<Quota>(), short.parse::<Quota>());
+        }
+        for text in [
+            "",
+            "20",
+            "20/",
+            "/min",
+            "0/min",
+            "-1/min",
+            "+1/min",
+            "20/m",
+            "20/MIN",
+            "20/minutes",
+            "20 / minute",
+            "4294967296/s",
+        ] {
             assert_eq!(text.parse::<Quota>(), Err(QuotaError), "{text}");
         }
     }

@@ -2,23 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script, ServerErrorKind};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
 
-use super::{Bucket, Refusal};
+use super::breaker::Breaker;
+use super::bucket::{Bucket, Refusal};
 
 /// A connection may take longer to be made: it is made behind the requests' backs.
 const CONNECT: Duration = Duration::from_secs(5);
-/// After a failure Redis is left alone so long: while it is away, one request a second
-/// waits for the deadline, and no other.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// GCRA in microseconds of the server's own clock, over all buckets or none of them.
 /// Its keys are of one client or one email, and so of one slot of a cluster. A bucket
@@ -77,6 +74,9 @@ fn tls_client(url: &str) -> Result<Client, RedisError> {
     Client::build_with_tls(url, redis::TlsCertificates { client_tls: None, root_cert })
 }
 
+/// What Redis has decided.
+type Decision = Result<(), Refusal>;
+
 /// Buckets in Redis.
 pub(super) struct Shared {
     name: &'static str,
@@ -86,12 +86,10 @@ pub(super) struct Shared {
     clock: Arc<dyn Clock>,
     /// The whole decision of a request waits so long; then memory decides.
     deadline: Duration,
-    /// The monotonic time, in nanoseconds, before which Redis is left alone; 0 while
-    /// all is well.
-    paused_until: AtomicU64,
+    breaker: Breaker,
 }
 
-/// Whether Redis has become unreachable, or reachable again.
+/// A change of Redis' state: unreachable, or reachable again.
 pub(super) enum Turn {
     Lost(RedisError),
     Back,
@@ -111,41 +109,27 @@ impl Shared {
             connection: Arc::default(),
             clock,
             deadline,
-            paused_until: AtomicU64::new(0),
+            breaker: Breaker::new(deadline),
         }
     }
 
-    /// What Redis decides, or none where it does not answer in time; and what that
-    /// has turned.
-    pub(super) async fn judge(
-        &self,
-        buckets: &[Bucket],
-    ) -> (Option<Result<(), Refusal>>, Option<Turn>) {
-        let now = nanos(self.clock.monotonic());
-        let paused_until = self.paused_until.load(Ordering::Relaxed);
-        if now < paused_until {
+    /// Returns what Redis decides, or none where it does not answer in time or is left
+    /// alone; and what that has turned.
+    pub(super) async fn check(&self, buckets: &[Bucket]) -> (Option<Decision>, Option<Turn>) {
+        let Some(admitted) = self.breaker.admit(self.clock.monotonic()) else {
             return (None, None);
-        }
+        };
         let decided = timeout(self.deadline, self.decide(buckets)).await;
         let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
         match decided.unwrap_or_else(late) {
-            Ok((number, early)) => {
-                // Whoever asked before the failure does not end the pause.
-                let ended = self.paused_until.compare_exchange(
-                    paused_until,
-                    0,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
-                let back = paused_until != 0 && ended.is_ok();
-                let decided = refusal(buckets, number, early);
+            Ok(decided) => {
+                let back = self.breaker.record_success(admitted);
                 (Some(decided), back.then_some(Turn::Back))
             }
             Err(error) => {
                 self.reconnect();
-                let pause = nanos(self.clock.monotonic()).saturating_add(nanos(PAUSE)).max(1);
-                let was_well = self.paused_until.fetch_max(pause, Ordering::Relaxed) == 0;
-                (None, was_well.then_some(Turn::Lost(error)))
+                let lost = self.breaker.record_failure(admitted, self.clock.monotonic());
+                (None, lost.then_some(Turn::Lost(error)))
             }
         }
     }
@@ -161,7 +145,7 @@ impl Shared {
 
     /// Asks, and where the server turns out to be another one than it was, which is
     /// a failover's doing, once more.
-    async fn decide(&self, buckets: &[Bucket]) -> Result<(usize, u64), RedisError> {
+    async fn decide(&self, buckets: &[Bucket]) -> Result<Decision, RedisError> {
         let asked = self.ask(buckets).await;
         match asked {
             Err(error) if is_failover(&error) => self.ask(buckets).await,
@@ -169,7 +153,7 @@ impl Shared {
         }
     }
 
-    async fn ask(&self, buckets: &[Bucket]) -> Result<(usize, u64), RedisError> {
+    async fn ask(&self, buckets: &[Bucket]) -> Result<Decision, RedisError> {
         let mut connection = self.connection().await?;
         let mut invocation = self.script.prepare_invoke();
         for bucket in buckets {
@@ -183,7 +167,8 @@ impl Shared {
         if answer.is_err() {
             self.reconnect();
         }
-        answer
+        let (number, early) = answer?;
+        decision(buckets, number, early)
     }
 
     /// The connection, or a new one, which is made in a task of its own: whoever
@@ -212,18 +197,19 @@ async fn connect(
 }
 
 fn is_failover(error: &RedisError) -> bool {
-    let read_only = redis::ErrorKind::Server(ServerErrorKind::ReadOnly);
+    let read_only = ErrorKind::Server(ServerErrorKind::ReadOnly);
     error.kind() == read_only || error.is_connection_dropped()
 }
 
-/// The script counts from one, and says nought where all buckets have something left.
-fn refusal(buckets: &[Bucket], number: usize, early: u64) -> Result<(), Refusal> {
-    let refused = number.checked_sub(1).and_then(|at| buckets.get(at));
-    refused.map_or(Ok(()), |bucket| Err((*bucket, Duration::from_micros(early))))
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// Reads the script's answer: which bucket is empty, counted from one, or 0; and for
+/// how many microseconds.
+fn decision(buckets: &[Bucket], number: usize, early: u64) -> Result<Decision, RedisError> {
+    let Some(at) = number.checked_sub(1) else {
+        return Ok(Ok(()));
+    };
+    let unknown = (ErrorKind::UnexpectedReturnType, "the script refused a bucket it was not given");
+    let bucket = buckets.get(at).ok_or(unknown)?;
+    Ok(Err((*bucket, Duration::from_micros(early))))
 }
 
 impl fmt::Debug for Shared {

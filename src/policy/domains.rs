@@ -1,5 +1,7 @@
 //! Which domains an email may have.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
 use crate::error::BoxError;
@@ -18,8 +20,8 @@ use super::{Attempt, SignupPolicy, Verdict};
 /// ```
 #[derive(Debug, Clone)]
 pub struct EmailDomains {
-    /// As they stand in a key: lower-case A-labels.
-    domains: Vec<String>,
+    /// As they stand in a key, in lower-case A-labels: public lists have 100,000 and more.
+    domains: HashSet<String>,
     allows: bool,
 }
 
@@ -40,31 +42,35 @@ impl EmailDomains {
         Ok(Self { domains: read(domains)?, allows: false })
     }
 
+    /// Returns whether the domain is one of these, or below one.
     fn has(&self, domain: &str) -> bool {
-        self.domains.iter().any(|known| {
-            let above = domain.strip_suffix(known.as_str());
-            above.is_some_and(|labels| labels.is_empty() || labels.ends_with('.'))
-        })
+        let mut with_parents = std::iter::successors(Some(domain), |domain| {
+            domain.split_once('.').map(|(_, parent)| parent)
+        });
+        with_parents.any(|domain| self.domains.contains(domain))
     }
 }
 
-fn read<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>, EmailDomainError> {
+fn read<'a>(
+    domains: impl IntoIterator<Item = &'a str>,
+) -> Result<HashSet<String>, EmailDomainError> {
     let read = |domain: &str| {
         // Mapped as the domain of an address is. A top-level domain is one, too.
         let key = EmailKey::of(&format!("x@{domain}"), EmailProfile::Rfc5321);
         let key = key.map_err(|_| EmailDomainError(domain.to_owned()))?;
-        let domain = key.as_str().trim_start_matches("x@");
-        Ok(domain.to_owned())
+        Ok(domain_of(&key).to_owned())
     };
     domains.into_iter().map(read).collect()
+}
+
+fn domain_of(key: &EmailKey) -> &str {
+    key.as_str().rsplit_once('@').map_or(key.as_str(), |(_, domain)| domain)
 }
 
 #[async_trait]
 impl SignupPolicy for EmailDomains {
     async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
-        let key = attempt.email().key().as_str();
-        let domain = key.rsplit_once('@').map_or(key, |(_, domain)| domain);
-        if self.has(domain) == self.allows {
+        if self.has(domain_of(attempt.email().key())) == self.allows {
             return Ok(Verdict::Allow);
         }
         Ok(Verdict::invalid("email", "Email domain is not allowed"))

@@ -7,6 +7,12 @@ use crate::fields::nfc;
 
 use super::{Attempt, SignupPolicy, Verdict};
 
+#[cfg(feature = "zxcvbn")]
+mod strength;
+
+#[cfg(feature = "zxcvbn")]
+pub use strength::PasswordStrength;
+
 const FIELD: &str = "password";
 
 /// Passwords need so many characters, counted as they were sent; eight is the least
@@ -89,39 +95,6 @@ fn is_common(password: &str) -> bool {
             std::cmp::Ordering::Less => before,
             std::cmp::Ordering::Greater => after,
         };
-    }
-}
-
-/// A password needs this score of zxcvbn's, 0 to 4, with the email and the name held
-/// against it. It is estimated on the hash pool's threads, from its first 20
-/// characters, which bounds the time that takes, whatever they are.
-///
-/// zxcvbn works on copies of the password that nobody wipes.
-#[cfg(feature = "zxcvbn")]
-#[derive(Debug, Clone, Copy)]
-pub struct PasswordStrength(pub u8);
-
-#[cfg(feature = "zxcvbn")]
-const JUDGED_CHARS: usize = 20;
-
-#[cfg(feature = "zxcvbn")]
-#[async_trait]
-impl SignupPolicy for PasswordStrength {
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
-        let password: String = attempt.reveal_password().chars().take(JUDGED_CHARS).collect();
-        let password = zeroize::Zeroizing::new(password);
-        let email = attempt.email().as_str().to_owned();
-        let name = attempt.name().unwrap_or_default().to_owned();
-        let place = attempt.hash_pool().reserve().map_err(crate::error::SignupError::from)?;
-        let score = place.estimate(move || {
-            let local_part = email.split('@').next().unwrap_or_default();
-            u8::from(zxcvbn::zxcvbn(&password, &[&email, local_part, &name]).score())
-        });
-        let score = score.await.map_err(crate::error::SignupError::from)?;
-        if score < self.0 {
-            return Ok(Verdict::invalid(FIELD, "Password is too easy to guess"));
-        }
-        Ok(Verdict::Allow)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::hash::FakeEngine;
-use crate::service::SignupServiceBuilder;
+use crate::service::{ConfigError, SignupServiceBuilder};
 use crate::store::MemoryStore;
 use crate::{SignupRequest, SignupService};
 
@@ -140,12 +140,62 @@ fn a_strength_holds_email_and_name_against_the_password() {
     assert!(!password(PasswordStrength(3), kim, "kimberley.jones1"));
     assert!(password(PasswordStrength(3), kim, "wooden anvil transposes lilac"));
     assert!(password(PasswordStrength(0), kim, "12345678"));
-    // These take zxcvbn seconds, or more than its numbers hold, at full length.
-    let leet = format!("48@({{[<3691!|70$5+%2{}", "abcdefghij".repeat(5));
-    for long in [leet, "as".repeat(32)] {
-        assert!(password(PasswordStrength(0), kim, &long), "{long}");
+}
+
+#[cfg(feature = "zxcvbn")]
+#[test]
+fn a_long_password_is_as_strong_as_its_strongest_part() {
+    let kim = "kimberley.jones@example.com";
+    let random = "xK7#vQ2!mZ9@pL4$wR8%tY3^bN6&cF1*";
+    let weak = "passwordpasswordpass";
+    for strong in [
+        format!("{weak}{random}"),
+        format!("{random}{weak}"),
+        format!("{weak}{weak}{random}{weak}"),
+        format!("{kim}{random}"),
+        format!("{}{random}", "a".repeat(96)),
+        // A part of 20 has half of it at least.
+        format!("passwordpass{}", &random[..20]),
+    ] {
+        assert!(password(PasswordStrength(4), kim, &strong), "{strong}");
     }
-    assert!(password(PasswordStrength(0), kim, &"aB3$".repeat(32)));
+    for easy in [
+        "password".repeat(4),
+        "password".repeat(16),
+        format!("{weak}{weak}!"),
+        "iloveyou".repeat(3),
+        "Password1".repeat(3),
+        "a".repeat(128),
+        "as".repeat(64),
+        "abcdefghijklmnopqrstuvwxyz".to_owned(),
+        "1234567890".repeat(12),
+        kim.to_owned(),
+        kim.repeat(4),
+        format!("KIMBERLEY.JONES@EXAMPLE.COM{kim}1"),
+        format!("{kim}kimberley.jones"),
+    ] {
+        assert!(!password(PasswordStrength(3), kim, &easy), "{easy}");
+    }
+}
+
+/// Each of these takes zxcvbn seconds, or more than its numbers hold, at full length.
+#[cfg(feature = "zxcvbn")]
+#[test]
+fn a_strength_is_estimated_of_whatever_there_is() {
+    let kim = "kimberley.jones@example.com";
+    let leet = "48@({[<3691!|70$5+%2{}";
+    for long in [
+        format!("{leet}{}", "abcdefghij".repeat(5)),
+        format!("aaaaaaaaaaaaaaaaaaaa{leet}{leet}{leet}{leet}"),
+        "as".repeat(64),
+        "aB3$".repeat(32),
+        "4@".repeat(64),
+        "\u{130}\u{1f600}".repeat(64),
+    ] {
+        assert!(password(PasswordStrength(0), kim, &long), "{long}");
+        // More than there is: no part ends the search.
+        assert!(!password(PasswordStrength(5), kim, &long), "{long}");
+    }
 }
 
 #[cfg(feature = "zxcvbn")]
@@ -180,7 +230,14 @@ fn domains_are_allowed_or_blocked_with_what_is_below_them() {
         ("a@mail.example.com", true),
         ("a@xn--mnchen-3ya.de", true),
         ("a@a.b.museum", true),
+        ("a@a.b.c.d.e.f.example.com", true),
+        ("a@x.xn--mnchen-3ya.de", true),
         ("a@notexample.com", false),
+        ("a@mail.notexample.com", false),
+        ("a@example.com.co", false),
+        ("a@museum.de", false),
+        ("a@notmuseum.notmuseum", false),
+        ("a@de.co", false),
         ("a@example.com.evil.net", false),
         ("a@example.co", false),
     ] {
@@ -279,4 +336,42 @@ fn what_fails_or_is_late_fails_open_or_closed_as_it_says() {
             assert!(!String::from_utf8(error.to_json()).unwrap().contains("canary"));
         }
     }
+}
+
+/// Declares these fields, and has nothing against anybody.
+struct Declares(&'static [&'static str]);
+
+#[async_trait]
+impl SignupPolicy for Declares {
+    async fn judge(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        Ok(Verdict::Allow)
+    }
+
+    fn fields(&self) -> &[&'static str] {
+        self.0
+    }
+}
+
+#[test]
+fn a_field_that_a_policy_could_never_read_is_refused_by_name() {
+    for (fields, unreadable) in [
+        (&["email"][..], "email"),
+        (&["captcha_token", "password"], "password"),
+        (&["name"], "name"),
+        (&["invite_code", ""], ""),
+    ] {
+        let built = builder().policy(MinimumLength(12)).policy(Declares(fields)).build();
+        let error = built.map(drop).unwrap_err();
+        assert!(matches!(error, ConfigError::PolicyField(field) if field == unreadable));
+        assert!(error.to_string().contains(&format!("`{unreadable}`")), "{error}");
+    }
+}
+
+#[test]
+fn several_policies_may_declare_one_field() {
+    let twice = builder()
+        .policy(Declares(&["invite_code", "captcha_token"]))
+        .policy(Declares(&["captcha_token", "Email"]));
+    let service = twice.build().unwrap();
+    assert_eq!(service.policies().fields(), ["invite_code", "captcha_token", "Email"]);
 }

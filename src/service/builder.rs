@@ -232,6 +232,9 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
             return Err(ConfigError::TokenLifetime);
         }
+        if let Some(field) = self.policies.unreadable_field() {
+            return Err(ConfigError::PolicyField(field));
+        }
         let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
@@ -297,6 +300,12 @@ pub enum ConfigError {
     /// A plan has a name of another form, see [`Plan`].
     #[error("`{0}` can't be a plan: {error}", error = PlanError)]
     Plan(Plan),
+    /// A policy declares this field, which it could never read.
+    #[error(
+        "invalid policy field `{0}`: it must not be empty, nor email, password or name, which \
+         every policy is given"
+    )]
+    PolicyField(&'static str),
     /// The hash pool can't be started.
     #[error(transparent)]
     Pool(#[from] PoolError),

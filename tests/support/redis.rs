@@ -2,9 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A server in a folder of its own, without a file to keep anything in.
@@ -111,5 +113,47 @@ impl Alias {
     /// Cuts every connection that there is.
     pub fn cut(&self) {
         self.links.lock().unwrap().drain(..).for_each(|link| link.abort());
+    }
+}
+
+/// A server that greets its clients, and never answers a script.
+pub struct Silent {
+    addr: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = Self { addr: listener.local_addr().unwrap(), asked: Arc::default() };
+        let asked = Arc::clone(&silent.asked);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(listen(client, Arc::clone(&asked)));
+            }
+        });
+        silent
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.addr)
+    }
+
+    /// How many scripts it was asked for.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+async fn listen(mut client: TcpStream, asked: Arc<AtomicUsize>) {
+    let (mut received, mut greeted, mut scripts) = (Vec::new(), 0, 0);
+    while client.read_buf(&mut received).await.is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&received);
+        let greetings = text.matches("SETINFO").count() - greeted;
+        greeted += greetings;
+        client.write_all("+OK\r\n".repeat(greetings).as_bytes()).await.unwrap();
+        let more = text.matches("EVALSHA").count() - scripts;
+        scripts += more;
+        asked.fetch_add(more, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,199 @@
+//! The limits at work: which buckets a request takes from, and where they are kept.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
+
+use hmac::digest::consts::U8;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::clock::{Clock, SystemClock};
+use crate::fields::EmailKey;
+use crate::observe;
+use crate::random::{OsRandom, RandomError, Randomness};
+
+use super::bucket::{Bucket, Key, Policy, Refusal};
+use super::local::Local;
+#[cfg(feature = "redis")]
+use super::redis::{Shared, Turn};
+use super::{Client, RateLimited, RateLimits};
+
+/// What a client's key is derived from, before its network.
+#[cfg(feature = "redis")]
+const NETWORK: &[u8] = b"network:";
+/// What an email's key is derived from, before its own key.
+const EMAIL: &[u8] = b"email:";
+
+/// The limits at work. A service has its own; a host takes one for whatever else is
+/// to be limited in the same way, such as log-ins.
+///
+/// ```
+/// use signup::fields::{EmailKey, EmailProfile};
+/// use signup::limit::{Client, Limiter, RateLimits};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let limits = RateLimits::per_client("20/min".parse().unwrap());
+/// let limiter = Limiter::new(limits.per_email("1/min".parse().unwrap())).unwrap();
+///
+/// let key = EmailKey::of("dev@example.com", EmailProfile::Strict).unwrap();
+/// assert!(limiter.attempt(Some(Client::UNKNOWN), &key).await.is_ok());
+/// let limited = limiter.attempt(Some(Client::UNKNOWN), &key).await.unwrap_err();
+/// assert_eq!(limited.policy, "email");
+/// # });
+/// ```
+pub struct Limiter {
+    limits: RateLimits,
+    local: Local,
+    #[cfg(feature = "redis")]
+    shared: Option<Shared>,
+    clock: Arc<dyn Clock>,
+    mac: Hmac<Sha256>,
+    hashers: [RandomState; 2],
+    refusals: AtomicU32,
+    warned: Once,
+}
+
+impl Limiter {
+    /// Limits by the system's clock.
+    ///
+    /// # Errors
+    /// There is no randomness to key the buckets with.
+    pub fn new(limits: RateLimits) -> Result<Self, RandomError> {
+        Self::on(limits, Arc::new(SystemClock), &OsRandom)
+    }
+
+    pub(crate) fn on(
+        limits: RateLimits,
+        clock: Arc<dyn Clock>,
+        random: &dyn Randomness,
+    ) -> Result<Self, RandomError> {
+        let mut secret = Zeroizing::new(vec![0; 32]);
+        random.fill(&mut secret)?;
+        #[cfg(feature = "redis")]
+        if let Some((_, shared)) = &limits.redis {
+            secret.clone_from(shared);
+        }
+        let mac = Hmac::new_from_slice(&secret).map_err(|_| RandomError::Failed)?;
+        #[cfg(feature = "redis")]
+        let shared = limits.redis.as_ref().map(|(client, _)| {
+            Shared::new(limits.name, client.clone(), Arc::clone(&clock), limits.redis_deadline)
+        });
+        Ok(Self {
+            local: Local::new(&limits),
+            #[cfg(feature = "redis")]
+            shared,
+            limits,
+            clock,
+            mac,
+            hashers: [RandomState::new(), RandomState::new()],
+            refusals: AtomicU32::new(0),
+            warned: Once::new(),
+        })
+    }
+
+    /// Takes one request from the client's bucket, at the head of a request, if a
+    /// sign-up is left in the other one.
+    ///
+    /// # Errors
+    /// One of them is empty. Nothing is taken.
+    pub async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
+        let owner = self.network(client);
+        let asked = Bucket { takes: false, ..self.sign_ups(owner) };
+        let quota = self.limits.requests;
+        let requests = Bucket { policy: Policy::Requests, owner, quota, takes: true };
+        self.check(&[asked, requests]).await
+    }
+
+    /// Takes one sign-up from the client's bucket, and one from the email's, when the
+    /// fields are valid. `None` skips the limit by client, for attempts that no client
+    /// makes; a client of unknown address is [`Client::UNKNOWN`].
+    ///
+    /// # Errors
+    /// One of them is empty. Where it is the email's, the client's is taken from.
+    pub async fn attempt(
+        &self,
+        client: Option<Client>,
+        email: &EmailKey,
+    ) -> Result<(), RateLimited> {
+        if let Some(client) = client {
+            self.check(&[self.sign_ups(self.network(client))]).await?;
+        }
+        if let Some(quota) = self.limits.email {
+            let owner = self.owner(EMAIL, email.as_str().as_bytes());
+            self.check(&[Bucket { policy: Policy::Email, owner, quota, takes: true }]).await?;
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "Redis is awaited"))]
+    async fn check(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            let (decided, turned) = shared.check(buckets).await;
+            match turned {
+                Some(Turn::Lost(error)) => observe::limits_lost(&error),
+                Some(Turn::Back) => observe::limits_back(),
+                None => {}
+            }
+            if let Some(decided) = decided {
+                decided.map_err(|refusal| self.limited(refusal))?;
+                // Memory sees it as well, for when it has to take over.
+                let _ = self.in_memory(buckets);
+                return Ok(());
+            }
+        }
+        self.in_memory(buckets).map_err(|refusal| self.limited(refusal))
+    }
+
+    fn in_memory(&self, buckets: &[Bucket]) -> Result<(), Refusal> {
+        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let check = |bucket: &Bucket| self.local.check(bucket, now).map_err(|wait| (*bucket, wait));
+        buckets.iter().try_for_each(check)
+    }
+
+    /// A wait is told up to a tenth too long, each time another part of that, so
+    /// that not everybody comes back at once.
+    fn limited(&self, (bucket, wait): Refusal) -> RateLimited {
+        // Multiples of the golden ratio, whose fractions lie evenly.
+        let number = self.refusals.fetch_add(1, Ordering::Relaxed);
+        let fraction = f64::from(number.wrapping_mul(0x9E37_79B9)) / f64::from(u32::MAX);
+        let retry_after = wait.saturating_add(wait.mul_f64(fraction / 10.0));
+        RateLimited { policy: bucket.policy.name(), quota: bucket.quota, retry_after }
+    }
+
+    fn sign_ups(&self, owner: Key) -> Bucket {
+        Bucket { policy: Policy::Client, owner, quota: self.limits.client, takes: true }
+    }
+
+    /// Returns the key of a client. In memory alone the keyed hash of the standard
+    /// library's maps is enough, which takes a tenth of the time.
+    fn network(&self, client: Client) -> Key {
+        if client == Client::UNKNOWN {
+            self.warned.call_once(observe::client_without_address);
+        }
+        let network = client.network();
+        #[cfg(feature = "redis")]
+        if self.shared.is_some() {
+            return self.owner(NETWORK, &network);
+        }
+        let [high, low] = &self.hashers;
+        Key(high.hash_one(network), low.hash_one(network))
+    }
+
+    /// Derives a key from a name; the label tells the kinds of names apart.
+    fn owner(&self, label: &[u8], name: &[u8]) -> Key {
+        let mac = self.mac.clone().chain_update(label).chain_update(name);
+        let (high, rest) = mac.finalize().into_bytes().split::<U8>();
+        let (low, _) = rest.split::<U8>();
+        Key(u64::from_be_bytes(high.into()), u64::from_be_bytes(low.into()))
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! The strength of a password, as zxcvbn estimates it.
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use crate::error::{BoxError, SignupError};
+use crate::policy::{Attempt, SignupPolicy, Verdict};
+
+use super::FIELD;
+
+/// How many characters zxcvbn is given at a time. Of more it takes seconds, and its
+/// numbers overflow: the factorial of more than 20 parts is beyond 64 bits.
+const WINDOW: usize = 20;
+/// The shortest period of a repetition that is cut. Shorter ones repeat by a multiple of
+/// theirs as well, and words such as *letter* have theirs by nature.
+const PERIOD: usize = 4;
+
+/// Passwords need this score of zxcvbn, 0 to 4, with the email and the name held
+/// against them.
+///
+/// zxcvbn judges 20 characters at a time, which bounds what a sign-up costs, whatever
+/// its password is. Of a longer one the first 20 are judged; if they are too easy, so is
+/// every other part of 20, after the email, the name and what repeats were cut out. The
+/// best of the scores counts. All of it runs on the threads of the hash pool, where a
+/// password that is made for it takes as long as a few hashes.
+///
+/// zxcvbn works on copies of the password that nobody wipes.
+#[derive(Debug, Clone, Copy)]
+pub struct PasswordStrength(pub u8);
+
+#[async_trait]
+impl SignupPolicy for PasswordStrength {
+    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        let Self(least) = *self;
+        let password = Zeroizing::new(attempt.reveal_password().to_owned());
+        let email = attempt.email().as_str().to_owned();
+        let name = attempt.name().unwrap_or_default().to_owned();
+        let place = attempt.hash_pool().reserve().map_err(SignupError::from)?;
+        let score = place.estimate(move || {
+            let local_part = email.split('@').next().unwrap_or_default();
+            score(&password, &[&email, local_part, &name], least)
+        });
+        if score.await.map_err(SignupError::from)? < least {
+            return Ok(Verdict::invalid(FIELD, "Password is too easy to guess"));
+        }
+        Ok(Verdict::Allow)
+    }
+}
+
+/// Returns the score of the first part that has the least one, or else the best score.
+fn score(password: &str, known: &[&str], least: u8) -> u8 {
+    let chars: Zeroizing<Vec<char>> = Zeroizing::new(password.chars().collect());
+    let estimate = |part: &[char]| {
+        let part: Zeroizing<String> = Zeroizing::new(part.iter().collect());
+        u8::from(zxcvbn::zxcvbn(&part, known).score())
+    };
+    let mut best = estimate(chars.get(..WINDOW).unwrap_or(&chars));
+    if chars.len() > WINDOW && best < least {
+        let rest = known.iter().fold(chars, |rest, known| without(&rest, known));
+        let rest = without_repetitions(&rest);
+        for part in windows(&rest) {
+            best = best.max(estimate(part));
+            if best >= least {
+                break;
+            }
+        }
+    }
+    best
+}
+
+/// Returns the parts of so many characters one after the other, of which the last ends
+/// with the password.
+fn windows(chars: &[char]) -> impl Iterator<Item = &[char]> {
+    let last = chars.get(chars.len().saturating_sub(WINDOW)..);
+    chars.chunks_exact(WINDOW).chain(last)
+}
+
+/// Cuts out what an attacker knows, in any case: a window that cuts it in two would not
+/// recognise it.
+fn without(chars: &[char], known: &str) -> Zeroizing<Vec<char>> {
+    let known: Vec<char> = known.chars().collect();
+    let mut kept = Zeroizing::new(Vec::with_capacity(chars.len()));
+    let mut rest = chars;
+    while let Some((first, after)) = rest.split_first() {
+        rest = match rest.split_at_checked(known.len()) {
+            Some((head, tail)) if !known.is_empty() && same_in_any_case(head, &known) => tail,
+            _ => {
+                kept.push(*first);
+                after
+            }
+        };
+    }
+    kept
+}
+
+fn same_in_any_case(one: &[char], other: &[char]) -> bool {
+    let lower =
+        |chars: &[char]| chars.iter().flat_map(|char| char.to_lowercase()).collect::<Vec<_>>();
+    lower(one) == lower(other)
+}
+
+/// Keeps one of each run of repetitions: a window may begin in the middle of one, where
+/// it is no word.
+fn without_repetitions(chars: &[char]) -> Zeroizing<Vec<char>> {
+    let mut kept = Zeroizing::new(Vec::with_capacity(chars.len()));
+    for char in chars {
+        kept.push(*char);
+        let length = kept.len();
+        let is_repeated = |period: &usize| {
+            let (before, last) = kept.split_at(length - period);
+            before.ends_with(last)
+        };
+        if let Some(period) = (PERIOD..=length / 2).find(is_repeated) {
+            kept.truncate(length - period);
+        }
+    }
+    kept
+}
