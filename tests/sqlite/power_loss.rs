@@ -59,13 +59,14 @@ async fn wherever_the_log_is_torn_the_first_accounts_are_whole() {
     let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(store.pool()).await;
     assert!(emptied.is_ok());
     let database = std::fs::read(&file).unwrap();
+    let log = || std::fs::read(folder.path().join("before.db-wal")).unwrap();
     let mut ends = vec![LOG_HEADER];
     for number in 0..ACCOUNTS {
         let created = store.create(Sample::new(number as u64).build()).await.unwrap();
         assert_eq!(created, Created::Stored);
-        ends.push(std::fs::metadata(folder.path().join("before.db-wal")).unwrap().len() as usize);
+        ends.push(log().len());
     }
-    let log = std::fs::read(folder.path().join("before.db-wal")).unwrap();
+    let log = log();
     for cut in cuts(LOG_HEADER..log.len()) {
         let durable = ends.iter().filter(|end| **end <= cut).count() - 1;
         let garbage = vec![0xa5; log.len() - cut];
