@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/setup.sh
-work=$(realpath -m "${CARGO_TARGET_DIR:-target}/clients")
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+export CARGO_TARGET_DIR
+work=$CARGO_TARGET_DIR/clients
 mkdir -p "$work"
 
 # What is installed already is left alone.
@@ -20,4 +22,12 @@ if ! cmp -s tests/clients/package-lock.json "$work/node_modules/.installed"; the
     cp tests/clients/package-lock.json "$work/node_modules/.installed"
 fi
 export SIGNUP_NODE_MODULES="$work/node_modules" PYTHONDONTWRITEBYTECODE=1
-"$work/venv/bin/python" -m pytest -p no:cacheprovider "${@:-tests/clients}"
+
+# Some tools keep notes where they run: beside what is built, not in the repository.
+arguments=()
+for argument in "${@:-tests/clients}"; do
+    [ ! -e "$argument" ] || argument=$(realpath "$argument")
+    arguments+=("$argument")
+done
+cd "$work"
+"$work/venv/bin/python" -m pytest -p no:cacheprovider "${arguments[@]}"

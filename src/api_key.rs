@@ -119,10 +119,12 @@ pub struct ApiKeyError;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::random::SeededRandom;
+    use crate::random::{OsRandom, SeededRandom};
 
     proptest! {
         /// Any change of one character, any swap of two, any cut or addition.
@@ -211,6 +213,19 @@ mod tests {
         for lookalike in ["\u{430}", "\u{ff10}", "%", "_"] {
             assert!(parse(&format!("rag_live_{lookalike}{}", &digits[lookalike.len()..])).is_err());
         }
+    }
+
+    #[test]
+    fn k13_a_million_keys_are_a_million_and_each_has_160_bits() {
+        let keys = (0..1_000_000).map(|_| {
+            let mut draw = Draw::from(&OsRandom).unwrap();
+            ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap().digest()
+        });
+        let digests: HashSet<[u8; 32]> = keys.map(|digest| *digest.as_bytes()).collect();
+        assert_eq!(digests.len(), 1_000_000);
+        let digits = f64::from(u32::try_from(RANDOM_DIGITS).unwrap());
+        let bits = digits * f64::from(u32::try_from(ALPHABET.len()).unwrap()).log2();
+        assert!(bits >= 160.0, "{bits}");
     }
 
     #[test]

@@ -61,8 +61,9 @@ fn overheard() -> Lines {
     lines
 }
 
+// Hazards: S02 S11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s02_no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
+async fn no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
     let lines = overheard();
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("test.db").display());
@@ -125,8 +126,9 @@ async fn s02_no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
     assert!(text.contains("a sign-up failed"));
 }
 
+// Hazards: L01 L02 L03 L04
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l01_to_l04_a_log_line_is_one_and_says_nothing_of_what_was_sent() {
+async fn a_log_line_is_one_and_says_nothing_of_what_was_sent() {
     for name in SERVERS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");

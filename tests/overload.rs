@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use signup::fields::EmailKey;
-use signup::hash::{HashPool, WorkFactor};
+use signup::hash::{Engine, EngineError, HashInput, HashPool, Hasher, WorkFactor};
 use signup::store::{AccountStore, Created, MemoryStore, NewAccount, StoreError};
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
@@ -83,4 +83,50 @@ async fn h01_h02_ten_thousand_at_once_take_the_memory_of_two() {
     let factor = u64::from(WorkFactor::default().memory_kib()) * 1024;
     let bound = before + 2 * factor + (32 << 20);
     assert!(peak() <= bound, "{} MiB more", (peak() - before) >> 20);
+}
+
+/// An engine whose hashes wait until they are let go.
+struct Held(Arc<Barrier>);
+
+impl Engine for Held {
+    fn name(&self) -> &'static str {
+        "held"
+    }
+
+    fn hasher(&self) -> Box<dyn Hasher> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl Hasher for Held {
+    fn hash(&mut self, _: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+        self.0.wait();
+        tag.fill(1);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn h06_the_only_thread_runs_other_tasks_while_every_worker_hashes() {
+    // The workers begin and end their hashes together with this task: on its own
+    // thread none of them would come to an end.
+    let held = Arc::new(Barrier::new(WORKERS + 1));
+    let pool = HashPool::builder().workers(WORKERS).engine(Held(Arc::clone(&held)));
+    let service = SignupService::builder(MemoryStore::default())
+        .jwt_secret(&[7; 32])
+        .hash_pool(Arc::new(pool.build().unwrap()))
+        .build()
+        .unwrap();
+    let mut tasks = JoinSet::new();
+    for number in 0..WORKERS {
+        let request = SignupRequest::new(format!("user{number}@x.co"), "correct horse");
+        let service = service.clone();
+        tasks.spawn(async move { service.signup(request).await.map(|_| ()) });
+    }
+    while service.hash_pool().stats().running < WORKERS {
+        tokio::task::yield_now().await;
+    }
+    assert!(tasks.try_join_next().is_none());
+    held.wait();
+    assert!(tasks.join_all().await.iter().all(Result::is_ok));
 }

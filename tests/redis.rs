@@ -91,6 +91,7 @@ impl Instance {
     }
 }
 
+// Hazards: Q02 Q20
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Redis: scripts/test.sh installs it"]
 async fn of_1000_at_once_in_three_instances_exactly_the_quota_passes() {

@@ -18,6 +18,9 @@ use signup::store::{
 use sqlx::Executor as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 
+#[path = "sqlite/power_loss.rs"]
+mod power_loss;
+
 async fn store() -> SqliteStore {
     let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
     store.migrate().await.unwrap();

@@ -9,14 +9,16 @@
     reason = "a test fails by panicking"
 )]
 
+use std::path::Path;
 use std::process::Command;
 
 fn cargo(command: &str, package: &str) -> Command {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let manifest = format!("{root}/tests/trees/Cargo.toml");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/trees/Cargo.toml");
+    // In cargo's target folder, wherever that is.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("trees");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([command, "--quiet", "--manifest-path", &manifest, "--package", package]);
-    cargo.args(["--target-dir", &format!("{root}/target/trees")]);
+    cargo.args([command, "--quiet", "--manifest-path", manifest, "--package", package]);
+    cargo.arg("--target-dir").arg(target);
     cargo
 }
 

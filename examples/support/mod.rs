@@ -96,17 +96,22 @@ fn rate_limits(secret: &[u8]) -> Result<Option<RateLimits>, Complaint> {
     let limits = RateLimits::per_client(quota.unwrap_or(Quota::per_minute(TWENTY)));
     match env::var("REDIS_URL") {
         Err(_) => Ok(Some(limits)),
-        // All instances have the secret of the tokens; what is made of it is no token.
-        #[cfg(feature = "redis")]
-        Ok(url) => {
-            let limits = limits.in_redis(&url, secret);
-            let limits = limits.map_err(|error| format!("REDIS_URL: {error}"))?;
-            let millis = variable("SIGNUP_REDIS_DEADLINE_MS", "a number such as 50")?.unwrap_or(50);
-            Ok(Some(limits.redis_deadline(Duration::from_millis(millis))))
-        }
-        #[cfg(not(feature = "redis"))]
-        Ok(_) => Err("REDIS_URL: this server is built without the feature redis".to_owned()),
+        Ok(url) => in_redis(limits, &url, secret).map(Some),
     }
+}
+
+/// Shares the limits in Redis. All instances have the secret of the tokens; what is
+/// made of it is no token.
+#[cfg(feature = "redis")]
+fn in_redis(limits: RateLimits, url: &str, secret: &[u8]) -> Result<RateLimits, Complaint> {
+    let limits = limits.in_redis(url, secret).map_err(|error| format!("REDIS_URL: {error}"))?;
+    let millis = variable("SIGNUP_REDIS_DEADLINE_MS", "a number such as 50")?.unwrap_or(50);
+    Ok(limits.redis_deadline(Duration::from_millis(millis)))
+}
+
+#[cfg(not(feature = "redis"))]
+fn in_redis(_: RateLimits, _: &str, _: &[u8]) -> Result<RateLimits, Complaint> {
+    Err("REDIS_URL: this server is built without the feature redis".to_owned())
 }
 
 /// Scheme, host and port, and nothing behind them.

@@ -103,7 +103,7 @@ fn a_minimum_length_counts_characters_as_they_were_sent() {
 fn p22_every_common_password_is_refused_and_what_contains_one_is_not() {
     let list = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../shared/corpora/common-passwords/django-common-passwords.txt"
+        "/tests/data/common-passwords/django-common-passwords.txt"
     );
     let list = std::fs::read_to_string(list).unwrap();
     let long: Vec<_> = list.lines().filter(|line| line.chars().count() >= 8).collect();

@@ -126,8 +126,9 @@ fn w01_what_is_minted_is_verified_with_any_algorithm() {
     assert!(verifier(hs256()).verify(&signed(HEADER, &claims().to_string())).is_ok());
 }
 
+// Hazards: W02 W03 W04 W05
 #[test]
-fn w02_to_w05_no_algorithm_but_the_keys() {
+fn no_algorithm_but_the_keys() {
     for alg in [
         r#""none""#,
         r#""None""#,
@@ -183,8 +184,9 @@ fn w06_every_bit_of_the_signature_counts() {
     }
 }
 
+// Hazards: W07 W08 W09 W10 W11
 #[test]
-fn w07_to_w11_one_spelling_of_the_compact_form() {
+fn one_spelling_of_the_compact_form() {
     let token = mint(hs256());
     let verifier = verifier(hs256());
     let parts: Vec<_> = token.reveal().split('.').collect();
@@ -218,8 +220,9 @@ fn w07_to_w11_one_spelling_of_the_compact_form() {
     }
 }
 
+// Hazards: W13 W14 W15 W16 W17
 #[test]
-fn w13_to_w17_a_header_is_what_ours_are() {
+fn a_header_is_what_ours_are() {
     for extra in [
         r#""crit":["exp"],"exp":1"#,
         r#""crit":[]"#,
@@ -303,8 +306,9 @@ fn w21_w22_w27_times_are_there_and_whole_numbers() {
     assert!(with_claim("nbf", Some(json!(NOW))).is_ok());
 }
 
+// Hazards: W23 W24 W25 W26 W34
 #[test]
-fn w23_to_w26_w34_every_other_claim_is_required_and_ours() {
+fn every_other_claim_is_required_and_ours() {
     for name in ["iss", "sub", "aud", "jti"] {
         assert_eq!(with_claim(name, None), Err(TokenRejected::Malformed), "{name}");
         assert_eq!(with_claim(name, Some(json!(1))), Err(TokenRejected::Malformed), "{name}");
@@ -328,28 +332,6 @@ fn w23_to_w26_w34_every_other_claim_is_required_and_ours() {
     }
     let array = r#"["signup","acc_x","dashboard","1",1700000060,1700000000]"#;
     assert!(verifier(hs256()).verify(&signed(HEADER, array)).is_err());
-}
-
-#[test]
-fn w36_w37_a_key_verifies_from_when_it_is_added_until_it_is_retired() {
-    let keys = TokenKeys::new(SigningKey::ed25519(&[1; 32]).with_key_id("old").unwrap());
-    let verifier = verifier(keys.clone());
-    let before = mint(keys.clone());
-    keys.add(SigningKey::ed25519(&[2; 32]).with_key_id("new").unwrap()).unwrap();
-    assert_eq!(decode(mint(keys.clone()).reveal().split('.').next().unwrap())["kid"], "old");
-    keys.promote("new").unwrap();
-    let after = mint(keys.clone());
-    assert_eq!(decode(after.reveal().split('.').next().unwrap())["kid"], "new");
-    assert!(verifier.verify(before.reveal()).is_ok() && verifier.verify(after.reveal()).is_ok());
-    assert_eq!(keys.retire("new"), Err(KeyError::Signing));
-    keys.retire("old").unwrap();
-    assert_eq!(verifier.verify(before.reveal()), Err(TokenRejected::UnknownKey));
-    assert!(verifier.verify(after.reveal()).is_ok());
-    assert_eq!(keys.retire("old"), Err(KeyError::UnknownKeyId));
-    assert_eq!(keys.promote("old"), Err(KeyError::UnknownKeyId));
-    let other = SigningKey::ed25519(&[3; 32]).verifying_key().clone();
-    keys.add_verifying(other.with_key_id("other").unwrap()).unwrap();
-    assert_eq!(keys.promote("other"), Err(KeyError::VerifiesOnly));
 }
 
 #[test]

@@ -33,14 +33,14 @@ async fn dropped_at(app: &App, email: &str, polls: u64) -> bool {
 }
 
 crate::cases![
-    x01_dropped_at_every_poll,
-    x01_dropped_at_every_poll_of_the_insert,
-    x04_a_timeout_around_the_sign_up,
-    x08_a_runtime_that_ends_with_sign_ups_in_flight,
-    x09_futures_and_clones_may_go_anywhere,
+    [X01] dropped_at_every_poll,
+    [X01] dropped_at_every_poll_of_the_insert,
+    [X04] a_timeout_around_the_sign_up,
+    [X08] a_runtime_that_ends_with_sign_ups_in_flight,
+    [X09] futures_and_clones_may_go_anywhere,
 ];
 
-async fn x01_dropped_at_every_poll(backend: Backend) {
+async fn dropped_at_every_poll(backend: Backend) {
     let app = backend.app().await;
     // A worker can be so fast that there is nothing to wait for, and to be dropped at;
     // it is not a hundred times.
@@ -64,7 +64,7 @@ async fn x01_dropped_at_every_poll(backend: Backend) {
     app.stores(accounts).await;
 }
 
-async fn x01_dropped_at_every_poll_of_the_insert(backend: Backend) {
+async fn dropped_at_every_poll_of_the_insert(backend: Backend) {
     // The gate puts a wait of its own between look, hash and insert.
     let wrap = |store| -> Arc<dyn AccountStore> {
         Arc::new(Faulty {
@@ -81,7 +81,7 @@ async fn x01_dropped_at_every_poll_of_the_insert(backend: Backend) {
     app.stores(20 * 7).await;
 }
 
-async fn x04_a_timeout_around_the_sign_up(backend: Backend) {
+async fn a_timeout_around_the_sign_up(backend: Backend) {
     let app = backend.app().await;
     for micros in (0..2000).step_by(50) {
         let email = format!("t{micros}@x.co");
@@ -93,7 +93,7 @@ async fn x04_a_timeout_around_the_sign_up(backend: Backend) {
     app.stores(40).await;
 }
 
-async fn x08_a_runtime_that_ends_with_sign_ups_in_flight(backend: Backend) {
+async fn a_runtime_that_ends_with_sign_ups_in_flight(backend: Backend) {
     let app = backend.app().await;
     let service = app.service.clone();
     let ended = std::thread::spawn(move || {
@@ -118,7 +118,7 @@ async fn x08_a_runtime_that_ends_with_sign_ups_in_flight(backend: Backend) {
     app.stores(50).await;
 }
 
-async fn x09_futures_and_clones_may_go_anywhere(backend: Backend) {
+async fn futures_and_clones_may_go_anywhere(backend: Backend) {
     fn assert_send<T: Send + 'static>(value: T) -> T {
         value
     }

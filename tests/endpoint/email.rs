@@ -28,32 +28,32 @@ async fn taken(app: &mut App, email: &str) {
 }
 
 crate::cases![
-    e01_e02_e03_one_account_for_all_cases,
-    e04_e05_white_space_is_not_trimmed,
-    e06_e07_header_injection,
-    e08_e09_the_at_sign,
-    e10_to_e15_lengths,
-    e16_to_e19_dots,
-    e20_e21_literals_and_numbers,
-    e22_to_e25_quotes_comments_and_lists,
-    e26_to_e30_odd_but_legal_and_odd_and_not,
-    e31_e32_tags_and_dots_make_other_accounts,
-    e33_to_e35_internationalised_domains,
-    e36_fake_punycode,
-    e37_e38_mapped_domains_are_no_second_account,
-    e40_e41_e42_invisible_characters,
-    e43_e44_e46_letters_that_fold_to_ascii,
-    e48_e49_scripts_and_sql,
-    e50_addresses_that_validators_get_wrong,
-    e51_json_schema_test_suite,
-    e51_json_schema_test_suite_of_international_addresses,
-    e53_an_account_id_is_no_address,
-    e54_no_address_takes_long_to_refuse,
-    e55_keys_are_compared_by_their_bytes,
+    [E01, E02, E03] one_account_for_all_cases,
+    [E04, E05] white_space_is_not_trimmed,
+    [E06, E07] header_injection,
+    [E08, E09] the_at_sign,
+    [E10, E11, E12, E13, E14, E15, F18] lengths,
+    [E16, E17, E18, E19] dots,
+    [E20, E21] literals_and_numbers,
+    [E22, E23, E24, E25] quotes_comments_and_lists,
+    [E26, E27, E28, E29, E30] odd_but_legal_and_odd_and_not,
+    [E31, E32] tags_and_dots_make_other_accounts,
+    [E33, E34, E35] internationalised_domains,
+    [E36] fake_punycode,
+    [E37, E38] mapped_domains_are_no_second_account,
+    [E40, E41, E42] invisible_characters,
+    [E43, E44, E46] letters_that_fold_to_ascii,
+    [E48, E49] scripts_and_sql,
+    [E50] addresses_that_validators_get_wrong,
+    [E51] json_schema_test_suite,
+    [E51] json_schema_test_suite_of_international_addresses,
+    [E53] an_account_id_is_no_address,
+    [E54] no_address_takes_long_to_refuse,
+    [E55] keys_are_compared_by_their_bytes,
     the_wide_profile_knows_a_quoted_address_again,
 ];
 
-async fn e01_e02_e03_one_account_for_all_cases(backend: Backend) {
+async fn one_account_for_all_cases(backend: Backend) {
     let mut app = backend.app().await;
     accepted(&mut app, "User@Example.com").await;
     let response = app.signup("USER@EXAMPLE.COM").await;
@@ -68,7 +68,7 @@ async fn e01_e02_e03_one_account_for_all_cases(backend: Backend) {
     app.stores(1).await;
 }
 
-async fn e04_e05_white_space_is_not_trimmed(backend: Backend) {
+async fn white_space_is_not_trimmed(backend: Backend) {
     let mut app = backend.app().await;
     for space in [" ", "\t", "\u{a0}", "\n", "\r", "\u{3000}", "\u{2003}"] {
         refused(
@@ -87,7 +87,7 @@ async fn e04_e05_white_space_is_not_trimmed(backend: Backend) {
     app.untouched().await;
 }
 
-async fn e06_e07_header_injection(backend: Backend) {
+async fn header_injection(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -96,7 +96,7 @@ async fn e06_e07_header_injection(backend: Backend) {
     .await;
 }
 
-async fn e08_e09_the_at_sign(backend: Backend) {
+async fn the_at_sign(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -116,7 +116,7 @@ async fn e08_e09_the_at_sign(backend: Backend) {
     .await;
 }
 
-async fn e10_to_e15_lengths(backend: Backend) {
+async fn lengths(backend: Backend) {
     let mut app = backend.app().await;
     let (label, local) = ("d".repeat(63), "l".repeat(64));
     accepted(&mut app, &format!("{local}@x.co")).await;
@@ -139,7 +139,7 @@ async fn e10_to_e15_lengths(backend: Backend) {
     refused(&mut app, &[&wide]).await;
 }
 
-async fn e16_to_e19_dots(backend: Backend) {
+async fn dots(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -159,7 +159,7 @@ async fn e16_to_e19_dots(backend: Backend) {
     .await;
 }
 
-async fn e20_e21_literals_and_numbers(backend: Backend) {
+async fn literals_and_numbers(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -178,7 +178,7 @@ async fn e20_e21_literals_and_numbers(backend: Backend) {
     .await;
 }
 
-async fn e22_to_e25_quotes_comments_and_lists(backend: Backend) {
+async fn quotes_comments_and_lists(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -205,7 +205,7 @@ async fn e22_to_e25_quotes_comments_and_lists(backend: Backend) {
     .await;
 }
 
-async fn e26_to_e30_odd_but_legal_and_odd_and_not(backend: Backend) {
+async fn odd_but_legal_and_odd_and_not(backend: Backend) {
     let mut app = backend.app().await;
     accepted(&mut app, "-a@x.co").await;
     accepted(&mut app, "user%victim.com@attacker.com").await;
@@ -233,7 +233,7 @@ async fn e26_to_e30_odd_but_legal_and_odd_and_not(backend: Backend) {
     .await;
 }
 
-async fn e31_e32_tags_and_dots_make_other_accounts(backend: Backend) {
+async fn tags_and_dots_make_other_accounts(backend: Backend) {
     let mut app = backend.app().await;
     for email in ["user+tag@gmail.com", "user@gmail.com", "u.s.e.r@gmail.com"] {
         accepted(&mut app, email).await;
@@ -241,7 +241,7 @@ async fn e31_e32_tags_and_dots_make_other_accounts(backend: Backend) {
     app.stores(3).await;
 }
 
-async fn e33_to_e35_internationalised_domains(backend: Backend) {
+async fn internationalised_domains(backend: Backend) {
     let mut app = backend.app().await;
     accepted(&mut app, "a@m\u{fc}nchen.de").await;
     for same in
@@ -254,7 +254,7 @@ async fn e33_to_e35_internationalised_domains(backend: Backend) {
     app.stores(3).await;
 }
 
-async fn e36_fake_punycode(backend: Backend) {
+async fn fake_punycode(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -269,7 +269,7 @@ async fn e36_fake_punycode(backend: Backend) {
     .await;
 }
 
-async fn e37_e38_mapped_domains_are_no_second_account(backend: Backend) {
+async fn mapped_domains_are_no_second_account(backend: Backend) {
     let mut app = backend.app().await;
     accepted(&mut app, "a@example.com").await;
     for same in [
@@ -288,7 +288,7 @@ async fn e37_e38_mapped_domains_are_no_second_account(backend: Backend) {
     app.stores(1).await;
 }
 
-async fn e40_e41_e42_invisible_characters(backend: Backend) {
+async fn invisible_characters(backend: Backend) {
     let mut app = backend.app().await;
     let invisible = [
         '\u{202e}',
@@ -330,7 +330,7 @@ async fn e40_e41_e42_invisible_characters(backend: Backend) {
     app.untouched().await;
 }
 
-async fn e43_e44_e46_letters_that_fold_to_ascii(backend: Backend) {
+async fn letters_that_fold_to_ascii(backend: Backend) {
     let mut app = backend.app().await;
     accepted(&mut app, "kate@x.co").await;
     accepted(&mut app, "mike@x.co").await;
@@ -356,7 +356,7 @@ async fn e43_e44_e46_letters_that_fold_to_ascii(backend: Backend) {
     app.stores(3).await;
 }
 
-async fn e48_e49_scripts_and_sql(backend: Backend) {
+async fn scripts_and_sql(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -372,7 +372,7 @@ async fn e48_e49_scripts_and_sql(backend: Backend) {
     app.stores(2).await;
 }
 
-async fn e50_addresses_that_validators_get_wrong(backend: Backend) {
+async fn addresses_that_validators_get_wrong(backend: Backend) {
     let mut app = backend.app().await;
     // Of the kinds of the isemail set: what it calls valid, and the rest.
     for (number, valid) in [
@@ -441,14 +441,12 @@ async fn e50_addresses_that_validators_get_wrong(backend: Backend) {
     .await;
 }
 
-async fn e51_json_schema_test_suite(backend: Backend) {
+async fn json_schema_test_suite(backend: Backend) {
     let mut strict = backend.app().await;
     let mut wide =
         backend.with(Options { profile: EmailProfile::Rfc5321, ..Options::default() }).await;
-    let groups: serde_json::Value = serde_json::from_str(&corpus(
-        "json-schema-formats/tests/draft2020-12/optional/format/email.json",
-    ))
-    .unwrap();
+    let groups: serde_json::Value =
+        serde_json::from_str(&corpus("json-schema-formats/email.json")).unwrap();
     let tests =
         groups.as_array().unwrap().iter().flat_map(|group| group["tests"].as_array().unwrap());
     let mut deviations = Vec::new();
@@ -472,12 +470,10 @@ async fn e51_json_schema_test_suite(backend: Backend) {
     }
 }
 
-async fn e51_json_schema_test_suite_of_international_addresses(backend: Backend) {
+async fn json_schema_test_suite_of_international_addresses(backend: Backend) {
     let mut app = backend.app().await;
-    let groups: serde_json::Value = serde_json::from_str(&corpus(
-        "json-schema-formats/tests/draft2020-12/optional/format/idn-email.json",
-    ))
-    .unwrap();
+    let groups: serde_json::Value =
+        serde_json::from_str(&corpus("json-schema-formats/idn-email.json")).unwrap();
     for test in
         groups.as_array().unwrap().iter().flat_map(|group| group["tests"].as_array().unwrap())
     {
@@ -490,13 +486,13 @@ async fn e51_json_schema_test_suite_of_international_addresses(backend: Backend)
     }
 }
 
-async fn e53_an_account_id_is_no_address(backend: Backend) {
+async fn an_account_id_is_no_address(backend: Backend) {
     let mut app = backend.app().await;
     let data = app.signup("a@x.co").await.data();
     refused(&mut app, &[data["account"]["id"].as_str().unwrap()]).await;
 }
 
-async fn e54_no_address_takes_long_to_refuse(backend: Backend) {
+async fn no_address_takes_long_to_refuse(backend: Backend) {
     let mut app = backend.app().await;
     refused(
         &mut app,
@@ -510,7 +506,7 @@ async fn e54_no_address_takes_long_to_refuse(backend: Backend) {
     .await;
 }
 
-async fn e55_keys_are_compared_by_their_bytes(backend: Backend) {
+async fn keys_are_compared_by_their_bytes(backend: Backend) {
     let mut app = backend.app().await;
     // What collations fold, order away or ignore, and bytes tell apart.
     let distinct = [

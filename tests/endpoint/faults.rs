@@ -40,24 +40,24 @@ impl Clock for Panicking {
 }
 
 crate::cases![
-    f07_after_an_answer_that_was_lost_the_retry_finds_the_account,
-    f17_a_store_that_hangs_keeps_no_place_of_a_client_that_leaves,
-    f01_a_store_that_does_not_answer_costs_no_hash,
-    f02_f07_faults_of_the_insert,
-    h05_what_is_refused_is_not_hashed,
-    h04_a_full_queue_is_refused_before_the_store_is_asked,
-    x05_a_panic_of_the_engine,
-    x06_a_panic_of_the_store,
-    x06_a_panic_of_clock_and_randomness,
+    [F07] after_an_answer_that_was_lost_the_retry_finds_the_account,
+    [F17] a_store_that_hangs_keeps_no_place_of_a_client_that_leaves,
+    [F01] a_store_that_does_not_answer_costs_no_hash,
+    [F02, F07] faults_of_the_insert,
+    [H05] what_is_refused_is_not_hashed,
+    [H04] a_full_queue_is_refused_before_the_store_is_asked,
+    [X05] a_panic_of_the_engine,
+    [X06] a_panic_of_the_store,
+    [X06] a_panic_of_clock_and_randomness,
 ];
 
-async fn f01_a_store_that_does_not_answer_costs_no_hash(backend: Backend) {
+async fn a_store_that_does_not_answer_costs_no_hash(backend: Backend) {
     let mut app = at_look(backend, Fault::Unavailable).await;
     app.signup("a@x.co").await.is(503, "EXTERNAL_SERVICE_ERROR");
     app.untouched().await;
 }
 
-async fn f02_f07_faults_of_the_insert(backend: Backend) {
+async fn faults_of_the_insert(backend: Backend) {
     for (fault, status, code) in [
         (Fault::Unavailable, 503, "EXTERNAL_SERVICE_ERROR"),
         (Fault::OutcomeUnknown, 503, "EXTERNAL_SERVICE_ERROR"),
@@ -69,7 +69,7 @@ async fn f02_f07_faults_of_the_insert(backend: Backend) {
     }
 }
 
-async fn h05_what_is_refused_is_not_hashed(backend: Backend) {
+async fn what_is_refused_is_not_hashed(backend: Backend) {
     let mut app = backend.app().await;
     app.signup("a@x.co").await.data();
     assert_eq!(app.engine.hashes(), 1);
@@ -79,7 +79,7 @@ async fn h05_what_is_refused_is_not_hashed(backend: Backend) {
     assert_eq!(app.engine.hashes(), 1);
 }
 
-async fn h04_a_full_queue_is_refused_before_the_store_is_asked(backend: Backend) {
+async fn a_full_queue_is_refused_before_the_store_is_asked(backend: Backend) {
     let faulty = Arc::new(std::sync::OnceLock::new());
     let wrap = {
         let faulty = Arc::clone(&faulty);
@@ -99,7 +99,7 @@ async fn h04_a_full_queue_is_refused_before_the_store_is_asked(backend: Backend)
     assert_eq!(app.signup("a@x.co").await.status, 201);
 }
 
-async fn x05_a_panic_of_the_engine(backend: Backend) {
+async fn a_panic_of_the_engine(backend: Backend) {
     let mut app = backend.app().await;
     app.engine.panic(true);
     app.signup("a@x.co").await.is(500, "INTERNAL_ERROR");
@@ -111,7 +111,7 @@ async fn x05_a_panic_of_the_engine(backend: Backend) {
     assert_eq!(app.signup("a@x.co").await.status, 201);
 }
 
-async fn x06_a_panic_of_the_store(backend: Backend) {
+async fn a_panic_of_the_store(backend: Backend) {
     let mut app = at_look(backend, Fault::Panic).await;
     app.signup("a@x.co").await.is(500, "INTERNAL_ERROR");
     app.untouched().await;
@@ -124,7 +124,7 @@ async fn x06_a_panic_of_the_store(backend: Backend) {
     app.stores(0).await;
 }
 
-async fn x06_a_panic_of_clock_and_randomness(backend: Backend) {
+async fn a_panic_of_clock_and_randomness(backend: Backend) {
     let panics = Arc::new(AtomicBool::new(true));
     let random = Arc::new(FaultyRandom::default());
     let clock = Arc::new(Panicking(Arc::clone(&panics)));
@@ -140,7 +140,7 @@ async fn x06_a_panic_of_clock_and_randomness(backend: Backend) {
     assert_eq!(app.signup("a@x.co").await.status, 201);
 }
 
-async fn f07_after_an_answer_that_was_lost_the_retry_finds_the_account(backend: Backend) {
+async fn after_an_answer_that_was_lost_the_retry_finds_the_account(backend: Backend) {
     let mut app = at_create(backend, Fault::LoseAnswer).await;
     app.signup("a@x.co").await.is(503, "EXTERNAL_SERVICE_ERROR");
     app.stores(1).await;
@@ -148,7 +148,7 @@ async fn f07_after_an_answer_that_was_lost_the_retry_finds_the_account(backend: 
     app.stores(1).await;
 }
 
-async fn f17_a_store_that_hangs_keeps_no_place_of_a_client_that_leaves(backend: Backend) {
+async fn a_store_that_hangs_keeps_no_place_of_a_client_that_leaves(backend: Backend) {
     for app in [at_look(backend, Fault::Hang).await, at_create(backend, Fault::Hang).await] {
         let pool = app.service.hash_pool();
         // Far more than there are places.

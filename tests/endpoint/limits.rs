@@ -13,12 +13,12 @@ use crate::support::backend::{App, Backend, NOW, Options};
 use crate::support::client::{Client, JSON, Response, signup};
 
 crate::cases![
-    q01_q22_the_one_too_many_is_told_how_long_to_wait,
-    q02_of_many_at_once_exactly_the_quota_passes,
-    q05_a_client_is_its_peer_whatever_it_says,
-    q06_behind_a_proxy_it_is_the_rightmost,
-    q10_q18_a_conflict_takes_of_the_emails_and_a_400_of_neither,
-    q19_a_client_that_has_nothing_left_is_not_read,
+    [Q01, Q22] the_one_too_many_is_told_how_long_to_wait,
+    [Q02] of_many_at_once_exactly_the_quota_passes,
+    [Q05] a_client_is_its_peer_whatever_it_says,
+    [Q06] behind_a_proxy_it_is_the_rightmost,
+    [Q10, Q18] a_conflict_takes_of_the_emails_and_a_400_of_neither,
+    [Q19] a_client_that_has_nothing_left_is_not_read,
 ];
 
 async fn limited(backend: Backend, limits: RateLimits) -> (App, ManualClock) {
@@ -44,7 +44,7 @@ fn is_limited(response: &Response, policy: &str) -> u64 {
     wait.parse().unwrap()
 }
 
-async fn q01_q22_the_one_too_many_is_told_how_long_to_wait(backend: Backend) {
+async fn the_one_too_many_is_told_how_long_to_wait(backend: Backend) {
     let (mut app, clock) = limited(backend, per_client("3/min")).await;
     for number in 0..3 {
         let created = app.signup(&format!("q{number}@x.co")).await;
@@ -62,7 +62,7 @@ async fn q01_q22_the_one_too_many_is_told_how_long_to_wait(backend: Backend) {
     is_limited(&app.signup("q4@x.co").await, "client");
 }
 
-async fn q02_of_many_at_once_exactly_the_quota_passes(backend: Backend) {
+async fn of_many_at_once_exactly_the_quota_passes(backend: Backend) {
     let (app, _) = limited(backend, per_client("20/h")).await;
     let mut tasks = JoinSet::new();
     for number in 0..70 {
@@ -84,7 +84,7 @@ async fn from(app: &mut App, email: &str, forwarded_for: &str) -> u16 {
     app.request("POST", &[JSON, &header], body).await.status
 }
 
-async fn q05_a_client_is_its_peer_whatever_it_says(backend: Backend) {
+async fn a_client_is_its_peer_whatever_it_says(backend: Backend) {
     let (mut app, _) = limited(backend, per_client("1/h")).await;
     assert_eq!(from(&mut app, "a@x.co", "192.0.2.1").await, 201);
     assert_eq!(from(&mut app, "b@x.co", "192.0.2.2").await, 429);
@@ -95,7 +95,7 @@ async fn q05_a_client_is_its_peer_whatever_it_says(backend: Backend) {
     }
 }
 
-async fn q06_behind_a_proxy_it_is_the_rightmost(backend: Backend) {
+async fn behind_a_proxy_it_is_the_rightmost(backend: Backend) {
     let options = Options {
         limits: Some(per_client("1/h")),
         proxies: TrustedProxies::hops(1),
@@ -112,7 +112,7 @@ async fn q06_behind_a_proxy_it_is_the_rightmost(backend: Backend) {
     is_limited(&refused, "client");
 }
 
-async fn q10_q18_a_conflict_takes_of_the_emails_and_a_400_of_neither(backend: Backend) {
+async fn a_conflict_takes_of_the_emails_and_a_400_of_neither(backend: Backend) {
     let limits = per_client("10/h").per_email("2/h".parse().unwrap());
     let (mut app, clock) = limited(backend, limits).await;
     // A body that is no good takes a request, of which there are five to a sign-up.
@@ -143,7 +143,7 @@ async fn q10_q18_a_conflict_takes_of_the_emails_and_a_400_of_neither(backend: Ba
     is_limited(&app.post(b"{").await, "requests");
 }
 
-async fn q19_a_client_that_has_nothing_left_is_not_read(backend: Backend) {
+async fn a_client_that_has_nothing_left_is_not_read(backend: Backend) {
     let (mut app, _) = limited(backend, per_client("1/h")).await;
     assert_eq!(app.signup("a@x.co").await.status, 201);
     // The body never comes, and is not waited for.

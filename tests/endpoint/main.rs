@@ -1,6 +1,6 @@
 //! The whole endpoint, over real sockets: one suite, run against every adapter
 //! and every store. An adapter or a store is one line of `backends`; a case is one function,
-//! named after its row of the hazards.
+//! with the numbers of its hazards beside its name in its file's list.
 
 #![allow(
     clippy::expect_used,
@@ -114,13 +114,25 @@ fn serve_hyper(
     }))
 }
 
-type Case = (&'static str, fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>);
+/// A case of the suite, to run against a backend.
+#[derive(Clone, Copy)]
+struct Case {
+    /// File and function.
+    name: &'static str,
+    /// The rows of `tests/HAZARDS.md` that it covers.
+    hazards: &'static [&'static str],
+    run: fn(Backend) -> Pin<Box<dyn Future<Output = ()>>>,
+}
 
-/// `CASES`, the list of a file's cases. One that is missing from it is dead code.
+/// `CASES`, the list of a file's cases, each with its hazards. One that is missing
+/// from it is dead code.
 macro_rules! cases {
-    ($($name:ident),+ $(,)?) => {
-        pub const CASES: &[crate::Case] =
-            &[$((stringify!($name), |backend| Box::pin($name(backend)))),+];
+    ($($([$($hazard:ident),+])? $name:ident),+ $(,)?) => {
+        pub const CASES: &[crate::Case] = &[$(crate::Case {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            hazards: &[$($(stringify!($hazard)),+)?],
+            run: |backend| Box::pin($name(backend)),
+        }),+];
     };
 }
 use cases;
@@ -145,12 +157,14 @@ fn main() -> ExitCode {
     ];
     let mut trials = Vec::new();
     for backend in backends() {
-        for &(name, case) in cases.iter().copied().flatten() {
+        for &case in cases.iter().copied().flatten() {
+            let name = case.name.trim_start_matches("endpoint::");
             let trial = Trial::test(format!("{}::{name}", backend.name), move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread();
-                run(runtime, case(backend));
+                run(runtime, (case.run)(backend));
                 Ok(())
             });
+            let trial = trial.with_kind(case.hazards.join(" "));
             // scripts/test.sh starts what it needs, and runs these too.
             trials.push(trial.with_ignored_flag(backend.needs.is_some()));
         }

@@ -25,13 +25,13 @@ async fn kept(app: &mut App, names: &[String]) {
 }
 
 crate::cases![
-    n01_lengths,
-    n01_n02_n03_n04_n07_n08_n09_n11_kept_as_given,
-    n05_n06_control_characters,
-    n10_naughty_strings,
+    [N01] lengths,
+    [N01, N02, N03, N04, N07, N08, N09, N11] kept_as_given,
+    [N05, N06] control_characters,
+    [N10] naughty_strings,
 ];
 
-async fn n01_lengths(backend: Backend) {
+async fn lengths(backend: Backend) {
     let mut app = backend.app().await;
     for c in ["x", "\u{1f600}"] {
         let response = named(&mut app, "a@x.co", &c.repeat(257)).await;
@@ -43,7 +43,7 @@ async fn n01_lengths(backend: Backend) {
     app.untouched().await;
 }
 
-async fn n01_n02_n03_n04_n07_n08_n09_n11_kept_as_given(backend: Backend) {
+async fn kept_as_given(backend: Backend) {
     let mut app = backend.app().await;
     kept(
         &mut app,
@@ -69,7 +69,7 @@ async fn n01_n02_n03_n04_n07_n08_n09_n11_kept_as_given(backend: Backend) {
     .await;
 }
 
-async fn n05_n06_control_characters(backend: Backend) {
+async fn control_characters(backend: Backend) {
     let mut app = backend.app().await;
     for control in
         ["\0", "\u{7}", "\u{1f}", "\u{7f}", "\u{80}", "\u{9f}", "\r\n", "\t", "\u{1b}[31m"]
@@ -83,7 +83,7 @@ async fn n05_n06_control_characters(backend: Backend) {
     app.untouched().await;
 }
 
-async fn n10_naughty_strings(backend: Backend) {
+async fn naughty_strings(backend: Backend) {
     let strings: Vec<String> = serde_json::from_str(&corpus("blns/blns.json")).unwrap();
     let mut app = backend.app().await;
     let good = |name: &&String| name.chars().count() <= 256 && !name.chars().any(char::is_control);

@@ -11,7 +11,7 @@ use crate::support::backend::{App, Backend, Options};
 use crate::support::client::JSON;
 
 crate::cases![
-    p21_what_is_wrong_with_a_password_is_told_at_its_field,
+    [P21] what_is_wrong_with_a_password_is_told_at_its_field,
     a_policy_sees_what_it_has_declared_and_the_headers,
     a_declared_field_of_another_type_is_an_issue_behind_the_others,
 ];
@@ -48,7 +48,7 @@ async fn with(backend: Backend, policies: Vec<Arc<dyn SignupPolicy>>) -> App {
     backend.with(Options { policies, ..Options::default() }).await
 }
 
-async fn p21_what_is_wrong_with_a_password_is_told_at_its_field(backend: Backend) {
+async fn what_is_wrong_with_a_password_is_told_at_its_field(backend: Backend) {
     let mut app = with(backend, vec![Arc::new(NotTheEmail), Arc::new(MinimumLength(10))]).await;
     for password in ["Kimberley", "kimberley@x.co", "123456789"] {
         let body = json!({"email": "kimberley@x.co", "password": password});

@@ -3,10 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use signup::SignupRequest;
+use signup::fields::EmailKey;
 use signup::random::Randomness;
-use signup::store::AccountStore;
+use signup::store::{AccountStore, Created, NewAccount, StoreError};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -59,15 +62,16 @@ fn one_winner(crowd: usize) -> HashMap<u16, usize> {
 }
 
 crate::cases![
-    r01_r02_r07_r10_one_email_has_one_winner_in_20_rounds,
-    r01_with_the_real_engine,
-    r03_distinct_emails_all_win,
-    r09_over_sockets_the_answers_are_201_and_409,
-    r11_r12_an_id_that_clashes_is_minted_anew_and_is_no_409,
-    r13_a_deleted_email_can_sign_up_again,
+    [R01, R02, R07, R10, F04] one_email_has_one_winner_in_20_rounds,
+    [R01] one_winner_with_the_real_engine,
+    [R03] distinct_emails_all_win,
+    [R08] a_winner_that_rolls_back_leaves_the_email_free,
+    [R09] over_sockets_the_answers_are_201_and_409,
+    [R11, R12] an_id_that_clashes_is_minted_anew_and_is_no_409,
+    [R13] a_deleted_email_can_sign_up_again,
 ];
 
-async fn r01_r02_r07_r10_one_email_has_one_winner_in_20_rounds(backend: Backend) {
+async fn one_email_has_one_winner_in_20_rounds(backend: Backend) {
     for _ in 0..20 {
         let app = gated(backend, CROWD, false).await;
         let counts = statuses(&app, variants().take(CROWD)).await;
@@ -77,20 +81,54 @@ async fn r01_r02_r07_r10_one_email_has_one_winner_in_20_rounds(backend: Backend)
     }
 }
 
-async fn r01_with_the_real_engine(backend: Backend) {
+async fn one_winner_with_the_real_engine(backend: Backend) {
     let app = gated(backend, CROWD, true).await;
     assert_eq!(statuses(&app, variants().take(CROWD)).await, one_winner(CROWD));
     app.stores(1).await;
 }
 
-async fn r03_distinct_emails_all_win(backend: Backend) {
+async fn distinct_emails_all_win(backend: Backend) {
     let app = gated(backend, CROWD, false).await;
     let counts = statuses(&app, (0..CROWD).map(|number| format!("user{number}@x.co"))).await;
     assert_eq!(counts, HashMap::from([(201, CROWD)]));
     app.stores(CROWD).await;
 }
 
-async fn r09_over_sockets_the_answers_are_201_and_409(backend: Backend) {
+/// A store in which another transaction is open that takes every email.
+struct Contended<S> {
+    store: S,
+    open: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl<S: AccountStore> AccountStore for Contended<S> {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        self.store.is_email_taken(key).await
+    }
+
+    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+        if self.open.load(Ordering::SeqCst) {
+            return Ok(Created::EmailTaken);
+        }
+        self.store.create(new).await
+    }
+}
+
+async fn a_winner_that_rolls_back_leaves_the_email_free(backend: Backend) {
+    let open = Arc::new(AtomicBool::new(true));
+    let wrap = {
+        let open = Arc::clone(&open);
+        move |store| -> Arc<dyn AccountStore> { Arc::new(Contended { store, open }) }
+    };
+    let mut app = backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await;
+    app.signup("a@x.co").await.is(409, "CONFLICT");
+    app.stores(0).await;
+    open.store(false, Ordering::SeqCst);
+    assert_eq!(app.signup("a@x.co").await.status, 201);
+    app.stores(1).await;
+}
+
+async fn over_sockets_the_answers_are_201_and_409(backend: Backend) {
     let app = gated(backend, 100, false).await;
     let mut tasks = JoinSet::new();
     for email in variants().take(100) {
@@ -108,7 +146,7 @@ async fn r09_over_sockets_the_answers_are_201_and_409(backend: Backend) {
     app.stores(1).await;
 }
 
-async fn r11_r12_an_id_that_clashes_is_minted_anew_and_is_no_409(backend: Backend) {
+async fn an_id_that_clashes_is_minted_anew_and_is_no_409(backend: Backend) {
     let random = Arc::new(FaultyRandom::default());
     let options =
         Options { random: Arc::clone(&random) as Arc<dyn Randomness>, ..Options::default() };
@@ -125,7 +163,7 @@ async fn r11_r12_an_id_that_clashes_is_minted_anew_and_is_no_409(backend: Backen
     app.stores(2).await;
 }
 
-async fn r13_a_deleted_email_can_sign_up_again(backend: Backend) {
+async fn a_deleted_email_can_sign_up_again(backend: Backend) {
     let mut app = backend.app().await;
     for _ in 0..10 {
         app.signup("a@x.co").await.data();

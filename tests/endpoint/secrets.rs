@@ -27,7 +27,7 @@ fn overheard() -> Arc<Mutex<String>> {
     heard
 }
 
-async fn x07_s04_a_panic_says_nothing_of_the_input(backend: Backend) {
+async fn a_panic_says_nothing_of_the_input(backend: Backend) {
     let wrap = |store| -> Arc<dyn AccountStore> {
         Arc::new(Faulty { at_create: Some(Fault::Panic), ..Faulty::new(store) })
     };
@@ -48,14 +48,14 @@ async fn x07_s04_a_panic_says_nothing_of_the_input(backend: Backend) {
 }
 
 crate::cases![
-    x07_s04_a_panic_says_nothing_of_the_input,
-    s01_debug_shows_no_secret,
-    s03_s05_errors_tell_the_client_nothing_of_the_input,
-    s12_k11_the_store_has_digests_and_nothing_else,
-    k11_the_key_is_shown_once,
+    [X07, S04] a_panic_says_nothing_of_the_input,
+    [S01] debug_shows_no_secret,
+    [S03, S05] errors_tell_the_client_nothing_of_the_input,
+    [S12, K11] the_store_has_digests_and_nothing_else,
+    [K11] the_key_is_shown_once,
 ];
 
-async fn s01_debug_shows_no_secret(backend: Backend) {
+async fn debug_shows_no_secret(backend: Backend) {
     let app = backend.app().await;
     let request = SignupRequest::new("a@x.co", PASSWORD);
     let mut shown = format!(
@@ -82,7 +82,7 @@ async fn s01_debug_shows_no_secret(backend: Backend) {
     }
 }
 
-async fn s03_s05_errors_tell_the_client_nothing_of_the_input(backend: Backend) {
+async fn errors_tell_the_client_nothing_of_the_input(backend: Backend) {
     let mut app = backend.app().await;
     let (short, long) = ("canary", "canary".repeat(50));
     for body in [
@@ -98,7 +98,7 @@ async fn s03_s05_errors_tell_the_client_nothing_of_the_input(backend: Backend) {
     assert!(!contains(&response.body, b"canary"));
 }
 
-async fn s12_k11_the_store_has_digests_and_nothing_else(backend: Backend) {
+async fn the_store_has_digests_and_nothing_else(backend: Backend) {
     let mut app = backend.app().await;
     let body = json!({"email": "a@x.co", "password": PASSWORD, "name": "marker-name"});
     let data = app.post_json(&body).await.data();
@@ -121,7 +121,7 @@ async fn s12_k11_the_store_has_digests_and_nothing_else(backend: Backend) {
     );
 }
 
-async fn k11_the_key_is_shown_once(backend: Backend) {
+async fn the_key_is_shown_once(backend: Backend) {
     let mut app = backend.app().await;
     let data = app.signup("a@x.co").await.data();
     let key = data["api_key"].as_str().unwrap();

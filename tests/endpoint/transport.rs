@@ -32,20 +32,20 @@ async fn raw(app: &App, bytes: &[u8]) -> Option<Response> {
 }
 
 crate::cases![
-    j60_declared_too_long,
-    j61_a_stream_without_end,
-    j62_a_length_that_lies,
-    j63_a_body_that_does_not_arrive,
-    j63_a_trickle_does_not_move_the_deadline,
-    j66_expect_100_continue,
-    j67_chunks_and_trailers,
-    m19_smuggling,
-    m20_a_head_of_100_kib,
-    m21_pipelined_sign_ups_are_answered_in_order,
-    x02_clients_that_go_away_at_any_octet,
+    [J60] declared_too_long,
+    [J61] a_stream_without_end,
+    [J62] a_length_that_lies,
+    [J63] a_body_that_does_not_arrive,
+    [J63] a_trickle_does_not_move_the_deadline,
+    [J66] expect_100_continue,
+    [J67] chunks_and_trailers,
+    [M19] smuggling,
+    [M20] a_head_of_100_kib,
+    [M21] pipelined_sign_ups_are_answered_in_order,
+    [X02] clients_that_go_away_at_any_octet,
 ];
 
-async fn j60_declared_too_long(backend: Backend) {
+async fn declared_too_long(backend: Backend) {
     let mut app = backend.app().await;
     let mut stream = connect(&app).await;
     // Refused from the head: not an octet of the body is sent.
@@ -58,7 +58,7 @@ async fn j60_declared_too_long(backend: Backend) {
     app.untouched().await;
 }
 
-async fn j61_a_stream_without_end(backend: Backend) {
+async fn a_stream_without_end(backend: Backend) {
     let app = backend.app().await;
     let before = memory("self", "VmRSS");
     let (mut reader, mut writer) = connect(&app).await.into_split();
@@ -86,7 +86,7 @@ async fn j61_a_stream_without_end(backend: Backend) {
     app.untouched().await;
 }
 
-async fn j62_a_length_that_lies(backend: Backend) {
+async fn a_length_that_lies(backend: Backend) {
     let app = backend.app().await;
     let good = signup("a@x.co").to_string();
     let longer = format!("{HEAD}Content-Length: {}\r\n\r\n{good}", good.len() + 10);
@@ -97,7 +97,7 @@ async fn j62_a_length_that_lies(backend: Backend) {
     app.untouched().await;
 }
 
-async fn j63_a_body_that_does_not_arrive(backend: Backend) {
+async fn a_body_that_does_not_arrive(backend: Backend) {
     let options = Options { body_deadline: Duration::from_millis(100), ..Options::default() };
     let mut app = backend.with(options).await;
     let mut stream = connect(&app).await;
@@ -108,7 +108,7 @@ async fn j63_a_body_that_does_not_arrive(backend: Backend) {
     assert_eq!(app.signup("a@x.co").await.status, 201);
 }
 
-async fn j63_a_trickle_does_not_move_the_deadline(backend: Backend) {
+async fn a_trickle_does_not_move_the_deadline(backend: Backend) {
     let options = Options { body_deadline: Duration::from_millis(200), ..Options::default() };
     let app = backend.with(options).await;
     let (mut reader, mut writer) = connect(&app).await.into_split();
@@ -129,7 +129,7 @@ async fn j63_a_trickle_does_not_move_the_deadline(backend: Backend) {
     app.untouched().await;
 }
 
-async fn j66_expect_100_continue(backend: Backend) {
+async fn expect_100_continue(backend: Backend) {
     let app = backend.app().await;
     let mut stream = connect(&app).await;
     stream
@@ -159,7 +159,7 @@ async fn j66_expect_100_continue(backend: Backend) {
     app.untouched().await;
 }
 
-async fn j67_chunks_and_trailers(backend: Backend) {
+async fn chunks_and_trailers(backend: Backend) {
     let app = backend.app().await;
     let good = signup("a@x.co").to_string();
     let (first, second) = good.split_at(9);
@@ -174,7 +174,7 @@ async fn j67_chunks_and_trailers(backend: Backend) {
     app.stores(1).await;
 }
 
-async fn m19_smuggling(backend: Backend) {
+async fn smuggling(backend: Backend) {
     let app = backend.app().await;
     let good = signup("a@x.co").to_string();
     let length = good.len();
@@ -192,7 +192,7 @@ async fn m19_smuggling(backend: Backend) {
     app.untouched().await;
 }
 
-async fn m20_a_head_of_100_kib(backend: Backend) {
+async fn a_head_of_100_kib(backend: Backend) {
     let app = backend.app().await;
     let good = signup("a@x.co").to_string();
     let headers: String =
@@ -205,7 +205,7 @@ async fn m20_a_head_of_100_kib(backend: Backend) {
     assert!(matches!(status, None | Some(431 | 201)), "{status:?}");
 }
 
-async fn m21_pipelined_sign_ups_are_answered_in_order(backend: Backend) {
+async fn pipelined_sign_ups_are_answered_in_order(backend: Backend) {
     let app = backend.app().await;
     let emails = ["a@x.co", "b@x.co", "a@x.co"];
     let pipeline: Vec<u8> = emails
@@ -222,7 +222,7 @@ async fn m21_pipelined_sign_ups_are_answered_in_order(backend: Backend) {
     app.stores(2).await;
 }
 
-async fn x02_clients_that_go_away_at_any_octet(backend: Backend) {
+async fn clients_that_go_away_at_any_octet(backend: Backend) {
     let mut app = backend.app().await;
     let request = request("POST", "/auth/signup", &[JSON], signup("a@x.co").to_string().as_bytes());
     for sent in (0..=request.len()).step_by(7) {

@@ -15,9 +15,9 @@ pub mod stores;
 
 use std::path::{Path, PathBuf};
 
-/// A file of the public corpora.
+/// Reads a file of the public corpora in `tests/data`.
 pub fn corpus(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

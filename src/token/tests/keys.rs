@@ -13,6 +13,28 @@ fn w38_one_key_id_is_one_key() {
 }
 
 #[test]
+fn w36_w37_a_key_verifies_from_when_it_is_added_until_it_is_retired() {
+    let keys = TokenKeys::new(SigningKey::ed25519(&[1; 32]).with_key_id("old").unwrap());
+    let verifier = verifier(keys.clone());
+    let before = mint(keys.clone());
+    keys.add(SigningKey::ed25519(&[2; 32]).with_key_id("new").unwrap()).unwrap();
+    assert_eq!(decode(mint(keys.clone()).reveal().split('.').next().unwrap())["kid"], "old");
+    keys.promote("new").unwrap();
+    let after = mint(keys.clone());
+    assert_eq!(decode(after.reveal().split('.').next().unwrap())["kid"], "new");
+    assert!(verifier.verify(before.reveal()).is_ok() && verifier.verify(after.reveal()).is_ok());
+    assert_eq!(keys.retire("new"), Err(KeyError::Signing));
+    keys.retire("old").unwrap();
+    assert_eq!(verifier.verify(before.reveal()), Err(TokenRejected::UnknownKey));
+    assert!(verifier.verify(after.reveal()).is_ok());
+    assert_eq!(keys.retire("old"), Err(KeyError::UnknownKeyId));
+    assert_eq!(keys.promote("old"), Err(KeyError::UnknownKeyId));
+    let other = SigningKey::ed25519(&[3; 32]).verifying_key().clone();
+    keys.add_verifying(other.with_key_id("other").unwrap()).unwrap();
+    assert_eq!(keys.promote("other"), Err(KeyError::VerifiesOnly));
+}
+
+#[test]
 fn w40_a_short_secret_and_a_bad_key_id_are_refused() {
     assert_eq!(SigningKey::hs256(&[1; 31]).err(), Some(KeyError::ShortSecret { octets: 31 }));
     for bad in ["", "a b", "a\n", "\u{e9}", &"k".repeat(65)] {
