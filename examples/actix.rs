@@ -9,64 +9,85 @@
 use std::process::ExitCode;
 
 use actix_cors::Cors;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, CACHE_CONTROL, HeaderName};
 use actix_web::middleware::Condition;
-use actix_web::web::{self, Html, ServiceConfig};
+use actix_web::web::{self, Data, Html, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer};
+use signup::credentials::CredentialError;
 
 mod support;
 
-use support::{
-    Complaint, Config, HEAD_DEADLINE, Metrics, Origin, PAGE, cannot_listen, exit, openapi,
-    print_logs,
-};
+use support::health::{self, Health};
+use support::process::{Complaint, chain};
+use support::settings::values::Origin;
+use support::telemetry::Metrics;
+use support::{HEAD_DEADLINE, PAGE, STOP_DEADLINE, Server, openapi};
 
 fn main() -> ExitCode {
-    exit(actix_web::rt::System::new().block_on(run()))
+    actix_web::rt::System::new().block_on(support::run(serve))
 }
 
-async fn run() -> Result<(), Complaint> {
-    let config = Config::from_env()?;
-    let (addr, cors_origin) = (config.addr, config.cors_origin.clone());
+async fn serve(server: Server) -> Result<(), Complaint> {
     let document = openapi()?;
-    print_logs();
-    let metrics = Metrics::record()?;
-    let endpoint = config.endpoint().await?;
+    let (endpoint, health) = (server.endpoint.clone(), server.health.clone());
+    let (metrics, cors_origin) = (server.metrics.clone(), server.cors_origin.clone());
     let app = move || {
         let cors = cors_origin.as_ref().map_or_else(Cors::default, cors);
-        let document = document.clone();
-        let document = move || {
-            let document = document.clone();
-            async { HttpResponse::Ok().content_type("application/json").body(document) }
-        };
-        let metrics = metrics.clone();
-        let scraped = move |config: &mut ServiceConfig| {
-            if let Some(metrics) = metrics {
-                let render = move || std::future::ready(metrics.render());
-                config.route("/metrics", web::get().to(render));
-            }
-        };
         App::new()
             .configure(signup::adapters::actix::configure(endpoint.clone()))
-            .route("/", web::get().to(async || Html::new(PAGE)))
-            .route("/openapi.json", web::get().to(document))
-            .configure(scraped)
+            .configure(besides(document.clone(), health.clone(), metrics.clone()))
+            .default_service(web::to(async || Err::<HttpResponse, _>(CredentialError::NotFound)))
             .wrap(Condition::new(cors_origin.is_some(), cors))
     };
-    let server = HttpServer::new(app).client_request_timeout(HEAD_DEADLINE).bind(addr);
-    let server = server.map_err(|error| cannot_listen(addr, &error))?;
-    for addr in server.addrs() {
-        println!("listening on http://{addr}");
-    }
-    // It ends gracefully on SIGTERM by itself.
-    server.run().await.map_err(|error| error.to_string())
+    let http = HttpServer::new(app)
+        .client_request_timeout(HEAD_DEADLINE)
+        .shutdown_timeout(STOP_DEADLINE.as_secs())
+        .bind(server.addr)
+        .map_err(|error| server.cannot_listen(&error))?;
+    server.announce(http.addrs());
+    http.shutdown_signal(server.end).run().await.map_err(|error| chain(&error))
 }
 
-/// What a page of another origin's may do.
+/// What is served beside the endpoint.
+fn besides(
+    document: String,
+    health: Health,
+    metrics: Option<Metrics>,
+) -> impl FnOnce(&mut ServiceConfig) {
+    let document = move || {
+        let document = document.clone();
+        async { HttpResponse::Ok().content_type("application/json").body(document) }
+    };
+    move |config| {
+        config
+            .app_data(Data::new(health))
+            .route("/", web::get().to(async || Html::new(PAGE)))
+            .route("/openapi.json", web::get().to(document))
+            .route(health::PATH, web::get().to(report));
+        if let Some(metrics) = metrics {
+            let render = move || std::future::ready(metrics.render());
+            config.route("/metrics", web::get().to(render));
+        }
+    }
+}
+
+async fn report(health: Data<Health>) -> HttpResponse {
+    let (status, json) = health.report().await;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    HttpResponse::build(status)
+        .content_type("application/json")
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(json)
+}
+
+/// What a page of another origin may do: sign up and, where the app has routes with
+/// [`signup::credentials`], show a token or an API key.
 fn cors(Origin(origin): &Origin) -> Cors {
+    let x_api_key = HeaderName::from_static("x-api-key");
     Cors::default()
         .allowed_origin(origin)
         .allowed_methods(["POST"])
-        .allowed_header(CONTENT_TYPE)
-        .expose_headers([RETRY_AFTER])
+        .allowed_headers([header::CONTENT_TYPE, header::AUTHORIZATION, x_api_key])
+        .expose_headers([header::RETRY_AFTER])
 }

@@ -15,45 +15,40 @@ use std::process::ExitCode;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::StatusCode;
+use axum::http::header::{self, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::method::Method;
-use axum::response::Html;
+use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::service::TowerToHyperService;
+use signup::credentials::CredentialError;
+use tokio::net::TcpListener;
 use tower_http::cors::CorsLayer;
 
 #[path = "support/serve.rs"]
 mod serve;
 mod support;
 
-use support::{Complaint, Config, Metrics, Origin, PAGE, exit, listen, openapi, print_logs};
+use support::health::{self, Health};
+use support::process::Complaint;
+use support::settings::values::Origin;
+use support::telemetry::Metrics;
+use support::{Endpoint, PAGE, Server, openapi};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    exit(run().await)
+    support::run(serve).await
 }
 
-async fn run() -> Result<(), Complaint> {
-    let config = Config::from_env()?;
-    let (addr, cors_origin) = (config.addr, config.cors_origin.clone());
-    let document = openapi()?;
-    print_logs();
-    let metrics = Metrics::record()?;
-    let mut app = Router::new()
-        .merge(signup::adapters::axum::router(config.endpoint().await?))
-        .route("/", get(async || Html(PAGE)))
-        .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], document)));
-    if let Some(metrics) = metrics {
-        app = app.route("/metrics", get(async move || metrics.render()));
-    }
-    if let Some(origin) = cors_origin {
-        app = app.layer(cors(&origin)?);
-    }
-    let listener = listen(addr).await?;
+async fn serve(server: Server) -> Result<(), Complaint> {
+    let listener = TcpListener::bind(server.addr).await;
+    let listener = listener.map_err(|error| server.cannot_listen(&error))?;
+    server.announce(listener.local_addr());
+    let Server { endpoint, health, metrics, cors_origin, end, .. } = server;
     // axum's own `serve` has no time limit for the head of a request.
-    let app = TowerToHyperService::new(app);
-    serve::serve(listener, |peer| {
+    let app = TowerToHyperService::new(app(endpoint, health, metrics, cors_origin)?);
+    serve::serve(listener, end, |peer| {
         let app = app.clone();
         service_fn(move |mut request| {
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -64,13 +59,43 @@ async fn run() -> Result<(), Complaint> {
     Ok(())
 }
 
-/// What a page of another origin's may do.
+fn app(
+    endpoint: Endpoint,
+    health: Health,
+    metrics: Option<Metrics>,
+    cors_origin: Option<Origin>,
+) -> Result<Router, Complaint> {
+    let document = openapi()?;
+    let mut app = Router::new()
+        .merge(signup::adapters::axum::router(endpoint))
+        .route("/", get(async || Html(PAGE)))
+        .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], document)))
+        .route(health::PATH, get(move || report(health)))
+        .fallback(async || CredentialError::NotFound);
+    if let Some(metrics) = metrics {
+        app = app.route("/metrics", get(async move || metrics.render()));
+    }
+    if let Some(origin) = cors_origin {
+        app = app.layer(cors(&origin)?);
+    }
+    Ok(app)
+}
+
+async fn report(health: Health) -> impl IntoResponse {
+    let (status, json) = health.report().await;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    (status, headers, json)
+}
+
+/// What a page of another origin may do: sign up and, where the app has routes with
+/// [`signup::credentials`], show a token or an API key.
 fn cors(Origin(origin): &Origin) -> Result<CorsLayer, Complaint> {
     let origin: HeaderValue =
         origin.parse().map_err(|error| format!("SIGNUP_CORS_ORIGIN: {error}"))?;
     Ok(CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::POST])
-        .allow_headers([CONTENT_TYPE])
-        .expose_headers([RETRY_AFTER]))
+        .allow_headers([CONTENT_TYPE, header::AUTHORIZATION, HeaderName::from_static("x-api-key")])
+        .expose_headers([header::RETRY_AFTER]))
 }

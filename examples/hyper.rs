@@ -12,34 +12,60 @@ use std::process::ExitCode;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use signup::clock::Clock;
+use signup::credentials::CredentialError;
 use signup::http::{Head, PATH, Refusal, Reply, SignupEndpoint};
 use signup::store::AccountStore;
+use tokio::net::TcpListener;
 
 #[path = "support/serve.rs"]
 mod serve;
 mod support;
 
 pub(crate) use serve::serve;
-use support::{Complaint, Config, exit, listen};
+use support::health::{self, Health};
+use support::process::Complaint;
+use support::{Endpoint, Server};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    exit(run().await)
+    support::run(run).await
 }
 
-async fn run() -> Result<(), Complaint> {
-    let config = Config::from_env()?;
-    let addr = config.addr;
-    let endpoint = config.endpoint().await?;
-    let listener = listen(addr).await?;
-    serve(listener, |peer| {
-        let endpoint = endpoint.clone();
-        service_fn(move |request| route(endpoint.clone(), peer, request))
+async fn run(server: Server) -> Result<(), Complaint> {
+    let listener = TcpListener::bind(server.addr).await;
+    let listener = listener.map_err(|error| server.cannot_listen(&error))?;
+    server.announce(listener.local_addr());
+    let Server { endpoint, health, end, .. } = server;
+    serve(listener, end, |peer| {
+        let (endpoint, health) = (endpoint.clone(), health.clone());
+        service_fn(move |request| all(endpoint.clone(), health.clone(), peer, request))
     })
     .await;
     Ok(())
+}
+
+/// The endpoint, what a load balancer asks, and the documented 404 elsewhere.
+async fn all(
+    endpoint: Endpoint,
+    health: Health,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, json) = match request.uri().path() {
+        PATH => return route(endpoint, peer, request).await,
+        health::PATH if request.method() == Method::GET => health.report().await,
+        _ => {
+            let reply = Reply::from(&CredentialError::NotFound);
+            (reply.status(), String::from_utf8_lossy(reply.body()).into_owned())
+        }
+    };
+    let response = Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .header("cache-control", "no-store");
+    Ok(response.body(Full::from(json)).unwrap_or_default())
 }
 
 /// The endpoint at its path, and nothing elsewhere.

@@ -11,7 +11,7 @@
 //! curl -H "X-API-Key: $KEY" localhost:3000/whoami
 //! ```
 
-use std::{env, error::Error, time::Duration};
+use std::{env, error::Error, process::ExitCode, time::Duration};
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, Path, State};
@@ -26,6 +26,9 @@ use signup::error::{Issue, SignupError};
 use signup::store::SqliteStore;
 use signup::{SignupService, adapters};
 
+#[path = "support/process.rs"]
+mod process;
+
 /// How long a rotated key is still good.
 const GRACE: Duration = Duration::from_hours(24);
 
@@ -33,11 +36,24 @@ type Data = ([(HeaderName, &'static str); 1], Json<Value>);
 type Answer = Result<Data, CredentialError>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    process::exit(run().await.map_err(|error| process::chain(&*error)))
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let url = env::var("DATABASE_URL").unwrap_or("sqlite://login.db".to_owned());
     let addr = env::var("SIGNUP_ADDR").unwrap_or("127.0.0.1:3000".to_owned());
-    let secret = env::var("SIGNUP_JWT_SECRET").map_err(|_| "SIGNUP_JWT_SECRET is not set")?;
+    let secret = env::var("SIGNUP_JWT_SECRET")
+        .map_err(|_| "SIGNUP_JWT_SECRET is not set: `openssl rand -hex 32` makes one")?;
     let store = SqliteStore::connect(&url).await?;
+    let pool = store.pool().clone();
+    let served = serve(store, &secret, &addr).await;
+    // The last connection writes the WAL into the database and deletes it.
+    pool.close().await;
+    served
+}
+
+async fn serve(store: SqliteStore, secret: &str, addr: &str) -> Result<(), Box<dyn Error>> {
     store.migrate().await?;
     let service = SignupService::builder(store).jwt_secret(secret.as_bytes()).build()?;
     // A key that was revoked by another process is good for 30 seconds at most.
@@ -50,10 +66,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/whoami", get(whoami))
         .with_state(credentials)
         .merge(adapters::axum::jwks(service.token_keys().clone()))
-        .merge(adapters::axum::router(service));
+        .merge(adapters::axum::router(service))
+        .fallback(async || CredentialError::NotFound);
     let listener = tokio::net::TcpListener::bind(addr).await?;
+    let end = process::asked_to_end();
     println!("listening on http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, app).await?)
+    Ok(axum::serve(listener, app).with_graceful_shutdown(end).await?)
 }
 
 #[derive(Deserialize)]

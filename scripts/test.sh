@@ -37,7 +37,6 @@ auth_file = $folder/users.txt
 pool_mode = transaction
 default_pool_size = 4
 max_client_conn = 1000
-ignore_startup_parameters = extra_float_digits,options
 logfile = $folder/pgbouncer.log
 pidfile = $folder/pgbouncer.pid
 INI

@@ -203,7 +203,7 @@ async fn every_refusal_is_the_same_401() {
     let foreign = bearer(foreign.reveal());
     let long = bearer(&"x".repeat(20_000));
     let mut refused = vec![
-        ("token", vec![&token, &token]),
+        ("token", vec![token.as_str(), &token]),
         ("token", vec![&foreign]),
         ("key", vec![&key, &x_api_key]),
         ("key", vec![&x_api_key, &x_api_key]),

@@ -301,23 +301,17 @@ type Settings = &'static [(&'static str, &'static str)];
 fn what_can_not_work_is_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let missing = format!("sqlite://u:s3cret@{}/no/such/folder.db", folder.path().display());
-    let cases: [(&str, Settings, &str); 11] = [
+    let cases: [(&str, Settings, &str); 9] = [
         (
             "memory:",
             &[("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcde")],
             "has 31 bytes: it needs 32 or more",
         ),
         ("memory:", &[("SIGNUP_ADDR", "localhost")], "SIGNUP_ADDR: `localhost` can't be read"),
+        ("memory:", &[("SIGNUP_ADDR", "no.such.host.invalid:1")], "SIGNUP_ADDR: can't find"),
         ("memory:", &[("SIGNUP_ADDR", "192.0.2.1:80")], "can't listen on 192.0.2.1:80"),
-        (
-            "memory:",
-            &[("SIGNUP_HASH_WORKERS", "many")],
-            "SIGNUP_HASH_WORKERS: `many` can't be read",
-        ),
-        ("memory:", &[("SIGNUP_HASH_WORKERS", "0")], "at least one worker"),
-        ("memory:", &[("SIGNUP_HASH_QUEUE", "-1")], "SIGNUP_HASH_QUEUE: `-1` can't be read"),
-        ("memory:", &[("SIGNUP_CORS_ORIGIN", "*")], "SIGNUP_CORS_ORIGIN: `*` can't be read"),
-        ("memory:", &[("SIGNUP_CORS_ORIGIN", "http://x.co/")], "can't be read"),
+        ("memory:", &[("SIGNUP_HASH_WORKERS", "0")], "SIGNUP_HASH_WORKERS: `0` is no number"),
+        ("memory:", &[("SIGNUP_HASH_WORKER", "2")], "did you mean SIGNUP_HASH_WORKERS?"),
         (&missing, &[], "can't open the store sqlite://"),
         ("mysql://u:s3cret@db/app", &[], "none of"),
         (

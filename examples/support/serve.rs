@@ -1,5 +1,5 @@
 //! A server for hyper services: HTTP/1.1, with a time limit for the head of a
-//! request, until the process is asked to end.
+//! request, until it is asked to end.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -15,12 +15,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 
-use super::support::{HEAD_DEADLINE, asked_to_end};
+use super::support::{HEAD_DEADLINE, STOP_DEADLINE};
 
 /// Serves with a service for each peer, and returns when the last answer has been
-/// sent.
-pub async fn serve<S, B>(listener: TcpListener, service_for: impl Fn(SocketAddr) -> S)
-where
+/// sent, or its time is over.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    end: impl Future<Output = ()>,
+    service_for: impl Fn(SocketAddr) -> S,
+) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
@@ -29,7 +32,7 @@ where
     // A client that sends its head an octet a minute would else hold on for ever.
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
     let connections = GracefulShutdown::new();
-    let mut end = pin!(asked_to_end());
+    let mut end = pin!(end);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -48,5 +51,7 @@ where
             let _ = connection.await;
         });
     }
-    connections.shutdown().await;
+    // Whoever comes now is refused, and does not wait for nobody.
+    drop(listener);
+    let _ = tokio::time::timeout(STOP_DEADLINE, connections.shutdown()).await;
 }

@@ -107,7 +107,7 @@ fn serve_hyper(
     listener: tokio::net::TcpListener,
     endpoint: support::backend::Endpoint,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(hyper_example::serve(listener, move |peer| {
+    Box::pin(hyper_example::serve(listener, std::future::pending(), move |peer| {
         let endpoint = endpoint.clone();
         let route = move |request| hyper_example::route(endpoint.clone(), peer, request);
         hyper::service::service_fn(route)

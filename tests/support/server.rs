@@ -2,12 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::example;
 
 pub struct Server {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     pub addr: SocketAddr,
 }
 
@@ -29,13 +30,22 @@ impl Server {
         Self::listening(command)
     }
 
-    fn listening(mut command: Command) -> Self {
+    /// Starts what [`command`] has made, and waits until it listens.
+    pub fn listening(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        stdout.read_line(&mut line).unwrap();
         let addr = line.trim().strip_prefix("listening on http://");
         let addr = addr.unwrap_or_else(|| panic!("it said {line:?}")).parse().unwrap();
-        Self { child, addr }
+        Self { child, stdout, addr }
+    }
+
+    /// Reads what it says next on stdout.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
     }
 
     pub fn pid(&self) -> String {
@@ -75,9 +85,17 @@ pub fn complaint(name: &str, database_url: &str, settings: &[(&str, &str)]) -> S
     said
 }
 
-fn command(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Command {
+/// Makes the command that starts an example, with none of the settings that the tests
+/// themselves were started with.
+pub fn command(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(example(name));
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.as_encoded_bytes().starts_with(b"SIGNUP_")) {
+        command.env_remove(name);
+    }
     command
+        .env_remove("JWT_SECRET")
+        .env_remove("REDIS_URL")
         .env("SIGNUP_ADDR", "127.0.0.1:0")
         .env("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcdef")
         .env("DATABASE_URL", database_url)

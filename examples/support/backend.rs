@@ -1,0 +1,97 @@
+//! The store that a URL names, and what a server does with it besides sign-ups.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(feature = "postgres")]
+use signup::store::PostgresStore;
+use signup::store::{AccountStore, MemoryStore, SqliteStore};
+
+use super::process::Complaint;
+use super::settings::values::Database;
+
+/// How long a store may take to show that it is there.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A store, in each of its types.
+#[derive(Clone)]
+pub enum Backend {
+    Memory(Arc<MemoryStore>),
+    Sqlite(SqliteStore),
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresStore),
+}
+
+impl Backend {
+    /// Opens the store and brings its tables up to date. What was opened is closed
+    /// again where that fails.
+    pub async fn open(database: &Database) -> Result<Self, Complaint> {
+        let (backend, migrated) = match database {
+            Database::Memory => return Ok(Self::Memory(Arc::default())),
+            Database::Sqlite(url) => {
+                let store = SqliteStore::connect(url).await.map_err(complaint)?;
+                let migrated = store.migrate().await;
+                (Self::Sqlite(store), migrated)
+            }
+            #[cfg(feature = "postgres")]
+            Database::Postgres(url) => {
+                let store = PostgresStore::connect(url).await.map_err(complaint)?;
+                let migrated = store.migrate().await;
+                (Self::Postgres(store), migrated)
+            }
+            #[cfg(not(feature = "postgres"))]
+            Database::Postgres(_) => {
+                return Err(complaint("this server is built without the feature postgres"));
+            }
+        };
+        match migrated {
+            Ok(()) => Ok(backend),
+            Err(error) => {
+                backend.close().await;
+                Err(complaint(error))
+            }
+        }
+    }
+
+    /// The store as a service takes it: of a type that is chosen at run time.
+    pub fn store(&self) -> Arc<dyn AccountStore> {
+        match self {
+            Self::Memory(store) => Arc::clone(store) as _,
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Whether the store answers, soon.
+    pub async fn answers(&self) -> bool {
+        matches!(tokio::time::timeout(PATIENCE, self.ping()).await, Ok(Ok(())))
+    }
+
+    /// Reads the accounts table: a `SELECT 1` does not open SQLite's file.
+    async fn ping(&self) -> Result<(), sqlx::Error> {
+        const LOOK: &str = "SELECT 1 FROM accounts LIMIT 1";
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Sqlite(store) => sqlx::query(LOOK).execute(store.pool()).await.map(drop),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => sqlx::query(LOOK).execute(store.pool()).await.map(drop),
+        }
+    }
+
+    /// Closes every connection, after what was begun on it. The last one of SQLite's
+    /// writes the WAL into the database and deletes it.
+    pub async fn close(&self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Sqlite(store) => store.pool().close().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.pool().close().await,
+        }
+    }
+}
+
+fn complaint(error: impl Display) -> Complaint {
+    format!("DATABASE_URL: {error}")
+}

@@ -1,0 +1,190 @@
+//! The settings of the example servers, which are environment variables.
+
+#![allow(dead_code, reason = "each server uses its part")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use signup::limit::Quota;
+use signup::token::SigningKey;
+
+#[path = "settings/known.rs"]
+pub mod known;
+#[path = "settings/values.rs"]
+pub mod values;
+
+use known::Unknown;
+use values::{Address, Database, Origin, rate_limit};
+
+/// A line for the person at the terminal.
+type Complaint = String;
+
+/// More workers than cores only wait for each other: this many are a typing error.
+const WORKERS: RangeInclusive<u64> = 1..=1024;
+const QUEUE: RangeInclusive<u64> = 1..=1_000_000;
+/// An hour: who waits longer has left.
+const MILLIS: RangeInclusive<u64> = 1..=3_600_000;
+const HOPS: RangeInclusive<u64> = 0..=100;
+
+const SECRET: &str = "SIGNUP_JWT_SECRET";
+/// How a secret is made.
+const MAKE_ONE: &str = "`openssl rand -hex 32` makes one";
+
+/// Features of the crate that a setting may need.
+#[derive(Clone, Copy)]
+pub struct Features {
+    pub postgres: bool,
+    pub redis: bool,
+}
+
+impl Features {
+    /// Those that this server is built with.
+    pub const HERE: Self =
+        Self { postgres: cfg!(feature = "postgres"), redis: cfg!(feature = "redis") };
+}
+
+/// A setting that is `None` is left to the library's default.
+pub struct Settings {
+    pub addr: Address,
+    pub cors_origin: Option<Origin>,
+    pub database: Database,
+    pub jwt_secret: Option<Vec<u8>>,
+    pub workers: Option<u64>,
+    pub queue: Option<u64>,
+    pub hash_deadline: Option<Duration>,
+    pub rate_limit: Option<Quota>,
+    pub redis: Option<Redis>,
+    pub trusted_hops: u64,
+    /// To be printed when the server has started.
+    pub warnings: Vec<Complaint>,
+}
+
+/// Where instances share their limits, and how long an answer may take.
+pub struct Redis {
+    pub url: String,
+    pub deadline: Duration,
+}
+
+impl Settings {
+    /// Reads the settings, and refuses the first that can't be meant.
+    pub fn read(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        built_with: Features,
+    ) -> Result<Self, Complaint> {
+        let variables = Variables::of(variables)?;
+        let jwt_secret = variables.secret()?;
+        let redis = variables.redis(built_with)?;
+        if redis.is_some() && jwt_secret.is_none() {
+            return Err(format!(
+                "REDIS_URL: instances that share limits have one {SECRET}: {MAKE_ONE}"
+            ));
+        }
+        Ok(Self {
+            addr: variables.parsed("SIGNUP_ADDR", Address::parse)?.unwrap_or_default(),
+            cors_origin: variables.parsed("SIGNUP_CORS_ORIGIN", Origin::parse)?,
+            database: variables
+                .parsed("DATABASE_URL", |url| Database::parse(url, built_with.postgres))?
+                .unwrap_or_default(),
+            workers: variables.number("SIGNUP_HASH_WORKERS", WORKERS)?,
+            queue: variables.number("SIGNUP_HASH_QUEUE", QUEUE)?,
+            hash_deadline: variables.millis("SIGNUP_HASH_DEADLINE_MS")?,
+            rate_limit: rate_limit(variables.text("SIGNUP_RATE_LIMIT").unwrap_or("20/min"))
+                .map_err(|reason| format!("SIGNUP_RATE_LIMIT: {reason}"))?,
+            trusted_hops: variables.number("SIGNUP_TRUSTED_HOPS", HOPS)?.unwrap_or(0),
+            warnings: variables.warnings(),
+            redis,
+            jwt_secret,
+        })
+    }
+}
+
+/// The environment: settings and whatever else is in it.
+struct Variables {
+    texts: BTreeMap<String, String>,
+    unknown: Vec<Unknown>,
+}
+
+impl Variables {
+    /// Keeps those that are ours, each of which is text without a stray end of line: a
+    /// file that became a variable has one, and it would be part of a secret or a path.
+    fn of(all: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Complaint> {
+        let (mut texts, mut unknown) = (BTreeMap::new(), Vec::new());
+        for (name, value) in all {
+            let Ok(name) = name.into_string() else { continue };
+            if let Some(stranger) = Unknown::of(&name)? {
+                unknown.push(stranger);
+            }
+            if !known::is_known(&name) && name != "JWT_SECRET" {
+                continue;
+            }
+            let value = value.into_string().map_err(|_| format!("{name}: it is not UTF-8"))?;
+            if known::is_known(&name) && value.trim() != value {
+                return Err(format!(
+                    "{name}: it begins or ends with white space, such as the end of a line: \
+                     take that away"
+                ));
+            }
+            texts.insert(name, value);
+        }
+        Ok(Self { texts, unknown })
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(String::as_str)
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Result<Option<T>, Complaint> {
+        self.text(name).map(parse).transpose().map_err(|reason| format!("{name}: {reason}"))
+    }
+
+    fn number(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Complaint> {
+        self.parsed(name, |text| {
+            let (least, most) = range.clone().into_inner();
+            let number = text.parse().ok().filter(|number| range.contains(number));
+            number.ok_or(format!("`{text}` is no number from {least} to {most}"))
+        })
+    }
+
+    fn millis(&self, name: &str) -> Result<Option<Duration>, Complaint> {
+        Ok(self.number(name, MILLIS)?.map(Duration::from_millis))
+    }
+
+    fn secret(&self) -> Result<Option<Vec<u8>>, Complaint> {
+        self.parsed(SECRET, |secret| {
+            let secret = secret.as_bytes();
+            SigningKey::hs256(secret).map_err(|error| format!("{error}: {MAKE_ONE}"))?;
+            Ok(secret.to_vec())
+        })
+    }
+
+    fn redis(&self, built_with: Features) -> Result<Option<Redis>, Complaint> {
+        let deadline = self.millis("SIGNUP_REDIS_DEADLINE_MS")?;
+        self.parsed("REDIS_URL", |url| {
+            if !built_with.redis {
+                return Err("this server is built without the feature redis".to_owned());
+            }
+            let deadline = deadline.unwrap_or(Duration::from_millis(50));
+            Ok(Redis { url: url.to_owned(), deadline })
+        })
+    }
+
+    fn warnings(&self) -> Vec<Complaint> {
+        let mut warnings: Vec<_> = self.unknown.iter().map(ToString::to_string).collect();
+        if self.text(SECRET).is_none() {
+            let other = match self.text("JWT_SECRET") {
+                Some(_) => " (JWT_SECRET is, but this server does not read it)",
+                None => "",
+            };
+            warnings.push(format!(
+                "{SECRET} is not set{other}: tokens end with this process; {MAKE_ONE}"
+            ));
+        }
+        warnings
+    }
+}
