@@ -18,6 +18,15 @@ use signup::store::{
 use sqlx::Executor as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 
+#[path = "sqlite/deadlines.rs"]
+mod deadlines;
+#[path = "sqlite/invitations.rs"]
+mod invitations;
+#[path = "sqlite/opening.rs"]
+mod opening;
+#[path = "sqlite/transactions.rs"]
+mod transactions;
+
 #[path = "sqlite/power_loss.rs"]
 mod power_loss;
 

@@ -149,10 +149,11 @@ mod tests {
             for at in 0.."s3cretpw".len() {
                 let mut password = "s3cretpw".to_owned();
                 password.insert(at, special);
-                for url in [
-                    format!("postgres://app:{password}@db:5432/x"),
-                    format!("postgres://app:{password}"),
-                ] {
+                let with_host = format!("postgres://app:{password}@db:5432/x");
+                let without = format!("postgres://app:{password}");
+                // What stands behind an `@` is a host to whoever reads the URL.
+                let urls = [Some(with_host), (special != '@').then_some(without)];
+                for url in urls.into_iter().flatten() {
                     let shown = Location::from_url(&url).to_string();
                     let error = OpenError::open(Location::from_url(&url), "no");
                     let secret =

@@ -1,0 +1,78 @@
+//! Opening and migrating: what can't work is refused, and what is there is found.
+
+use signup::store::conformance::{Inspect as _, Sample};
+use signup::store::{AccountStore as _, Created, SqliteStore};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+#[tokio::test]
+async fn a_database_that_each_connection_has_for_itself_is_refused() {
+    for url in ["sqlite://", "sqlite:", "sqlite://?mode=rwc"] {
+        let refused = SqliteStore::connect(url).await.unwrap_err().to_string();
+        assert!(refused.contains("sqlite::memory:"), "{url}: {refused}");
+    }
+    let pool = SqlitePoolOptions::new().connect_with(SqliteConnectOptions::new().filename(""));
+    let store = SqliteStore::new(pool.await.unwrap());
+    let refused = store.migrate().await.unwrap_err().to_string();
+    assert!(refused.contains("sqlite::memory:"), "{refused}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("new.db").display());
+    let store = SqliteStore::connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut files = 0;
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", file.path().display());
+        files += 1;
+    }
+    assert!(files >= 2, "the database and its log");
+}
+
+#[tokio::test]
+async fn it_is_up_to_date_after_a_migration_and_not_before() {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    store.ping().await.unwrap();
+    assert!(!store.is_up_to_date().await.unwrap());
+    store.migrate().await.unwrap();
+    assert!(store.is_up_to_date().await.unwrap());
+}
+
+/// The record as sqlx's migrator wrote it for earlier versions of this crate.
+const LEGACY: &str = "
+    CREATE TABLE _signup_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+        installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
+        checksum BLOB NOT NULL, execution_time BIGINT NOT NULL);
+    INSERT INTO _signup_migrations VALUES
+        (1, 'accounts and api_keys', CURRENT_TIMESTAMP, 1, zeroblob(48), 7),
+        (2, 'credentials', CURRENT_TIMESTAMP, 1, zeroblob(48), 7);";
+
+#[tokio::test]
+async fn a_database_of_an_earlier_version_is_brought_up_to_date_with_its_accounts() {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    let scripts = [
+        include_str!("../../src/store/sqlite/0001_accounts.sql"),
+        include_str!("../../src/store/sqlite/0002_credentials.sql"),
+        LEGACY,
+        "INSERT INTO accounts VALUES ('acc_old', 'a@x.co', 'a@x.co', NULL, 'enterprise', 'x', NULL, 7, 8)",
+    ];
+    for script in scripts {
+        let script = sqlx::AssertSqlSafe(script.replace("{p}", ""));
+        sqlx::raw_sql(script).execute(store.pool()).await.unwrap();
+    }
+    assert!(!store.is_up_to_date().await.unwrap());
+    store.migrate().await.unwrap();
+    store.migrate().await.unwrap();
+    assert!(store.is_up_to_date().await.unwrap());
+    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(store.stored_accounts().await.len(), 2);
+    // Tokens that were ended by a moment stay ended: they are of generation 0.
+    use signup::store::CredentialStore as _;
+    let old = store.find_account(&"acc_old".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((old.token_generation, old.account.plan().as_str()), (1, "enterprise"));
+}
