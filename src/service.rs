@@ -464,3 +464,6 @@ impl<S, C> fmt::Debug for SignupService<S, C> {
         f.debug_struct("SignupService").field("pool", &self.inner.pool).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpResponse};
+use actix_web::{App, HttpRequest, HttpResponse};
 use signup::SignupService;
 use signup::clock::SystemClock;
-use signup::http::SignupEndpoint;
-use signup::store::MemoryStore;
+use signup::http::{Reply, SignupEndpoint};
+use signup::store::{Inserted, MemoryStore};
 
 fn endpoint() -> SignupEndpoint<MemoryStore> {
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
@@ -47,4 +47,29 @@ async fn it_stands_in_a_scope_and_beside_the_hosts_default() {
     assert_eq!(post!(&app, "/elsewhere"), StatusCode::IM_A_TEAPOT);
     let get = TestRequest::get().uri("/of/a/auth/signup").to_request();
     assert_eq!(call_service(&app, get).await.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+/// A handler that owns the transaction.
+async fn own_transaction(
+    endpoint: Data<SignupEndpoint<MemoryStore>>,
+    request: HttpRequest,
+    body: web::Payload,
+) -> Reply {
+    let prepared = match signup::adapters::actix::prepare(&endpoint, &request, body).await {
+        Ok(prepared) => prepared,
+        Err(refusal) => return refusal,
+    };
+    let proof = Inserted::by_host(prepared.new_account());
+    endpoint.opened(prepared.open(proof))
+}
+
+#[actix_web::test]
+async fn a_handler_of_the_hosts_prepares_inserts_and_answers_as_documented() {
+    let register = web::resource("/register").app_data(Data::new(endpoint()));
+    let app = init_service(App::new().service(register.to(own_transaction))).await;
+    assert_eq!(post!(&app, "/register"), StatusCode::CREATED);
+    let get = TestRequest::get().uri("/register").to_request();
+    let refused = call_service(&app, get).await;
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(refused.headers().get("allow").unwrap(), "POST");
 }

@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{FromRef, State};
 use axum::http::{Request, StatusCode};
 use axum::routing::{any, get};
 use axum::{Router, response::Response};
-use signup::SignupService;
 use signup::clock::SystemClock;
-use signup::http::SignupEndpoint;
-use signup::store::MemoryStore;
+use signup::http::{Reply, SignupEndpoint};
+use signup::limit::RateLimits;
+use signup::policy::InvitationOnly;
+use signup::store::{AccountStore as _, Created, Inserted, MemoryStore};
+use signup::{SignupError, SignupService};
 use tower::ServiceExt as _;
 
 type Endpoint = SignupEndpoint<MemoryStore>;
@@ -73,4 +77,57 @@ async fn the_router_merges_into_one_with_a_state_and_a_fallback() {
 async fn the_router_nests() {
     let app: Router = Router::new().nest("/api", signup::adapters::axum::router(endpoint()));
     assert_eq!(post(&app, "/api/auth/signup").await.status(), StatusCode::CREATED);
+}
+
+/// A handler that owns the transaction: it inserts by itself, and answers as documented.
+async fn own_transaction(
+    State((endpoint, store)): State<(Endpoint, Arc<MemoryStore>)>,
+    request: axum::extract::Request,
+) -> Result<Reply, Reply> {
+    let prepared = signup::adapters::axum::prepare(&endpoint, request).await?;
+    let new = prepared.new_account();
+    Ok(match store.create(new.clone()).await {
+        Ok(Created::Stored) => {
+            let proof = Inserted::by_host(new);
+            endpoint.opened(prepared.open(proof))
+        }
+        Ok(_) => endpoint.opened(Err(SignupError::EmailTaken)),
+        Err(error) => endpoint.opened(Err(error)),
+    })
+}
+
+#[tokio::test]
+async fn a_handler_of_the_hosts_prepares_inserts_and_answers_as_documented() {
+    let limits = RateLimits::per_client("3/min".parse().unwrap());
+    let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
+    let invited = InvitationOnly::new(async |code| Ok(code == "friends"));
+    let service = service.rate_limits(limits).policy(invited).build().unwrap();
+    let store = Arc::new(MemoryStore::default());
+    let app = Router::new()
+        .route("/register", any(own_transaction))
+        .with_state((SignupEndpoint::new(service), Arc::clone(&store)));
+    let send = async |method: &str, body: &'static str| {
+        let request = Request::builder().method(method).uri("/register");
+        let request = request.header("content-type", "application/json");
+        let response = app.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status.as_u16(), serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let good = r#"{"email":"dev@example.com","password":"correct horse","invite_code":"friends"}"#;
+    let (status, created) = send("POST", good).await;
+    assert_eq!((status, &created["data"]["account"]["plan"]), (201, &"trial".into()));
+    let new = &store.accounts()[0];
+    assert_eq!(created["data"]["account"]["id"], new.id().as_str());
+    assert_eq!(new.context().field("invite_code"), Some("friends"));
+    let (status, conflict) = send("POST", good).await;
+    assert_eq!((status, &conflict["error"]["code"]), (409, &"CONFLICT".into()));
+    let (status, invalid) = send("POST", r#"{"email":"dev@example.com","password":"x"}"#).await;
+    assert_eq!((status, invalid["error"]["details"]["issues"].as_array().unwrap().len()), (400, 1));
+    assert_eq!(send("GET", "").await.0, 405);
+    assert_eq!(send("POST", "[]").await.0, 400);
+    assert_eq!(send("POST", good).await.0, 409);
+    assert_eq!(send("POST", good).await.0, 429, "the head's limit holds here too");
+    assert_eq!(store.accounts().len(), 1);
 }

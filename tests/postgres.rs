@@ -27,6 +27,9 @@ use tokio::task::JoinSet;
 
 mod support;
 
+#[path = "postgres/operations.rs"]
+mod operations;
+
 use support::postgres::{self, Postgres};
 use support::proxy::{Proxy, Trouble};
 
@@ -550,8 +553,8 @@ async fn a_store_that_can_not_be_opened_says_why_without_the_password() {
     let error = missing.create(Sample::new(1).build()).await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)));
     let newer = format!(
-        "INSERT INTO {} (version, description, success, checksum, execution_time)
-         VALUES (999, 'later', true, '\\x00', 0)",
+        "INSERT INTO {} (version, description, success, checksum, execution_time, requires)
+         VALUES (999, 'later', true, '\\x00', 0, 999)",
         store.table("_signup_migrations"),
     );
     execute(store.pool(), newer).await;

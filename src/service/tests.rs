@@ -1,0 +1,108 @@
+use std::future::pending;
+use std::task::{Context, Waker};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::error::ErrorCode;
+use crate::fields::EmailKey;
+use crate::hash::FakeEngine;
+use crate::store::{MemoryStore, StoreError};
+
+const SECRET: &[u8] = &[7; 32];
+
+fn pool(queue: usize) -> Arc<HashPool> {
+    let pool = HashPool::builder().workers(1).queue(queue).engine(FakeEngine::default());
+    Arc::new(pool.build().unwrap())
+}
+
+fn builder(store: Arc<MemoryStore>) -> SignupServiceBuilder<Arc<MemoryStore>> {
+    SignupService::builder(store).jwt_secret(SECRET).hash_pool(pool(8))
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn request(email: &str) -> SignupRequest {
+    SignupRequest::new(email, "correct horse")
+}
+
+/// A store that never answers a look.
+struct Stalled;
+
+#[async_trait]
+impl AccountStore for Stalled {
+    async fn is_email_taken(&self, _: &EmailKey) -> Result<bool, StoreError> {
+        pending().await
+    }
+
+    async fn create(&self, _: NewAccount) -> Result<Created, StoreError> {
+        pending().await
+    }
+}
+
+#[test]
+fn a_store_that_stalls_holds_no_place_of_the_hash_queue() {
+    let pool = pool(8);
+    let service = SignupService::builder(Stalled).jwt_secret(SECRET);
+    let service = service.hash_pool(Arc::clone(&pool)).build().unwrap();
+    let mut waiting: Vec<_> = (0..100)
+        .map(|number| Box::pin(service.signup(request(&format!("u{number}@x.co")))))
+        .collect();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(waiting.iter_mut().all(|signup| signup.as_mut().poll(&mut context).is_pending()));
+    // Whoever shares the pool and needs no such store goes on.
+    let places: Vec<_> = (0..9).map(|_| pool.reserve().unwrap()).collect();
+    // Now it is full: nobody asks the store.
+    let refused = run(service.signup(request("late@x.co"))).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::RateLimitExceeded);
+    drop(places);
+}
+
+#[test]
+fn plans_of_the_hosts_own_are_asked_for_and_checked() {
+    let store = Arc::new(MemoryStore::default());
+    let enterprise: Plan = "enterprise".parse().unwrap();
+    let refused = builder(Arc::clone(&store)).initial_plan(enterprise.clone()).build();
+    assert!(matches!(refused, Err(ConfigError::InitialPlan(_))), "{refused:?}");
+    let odd = Plan::from_store("\",\"id\":\"");
+    let refused = builder(Arc::clone(&store)).plans([odd.clone()]).initial_plan(odd).build();
+    assert!(matches!(refused, Err(ConfigError::Plan(_))), "{refused:?}");
+    let service = builder(Arc::clone(&store)).plans([enterprise.clone()]);
+    let service = service.initial_plan(enterprise.clone()).build().unwrap();
+    let signup = run(service.signup(request("a@x.co"))).unwrap();
+    assert_eq!(signup.account().plan(), &enterprise);
+    assert_eq!(service.plans(), [enterprise]);
+}
+
+#[test]
+fn an_api_key_of_an_earlier_prefix_is_valid_where_that_is_accepted() {
+    let store = Arc::new(MemoryStore::default());
+    let old = builder(Arc::clone(&store)).build().unwrap();
+    let signup = run(old.signup(request("a@x.co"))).unwrap();
+    let acme = ApiKeyPrefix::new("acme", "live").unwrap();
+    let new = || builder(Arc::clone(&store)).api_key_prefix(acme.clone());
+    let key = signup.api_key().reveal();
+    assert!(run(new().build().unwrap().credentials().verify_api_key(key)).is_err());
+    let rotated = new().accept_api_key_prefix(ApiKeyPrefix::default()).build().unwrap();
+    let auth = run(rotated.credentials().verify_api_key(key)).unwrap();
+    assert_eq!(auth.account_id(), signup.account().id());
+    // New keys have the present prefix, and are valid too.
+    let new = run(rotated.signup(request("b@x.co"))).unwrap();
+    assert!(new.api_key().reveal().starts_with("acme_live_"));
+    assert!(run(rotated.credentials().verify_api_key(new.api_key().reveal())).is_ok());
+}
+
+#[test]
+fn a_sign_up_of_any_store_is_prepared_and_opened_by_the_hosts_own_insert() {
+    let service = builder(Arc::default()).build().unwrap();
+    let prepared = run(service.prepare(request("a@x.co"))).unwrap();
+    let other = run(service.prepare(request("b@x.co"))).unwrap();
+    let proof = Inserted::by_host(other.new_account());
+    assert_eq!(prepared.open(proof).unwrap_err(), WrongProof);
+    let proof = Inserted::by_host(other.new_account());
+    let signup = other.open(proof).unwrap();
+    assert_eq!(signup.account().email().as_str(), "b@x.co");
+    assert_eq!(service.account_store().accounts().len(), 0, "the host has inserted it");
+}
