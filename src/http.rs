@@ -7,6 +7,7 @@
 //! ticket and the body and signs up.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
@@ -30,6 +31,7 @@ mod reply;
 pub use body::Body;
 pub use client::TrustedProxies;
 pub use head::Head;
+pub use ipnet::IpNet;
 pub use presented::Presented;
 pub use reply::{Refusal, Reply};
 
@@ -97,13 +99,22 @@ pub struct SignupEndpoint<S, C = SystemClock> {
     body_limit: usize,
     body_deadline: Duration,
     proxies: TrustedProxies,
+    on_failure: Option<OnFailure>,
 }
+
+type OnFailure = Arc<dyn Fn(&SignupError) + Send + Sync>;
 
 impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     /// The endpoint of `service`, with the default limits.
     pub fn new(service: SignupService<S, C>) -> Self {
         let proxies = TrustedProxies::none();
-        Self { service, body_limit: BODY_LIMIT, body_deadline: BODY_DEADLINE, proxies }
+        Self {
+            service,
+            body_limit: BODY_LIMIT,
+            body_deadline: BODY_DEADLINE,
+            proxies,
+            on_failure: None,
+        }
     }
 
     /// Whose word is taken for a client's address. Default: nobody's.
@@ -124,6 +135,15 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     #[must_use]
     pub fn body_deadline(mut self, deadline: Duration) -> Self {
         self.body_deadline = deadline;
+        self
+    }
+
+    /// Calls `report` with each failure that the client did not cause, before its 500 or
+    /// 503 is answered: for a host that logs without the feature `tracing`. The error's
+    /// [source](std::error::Error::source) says what happened.
+    #[must_use]
+    pub fn on_failure(mut self, report: impl Fn(&SignupError) + Send + Sync + 'static) -> Self {
+        self.on_failure = Some(Arc::new(report));
         self
     }
 
@@ -174,7 +194,7 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
             let request = self.request(ticket, body)?;
             self.service.signup(request).await
         };
-        let reply = caught(signup).await.map_or_else(|reply| reply, Reply::from);
+        let reply = self.caught(signup).await.map_or_else(|reply| reply, Reply::from);
         observe::answered(reply.status());
         reply
     }
@@ -207,13 +227,14 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
             let request = self.request(ticket, body)?;
             self.service.prepare(request).await
         };
-        caught(prepared).await.inspect_err(|reply| observe::answered(reply.status()))
+        self.caught(prepared).await.inspect_err(|reply| observe::answered(reply.status()))
     }
 
     /// Returns the answer to a sign-up that was [prepared](Self::prepare), inserted and
     /// opened, or whose insert failed.
     pub fn opened<E: Into<SignupError>>(&self, opened: Result<Signup, E>) -> Reply {
-        let reply = opened.map_or_else(|error| Reply::from(error.into()), Reply::from);
+        let failed = |error: E| self.failed(&error.into());
+        let reply = opened.map_or_else(failed, Reply::from);
         observe::answered(reply.status());
         reply
     }
@@ -226,6 +247,29 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
         let headers = ticket.headers.into_iter();
         let request = request?.client(ticket.client);
         Ok(headers.fold(request, |request, (name, value)| request.header(name, value)))
+    }
+
+    /// Awaits a sign-up. A panic in it is an internal error.
+    async fn caught<T>(
+        &self,
+        signup: impl Future<Output = Result<T, SignupError>>,
+    ) -> Result<T, Reply> {
+        if let Some(result) = catch_panic(signup).await {
+            return result.map_err(|error| self.failed(&error));
+        }
+        let panicked = SignupError::internal("the sign-up panicked");
+        observe::failed("a sign-up failed", &panicked);
+        Err(self.failed(&panicked))
+    }
+
+    /// Returns the answer to an error, which the host hears of if the client did not
+    /// cause it.
+    fn failed(&self, error: &SignupError) -> Reply {
+        let is_ours = matches!(error, SignupError::Internal(_) | SignupError::Unavailable { .. });
+        if let (true, Some(report)) = (is_ours, &self.on_failure) {
+            report(error);
+        }
+        Reply::error(error)
     }
 
     /// The answer where the body could not be read.
@@ -249,6 +293,7 @@ impl<S, C> Clone for SignupEndpoint<S, C> {
             body_limit: self.body_limit,
             body_deadline: self.body_deadline,
             proxies: self.proxies.clone(),
+            on_failure: self.on_failure.clone(),
         }
     }
 }
@@ -260,15 +305,6 @@ impl<S, C> fmt::Debug for SignupEndpoint<S, C> {
             .field("body_deadline", &self.body_deadline)
             .finish_non_exhaustive()
     }
-}
-
-/// Awaits a sign-up. A panic in it is an internal error.
-async fn caught<T>(signup: impl Future<Output = Result<T, SignupError>>) -> Result<T, Reply> {
-    if let Some(result) = catch_panic(signup).await {
-        return result.map_err(Reply::from);
-    }
-    observe::failed("a sign-up failed", &SignupError::internal("it panicked"));
-    Err(Reply::panicked())
 }
 
 /// The head was good: read the body, so much and so long.
@@ -299,3 +335,6 @@ impl Ticket {
         self.deadline
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,23 @@ pub fn openapi() -> OpenApi {
         .build()
 }
 
+/// Returns the document with the plans that a service has, by
+/// [`SignupService::plans`](crate::SignupService::plans).
+///
+/// ```
+/// use signup::openapi::with_plans;
+///
+/// let json = with_plans(&["basic".parse().unwrap()]).to_json().unwrap();
+/// assert!(json.contains("basic") && !json.contains("starter"));
+/// ```
+pub fn with_plans(plans: &[Plan]) -> OpenApi {
+    let mut document = openapi();
+    if let Some(components) = &mut document.components {
+        components.schemas.insert(Signup::name().into_owned(), signup_schema(plans));
+    }
+    document
+}
+
 /// `POST /auth/signup`, to be mounted in a document at another path.
 pub fn operation() -> Operation {
     let body = ContentBuilder::new().schema(Some(reference::<SignupRequest>()));
@@ -240,28 +257,33 @@ impl ToSchema for SignupRequest {
     }
 }
 
+/// The published plans. A host with [plans](crate::SignupServiceBuilder::plans) of its own
+/// takes [`with_plans`].
 impl PartialSchema for Signup {
     fn schema() -> RefOr<Schema> {
-        let token = text()
-            .description(Some("JWT token for dashboard authentication"))
-            .examples(["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9..."]);
-        let api_key = text()
-            .description(Some("Raw API key. Store securely. Shown only once."))
-            .examples(["rag_live_abc123def456..."]);
-        let id = text()
-            .description(Some("Account ID (prefixed with acc_)"))
-            .examples(["acc_a1b2c3d4e5"]);
-        let name = ObjectBuilder::new()
-            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-            .examples(["Jane Developer"]);
-        let plan = text()
-            .enum_values(Some(Plan::PUBLISHED.map(|plan| plan.to_string())))
-            .examples([Plan::TRIAL.to_string()]);
-        let account = object([("id", id), ("email", email_address()), ("plan", plan)]);
-        let account = account.property("name", name);
-        let data = object([("token", token), ("api_key", api_key), ("account", account)]);
-        object([("data", data)]).into()
+        signup_schema(&Plan::PUBLISHED)
     }
+}
+
+fn signup_schema(plans: &[Plan]) -> RefOr<Schema> {
+    let token = text()
+        .description(Some("JWT token for dashboard authentication"))
+        .examples(["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9..."]);
+    let api_key = text()
+        .description(Some("Raw API key. Store securely. Shown only once."))
+        .examples(["rag_live_abc123def456..."]);
+    let id =
+        text().description(Some("Account ID (prefixed with acc_)")).examples(["acc_a1b2c3d4e5"]);
+    let name = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .examples(["Jane Developer"]);
+    let plan = text()
+        .enum_values(Some(plans.iter().map(Plan::to_string).collect::<Vec<_>>()))
+        .examples(plans.first().map(Plan::to_string));
+    let account = object([("id", id), ("email", email_address()), ("plan", plan)]);
+    let account = account.property("name", name);
+    let data = object([("token", token), ("api_key", api_key), ("account", account)]);
+    object([("data", data)]).into()
 }
 
 impl ToSchema for Signup {

@@ -25,6 +25,7 @@ mod keys;
 mod pem;
 mod verifier;
 
+pub use jsonwebtoken::Algorithm;
 pub use jsonwebtoken::jwk::{Jwk, JwkSet};
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use keys::TokenKeys;
@@ -42,6 +43,7 @@ const TYPE: &str = "JWT";
 const GENERATION: &str = "signup_generation";
 
 /// A signed token. It is a bearer's secret: wiped when dropped, and opened by name.
+#[must_use = "nobody else has it"]
 pub struct Token(Zeroizing<String>);
 
 impl Token {

@@ -9,11 +9,12 @@
     reason = "a test fails by panicking"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use signup::fields::EmailKey;
-use signup::store::conformance::{self, Differences, Inspect, StoredAccount, StoredKey};
+use signup::store::conformance::{self, Differences, Inspect, Outage, StoredAccount, StoredKey};
 use signup::store::{AccountStore, Created, MemoryStore, NewAccount, StoreError};
 
 mod support;
@@ -60,6 +61,10 @@ enum Flaw {
     StopsHalfWay,
     CallsEveryClashTaken,
     CutsTheName,
+    /// It takes a violation of a second index on the address for one of identifiers.
+    OverlooksASecondIndex,
+    /// It calls a store that is away a failure.
+    FailsWhenAway,
 }
 
 /// A store in memory as one would write it in an hour.
@@ -67,11 +72,21 @@ enum Flaw {
 struct Flawed {
     flaw: Flaw,
     tables: Arc<Mutex<(Vec<StoredAccount>, Vec<StoredKey>)>>,
+    is_away: Arc<AtomicBool>,
+}
+
+/// The end of an outage.
+struct Back(Arc<AtomicBool>);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Flawed {
     fn new(flaw: Flaw) -> Self {
-        Self { flaw, tables: Arc::default() }
+        Self { flaw, tables: Arc::default(), is_away: Arc::default() }
     }
 
     fn has(&self, key: &str) -> bool {
@@ -106,6 +121,19 @@ impl AccountStore for Flawed {
 
     async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
         let key = StoredKey::from(new.key());
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(match self.flaw {
+                Flaw::FailsWhenAway => StoreError::Failed("away".into()),
+                _ => StoreError::Unavailable("away".into()),
+            });
+        }
+        if self.flaw == Flaw::OverlooksASecondIndex && !self.has(&self.key(&new)) {
+            // The first index had nothing against it; meanwhile others insert.
+            tokio::task::yield_now().await;
+            if self.has(&self.key(&new)) {
+                return Ok(Created::IdentifierTaken);
+            }
+        }
         if self.flaw == Flaw::LooksBeforeItInserts {
             let taken = self.has(&self.key(&new));
             tokio::task::yield_now().await;
@@ -143,6 +171,11 @@ impl AccountStore for Flawed {
 
 #[async_trait]
 impl Inspect for Flawed {
+    async fn outage(&self) -> Option<Outage> {
+        self.is_away.store(true, Ordering::SeqCst);
+        Some(Box::new(Back(Arc::clone(&self.is_away))))
+    }
+
     fn accounts(&self) -> &dyn AccountStore {
         self
     }
@@ -188,6 +221,10 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
             tokio::spawn(async move { conformance::dropped_at_every_poll(store()).await }),
         ),
         (
+            "an_outage_is_not_a_failure",
+            tokio::spawn(async move { conformance::an_outage_is_not_a_failure(store()).await }),
+        ),
+        (
             "odd_text_is_kept",
             tokio::spawn(
                 async move { conformance::odd_text_is_kept(store(), &differences()).await },
@@ -225,8 +262,21 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::LooksBeforeItInserts, "one_winner"),
         (Flaw::StopsHalfWay, "dropped_at_every_poll"),
         (Flaw::CutsTheName, "odd_text_is_kept"),
+        (Flaw::OverlooksASecondIndex, "one_winner"),
+        (Flaw::FailsWhenAway, "an_outage_is_not_a_failure"),
     ] {
         let caught = caught(flaw).await;
         assert!(caught.contains(&promise), "{flaw:?} was caught by {caught:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_index_on_the_address_is_found_in_each_of_100_runs() {
+    for run in 0..100 {
+        let mut differences = Differences::default();
+        differences.crowd = 50;
+        let store = Flawed::new(Flaw::OverlooksASecondIndex);
+        let race = tokio::spawn(async move { conformance::one_winner(store, &differences).await });
+        assert!(race.await.is_err(), "run {run}");
     }
 }

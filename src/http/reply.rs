@@ -86,10 +86,6 @@ impl Reply {
         Self { allow, ..self }
     }
 
-    pub(super) fn panicked() -> Self {
-        Self::error(&SignupError::internal("the sign-up panicked"))
-    }
-
     /// What HEAD is answered (RFC 9110, section 9.3.2).
     pub(super) fn without_body(mut self) -> Self {
         self.body = Zeroizing::default();
@@ -226,7 +222,7 @@ mod tests {
 
     #[test]
     fn m26_an_internal_error_is_in_the_envelope_and_not_cached() {
-        let reply = Reply::panicked();
+        let reply = Reply::from(SignupError::internal("on fire"));
         assert_eq!(reply.status(), 500);
         assert!(reply.headers().any(|header| header == ("cache-control", "no-store")));
         let json: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();

@@ -1,0 +1,50 @@
+use std::error::Error as _;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::fields::EmailKey;
+use crate::hash::{FakeEngine, HashPool};
+use crate::store::{Created, NewAccount, StoreError};
+
+/// A store that is on fire for one address, and knows another.
+struct OnFire;
+
+#[async_trait]
+impl AccountStore for OnFire {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        match key.as_str() {
+            "known@x.co" => Ok(true),
+            _ => Err(StoreError::Failed("disk on fire".into())),
+        }
+    }
+
+    async fn create(&self, _: NewAccount) -> Result<Created, StoreError> {
+        Ok(Created::Stored)
+    }
+}
+
+#[test]
+fn the_host_hears_of_failures_that_no_client_caused() {
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(OnFire).jwt_secret(&[7; 32]).hash_pool(Arc::new(pool));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let endpoint = SignupEndpoint::new(service.build().unwrap()).on_failure(move |error| {
+        let source = error.source().map(ToString::to_string);
+        hears.lock().unwrap().push((error.code().status(), source));
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for (email, status) in [("known@x.co", 409), ("not an email", 400), ("new@x.co", 500)] {
+            let head = Head::new("POST", [("content-type", b"application/json".as_slice())]);
+            let ticket = endpoint.head(&head).await.unwrap();
+            let mut body = ticket.body();
+            let json = format!(r#"{{"email":"{email}","password":"correct horse"}}"#);
+            body.push(json.as_bytes()).unwrap();
+            assert_eq!(endpoint.answer(ticket, body).await.status(), status);
+        }
+    });
+    assert_eq!(*heard.lock().unwrap(), [(500, Some("disk on fire".to_owned()))]);
+}
