@@ -29,11 +29,11 @@ impl AccountStore for OnFire {
 fn the_host_hears_of_failures_that_no_client_caused() {
     let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
     let service = SignupService::builder(OnFire).jwt_secret(&[7; 32]).hash_pool(Arc::new(pool));
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let hears = Arc::clone(&heard);
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&reported);
     let endpoint = SignupEndpoint::new(service.build().unwrap()).on_failure(move |error| {
         let source = error.source().map(ToString::to_string);
-        hears.lock().unwrap().push((error.code().status(), source));
+        listener.lock().unwrap().push((error.code().status(), source));
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -46,5 +46,5 @@ fn the_host_hears_of_failures_that_no_client_caused() {
             assert_eq!(endpoint.answer(ticket, body).await.status(), status);
         }
     });
-    assert_eq!(*heard.lock().unwrap(), [(500, Some("disk on fire".to_owned()))]);
+    assert_eq!(*reported.lock().unwrap(), [(500, Some("disk on fire".to_owned()))]);
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::error::ErrorCode;
 use crate::fields::EmailKey;
 use crate::hash::FakeEngine;
-use crate::store::{MemoryStore, StoreError};
+use crate::store::{Created, Inserted, MemoryStore, NewAccount, StoreError};
 
 const SECRET: &[u8] = &[7; 32];
 

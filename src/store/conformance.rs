@@ -18,16 +18,14 @@
 
 #![expect(clippy::panic, reason = "a promise that is not kept is a failed test")]
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
-use tokio::sync::Barrier;
 
 use super::{AccountStore, Created, NewAccount, StoreError};
 
 mod credentials;
 mod drop_at;
 mod inspect;
+mod race;
 mod sample;
 
 pub use credentials::{
@@ -38,6 +36,7 @@ pub use credentials::{
 };
 pub use drop_at::dropped_after;
 pub use inspect::{StoredAccount, StoredKey};
+pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use sample::Sample;
 
 /// A store under test, as its host looks into it.
@@ -181,84 +180,6 @@ pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
     create(&store, &first, Created::EmailTaken).await;
     create(&store, &Sample::new(2).build(), Created::Stored).await;
     counts(&store, 2).await;
-}
-
-/// The rounds of a race: a store that loses one in two passes one try in a million.
-const ROUNDS: u64 = 20;
-/// The crowd of a round, after a first one with all.
-const SMALL_CROWD: usize = 50;
-
-/// Of many that create one email at the same time, all past their look, one wins and
-/// all others get that it is taken; in 20 rounds.
-///
-/// A store that answers `IdentifierTaken` to some has a second constraint on the
-/// address: a violation of that one is `EmailTaken` too.
-///
-/// # Panics
-/// The promise is not kept.
-pub async fn one_winner<S: Inspect>(store: S, differences: &Differences) {
-    let store = Arc::new(store);
-    for round in 0..ROUNDS {
-        let crowd = if round == 0 { differences.crowd } else { differences.crowd.min(SMALL_CROWD) };
-        race(&store, round, crowd).await;
-        counts(&*store, usize::try_from(round).unwrap_or(usize::MAX) + 1).await;
-    }
-}
-
-async fn race<S: Inspect>(store: &Arc<S>, round: u64, crowd: usize) {
-    let gate = Arc::new(Barrier::new(crowd));
-    let spellings = ["kim", "KIM", "Kim"].iter().cycle();
-    let mut tasks = Vec::with_capacity(crowd);
-    for (number, spelling) in (0..crowd).zip(spellings) {
-        let number = round * 1_000_000 + number as u64;
-        let new = Sample::new(number).email(&format!("{spelling}{round}@x.co")).build();
-        let (store, gate) = (Arc::clone(store), Arc::clone(&gate));
-        tasks.push(tokio::spawn(async move {
-            let taken = store.accounts().is_email_taken(new.email().key()).await;
-            gate.wait().await;
-            (taken, store.accounts().create(new).await)
-        }));
-    }
-    let mut winners = 0;
-    for task in tasks {
-        match task.await {
-            Ok((Ok(false), Ok(Created::Stored))) => winners += 1,
-            Ok((Ok(false), Ok(Created::EmailTaken))) => {}
-            Ok((Ok(false), Ok(Created::IdentifierTaken))) => panic!(
-                "one of the crowd got `IdentifierTaken`: a violation of any constraint on the \
-                 address is `EmailTaken`"
-            ),
-            other => panic!("one of the crowd got {other:?}"),
-        }
-    }
-    assert_eq!(winners, 1, "of {crowd} that create one email");
-}
-
-/// While the store is away, a look is `Unavailable`; a create is that, or
-/// `OutcomeUnknown` if it may have been written. Afterwards the same account can be
-/// created, or was.
-///
-/// # Panics
-/// The promise is not kept.
-pub async fn an_outage_is_not_a_failure<S: Inspect>(store: S) {
-    let new = Sample::new(1).build();
-    let Some(outage) = store.outage().await else {
-        return;
-    };
-    let looked = store.accounts().is_email_taken(new.email().key()).await;
-    let may_look = matches!(looked, Ok(false) | Err(StoreError::Unavailable(_)));
-    assert!(may_look, "a look in an outage: {looked:?}");
-    let created = store.accounts().create(new.clone()).await;
-    let is_known = matches!(created, Err(StoreError::Unavailable(_)));
-    let is_told = is_known || matches!(created, Err(StoreError::OutcomeUnknown(_)));
-    assert!(is_told, "a create in an outage: {created:?}");
-    drop(outage);
-    match store.accounts().create(new).await {
-        Ok(Created::Stored) => {}
-        Ok(Created::EmailTaken) if !is_known => {}
-        other => panic!("after an outage: {other:?}"),
-    }
-    counts(&store, 1).await;
 }
 
 /// A create that is dropped at any poll leaves both rows or none, and the email

@@ -368,35 +368,4 @@ fn is_transient(code: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::super::sql::HostRowsError;
-    use super::*;
-
-    #[test]
-    fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {
-        let transient = ["53100", "53300", "25006", "25P02", "57014", "08006", "55P03", "58030"];
-        assert!(transient.into_iter().all(is_transient));
-        let lasting = ["42P01", "42501", "23502", "23514", "22021", "XX000", "3F000", ""];
-        assert!(!lasting.into_iter().any(is_transient));
-    }
-
-    #[test]
-    fn f07_what_is_lost_before_the_commit_is_known_not_to_be_stored() {
-        let broken = || sqlx::Error::Io(io::ErrorKind::ConnectionReset.into());
-        let host = |error| Fault::from_host(error, Postgres::fault);
-        assert!(matches!(Postgres::fault(broken()), Fault::Lost(_)));
-        assert!(matches!(Postgres::fault(broken()).before_commit(), Fault::Unavailable(_)));
-        assert!(matches!(host(HostRowsError::Sql(broken())), Fault::Unavailable(_)));
-        assert!(matches!(host("no".into()), Fault::Failed(_)));
-        assert!(matches!(Postgres::fault(sqlx::Error::PoolTimedOut), Fault::Unavailable(_)));
-    }
-
-    #[test]
-    fn a_server_gives_up_before_its_client() {
-        for (left, millis) in [(5_000, 4_500), (1, 1), (0, 1), (u64::MAX, i32::MAX as u32)] {
-            assert_eq!(server_millis(Duration::from_millis(left)), millis);
-        }
-    }
-}
+mod tests;

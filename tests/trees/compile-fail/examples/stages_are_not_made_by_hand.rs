@@ -15,7 +15,7 @@ fn stages(account: std::sync::Arc<Account>) {
     let _ = NewAccount { account }; //~ private fields
     let _ = Ticket { limit: 0 }; //~ private fields
     let _: signup::validate::ValidSignup; //~ module `validate` is private
-    let _: signup::admission::Admitted; //~ module `admission` is private
+    let _: signup::lookup::Lookup; //~ module `lookup` is private
 }
 
 fn main() {}

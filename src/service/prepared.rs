@@ -1,0 +1,51 @@
+//! A sign-up that is ready to be stored.
+
+use std::fmt;
+
+use crate::error::SignupError;
+use crate::observe;
+use crate::response::Signup;
+use crate::store::{Inserted, NewAccount};
+
+/// A sign-up that is ready to be stored: the rows for the store, and the sealed answer.
+#[must_use = "the account is not stored yet"]
+pub struct Prepared {
+    pub(super) new: NewAccount,
+    pub(super) signup: Signup,
+}
+
+impl Prepared {
+    /// What is to be stored. Of the API key it holds the digest alone.
+    pub fn new_account(&self) -> &NewAccount {
+        &self.new
+    }
+
+    /// The answer, against the proof that its account is inserted.
+    ///
+    /// # Errors
+    /// The proof is another account's.
+    pub fn open(self, proof: Inserted) -> Result<Signup, WrongProof> {
+        if proof.into_id() != *self.new.id() {
+            return Err(WrongProof);
+        }
+        observe::outcome("created", None);
+        Ok(self.signup)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("new", &self.new).finish_non_exhaustive()
+    }
+}
+
+impl From<WrongProof> for SignupError {
+    fn from(wrong: WrongProof) -> Self {
+        Self::internal(wrong)
+    }
+}
+
+/// The proof is of another account than the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the proof is of another account")]
+pub struct WrongProof;

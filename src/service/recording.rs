@@ -1,0 +1,44 @@
+//! The outcome of a sign-up, for the span and the metrics.
+
+use crate::account::AccountId;
+use crate::error::SignupError;
+use crate::hash::HashPool;
+use crate::observe;
+
+/// A sign-up whose outcome is recorded in the span and the metrics when it ends.
+pub(super) struct Recording<'a> {
+    pool: &'a HashPool,
+    is_done: bool,
+}
+
+impl<'a> Recording<'a> {
+    pub(super) fn new(pool: &'a HashPool) -> Self {
+        Self { pool, is_done: false }
+    }
+
+    pub(super) fn finish(mut self, result: Result<(&'static str, &AccountId), &SignupError>) {
+        self.is_done = true;
+        observe::hash_jobs(|| {
+            let stats = self.pool.stats();
+            [stats.queued, stats.running]
+        });
+        match result {
+            Ok((outcome, id)) => observe::outcome(outcome, Some(id.as_str())),
+            Err(error) => observe::outcome(error.outcome(), None),
+        }
+        if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = result {
+            observe::failed("a sign-up failed", error);
+        }
+    }
+}
+
+/// Records a sign-up whose caller went away, or that panicked.
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
+        let outcome = if std::thread::panicking() { "internal" } else { "abandoned" };
+        observe::outcome(outcome, None);
+    }
+}
