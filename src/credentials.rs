@@ -147,7 +147,7 @@ impl Credentials {
         // An address that was accepted once must not be refused by stricter rules.
         let email = Email::parse(email, EmailProfile::Rfc5321);
         let email = email.map_err(|_| CredentialError::Rejected)?;
-        let given = Password::parse(password).map_err(|_| CredentialError::Rejected)?;
+        let given = Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
         drop(pool.reserve()?);
         let lookup = lookups.enter()?;
         let found = store.find_password(email.key()).await?;
@@ -194,7 +194,8 @@ impl Credentials {
         old: &PasswordHash,
         password: &str,
     ) -> Result<(), CredentialError> {
-        let password = Password::parse(password).map_err(|_| CredentialError::Rejected)?;
+        let password =
+            Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
         let place = self.parts.pool.reserve()?;
         let salt = self.draw()?.take().map_err(internal)?;
         let new = place.hash(password, salt).await?;

@@ -153,7 +153,8 @@ impl Draw {
                     break alphabet.get(byte % alphabet.len());
                 }
             };
-            text.push(digit.copied().map_or(char::REPLACEMENT_CHARACTER, char::from));
+            let digit = digit.copied().ok_or(RandomError::Implausible)?;
+            text.push(char::from(digit));
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ pub use jsonwebtoken::Algorithm;
 pub use jsonwebtoken::jwk::{Jwk, JwkSet};
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use keys::TokenKeys;
+pub(crate) use verifier::MAX_LEEWAY;
 pub use verifier::{TokenRejected, TokenVerifier, VerifiedToken};
 
 /// The `iss` of tokens by default.

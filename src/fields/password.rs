@@ -14,6 +14,10 @@ pub const MAX_CHARS: usize = 128;
 /// Standard Annex #15, section 12.1, "maximum expansion factor").
 const NFC_EXPANSION: usize = 3;
 
+/// The most bytes of the NFC form of any password that was ever accepted, with room to
+/// spare: 128 code points of four bytes each, expanded.
+const MAX_NFC_BYTES: usize = MAX_CHARS * NFC_EXPANSION * 4;
+
 const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
 
 /// A password of 8 to 128 Unicode code points, held in NFC.
@@ -46,6 +50,32 @@ impl Password {
             chars @ MIN_CHARS..=MAX_CHARS => Ok(Self { nfc: nfc(password), chars }),
             _ => Err(PasswordError::TooLong),
         }
+    }
+
+    /// Reads the password of a log-in. Its length is not judged, but for an upper bound:
+    /// the same password may be typed with fewer or more code points than at the
+    /// sign-up, and a minimum that is raised later must lock nobody out.
+    ///
+    /// ```
+    /// use signup::fields::Password;
+    ///
+    /// let short = Password::parse_for_login("\u{e9}\u{e9}\u{e9}\u{e9}").unwrap();
+    /// let decomposed = Password::parse(&"e\u{301}".repeat(4)).unwrap();
+    /// assert_eq!(short.reveal(), decomposed.reveal());
+    /// ```
+    ///
+    /// # Errors
+    /// It has more bytes than any password that a sign-up accepts.
+    pub fn parse_for_login(password: &str) -> Result<Self, PasswordError> {
+        // A decomposed form is longer than the composed one, by the same factor at most.
+        if password.len() > MAX_NFC_BYTES * NFC_EXPANSION {
+            return Err(PasswordError::TooLong);
+        }
+        let nfc = nfc(password);
+        if nfc.len() > MAX_NFC_BYTES {
+            return Err(PasswordError::TooLong);
+        }
+        Ok(Self { nfc, chars: password.chars().count() })
     }
 
     /// The password in NFC, whose UTF-8 bytes are what is hashed.
@@ -107,6 +137,23 @@ mod tests {
             let password = Password::parse(&given).unwrap();
             assert!(password.reveal().len() <= room);
             assert_eq!(password.nfc.capacity(), room, "{expanding:?} grew");
+        }
+    }
+
+    #[test]
+    fn a_log_in_takes_every_spelling_of_what_a_sign_up_took() {
+        for (signed_up, typed) in [
+            ("e\u{301}".repeat(4), "\u{e9}".repeat(4)),
+            ("\u{e9}".repeat(100), "e\u{301}".repeat(100)),
+            ("\u{1f600}".repeat(128), "\u{1f600}".repeat(128)),
+            ("\u{fb2c}".repeat(128), "\u{5e9}\u{5bc}\u{5c1}".repeat(128)),
+        ] {
+            let signed_up = Password::parse(&signed_up).unwrap();
+            let typed = Password::parse_for_login(&typed).unwrap();
+            assert_eq!(signed_up.reveal(), typed.reveal());
+        }
+        for long in ["x".repeat(MAX_NFC_BYTES + 1), "x".repeat(1 << 20)] {
+            assert_eq!(Password::parse_for_login(&long).err(), Some(PasswordError::TooLong));
         }
     }
 

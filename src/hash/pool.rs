@@ -61,7 +61,7 @@ impl HashPool {
         let full = state.places >= self.shared.config.places();
         if full || state.closed || wait > self.shared.config.deadline {
             state.stats.refused += 1;
-            return Err(PoolFull { retry_after: wait });
+            return Err(PoolFull { retry_after: wait, closed: state.closed });
         }
         state.places += 1;
         Ok(Place { shared: Arc::clone(&self.shared) })
@@ -100,9 +100,42 @@ impl HashPool {
     }
 
     /// Refuses new work, finishes all that has a place, and waits for the workers
-    /// to end. It blocks, so an async host calls it where it may.
+    /// to end. It blocks the thread: an async host calls it by `spawn_blocking`, after its
+    /// server has drained. On the one thread of a runtime whose sign-ups still hold places
+    /// it never returns; [`shutdown_timeout`](Self::shutdown_timeout) does.
     pub fn shutdown(&self) {
         self.close();
+        self.join();
+    }
+
+    /// Shuts down as [`shutdown`](Self::shutdown) does, and gives up after a while.
+    /// Returns whether all places came back and the workers have ended.
+    ///
+    /// ```
+    /// use signup::hash::HashPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = HashPool::builder().workers(1).build().unwrap();
+    /// let place = pool.reserve().unwrap();
+    /// assert!(!pool.shutdown_timeout(Duration::from_millis(1)));
+    /// drop(place);
+    /// assert!(pool.shutdown_timeout(Duration::from_secs(10)));
+    /// assert!(pool.reserve().unwrap_err().closed);
+    /// ```
+    pub fn shutdown_timeout(&self, limit: Duration) -> bool {
+        self.close();
+        let is_held = |state: &mut State| state.places > 0;
+        let waited = self.shared.wake.wait_timeout_while(self.shared.state(), limit, is_held);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        if timeout.timed_out() {
+            return false;
+        }
+        self.join();
+        true
+    }
+
+    fn join(&self) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             // A worker's panics are caught where they happen.

@@ -14,7 +14,7 @@ use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{OsRandom, RandomError, Randomness};
 use crate::store::AccountStore;
-use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
+use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
 
 use super::{Inner, SignupService};
 
@@ -102,8 +102,8 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         self
     }
 
-    /// How far the clocks of instances may be apart when tokens are verified; whole
-    /// seconds count. Default: not at all, which suits one machine.
+    /// Sets how far the clocks of instances may be apart when tokens are verified: whole
+    /// seconds, ten minutes at the most. Default: not at all, which suits one machine.
     pub fn token_leeway(mut self, leeway: Duration) -> Self {
         self.token_leeway = leeway;
         self
@@ -228,6 +228,9 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         if let Some(plan) = self.plans.iter().find(|plan| plan.as_str().parse::<Plan>().is_err()) {
             return Err(ConfigError::Plan(plan.clone()));
         }
+        if self.token_leeway > MAX_LEEWAY {
+            return Err(ConfigError::TokenLeeway(self.token_leeway));
+        }
         let a_century = Duration::from_hours(100 * 365 * 24);
         if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
             return Err(ConfigError::TokenLifetime);
@@ -294,6 +297,9 @@ pub enum ConfigError {
     /// Tokens would be born expired, or live for ever.
     #[error("the lifetime of a token is one second to a hundred years")]
     TokenLifetime,
+    /// Expired tokens would live on.
+    #[error("a token leeway of {0:?} is too long: ten minutes are the most")]
+    TokenLeeway(Duration),
     /// The initial plan is not one of the plans.
     #[error("the initial plan `{0}` is not one of the plans: name it in plans")]
     InitialPlan(Plan),

@@ -197,8 +197,10 @@ impl VerifyingKey {
     /// # Errors
     /// The secret has fewer than 32 octets.
     pub fn hs256(secret: &[u8]) -> Result<Self, KeyError> {
-        if secret.len() < MIN_SECRET_BYTES {
-            return Err(KeyError::ShortSecret { octets: secret.len() });
+        // A line end that came with a file adds nothing to a secret.
+        let octets = secret.trim_ascii_end().len();
+        if octets < MIN_SECRET_BYTES {
+            return Err(KeyError::ShortSecret { octets });
         }
         let hmac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| KeyError::Unusable)?;
         let name = hmac.clone().chain_update(b"signup key id").finalize().into_bytes();
@@ -347,15 +349,25 @@ impl fmt::Debug for VerifyingKey {
 }
 
 /// Why a key can't be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// An HS256 secret of fewer than 32 octets.
-    #[error("the JWT secret has {octets} bytes: it needs 32 or more")]
+    #[error(
+        "the JWT secret has {octets} bytes, not counting white space at its end: it needs 32 or \
+         more, as `openssl rand -hex 32` prints them"
+    )]
     ShortSecret {
         /// How many it has.
         octets: usize,
     },
+    /// A PEM of another form than PKCS #8.
+    #[cfg(feature = "pem")]
+    #[error(
+        "the PEM holds `{0}`: PKCS #8 expected, `PRIVATE KEY` or `PUBLIC KEY`; convert it by \
+         `openssl pkcs8 -topk8 -nodes`"
+    )]
+    PemLabel(String),
     /// A key id that is empty, longer than 64 octets or not printable ASCII.
     #[error("a key id is 1 to 64 printable ASCII characters")]
     BadKeyId,

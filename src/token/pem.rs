@@ -7,6 +7,8 @@ use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::spki::SubjectPublicKeyInfoRef;
 use pkcs8::{Document, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
 
+use zeroize::Zeroizing;
+
 use super::key::{KeyError, SigningKey, VerifyingKey};
 
 /// RFC 8410, section 3.
@@ -37,12 +39,10 @@ impl SigningKey {
     /// assert!(SigningKey::from_pem(pem).is_ok());
     /// ```
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let (label, document) = SecretDocument::from_pem(pem).map_err(|_| KeyError::Unusable)?;
+        let pem = plain(pem, "PRIVATE KEY")?;
+        let (_, document) = SecretDocument::from_pem(&pem).map_err(|_| KeyError::Unusable)?;
         let key = PrivateKeyInfoRef::try_from(document.as_bytes());
         let key = key.map_err(|_| KeyError::Unusable)?;
-        if label != "PRIVATE KEY" {
-            return Err(KeyError::Unusable);
-        }
         match key.algorithm.oid {
             ED25519 => {
                 // An octet string in an octet string (RFC 8410, section 7).
@@ -69,13 +69,11 @@ impl VerifyingKey {
     /// # Errors
     /// It is no such PEM, or a key of another kind.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let (label, document) = Document::from_pem(pem).map_err(|_| KeyError::Unusable)?;
+        let pem = plain(pem, "PUBLIC KEY")?;
+        let (_, document) = Document::from_pem(&pem).map_err(|_| KeyError::Unusable)?;
         let key = SubjectPublicKeyInfoRef::try_from(document.as_bytes());
         let key = key.map_err(|_| KeyError::Unusable)?;
         let octets = key.subject_public_key.as_bytes().ok_or(KeyError::Unusable)?;
-        if label != "PUBLIC KEY" {
-            return Err(KeyError::Unusable);
-        }
         match key.algorithm.oid {
             ED25519 => Self::ed25519(octets.try_into().map_err(|_| KeyError::Unusable)?),
             #[cfg(feature = "es256")]
@@ -90,5 +88,60 @@ impl VerifyingKey {
             }
             _ => Err(KeyError::Unusable),
         }
+    }
+}
+
+/// Returns a PEM with one line end after each line and none that is blank, as editors,
+/// clipboards and environment variables leave them: `openssl` reads those too. A literal
+/// `\n` of a variable is a line end.
+fn plain(pem: &str, label: &str) -> Result<Zeroizing<String>, KeyError> {
+    let pem = Zeroizing::new(pem.replace("\\n", "\n"));
+    let mut plain = Zeroizing::new(String::with_capacity(pem.len() + 1));
+    for line in pem.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(found) =
+            line.strip_prefix("-----BEGIN ").and_then(|line| line.strip_suffix("-----"))
+            && found != label
+        {
+            return Err(KeyError::PemLabel(found.to_owned()));
+        }
+        plain.push_str(line);
+        plain.push('\n');
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----
+";
+
+    #[test]
+    fn a_pem_is_read_however_its_lines_end() {
+        let spellings = [
+            KEY.to_owned(),
+            format!("{KEY}\n"),
+            format!("\n\n{KEY} \n"),
+            KEY.replace('\n', "\r\n"),
+            KEY.replace("\n-----END", " \n-----END"),
+            KEY.replace('\n', "\\n"),
+            KEY.trim_end().to_owned(),
+        ];
+        for pem in spellings {
+            assert!(SigningKey::from_pem(&pem).is_ok(), "{pem:?}");
+        }
+    }
+
+    #[test]
+    fn a_pem_of_another_form_says_what_is_expected() {
+        for label in ["EC PRIVATE KEY", "RSA PRIVATE KEY", "CERTIFICATE", "PUBLIC KEY"] {
+            let refused = SigningKey::from_pem(&KEY.replace("PRIVATE KEY", label)).err();
+            let said = refused.map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains(label) && said.contains("PKCS #8 expected"), "{said}");
+        }
+        assert_eq!(VerifyingKey::from_pem("no PEM").err(), Some(KeyError::Unusable));
     }
 }

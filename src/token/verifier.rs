@@ -19,6 +19,13 @@ use super::{AUDIENCE, ISSUER, TYPE};
 /// an audience of a line each, has under a thousand.
 const MAX_TOKEN_BYTES: usize = 4096;
 
+/// The most that the clocks of issuer and verifier may be apart, in seconds: a token
+/// that is used right after it was issued, on another instance, is not refused for the
+/// edge of a second. Expiry has no such tolerance.
+const SKEW: u64 = 2;
+/// The longest leeway. Beyond it an expired token would live on.
+pub(crate) const MAX_LEEWAY: Duration = Duration::from_mins(10);
+
 /// Judges tokens. It needs no store, so another service can use it as well: with
 /// the issuer's public keys, see [`TokenKeys::from_jwks`].
 ///
@@ -77,9 +84,11 @@ impl TokenVerifier {
     }
 
     /// How far the clocks of issuer and verifier may be apart. Default: not at
-    /// all, which suits one machine. Whole seconds count.
+    /// all, which suits one machine; a token from the future is accepted up to two
+    /// seconds before its time in any case. Whole seconds count, and ten minutes are the
+    /// most: a longer leeway counts as that.
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
+        self.leeway = leeway.min(MAX_LEEWAY);
         self
     }
 
@@ -125,7 +134,7 @@ impl TokenVerifier {
             return Err(TokenRejected::Expired);
         }
         let begins = claims.iat.max(claims.nbf.unwrap_or(0));
-        if begins > now.saturating_add(leeway) {
+        if begins > now.saturating_add(leeway.max(SKEW)) {
             return Err(TokenRejected::NotYetValid);
         }
         let account_id = claims.sub.parse().map_err(|_| TokenRejected::Subject)?;

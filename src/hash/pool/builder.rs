@@ -13,6 +13,11 @@ use super::super::pepper::{Pepper, PepperError, Peppers};
 use super::super::phc::{Parsed, PasswordHash};
 use super::{HashError, HashPool, Shared, State, lock, worker};
 
+/// The most workers: more than any machine's cores.
+const MAX_WORKERS: usize = 1024;
+/// The most places in a queue: hours of work.
+const MAX_QUEUE: usize = 1 << 20;
+
 /// A pool to be. Each setter replaces a default.
 #[must_use]
 pub struct HashPoolBuilder {
@@ -116,6 +121,9 @@ impl HashPoolBuilder {
         if self.workers == 0 || self.queue == 0 {
             return Err(PoolError::Empty);
         }
+        if self.workers > MAX_WORKERS || self.queue > MAX_QUEUE {
+            return Err(PoolError::TooLarge { workers: self.workers, queue: self.queue });
+        }
         self.factor.check_strong()?;
         self.peppers.check()?;
         self.limits = self.limits.at_least(self.factor);
@@ -166,6 +174,18 @@ pub enum PoolError {
     /// No workers, or no places in the queue.
     #[error("a hash pool needs at least one worker and one place in its queue")]
     Empty,
+    /// More workers or places than can be of use: the system would run out of threads
+    /// or memory first.
+    #[error(
+        "a hash pool of {workers} workers and {queue} places: the most are {MAX_WORKERS} and \
+         {MAX_QUEUE}"
+    )]
+    TooLarge {
+        /// The workers that were asked for.
+        workers: usize,
+        /// The places in the queue that were asked for.
+        queue: usize,
+    },
     /// The work factor is weaker than OWASP's table.
     #[error(transparent)]
     WorkFactor(#[from] WorkFactorError),

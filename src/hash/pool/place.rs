@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use crate::error::SignupError;
+use crate::error::{DEFAULT_RETRY_AFTER, SignupError};
 use crate::fields::Password;
 
 use super::super::engine::EngineError;
@@ -25,9 +25,9 @@ pub struct Place {
 impl Place {
     /// Hashes `password`, in its turn.
     ///
-    /// Dropping the future before a worker has begun takes the job out of the
-    /// queue; after that the hash is finished for nobody, and the place is free
-    /// when it is.
+    /// Of a future that is dropped before a worker has begun nothing is computed: its
+    /// job stays in the queue, place included, until a worker takes it out. After
+    /// that the hash is finished for nobody, and the place is free when it is.
     ///
     /// # Errors
     /// The wait was longer than the deadline, or the engine failed.
@@ -162,11 +162,13 @@ impl fmt::Debug for Place {
 
 /// There is no place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the hash queue is full for {retry_after:?}")]
+#[error("{}", if *closed { "the hash pool is shut down" } else { "the hash queue is full" })]
 #[non_exhaustive]
 pub struct PoolFull {
     /// When the work that is queued now will be done, as far as can be told.
     pub retry_after: Duration,
+    /// Whether the pool is shut down: this process has no place again.
+    pub closed: bool,
 }
 
 /// Why a hash that had its place came to nothing.
@@ -191,7 +193,11 @@ pub enum HashError {
 }
 
 impl From<PoolFull> for SignupError {
+    /// A pool that is shut down is unavailable: another instance may take the retry.
     fn from(full: PoolFull) -> Self {
+        if full.closed {
+            return Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: full.into() };
+        }
         Self::Busy { retry_after: full.retry_after }
     }
 }

@@ -7,7 +7,8 @@ use super::super::engine::{Engine, EngineError, FakeEngine, HashInput, Hasher};
 use super::super::pepper::{Pepper, PepperError};
 use super::super::phc::PasswordHash;
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
+use crate::error::SignupError;
 use crate::fields::Password;
 
 /// An engine whose hashes stop until they are let go, one by one.
@@ -222,9 +223,90 @@ fn x08_a_shutdown_finishes_what_has_a_place() {
 }
 
 #[test]
+fn a_worker_without_memory_waits_for_nothing_but_a_job() {
+    let pool = HashPool::builder().workers(1).idle(Duration::ZERO);
+    let pool = pool.engine(FakeEngine::default()).build().unwrap();
+    let mut worker = worker::Worker::new(&pool.shared);
+    assert_eq!(worker.patience(), None, "it would wake up again and again");
+    worker.hold();
+    assert_eq!(worker.patience(), Some(Duration::ZERO));
+    worker.release();
+    assert_eq!(worker.patience(), None);
+    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    eventually(|| pool.stats().holding == 0);
+}
+
+#[test]
+fn the_memory_of_a_larger_hash_is_given_back_at_once() {
+    gives_back(HashPool::builder());
+    #[cfg(feature = "simd")]
+    gives_back(HashPool::builder().engine(super::super::engine::SimdEngine));
+}
+
+fn gives_back(pool: HashPoolBuilder) {
+    let larger = WorkFactor::new(20_000, 2, 1).unwrap();
+    let elsewhere = HashPool::builder().workers(1).work_factor(larger).build().unwrap();
+    let stored = block_on(elsewhere.reserve().unwrap().hash(password(), [5; 16])).unwrap();
+    let pool = pool.workers(1).idle(Duration::MAX).build().unwrap();
+    let right = block_on(pool.reserve().unwrap().verify(password(), &stored)).unwrap();
+    assert_eq!(right, Verification::Right { needs_rehash: true });
+    assert_eq!(pool.stats().holding, 0, "the memory of the larger hash is held");
+    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    assert_eq!(pool.stats().holding, 1, "the memory of a hash of ours is not");
+}
+
+/// A clock that panics once, where a worker reads it.
+#[derive(Default)]
+struct BrokenOnce(std::sync::atomic::AtomicUsize);
+
+impl Clock for BrokenOnce {
+    fn wall(&self) -> std::time::SystemTime {
+        std::time::UNIX_EPOCH
+    }
+
+    fn monotonic(&self) -> Duration {
+        // The caller reads it first, then the worker: once before, and again after it
+        // has counted itself among those that run.
+        match self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            1 | 4 => panic!("no time today"),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[test]
+fn x06_a_clock_that_panics_ends_a_job_and_not_its_worker() {
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default());
+    let pool = pool.clock(BrokenOnce::default()).build().unwrap();
+    for _ in 0..2 {
+        let lost = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+        assert!(matches!(lost, Err(HashError::Panicked)), "{lost:?}");
+    }
+    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    eventually(|| pool.shared.state().places == 0);
+    assert_eq!(pool.stats().running, 0);
+}
+
+#[test]
+fn a_pool_that_is_shut_down_is_unavailable_and_not_busy() {
+    let pool = fake(&FakeEngine::default());
+    let place = pool.reserve().unwrap();
+    assert!(!pool.shutdown_timeout(Duration::from_millis(10)), "a place is out");
+    let refused = SignupError::from(pool.reserve().unwrap_err());
+    assert_eq!(refused.code().status(), 503);
+    drop(place);
+    assert!(pool.shutdown_timeout(Duration::MAX));
+    assert!(pool.shutdown_timeout(Duration::MAX), "once more");
+}
+
+#[test]
 fn a_pool_that_can_not_work_is_not_built() {
     for builder in [HashPool::builder().workers(0), HashPool::builder().queue(0)] {
         assert!(matches!(builder.build(), Err(PoolError::Empty)));
+    }
+    for builder in [HashPool::builder().workers(100_000), HashPool::builder().queue(usize::MAX)] {
+        let refused = builder.build().unwrap_err().to_string();
+        assert!(refused.contains("1024"), "{refused}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,22 +15,47 @@ const SMOOTHING: u32 = 8;
 pub(super) fn start(number: usize, shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let thread = std::thread::Builder::new().name(format!("signup-hash-{number}"));
-    thread.spawn(move || Worker { hasher: None, shared }.run())
+    thread.spawn(move || Worker::new(&shared).run())
 }
 
-struct Worker {
+pub(super) struct Worker {
     /// There from the first job until the worker has been idle for a while.
     hasher: Option<Box<dyn Hasher>>,
+    /// Whether it counts among those that hold memory.
+    is_holding: bool,
+    /// Whether it counts among those that run.
+    is_running: bool,
     shared: Arc<Shared>,
 }
 
 impl Worker {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { hasher: None, is_holding: false, is_running: false, shared: Arc::clone(shared) }
+    }
+
+    /// Works until the pool is closed. A panic of the host's clock ends the job at hand,
+    /// whose caller is told, and not the worker.
     fn run(mut self) {
-        while let Some(job) = self.next() {
-            if let Some(job) = self.still_wanted(job) {
-                self.work(job);
+        loop {
+            let stepped = catch_unwind(AssertUnwindSafe(|| self.step()));
+            if matches!(stepped, Ok(false)) {
+                return;
+            }
+            if std::mem::take(&mut self.is_running) {
+                self.shared.state().stats.running -= 1;
             }
         }
+    }
+
+    /// Does one job, or returns false when there will be none.
+    fn step(&mut self) -> bool {
+        let Some(job) = self.next() else {
+            return false;
+        };
+        if let Some(job) = self.still_wanted(job) {
+            self.work(job);
+        }
+        true
     }
 
     /// The next job, or none when the pool is closed and every place given back:
@@ -45,22 +70,48 @@ impl Worker {
             if state.closed && state.places == 0 {
                 return None;
             }
-            let woken = shared.wake.wait_timeout(state, shared.config.idle);
-            let (locked, timeout) = woken.unwrap_or_else(std::sync::PoisonError::into_inner);
+            let Some(patience) = self.patience() else {
+                let woken = shared.wake.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let woken = shared.wake.wait_timeout(state, patience);
+            let (locked, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
             state = locked;
-            if timeout.timed_out() && state.queue.is_empty() && self.hasher.is_some() {
-                state.stats.holding -= 1;
+            if timeout.timed_out() && state.queue.is_empty() {
                 drop(state);
-                self.hasher = None;
+                self.release();
                 state = shared.state();
             }
         }
     }
 
+    /// Returns how long to wait for a job before the memory is released; without memory
+    /// there is nothing to wake up for.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.is_holding.then_some(self.shared.config.idle)
+    }
+
+    /// Counts itself among those that hold the memory of a hash.
+    pub(super) fn hold(&mut self) {
+        if !std::mem::replace(&mut self.is_holding, true) {
+            self.shared.state().stats.holding += 1;
+        }
+    }
+
+    /// Gives the memory of a hash back.
+    pub(super) fn release(&mut self) {
+        self.hasher = None;
+        if std::mem::take(&mut self.is_holding) {
+            self.shared.state().stats.holding -= 1;
+        }
+    }
+
     /// Lets go of a job that nobody waits for, or that has waited too long.
-    fn still_wanted(&self, job: Job) -> Option<Job> {
+    fn still_wanted(&mut self, job: Job) -> Option<Job> {
         let waited = self.now().saturating_sub(job.since);
-        let mut state = self.shared.state();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
         state.stats.waited += waited;
         if job.reply.is_closed() {
             state.stats.abandoned += 1;
@@ -69,10 +120,11 @@ impl Worker {
             let retry_after = self.shared.wait_behind(&state, state.places);
             drop(state);
             drop(job.place);
-            let _ = job.reply.send(Err(PoolFull { retry_after }.into()));
+            let _ = job.reply.send(Err(PoolFull { retry_after, closed: false }.into()));
             return None;
         } else {
             state.stats.running += 1;
+            self.is_running = true;
             return Some(job);
         }
         // The job's place takes the lock to free itself.
@@ -93,16 +145,16 @@ impl Worker {
             }
         };
         let took = self.now().saturating_sub(begun);
+        self.is_running = false;
         self.shared.state().finished(took, is_hash);
         drop(place);
         let _ = reply.send(result);
     }
 
     fn compute(&mut self, task: &Input) -> Result<Tag, HashError> {
-        if self.hasher.is_none() {
-            self.shared.state().stats.holding += 1;
-        }
-        let config = &self.shared.config;
+        self.hold();
+        let shared = Arc::clone(&self.shared);
+        let config = &shared.config;
         let secret = config.peppers.secret(task.pepper).ok_or(HashError::UnknownPepper)?;
         let password = task.password.reveal().as_bytes();
         let input = HashInput::new(password, &task.salt, task.factor).with(secret, &[]);
@@ -113,10 +165,13 @@ impl Worker {
         }));
         let Ok(result) = outcome else {
             // Whatever state the panic left it in, nobody hashes with it.
-            self.hasher = None;
-            self.shared.state().stats.holding -= 1;
+            self.release();
             return Err(HashError::Panicked);
         };
+        // A hash that came from elsewhere may have taken more than ours do.
+        if task.factor.memory_kib() > config.factor.memory_kib() {
+            self.release();
+        }
         result?;
         Ok(tag)
     }

@@ -104,10 +104,15 @@ fn pem_of_openssl_is_read() {
     let public = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
     let key = check_pem(seed, public);
     assert_eq!(key.key_id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-    for wrong in [pem("PUBLIC KEY", seed), pem("EC PRIVATE KEY", seed), "no".into(), String::new()]
-    {
-        assert_eq!(SigningKey::from_pem(&wrong).err(), Some(KeyError::Unusable));
-        assert_eq!(VerifyingKey::from_pem(&wrong).err(), Some(KeyError::Unusable));
+    let label = |found: &str| KeyError::PemLabel(found.to_owned());
+    for (wrong, signing, verifying) in [
+        (pem("PUBLIC KEY", seed), label("PUBLIC KEY"), KeyError::Unusable),
+        (pem("EC PRIVATE KEY", seed), label("EC PRIVATE KEY"), label("EC PRIVATE KEY")),
+        ("no".into(), KeyError::Unusable, KeyError::Unusable),
+        (String::new(), KeyError::Unusable, KeyError::Unusable),
+    ] {
+        assert_eq!(SigningKey::from_pem(&wrong).err(), Some(signing));
+        assert_eq!(VerifyingKey::from_pem(&wrong).err(), Some(verifying));
     }
 }
 
