@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn m10_a_stalled_store_is_told_from_a_busy_one() {
+    fn a_stalled_store_is_told_from_a_busy_one() {
         let clock = ManualClock::at_unix(0);
         let gate = LookupGate::new(Arc::new(clock.clone()));
         let mut places: Vec<_> = (0..PLACES).map(|_| gate.enter().unwrap()).collect();

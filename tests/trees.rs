@@ -95,3 +95,33 @@ fn w39_two_back_ends_of_jsonwebtoken_do_no_harm() {
 fn jsonwebtoken_decodes_our_tokens() {
     run("one-backend");
 }
+
+/// The code of the first block of a kind in the README.
+fn readme(kind: &str) -> &'static str {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once(&format!("```{kind}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+#[ignore = "builds further crates: scripts/test.sh runs it"]
+fn the_readmes_dependencies_build_its_code_in_an_empty_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let dependencies = readme("toml").replace(
+        r#"signup = { version = "0.1","#,
+        &format!(r#"signup = {{ path = "{}","#, env!("CARGO_MANIFEST_DIR")),
+    );
+    let package = "[package]\nname = \"host\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n";
+    std::fs::write(folder.path().join("Cargo.toml"), format!("{package}{dependencies}")).unwrap();
+    std::fs::create_dir(folder.path().join("src")).unwrap();
+    std::fs::write(folder.path().join("src/main.rs"), readme("rust,no_run")).unwrap();
+    // The versions that are tested, as far as the host has the same crates.
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
+    std::fs::copy(lock, folder.path().join("Cargo.lock")).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("trees");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet"]).current_dir(folder.path());
+    let output = build.arg("--target-dir").arg(target).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("warning"), "{said}");
+}
