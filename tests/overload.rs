@@ -75,8 +75,12 @@ async fn h01_h02_ten_thousand_at_once_take_the_memory_of_two() {
     assert_eq!(created + refused, CROWD);
     assert!(created >= QUEUE + WORKERS, "{created} created");
     assert_eq!(store.store.accounts().len(), created);
-    // A look and an insert each for those who had a place, nothing for the rest.
-    assert_eq!(store.calls.load(Ordering::SeqCst), 2 * created);
+    // A look and an insert each for those who had a place. Who came while the queue was
+    // full has asked nothing; a look was in vain only where the other one of the two
+    // threads took the place that both had seen, so that for each place there is at most
+    // one of these.
+    let calls = store.calls.load(Ordering::SeqCst);
+    assert!((2 * created..=3 * created).contains(&calls), "{calls} calls, {created} created");
     let stats = service.hash_pool().stats();
     assert_eq!(stats.hashes, u64::try_from(created).unwrap());
     assert_eq!(stats.refused, u64::try_from(refused).unwrap());

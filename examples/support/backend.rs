@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "postgres")]
 use signup::store::PostgresStore;
-use signup::store::{AccountStore, MemoryStore, SqliteStore};
+use signup::store::{AccountStore, MemoryStore, SqliteStore, StoreError};
 
 use super::process::Complaint;
 use super::settings::values::Database;
@@ -69,14 +69,12 @@ impl Backend {
         matches!(tokio::time::timeout(PATIENCE, self.ping()).await, Ok(Ok(())))
     }
 
-    /// Reads the accounts table: a `SELECT 1` does not open SQLite's file.
-    async fn ping(&self) -> Result<(), sqlx::Error> {
-        const LOOK: &str = "SELECT 1 FROM accounts LIMIT 1";
+    async fn ping(&self) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Sqlite(store) => sqlx::query(LOOK).execute(store.pool()).await.map(drop),
+            Self::Sqlite(store) => store.ping().await,
             #[cfg(feature = "postgres")]
-            Self::Postgres(store) => sqlx::query(LOOK).execute(store.pool()).await.map(drop),
+            Self::Postgres(store) => store.ping().await,
         }
     }
 

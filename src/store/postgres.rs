@@ -199,6 +199,7 @@ impl Backend for Postgres {
 
     const DIALECT: Dialect = Dialect {
         placeholder: |number| format!("${number}"),
+        ping: "SELECT 1",
         bytes: "bytea",
         least: "least",
         // By name: another constraint of the host's is another error. Nothing of it is

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Pool;
+use sqlx::{Pool, SqlSafeStr as _};
 
 use crate::error::SignupError;
 use crate::fields::EmailKey;
@@ -118,7 +118,7 @@ impl<B: Backend> SqlStore<B> {
     /// The database does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let ping = queries::Find {
-            statement: statement::Statement::new::<0>(&statement::trusted("SELECT 1".into()), []),
+            statement: statement::Statement::new::<0>(&B::DIALECT.ping.into_sql_str(), []),
             columns: &[],
         };
         self.find(ping).await.map(drop)

@@ -143,6 +143,8 @@ impl Backend for Sqlite {
 
     const DIALECT: Dialect = Dialect {
         placeholder: |number| format!("?{number}"),
+        // Without a table SQLite does not open its file.
+        ping: "SELECT 1 FROM sqlite_master LIMIT 1",
         bytes: "blob",
         least: "min",
         ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",

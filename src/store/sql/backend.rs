@@ -109,6 +109,8 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
 pub struct Dialect {
     /// Returns the placeholder of the n-th value, counted from one.
     pub placeholder: fn(usize) -> String,
+    /// A query without tables of ours, which the database can't answer from memory alone.
+    pub ping: &'static str,
     /// The type of a column of bytes.
     pub bytes: &'static str,
     /// The function that returns the least of its arguments.
