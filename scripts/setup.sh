@@ -7,6 +7,9 @@ if ! cargo nextest --version >/dev/null 2>&1; then
     cargo install --locked cargo-nextest
 fi
 
+# A newer one is not needed where there is one.
+cargo hack --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-hack
+
 missing=()
 [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ] || missing+=(postgresql libpq-dev)
 command -v pgbouncer >/dev/null || missing+=(pgbouncer)

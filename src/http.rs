@@ -214,7 +214,7 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     ///         Ok(prepared) => prepared,
     ///         Err(refusal) => return refusal,
     ///     };
-    ///     // … the host's INSERTs of prepared.new_account(), and COMMIT …
+    ///     // … the host inserts prepared.new_account(), and COMMIT …
     ///     let proof = Inserted::by_host(prepared.new_account());
     ///     endpoint.opened(prepared.open(proof))
     /// }

@@ -93,7 +93,7 @@ pub async fn signup<S: AccountStore, C: Clock>(
 ///         Ok(prepared) => prepared,
 ///         Err(refusal) => return refusal,
 ///     };
-///     // … the host's INSERTs of prepared.new_account(), and COMMIT …
+///     // … the host inserts prepared.new_account(), and COMMIT …
 ///     let proof = Inserted::by_host(prepared.new_account());
 ///     endpoint.opened(prepared.open(proof))
 /// }

@@ -111,7 +111,7 @@ pub async fn signup<S: AccountStore, C: Clock>(
 ///     request: Request,
 /// ) -> Result<Reply, Reply> {
 ///     let prepared = prepare(&endpoint, request).await?;
-///     // … the host's INSERTs of prepared.new_account(), and COMMIT …
+///     // … the host inserts prepared.new_account(), and COMMIT …
 ///     let proof = Inserted::by_host(prepared.new_account());
 ///     Ok(endpoint.opened(prepared.open(proof)))
 /// }
