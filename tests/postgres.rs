@@ -27,6 +27,8 @@ use tokio::task::JoinSet;
 
 mod support;
 
+#[path = "postgres/invitations.rs"]
+mod invitations;
 #[path = "postgres/operations.rs"]
 mod operations;
 

@@ -129,7 +129,13 @@ impl fmt::Display for WorkFactor {
 
 /// What a stored hash may cost to verify. Whoever can write into the database
 /// could otherwise make one verification take all memory.
+///
+/// ```
+/// let mut limits = signup::hash::Limits::default();
+/// limits.memory_kib = 65_536;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The most memory, in KiB.
     pub memory_kib: u32,

@@ -133,6 +133,7 @@ pub(super) type Tag = Zeroizing<Vec<u8>>;
 /// Whether a password is the one that was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
+#[non_exhaustive]
 pub enum Verification {
     /// It is another one.
     Wrong,
