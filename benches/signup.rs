@@ -105,7 +105,7 @@ fn whole(criterion: &mut Criterion) {
     let hand_off = || {
         let (password, place) =
             (Password::parse("correct horse").unwrap(), pool.reserve().unwrap());
-        drop(runtime.block_on(place.hash(password, [0; 16])).unwrap());
+        drop(runtime.block_on(place.hash_with_salt(password, [0; 16])).unwrap());
     };
     let request = || {
         let email = Email::parse("Dev@Example.com", EmailProfile::Strict).unwrap();

@@ -33,7 +33,11 @@ use error::internal;
 pub struct Credentials {
     parts: Arc<Parts>,
     cache: Option<Arc<KeyCache>>,
+    max_api_keys: usize,
 }
+
+/// The most valid API keys of an account by default: more than its owner can tell apart.
+const MAX_API_KEYS: usize = 100;
 
 /// What a service hands over.
 pub(crate) struct Parts {
@@ -52,7 +56,7 @@ pub(crate) struct Parts {
 
 impl Credentials {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), cache: None }
+        Self { parts: Arc::new(parts), cache: None, max_api_keys: MAX_API_KEYS }
     }
 
     /// The same with a cache in front of the look-up of API keys: of up to
@@ -70,6 +74,13 @@ impl Credentials {
     #[must_use]
     pub fn with_cache(self, capacity: usize, time_to_live: Duration) -> Self {
         Self { cache: Some(Arc::new(KeyCache::new(capacity, time_to_live))), ..self }
+    }
+
+    /// Sets how many valid API keys an account may have. Default: 100. Keys that are
+    /// added at the same moment may exceed it by their number.
+    #[must_use]
+    pub fn with_max_api_keys(self, max_api_keys: usize) -> Self {
+        Self { max_api_keys, ..self }
     }
 
     /// Empties the cache.
@@ -198,7 +209,7 @@ impl Credentials {
             Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
         let place = self.parts.pool.reserve()?;
         let salt = self.draw()?.take().map_err(internal)?;
-        let new = place.hash(password, salt).await?;
+        let new = place.hash_with_salt(password, salt).await?;
         self.parts.store.renew_password_hash(account, old, &new).await?;
         Ok(())
     }
@@ -248,13 +259,20 @@ impl Credentials {
     /// revoked.
     ///
     /// # Errors
-    /// There is no such account; or the store, clock or randomness fails.
+    /// There is no such account, or it has as many valid keys as it
+    /// [may](Self::with_max_api_keys); or the store, clock or randomness fails.
     pub async fn add_api_key(
         &self,
         account: &AccountId,
         lifetime: Option<Duration>,
     ) -> Result<IssuedApiKey, CredentialError> {
-        let (key, new) = self.mint_key(account, self.now()?, lifetime)?;
+        let now = self.now()?;
+        let keys = self.parts.store.list_keys(account).await?;
+        let is_valid = |key: &&ApiKeyInfo| key.expires_at.is_none_or(|end| end > now);
+        if keys.iter().filter(is_valid).count() >= self.max_api_keys {
+            return Err(CredentialError::TooManyKeys);
+        }
+        let (key, new) = self.mint_key(account, now, lifetime)?;
         let info = new.info();
         there(self.parts.store.add_key(new).await?)?;
         Ok(IssuedApiKey { key, info })

@@ -20,6 +20,9 @@ pub enum CredentialError {
     /// There is no such key or account to change.
     #[error("there is no such key or account")]
     NotFound,
+    /// The account has as many valid API keys as it may: 402.
+    #[error("the account has as many API keys as it may")]
+    TooManyKeys,
     /// It could not be judged: capacity, the store, or something within.
     #[error(transparent)]
     Failed(SignupError),
@@ -31,6 +34,7 @@ impl CredentialError {
         match self {
             Self::Rejected => ErrorCode::AuthenticationError,
             Self::NotFound => ErrorCode::NotFound,
+            Self::TooManyKeys => ErrorCode::UsageLimitExceeded,
             Self::Failed(error) => error.code(),
         }
     }
@@ -40,6 +44,7 @@ impl CredentialError {
         match self {
             Self::Rejected => "Missing or invalid credentials",
             Self::NotFound => "Not found",
+            Self::TooManyKeys => "The account has as many API keys as it may",
             Self::Failed(error) => error.message(),
         }
     }
@@ -48,7 +53,7 @@ impl CredentialError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed(error) => error.retry_after(),
-            Self::Rejected | Self::NotFound => None,
+            Self::Rejected | Self::NotFound | Self::TooManyKeys => None,
         }
     }
 
@@ -64,7 +69,9 @@ impl CredentialError {
     /// ```
     pub fn to_json(&self) -> Vec<u8> {
         match self {
-            Self::Rejected | Self::NotFound => error_json(self.code(), self.message(), &[]),
+            Self::Rejected | Self::NotFound | Self::TooManyKeys => {
+                error_json(self.code(), self.message(), &[])
+            }
             Self::Failed(error) => error.to_json(),
         }
     }

@@ -81,7 +81,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         let Admitted { signup: ValidSignup { email, password, name, context, .. }, place } =
             admitted;
         let (salt, draw) = self.draw()?;
-        let password_hash = Arc::new(place.hash(password, salt).await?);
+        let password_hash = Arc::new(place.hash_with_salt(password, salt).await?);
         Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw })
     }
 

@@ -95,6 +95,28 @@ fn an_api_key_of_an_earlier_prefix_is_valid_where_that_is_accepted() {
 }
 
 #[test]
+fn an_account_has_no_more_valid_api_keys_than_it_may() {
+    use crate::clock::ManualClock;
+    use crate::credentials::CredentialError;
+    let clock = ManualClock::at_unix(1_700_000_000);
+    let service = builder(Arc::default()).clock(clock.clone()).build().unwrap();
+    let signup = run(service.signup(request("a@x.co"))).unwrap();
+    let account = signup.account().id();
+    let credentials = service.credentials().with_max_api_keys(2);
+    let hour = Duration::from_hours(1);
+    run(credentials.add_api_key(account, Some(hour))).unwrap();
+    let refused = run(credentials.add_api_key(account, None)).unwrap_err();
+    assert!(matches!(refused, CredentialError::TooManyKeys));
+    assert_eq!(refused.code(), ErrorCode::UsageLimitExceeded);
+    // One that has expired does not count, and is listed until it is purged.
+    clock.advance(hour);
+    run(credentials.add_api_key(account, None)).unwrap();
+    assert_eq!(run(credentials.api_keys(account)).unwrap().len(), 3);
+    run(credentials.purge_expired_api_keys()).unwrap();
+    assert_eq!(run(credentials.api_keys(account)).unwrap().len(), 2);
+}
+
+#[test]
 fn a_sign_up_of_any_store_is_prepared_and_opened_by_the_hosts_own_insert() {
     let service = builder(Arc::default()).build().unwrap();
     let prepared = run(service.prepare(request("a@x.co"))).unwrap();

@@ -197,8 +197,11 @@ impl VerifyingKey {
     /// # Errors
     /// The secret has fewer than 32 octets.
     pub fn hs256(secret: &[u8]) -> Result<Self, KeyError> {
-        // A line end that came with a file adds nothing to a secret.
-        let octets = secret.trim_ascii_end().len();
+        // A line end that came with a file adds nothing to a secret that is text. In one of
+        // random bytes it is a byte as any other.
+        let text = secret.trim_ascii_end();
+        let is_text = !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
+        let octets = if is_text { text.len() } else { secret.len() };
         if octets < MIN_SECRET_BYTES {
             return Err(KeyError::ShortSecret { octets });
         }

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{DEFAULT_RETRY_AFTER, SignupError};
 use crate::fields::Password;
+use crate::random::{RandomError, Randomness};
 
 use super::super::engine::EngineError;
 use super::super::params::WorkFactor;
@@ -23,7 +24,22 @@ pub struct Place {
 }
 
 impl Place {
-    /// Hashes `password`, in its turn.
+    /// Hashes `password`, in its turn, with a salt that is drawn from `random`.
+    ///
+    /// # Errors
+    /// As [`hash_with_salt`](Self::hash_with_salt); or there is no randomness.
+    pub async fn hash(
+        self,
+        password: Password,
+        random: &dyn Randomness,
+    ) -> Result<PasswordHash, HashError> {
+        let mut salt = [0; SALT_BYTES];
+        random.fill(&mut salt)?;
+        self.hash_with_salt(password, salt).await
+    }
+
+    /// Hashes `password`, in its turn, with a salt that was drawn for it alone: two
+    /// passwords of one salt are guessed at the price of one.
     ///
     /// Of a future that is dropped before a worker has begun nothing is computed: its
     /// job stays in the queue, place included, until a worker takes it out. After
@@ -31,7 +47,7 @@ impl Place {
     ///
     /// # Errors
     /// The wait was longer than the deadline, or the engine failed.
-    pub async fn hash(
+    pub async fn hash_with_salt(
         self,
         password: Password,
         salt: [u8; SALT_BYTES],
@@ -54,11 +70,12 @@ impl Place {
     /// ```
     /// use signup::fields::Password;
     /// use signup::hash::{HashPool, Verification};
+    /// use signup::random::OsRandom;
     ///
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let pool = HashPool::builder().workers(1).build()?;
     /// let password = Password::parse("correct horse")?;
-    /// let stored = pool.reserve()?.hash(password, [7; 16]).await?;
+    /// let stored = pool.reserve()?.hash(password, &OsRandom).await?;
     ///
     /// let wrong = Password::parse("another horse")?;
     /// assert_eq!(pool.reserve()?.verify(wrong, &stored).await?, Verification::Wrong);
@@ -182,6 +199,9 @@ pub enum HashError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// There is no salt to be had.
+    #[error(transparent)]
+    Random(#[from] RandomError),
     /// The stored hash can't be verified.
     #[error(transparent)]
     Phc(#[from] PhcError),

@@ -69,7 +69,7 @@ fn fake(engine: &FakeEngine) -> HashPool {
 fn the_phc_string_is_one_that_argon2_verifies() {
     use argon2::{Argon2, PasswordVerifier};
     let pool = HashPool::builder().workers(1).build().unwrap();
-    let hash = block_on(pool.reserve().unwrap().hash(password(), [3; 16])).unwrap();
+    let hash = block_on(pool.reserve().unwrap().hash_with_salt(password(), [3; 16])).unwrap();
     assert!(hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$AwMDAwMDAwMDAwMDAwMDAw$"));
     assert!(Argon2::default().verify_password(b"correct horse", hash.as_phc()).is_ok());
     assert!(Argon2::default().verify_password(b"Correct horse", hash.as_phc()).is_err());
@@ -84,7 +84,7 @@ fn h04_a_full_queue_refuses_at_once_with_the_wait_to_expect() {
     let pool = builder.build().unwrap();
 
     // One hash of four seconds teaches the pool what to expect.
-    let mut first = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    let mut first = pin!(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(poll_once(first.as_mut()).is_pending());
     begins.recv().unwrap();
     clock.advance(Duration::from_secs(4));
@@ -116,10 +116,10 @@ fn a_job_that_waited_past_the_deadline_is_answered_and_not_hashed() {
     let clock = ManualClock::at_unix(0);
     let builder = HashPool::builder().workers(1).engine(engine).clock(clock.clone());
     let pool = builder.build().unwrap();
-    let mut first = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    let mut first = pin!(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(poll_once(first.as_mut()).is_pending());
     begins.recv().unwrap();
-    let mut second = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    let mut second = pin!(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(poll_once(second.as_mut()).is_pending());
     clock.advance(Duration::from_secs(6));
     opener.send(()).unwrap();
@@ -133,14 +133,14 @@ fn h03_an_abandoned_hash_keeps_its_place_until_it_is_done() {
     let (engine, begins, opener) = gate();
     let pool = HashPool::builder().workers(1).queue(1).engine(engine).build().unwrap();
     {
-        let mut running = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+        let mut running = pin!(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
         assert!(poll_once(running.as_mut()).is_pending());
         begins.recv().unwrap();
     }
     let queued = pool.reserve().unwrap();
     assert!(pool.reserve().is_err(), "the running hash gave its place away");
     {
-        let mut queued = pin!(queued.hash(password(), [0; 16]));
+        let mut queued = pin!(queued.hash_with_salt(password(), [0; 16]));
         assert!(poll_once(queued.as_mut()).is_pending());
     }
     opener.send(()).unwrap();
@@ -154,10 +154,10 @@ fn x05_a_panic_answers_its_caller_and_the_next_hash_works() {
     let engine = FakeEngine::default();
     let pool = fake(&engine);
     engine.panic(true);
-    let panicked = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+    let panicked = block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(matches!(panicked, Err(HashError::Panicked)));
     engine.panic(false);
-    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
     assert_eq!(pool.shared.state().places, 0);
 }
 
@@ -176,9 +176,9 @@ fn x05_an_engine_that_panics_before_its_first_hash_leaves_the_worker_alive() {
         }
     }
     let pool = HashPool::builder().workers(1).engine(Unready(false.into())).build().unwrap();
-    let panicked = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+    let panicked = block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(matches!(panicked, Err(HashError::Panicked)));
-    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
     let stats = pool.stats();
     assert_eq!((stats.running, stats.holding, stats.hashes), (0, 1, 2));
 }
@@ -188,7 +188,7 @@ fn an_engine_that_fails_is_an_error() {
     let engine = FakeEngine::default();
     let pool = fake(&engine);
     engine.fail(true);
-    let failed = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+    let failed = block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(matches!(failed, Err(HashError::Engine(_))));
 }
 
@@ -197,7 +197,7 @@ fn memory_is_given_back_when_idle_and_taken_again() {
     let idle = Duration::from_millis(1);
     let pool = HashPool::builder().workers(1).idle(idle).build().unwrap();
     for _ in 0..2 {
-        assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+        assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
         eventually(|| pool.stats().holding == 0);
     }
     assert_eq!(pool.stats().hashes, 2);
@@ -208,7 +208,7 @@ fn x08_a_shutdown_finishes_what_has_a_place() {
     let engine = FakeEngine::default();
     let pool = Arc::new(fake(&engine));
     let place = pool.reserve().unwrap();
-    let mut queued = pin!(pool.reserve().unwrap().hash(password(), [0; 16]));
+    let mut queued = pin!(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(poll_once(queued.as_mut()).is_pending());
     let shutdown = std::thread::spawn({
         let pool = Arc::clone(&pool);
@@ -216,7 +216,7 @@ fn x08_a_shutdown_finishes_what_has_a_place() {
     });
     eventually(|| pool.shared.state().closed);
     assert!(pool.reserve().is_err());
-    assert!(block_on(place.hash(password(), [0; 16])).is_ok());
+    assert!(block_on(place.hash_with_salt(password(), [0; 16])).is_ok());
     assert!(block_on(queued).is_ok());
     shutdown.join().unwrap();
     assert_eq!(engine.hashes(), 2);
@@ -232,7 +232,7 @@ fn a_worker_without_memory_waits_for_nothing_but_a_job() {
     assert_eq!(worker.patience(), Some(Duration::ZERO));
     worker.release();
     assert_eq!(worker.patience(), None);
-    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
     eventually(|| pool.stats().holding == 0);
 }
 
@@ -246,12 +246,13 @@ fn the_memory_of_a_larger_hash_is_given_back_at_once() {
 fn gives_back(pool: HashPoolBuilder) {
     let larger = WorkFactor::new(20_000, 2, 1).unwrap();
     let elsewhere = HashPool::builder().workers(1).work_factor(larger).build().unwrap();
-    let stored = block_on(elsewhere.reserve().unwrap().hash(password(), [5; 16])).unwrap();
+    let stored =
+        block_on(elsewhere.reserve().unwrap().hash_with_salt(password(), [5; 16])).unwrap();
     let pool = pool.workers(1).idle(Duration::MAX).build().unwrap();
     let right = block_on(pool.reserve().unwrap().verify(password(), &stored)).unwrap();
     assert_eq!(right, Verification::Right { needs_rehash: true });
     assert_eq!(pool.stats().holding, 0, "the memory of the larger hash is held");
-    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
     assert_eq!(pool.stats().holding, 1, "the memory of a hash of ours is not");
 }
 
@@ -279,10 +280,10 @@ fn x06_a_clock_that_panics_ends_a_job_and_not_its_worker() {
     let pool = HashPool::builder().workers(1).engine(FakeEngine::default());
     let pool = pool.clock(BrokenOnce::default()).build().unwrap();
     for _ in 0..2 {
-        let lost = block_on(pool.reserve().unwrap().hash(password(), [0; 16]));
+        let lost = block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
         assert!(matches!(lost, Err(HashError::Panicked)), "{lost:?}");
     }
-    assert!(block_on(pool.reserve().unwrap().hash(password(), [0; 16])).is_ok());
+    assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
     eventually(|| pool.shared.state().places == 0);
     assert_eq!(pool.stats().running, 0);
 }
@@ -312,7 +313,7 @@ fn a_pool_that_can_not_work_is_not_built() {
 
 async fn hash(pool: &HashPool, password: &str) -> PasswordHash {
     let password = Password::parse(password).unwrap();
-    pool.reserve().unwrap().hash(password, [5; 16]).await.unwrap()
+    pool.reserve().unwrap().hash_with_salt(password, [5; 16]).await.unwrap()
 }
 
 async fn verify(

@@ -194,3 +194,17 @@ fn a_private_jwk_of_p_256_signs() {
     jwk["d"] = json!(encode([8; 32]));
     assert!(SigningKey::from_jwk(&jwk.to_string()).is_err());
 }
+
+#[test]
+fn white_space_at_the_end_of_a_text_is_no_part_of_a_secret() {
+    let text = "x".repeat(31);
+    for end in ["", "\n", "\r\n", "    "] {
+        let short = SigningKey::hs256(format!("{text}{end}").as_bytes()).err();
+        assert_eq!(short, Some(KeyError::ShortSecret { octets: 31 }), "{end:?}");
+        assert!(SigningKey::hs256(format!("{text}x{end}").as_bytes()).is_ok());
+    }
+    // Random bytes may end in one.
+    let mut bytes = [0x80; 32];
+    bytes[31] = b'\n';
+    assert!(SigningKey::hs256(&bytes).is_ok());
+}

@@ -5,8 +5,8 @@ async fn hash(pool: &signup::hash::HashPool, password: signup::fields::Password)
 }
 
 async fn twice(place: signup::hash::Place, one: signup::fields::Password, other: signup::fields::Password) {
-    place.hash(one, [0; 16]).await;
-    place.hash(other, [0; 16]).await; //~ use of moved value: `place`
+    place.hash_with_salt(one, [0; 16]).await;
+    place.hash_with_salt(other, [0; 16]).await; //~ use of moved value: `place`
 }
 
 fn main() {}
