@@ -305,7 +305,7 @@ fn what_can_not_work_is_told_in_one_line() {
         (
             "memory:",
             &[("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcde")],
-            "has 31 bytes: it needs 32 or more",
+            "has 31 bytes, not counting white space at its end: it needs 32 or more",
         ),
         ("memory:", &[("SIGNUP_ADDR", "localhost")], "SIGNUP_ADDR: `localhost` can't be read"),
         ("memory:", &[("SIGNUP_ADDR", "no.such.host.invalid:1")], "SIGNUP_ADDR: can't find"),

@@ -209,7 +209,7 @@ fn a_refusal_names_its_variable() {
 #[test]
 fn a_secret_is_long_enough_and_has_no_end_of_line() {
     for (secret, expected) in [
-        ("", "has 0 bytes: it needs 32 or more: `openssl rand -hex 32`"),
+        ("", "it needs 32 or more, as `openssl rand -hex 32` prints them"),
         ("0123456789abcdef0123456789abcde", "has 31 bytes"),
         ("0123456789abcdef0123456789abcde\n", "begins or ends with white space"),
         (" 0123456789abcdef0123456789abcdef", "begins or ends with white space"),

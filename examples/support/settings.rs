@@ -158,7 +158,7 @@ impl Variables {
     fn secret(&self) -> Result<Option<Vec<u8>>, Complaint> {
         self.parsed(SECRET, |secret| {
             let secret = secret.as_bytes();
-            SigningKey::hs256(secret).map_err(|error| format!("{error}: {MAKE_ONE}"))?;
+            SigningKey::hs256(secret).map_err(|error| error.to_string())?;
             Ok(secret.to_vec())
         })
     }

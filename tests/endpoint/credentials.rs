@@ -174,15 +174,19 @@ async fn one_answer_for_every_cause_of_a_refused_log_in(backend: Backend) {
     signed_up(&mut app, "Kim@Example.com").await;
     let hashes = || app.service.hash_pool().stats().hashes;
     let before = hashes();
-    for (email, password) in
-        [("kim@example.com", "another one"), ("nobody@example.com", "another one")]
-    {
+    let wrong = [
+        ("kim@example.com", "another one"),
+        // Of a length that no sign-up takes now, but may have taken once.
+        ("kim@example.com", "short"),
+        ("nobody@example.com", "another one"),
+    ];
+    for (email, password) in wrong {
         is_rejected(app.credentials.verify_password(email, password).await);
     }
-    assert_eq!(hashes() - before, 2, "an unknown email costs a hash as well");
+    let asked = u64::try_from(wrong.len()).unwrap();
+    assert_eq!(hashes() - before, asked, "an unknown email costs a hash as well");
     // What can't be anybody's costs none.
     for (email, password) in [
-        ("kim@example.com", "short"),
         ("no address", client::PASSWORD),
         ("kim@example.com", &*"x".repeat(1 << 20)),
         (&*"x".repeat(1 << 20), client::PASSWORD),
@@ -190,7 +194,7 @@ async fn one_answer_for_every_cause_of_a_refused_log_in(backend: Backend) {
     ] {
         is_rejected(app.credentials.verify_password(email, password).await);
     }
-    assert_eq!(hashes() - before, 2);
+    assert_eq!(hashes() - before, asked);
     for email in ["kim@example.com", "KIM@EXAMPLE.COM", "Kim@Example.com"] {
         assert!(app.credentials.verify_password(email, client::PASSWORD).await.is_ok());
     }
