@@ -11,7 +11,7 @@ use std::time::Duration;
 use argon2::{Algorithm, Argon2, Params, Version};
 use cpu_time::ThreadTime;
 use criterion::{Criterion, SamplingMode, criterion_group};
-use signup::hash::{Argon2Engine, Engine, HashInput, Hasher, WorkFactor};
+use signup::hash::{Argon2Engine, Engine, EngineHasher, HashInput, WorkFactor};
 
 const PASSWORD: &[u8] = b"correct horse";
 const SALT: &[u8] = b"0123456789abcdef";
@@ -28,7 +28,7 @@ fn fresh(factor: WorkFactor) -> Box<dyn FnMut()> {
 }
 
 fn pooled(engine: &dyn Engine, factor: WorkFactor) -> Box<dyn FnMut()> {
-    let mut hasher: Box<dyn Hasher> = engine.hasher();
+    let mut hasher: Box<dyn EngineHasher> = engine.hasher();
     Box::new(move || {
         hasher.hash(&HashInput::new(PASSWORD, SALT, factor), &mut [0; 32]).unwrap();
     })

@@ -21,7 +21,7 @@ use criterion::{Criterion, criterion_group};
 use signup::SignupService;
 use signup::fields::{EmailKey, EmailProfile};
 use signup::http::{SignupEndpoint, TrustedProxies};
-use signup::limit::{Client, Limiter, RateLimits};
+use signup::limit::{ClientIp, Limiter, RateLimits};
 use signup::store::MemoryStore;
 use tokio::runtime::{Builder, Runtime};
 
@@ -36,7 +36,7 @@ fn limits() -> RateLimits {
     RateLimits::per_client("4000000000/d".parse().unwrap())
 }
 
-fn client(number: u64) -> Client {
+fn client(number: u64) -> ClientIp {
     IpAddr::from(Ipv6Addr::from_bits(u128::from(number) << 64)).into()
 }
 
@@ -45,23 +45,23 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision in memory");
     let limiter = Limiter::new(limits()).unwrap();
     group.bench_function("at the head, one client", |bencher| {
-        bencher.iter(|| runtime.block_on(limiter.arrive(black_box(client(1)))).unwrap());
+        bencher.iter(|| runtime.block_on(limiter.check_request(black_box(client(1)))).unwrap());
     });
     let mut number = 0;
     group.bench_function("at the head, another client each time", |bencher| {
         bencher.iter(|| {
             number += 1;
-            runtime.block_on(limiter.arrive(black_box(client(number)))).unwrap();
+            runtime.block_on(limiter.check_request(black_box(client(number)))).unwrap();
         });
     });
-    let key = EmailKey::of("dev@example.com", EmailProfile::Strict).unwrap();
+    let key = EmailKey::parse("dev@example.com", EmailProfile::Strict).unwrap();
     group.bench_function("of a sign-up, by client", |bencher| {
-        bencher.iter(|| runtime.block_on(limiter.attempt(Some(client(1)), &key)).unwrap());
+        bencher.iter(|| runtime.block_on(limiter.check_signup(Some(client(1)), &key)).unwrap());
     });
     let one = Limiter::new(RateLimits::per_client("1/d".parse().unwrap())).unwrap();
-    runtime.block_on(one.attempt(Some(client(1)), &key)).unwrap();
+    runtime.block_on(one.check_signup(Some(client(1)), &key)).unwrap();
     group.bench_function("refused at the head", |bencher| {
-        bencher.iter(|| runtime.block_on(one.arrive(black_box(client(1)))).unwrap_err());
+        bencher.iter(|| runtime.block_on(one.check_request(black_box(client(1)))).unwrap_err());
     });
 }
 
@@ -77,7 +77,7 @@ fn memory(_: &mut Criterion) {
     let before = resident();
     let limiter = Limiter::new(RateLimits::per_client("5/min".parse().unwrap())).unwrap();
     for number in 0..10_000_000 {
-        runtime.block_on(limiter.arrive(client(number))).unwrap();
+        runtime.block_on(limiter.check_request(client(number))).unwrap();
     }
     let grown = resident().saturating_sub(before);
     println!("memory: 10,000,000 clients take {:.1} MiB", grown as f64 / 1024.0);

@@ -19,8 +19,8 @@ use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use signup::fields::{Email, EmailKey, EmailProfile, Name, Password};
 use signup::hash::{FakeEngine, HashPool};
 use signup::http::{Head, SignupEndpoint};
-use signup::random::{OsRandom, Randomness};
-use signup::store::{AccountStore, Created, NewAccount, StoreError};
+use signup::random::{SecureRandom, SystemRandom};
+use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
 use signup::token::SigningKey;
 use signup::{SignupRequest, SignupService};
 use tokio::runtime::{Builder, Runtime};
@@ -38,8 +38,8 @@ impl AccountStore for Nowhere {
         Ok(false)
     }
 
-    async fn create(&self, _: NewAccount) -> Result<Created, StoreError> {
-        Ok(Created::Stored)
+    async fn create(&self, _: NewAccount) -> Result<CreateOutcome, StoreError> {
+        Ok(CreateOutcome::Stored)
     }
 }
 
@@ -146,7 +146,7 @@ fn parts(criterion: &mut Criterion) {
     group.bench_function("randomness_of_the_os", |bencher| {
         bencher.iter(|| {
             let mut draw = [0; 128];
-            OsRandom.fill(&mut draw).unwrap();
+            SystemRandom.fill(&mut draw).unwrap();
             draw
         });
     });

@@ -20,7 +20,7 @@ use signup::clock::{Clock, SystemClock};
 use signup::fields::EmailKey;
 use signup::store::conformance::Sample;
 use signup::store::{
-    AccountStore, Created, MemoryStore, NewAccount, PostgresStore, SqliteStore, StoreError,
+    AccountStore, CreateOutcome, MemoryStore, NewAccount, PostgresStore, SqliteStore, StoreError,
 };
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -41,7 +41,7 @@ impl AccountStore for ByHand {
         Ok(false)
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         let mut transaction = self.0.begin().await.unwrap();
         sqlx::query(
             "INSERT INTO accounts (id, email, email_key, name, plan, password_hash, created_at)
@@ -66,7 +66,7 @@ impl AccountStore for ByHand {
             .await
             .unwrap();
         transaction.commit().await.unwrap();
-        Ok(Created::Stored)
+        Ok(CreateOutcome::Stored)
     }
 }
 
@@ -81,7 +81,7 @@ async fn block(store: &Arc<dyn AccountStore>, at_a_time: u64) -> f64 {
         let store = Arc::clone(store);
         tasks.spawn(async move {
             for new in share {
-                assert_eq!(store.create(new).await.unwrap(), Created::Stored);
+                assert_eq!(store.create(new).await.unwrap(), CreateOutcome::Stored);
             }
         });
     }

@@ -9,7 +9,7 @@
 use async_trait::async_trait;
 use signup::fields::EmailKey;
 use signup::store::conformance::{self, Differences, Inspect, StoredAccount, StoredKey};
-use signup::store::{AccountStore, Created, NewAccount, StoreError};
+use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
@@ -36,7 +36,7 @@ impl AccountStore for LegacyUsers {
         Ok(found.is_some())
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         // In a task of its own, so that a caller that goes away stops nothing.
         let store = self.clone();
         let task = tokio::spawn(async move { store.insert(&new).await });
@@ -45,7 +45,7 @@ impl AccountStore for LegacyUsers {
 }
 
 impl LegacyUsers {
-    async fn insert(&self, new: &NewAccount) -> Result<Created, StoreError> {
+    async fn insert(&self, new: &NewAccount) -> Result<CreateOutcome, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
         let user = sqlx::query(
             "INSERT INTO users (public_id, mail, mail_key, full_name, tier, pw, since)
@@ -60,7 +60,7 @@ impl LegacyUsers {
         .bind(new.created_at().as_secs());
         let user_id: i64 = match user.fetch_optional(&mut *transaction).await {
             Ok(Some(row)) => row.try_get("user_id").map_err(failed)?,
-            Ok(None) => return Ok(Created::EmailTaken),
+            Ok(None) => return Ok(CreateOutcome::EmailTaken),
             Err(error) => return clash(error),
         };
         let key =
@@ -73,19 +73,19 @@ impl LegacyUsers {
             Ok(_) => transaction.commit().await.map_err(unavailable)?,
             Err(error) => return clash(error),
         }
-        Ok(Created::Stored)
+        Ok(CreateOutcome::Stored)
     }
 }
 
 /// The insert ignores a taken key of the address, but a table with another constraint on
 /// the address, on `mail` say, can refuse it by that one in a race: that is a taken email,
 /// too. Only the columns of identifiers are an identifier that is taken.
-fn clash(error: sqlx::Error) -> Result<Created, StoreError> {
+fn clash(error: sqlx::Error) -> Result<CreateOutcome, StoreError> {
     let message = error.as_database_error().map(sqlx::error::DatabaseError::message);
     let column = message.and_then(|message| message.split_once("UNIQUE constraint failed: "));
     match column {
-        Some((_, "users.public_id" | "user_keys.sha256")) => Ok(Created::IdentifierTaken),
-        Some((_, column)) if column.starts_with("users.mail") => Ok(Created::EmailTaken),
+        Some((_, "users.public_id" | "user_keys.sha256")) => Ok(CreateOutcome::IdentifierTaken),
+        Some((_, column)) if column.starts_with("users.mail") => Ok(CreateOutcome::EmailTaken),
         _ => Err(failed(error)),
     }
 }

@@ -60,9 +60,9 @@ async fn serve(store: SqliteStore, secret: &str, addr: &str) -> Result<(), Box<d
     let credentials = service.credentials().with_cache(10_000, Duration::from_secs(30));
     let app = Router::new()
         .route("/auth/login", post(login))
-        .route("/keys", get(list_keys).post(add_key))
-        .route("/keys/{id}", delete(revoke_key))
-        .route("/keys/{id}/rotate", post(rotate_key))
+        .route("/keys", get(list_api_keys).post(issue_api_key))
+        .route("/keys/{id}", delete(revoke_api_key))
+        .route("/keys/{id}/rotate", post(rotate_api_key))
         .route("/whoami", get(whoami))
         .with_state(credentials)
         .merge(adapters::axum::jwks(service.token_keys().clone()))
@@ -90,16 +90,16 @@ async fn login(
     Ok(data(&json!({ "token": credentials.issue_token(&account).await?.reveal() })))
 }
 
-async fn list_keys(auth: DashboardAuth, State(credentials): State<Credentials>) -> Answer {
+async fn list_api_keys(auth: DashboardAuth, State(credentials): State<Credentials>) -> Answer {
     let keys = credentials.api_keys(auth.account_id()).await?;
     Ok(data(&json!(keys)))
 }
 
-async fn add_key(auth: DashboardAuth, State(credentials): State<Credentials>) -> Answer {
-    Ok(issued(&credentials.add_api_key(auth.account_id(), None).await?))
+async fn issue_api_key(auth: DashboardAuth, State(credentials): State<Credentials>) -> Answer {
+    Ok(issued(&credentials.issue_api_key(auth.account_id(), None).await?))
 }
 
-async fn rotate_key(
+async fn rotate_api_key(
     auth: DashboardAuth,
     State(credentials): State<Credentials>,
     Path(id): Path<String>,
@@ -107,7 +107,7 @@ async fn rotate_key(
     Ok(issued(&credentials.rotate_api_key(auth.account_id(), &key_id(&id)?, GRACE, None).await?))
 }
 
-async fn revoke_key(
+async fn revoke_api_key(
     auth: DashboardAuth,
     State(credentials): State<Credentials>,
     Path(id): Path<String>,

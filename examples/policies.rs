@@ -39,7 +39,7 @@ impl SignupPolicy for Captcha {
         Some(DEADLINE)
     }
 
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         let Some(token) = attempt.field("captcha_token") else {
             return Ok(Verdict::invalid("captcha_token", "Required"));
         };
@@ -65,7 +65,7 @@ impl SignupPolicy for LeakedPasswords {
         OnFailure::Allow
     }
 
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         let hash = sha1_hex(attempt.reveal_password());
         let (prefix, suffix) = hash.split_at(5);
         let range = ask(&self.0, Method::GET, &format!("/range/{prefix}"), String::new()).await?;

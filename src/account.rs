@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::fields::{Email, Name};
-use crate::random::{Draw, RandomError};
+use crate::random::{Entropy, RandomError};
 
 /// What every account id begins with.
 const PREFIX: &str = "acc_";
@@ -31,7 +31,7 @@ const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 pub struct AccountId(String);
 
 impl AccountId {
-    pub(crate) fn mint(draw: &mut Draw) -> Result<Self, RandomError> {
+    pub(crate) fn mint(draw: &mut Entropy) -> Result<Self, RandomError> {
         let mut id = String::with_capacity(PREFIX.len() + MINTED_DIGITS);
         id.push_str(PREFIX);
         draw.digits(ALPHABET, MINTED_DIGITS, &mut id)?;
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_minted_id_is_read_back() {
-        let mut draw = Draw::from(&SeededRandom::new(1)).unwrap();
+        let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
         let id = AccountId::mint(&mut draw).unwrap();
         assert_eq!(id.as_str().len(), 24);
         assert_eq!(id.as_str().parse(), Ok(id));

@@ -13,7 +13,7 @@ use futures_core::Stream;
 
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
-use crate::http::{Body, Presented, Refusal, Reply, SignupEndpoint, Ticket};
+use crate::http::{Body, PresentedCredentials, Refusal, Reply, SignupEndpoint, Ticket};
 use crate::service::Prepared;
 use crate::store::AccountStore;
 
@@ -71,14 +71,14 @@ trait Authenticated: Sized + Send {
     /// Who presents a credential of this kind, or that none is presented.
     fn authenticate(
         credentials: &Credentials,
-        presented: &Presented,
+        presented: &PresentedCredentials,
     ) -> impl Future<Output = Result<Option<Self>, CredentialError>> + Send;
 }
 
 impl Authenticated for DashboardAuth {
     async fn authenticate(
         credentials: &Credentials,
-        presented: &Presented,
+        presented: &PresentedCredentials,
     ) -> Result<Option<Self>, CredentialError> {
         match presented.token()? {
             Some(token) => credentials.verify_token(token).await.map(Some),
@@ -90,7 +90,7 @@ impl Authenticated for DashboardAuth {
 impl Authenticated for ApiKeyAuth {
     async fn authenticate(
         credentials: &Credentials,
-        presented: &Presented,
+        presented: &PresentedCredentials,
     ) -> Result<Option<Self>, CredentialError> {
         match presented.api_key()? {
             Some(key) => credentials.verify_api_key(key).await.map(Some),

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::random::{Draw, RandomError};
+use crate::random::{Entropy, RandomError};
 
 mod digest;
 mod prefix;
@@ -33,7 +33,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 pub struct ApiKey(Zeroizing<String>);
 
 impl ApiKey {
-    pub(crate) fn mint(prefix: &ApiKeyPrefix, draw: &mut Draw) -> Result<Self, RandomError> {
+    pub(crate) fn mint(prefix: &ApiKeyPrefix, draw: &mut Entropy) -> Result<Self, RandomError> {
         let length = prefix.as_str().len() + RANDOM_DIGITS + CHECKSUM_DIGITS;
         let mut key = Zeroizing::new(String::with_capacity(length));
         key.push_str(prefix.as_str());
@@ -77,7 +77,7 @@ impl ApiKey {
 
     /// What the store keeps of it.
     pub fn digest(&self) -> ApiKeyDigest {
-        ApiKeyDigest::of(Sha256::digest(self.0.as_bytes()).into())
+        ApiKeyDigest::from_octets(Sha256::digest(self.0.as_bytes()).into())
     }
 
     /// Its last four digits, which are of the checksum, for a list of keys.
@@ -124,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::random::{OsRandom, SeededRandom};
+    use crate::random::{SeededRandom, SystemRandom};
 
     proptest! {
         /// Any change of one character, any swap of two, any cut or addition.
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn mint(seed: u64) -> ApiKey {
-        let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+        let mut draw = Entropy::draw(&SeededRandom::new(seed)).unwrap();
         ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap()
     }
 
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn k13_a_million_keys_are_a_million_and_each_has_160_bits() {
         let keys = (0..1_000_000).map(|_| {
-            let mut draw = Draw::from(&OsRandom).unwrap();
+            let mut draw = Entropy::draw(&SystemRandom).unwrap();
             ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap().digest()
         });
         let digests: HashSet<[u8; 32]> = keys.map(|digest| *digest.as_bytes()).collect();
@@ -246,7 +246,7 @@ mod tests {
             assert_eq!(rule["regex"].as_str(), Some(pattern.as_str()));
             assert_eq!(rule["keywords"][0].as_str(), Some(prefix.as_str()));
             for seed in 0..100 {
-                let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+                let mut draw = Entropy::draw(&SeededRandom::new(seed)).unwrap();
                 let key = ApiKey::mint(&prefix, &mut draw).unwrap();
                 for around in ["{}", "key={}", "\"{}\",", "https://x.co/?k={}&a=b", "({})\n"] {
                     let text = around.replace("{}", key.reveal());

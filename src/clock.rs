@@ -120,12 +120,12 @@ impl Timestamp {
     /// Reads `clock`'s wall time.
     ///
     /// # Errors
-    /// The time is before 1970 or after `horizon`: a clock that can't be
+    /// The time is before 1970 or after `not_after`: a clock that can't be
     /// believed, and what it would write can't be either.
-    pub fn read(clock: &impl Clock, horizon: Self) -> Result<Self, ClockError> {
+    pub fn read(clock: &impl Clock, not_after: Self) -> Result<Self, ClockError> {
         let since_epoch = clock.wall().duration_since(UNIX_EPOCH);
         let since_epoch = since_epoch.map_err(|_| ClockError::BeforeEpoch)?;
-        Self::checked(since_epoch.as_millis(), horizon)
+        Self::checked(since_epoch.as_millis(), not_after)
     }
 
     /// The moment `later` than this one.
@@ -137,10 +137,10 @@ impl Timestamp {
         Self::checked(millis, Self::MAX)
     }
 
-    fn checked(millis: u128, horizon: Self) -> Result<Self, ClockError> {
+    fn checked(millis: u128, not_after: Self) -> Result<Self, ClockError> {
         match i64::try_from(millis) {
-            Ok(millis) if millis <= horizon.0 => Ok(Self(millis)),
-            _ => Err(ClockError::BeyondHorizon),
+            Ok(millis) if millis <= not_after.0 => Ok(Self(millis)),
+            _ => Err(ClockError::AfterLimit),
         }
     }
 
@@ -180,8 +180,8 @@ pub enum ClockError {
     #[error("the clock is before 1970")]
     BeforeEpoch,
     /// The wall clock is after the latest time that the service believes.
-    #[error("the clock is beyond the horizon")]
-    BeyondHorizon,
+    #[error("the clock is beyond the not_after")]
+    AfterLimit,
 }
 
 #[cfg(test)]
@@ -203,25 +203,25 @@ mod tests {
         let last = UNIX_EPOCH + Duration::from_millis(253_402_300_799_999);
         assert_eq!(read(last), Ok(Timestamp::MAX.as_millis()));
         let beyond = last + Duration::from_millis(1);
-        assert_eq!(read(beyond), Err(ClockError::BeyondHorizon));
+        assert_eq!(read(beyond), Err(ClockError::AfterLimit));
         let forever = UNIX_EPOCH + Duration::from_secs(i64::MAX as u64);
-        assert_eq!(read(forever), Err(ClockError::BeyondHorizon));
+        assert_eq!(read(forever), Err(ClockError::AfterLimit));
         let late = Timestamp::try_from(last).unwrap();
-        assert_eq!(late.plus(Duration::MAX), Err(ClockError::BeyondHorizon));
+        assert_eq!(late.plus(Duration::MAX), Err(ClockError::AfterLimit));
     }
 
     #[test]
     fn milliseconds_are_read_back() {
         assert_eq!(Timestamp::from_millis(Timestamp::MAX.as_millis()), Ok(Timestamp::MAX));
         assert_eq!(Timestamp::from_millis(-1), Err(ClockError::BeforeEpoch));
-        assert_eq!(Timestamp::from_millis(i64::MAX), Err(ClockError::BeyondHorizon));
+        assert_eq!(Timestamp::from_millis(i64::MAX), Err(ClockError::AfterLimit));
     }
 
     #[test]
     fn a_horizon_of_the_hosts_is_kept() {
         let clock = ManualClock::at_unix(100);
-        let horizon = Timestamp::try_from(UNIX_EPOCH + Duration::from_secs(99)).unwrap();
-        assert_eq!(Timestamp::read(&clock, horizon), Err(ClockError::BeyondHorizon));
+        let not_after = Timestamp::try_from(UNIX_EPOCH + Duration::from_secs(99)).unwrap();
+        assert_eq!(Timestamp::read(&clock, not_after), Err(ClockError::AfterLimit));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::{HashPool, PasswordHash, Verification};
 use crate::lookup::LookupGate;
 use crate::observe;
-use crate::random::{Draw, Randomness};
+use crate::random::{Entropy, SecureRandom};
 use crate::store::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError};
 use crate::token::{Token, TokenKeys, TokenMint, TokenVerifier};
 
@@ -31,7 +31,7 @@ use error::internal;
 /// everything.
 #[derive(Clone)]
 pub struct Credentials {
-    parts: Arc<Parts>,
+    context: Arc<CredentialContext>,
     cache: Option<Arc<KeyCache>>,
     max_api_keys: usize,
 }
@@ -40,11 +40,11 @@ pub struct Credentials {
 const MAX_API_KEYS: usize = 100;
 
 /// What a service hands over.
-pub(crate) struct Parts {
+pub(crate) struct CredentialContext {
     pub(crate) store: Arc<dyn CredentialStore>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) horizon: Timestamp,
-    pub(crate) random: Arc<dyn Randomness>,
+    pub(crate) not_after: Timestamp,
+    pub(crate) random: Arc<dyn SecureRandom>,
     pub(crate) pool: Arc<HashPool>,
     pub(crate) tokens: Arc<TokenMint>,
     pub(crate) verifier: TokenVerifier,
@@ -55,8 +55,8 @@ pub(crate) struct Parts {
 }
 
 impl Credentials {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), cache: None, max_api_keys: MAX_API_KEYS }
+    pub(crate) fn new(context: CredentialContext) -> Self {
+        Self { context: Arc::new(context), cache: None, max_api_keys: MAX_API_KEYS }
     }
 
     /// The same with a cache in front of the look-up of API keys: of up to
@@ -99,8 +99,8 @@ impl Credentials {
     /// # Errors
     /// It does not verify, or the store does not answer.
     pub async fn verify_token(&self, token: &str) -> Result<DashboardAuth, CredentialError> {
-        let token = self.parts.verifier.verify(token)?;
-        let found = self.parts.store.find_account(token.account_id()).await?;
+        let token = self.context.verifier.verify(token)?;
+        let found = self.context.store.find_account(token.account_id()).await?;
         let record = found.ok_or(CredentialError::Rejected)?;
         if i64::try_from(token.generation()) != Ok(record.token_generation) {
             return Err(CredentialError::Rejected);
@@ -114,15 +114,15 @@ impl Credentials {
     /// # Errors
     /// It is none of ours, has expired or is revoked; or the store does not answer.
     pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
-        let mut prefixes = self.parts.accepted_prefixes.iter();
+        let mut prefixes = self.context.accepted_prefixes.iter();
         let key = prefixes.find_map(|prefix| ApiKey::parse(key, prefix).ok());
         let digest = key.ok_or(CredentialError::Rejected)?.digest();
         let owner = match &self.cache {
-            None => self.parts.store.find_key(&digest).await?,
-            Some(cache) => match cache.look(&digest, self.parts.clock.monotonic()) {
+            None => self.context.store.find_api_key(&digest).await?,
+            Some(cache) => match cache.get(&digest, self.context.clock.monotonic()) {
                 Ok(known) => known,
                 Err(missed) => {
-                    let found = self.parts.store.find_key(&digest).await?;
+                    let found = self.context.store.find_api_key(&digest).await?;
                     cache.insert(missed, &digest, found.clone());
                     found
                 }
@@ -154,7 +154,7 @@ impl Credentials {
         email: &str,
         password: &str,
     ) -> Result<AccountId, CredentialError> {
-        let Parts { store, pool, lookups, .. } = &*self.parts;
+        let CredentialContext { store, pool, lookups, .. } = &*self.context;
         // An address that was accepted once must not be refused by stricter rules.
         let email = Email::parse(email, EmailProfile::Rfc5321);
         let email = email.map_err(|_| CredentialError::Rejected)?;
@@ -190,7 +190,7 @@ impl Credentials {
         given: Password,
         stored: &PasswordHash,
     ) -> Result<Verification, CredentialError> {
-        let pool = &self.parts.pool;
+        let pool = &self.context.pool;
         if let Err(unusable) = pool.check_stored(stored) {
             observe::failed("a stored password hash can't be verified", &unusable);
             pool.reserve()?.verify(given, &pool.decoy()).await.map(drop)?;
@@ -207,10 +207,10 @@ impl Credentials {
     ) -> Result<(), CredentialError> {
         let password =
             Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
-        let place = self.parts.pool.reserve()?;
+        let place = self.context.pool.reserve()?;
         let salt = self.draw()?.take().map_err(internal)?;
         let new = place.hash_with_salt(password, salt).await?;
-        self.parts.store.renew_password_hash(account, old, &new).await?;
+        self.context.store.renew_password_hash(account, old, &new).await?;
         Ok(())
     }
 
@@ -222,7 +222,7 @@ impl Credentials {
     /// There is no such account; or the store, clock, randomness or signing key fails.
     pub async fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
         let generation = self.account(account).await?.token_generation;
-        let token = self.parts.tokens.mint(account, generation, self.now()?, &mut self.draw()?);
+        let token = self.context.tokens.mint(account, generation, self.now()?, &mut self.draw()?);
         token.map_err(internal)
     }
 
@@ -236,7 +236,7 @@ impl Credentials {
     /// # Errors
     /// There is no such account, or the store does not answer.
     pub async fn revoke_tokens(&self, account: &AccountId) -> Result<(), CredentialError> {
-        there(self.parts.store.revoke_tokens(account).await?)
+        found_or_missing(self.context.store.revoke_tokens(account).await?)
     }
 
     /// An account, as the store has it now.
@@ -244,7 +244,7 @@ impl Credentials {
     /// # Errors
     /// There is none, or the store does not answer.
     pub async fn account(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
-        self.parts.store.find_account(id).await?.ok_or(CredentialError::NotFound)
+        self.context.store.find_account(id).await?.ok_or(CredentialError::NotFound)
     }
 
     /// All API keys of an account, the oldest first; those that have expired too.
@@ -252,7 +252,7 @@ impl Credentials {
     /// # Errors
     /// The store does not answer.
     pub async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, CredentialError> {
-        Ok(self.parts.store.list_keys(account).await?)
+        Ok(self.context.store.list_api_keys(account).await?)
     }
 
     /// Another API key for an account, which is good for so long, or until it is
@@ -261,20 +261,20 @@ impl Credentials {
     /// # Errors
     /// There is no such account, or it has as many valid keys as it
     /// [may](Self::with_max_api_keys); or the store, clock or randomness fails.
-    pub async fn add_api_key(
+    pub async fn issue_api_key(
         &self,
         account: &AccountId,
         lifetime: Option<Duration>,
     ) -> Result<IssuedApiKey, CredentialError> {
         let now = self.now()?;
-        let keys = self.parts.store.list_keys(account).await?;
+        let keys = self.context.store.list_api_keys(account).await?;
         let is_valid = |key: &&ApiKeyInfo| key.expires_at.is_none_or(|end| end > now);
         if keys.iter().filter(is_valid).count() >= self.max_api_keys {
             return Err(CredentialError::TooManyKeys);
         }
         let (key, new) = self.mint_key(account, now, lifetime)?;
         let info = new.info();
-        there(self.parts.store.add_key(new).await?)?;
+        found_or_missing(self.context.store.add_api_key(new).await?)?;
         Ok(IssuedApiKey { key, info })
     }
 
@@ -296,7 +296,7 @@ impl Credentials {
         let until = now.plus(grace).map_err(internal)?;
         let (new_key, new) = self.mint_key(account, now, lifetime)?;
         let info = new.info();
-        self.change(*key, self.parts.store.rotate_key(key, until, new)).await?;
+        self.change(*key, self.context.store.rotate_api_key(key, until, new)).await?;
         Ok(IssuedApiKey { key: new_key, info })
     }
 
@@ -309,7 +309,7 @@ impl Credentials {
         account: &AccountId,
         key: &ApiKeyId,
     ) -> Result<(), CredentialError> {
-        self.change(*key, self.parts.store.revoke_key(account, key)).await
+        self.change(*key, self.context.store.revoke_api_key(account, key)).await
     }
 
     /// Deletes the API keys that have expired, of all accounts, so that lists of keys
@@ -318,12 +318,12 @@ impl Credentials {
     /// # Errors
     /// The store does not answer.
     pub async fn purge_expired_api_keys(&self) -> Result<(), CredentialError> {
-        Ok(self.parts.store.purge_keys(self.now()?).await?)
+        Ok(self.context.store.purge_api_keys(self.now()?).await?)
     }
 
     /// The keys of the tokens, to rotate them.
     pub fn token_keys(&self) -> &TokenKeys {
-        self.parts.tokens.keys()
+        self.context.tokens.keys()
     }
 
     fn mint_key(
@@ -334,17 +334,18 @@ impl Credentials {
     ) -> Result<(ApiKey, NewApiKey), CredentialError> {
         let expires_at = lifetime.map(|lifetime| now.plus(lifetime)).transpose();
         let expires_at = expires_at.map_err(internal)?;
-        let key = ApiKey::mint(&self.parts.api_key_prefix, &mut self.draw()?).map_err(internal)?;
+        let key =
+            ApiKey::mint(&self.context.api_key_prefix, &mut self.draw()?).map_err(internal)?;
         let new = NewApiKey::of(&key, account.clone(), now, expires_at);
         Ok((key, new))
     }
 
     fn now(&self) -> Result<Timestamp, CredentialError> {
-        Timestamp::read(&self.parts.clock, self.parts.horizon).map_err(internal)
+        Timestamp::read(&self.context.clock, self.context.not_after).map_err(internal)
     }
 
-    fn draw(&self) -> Result<Draw, CredentialError> {
-        Draw::from(&*self.parts.random).map_err(internal)
+    fn draw(&self) -> Result<Entropy, CredentialError> {
+        Entropy::draw(&*self.context.random).map_err(internal)
     }
 
     /// Changes a key, of which the cache keeps nothing until the store has answered.
@@ -354,13 +355,13 @@ impl Credentials {
         change: impl Future<Output = Result<bool, StoreError>>,
     ) -> Result<(), CredentialError> {
         if let Some(cache) = &self.cache {
-            cache.changing(key, self.parts.clock.monotonic());
+            cache.changing(key, self.context.clock.monotonic());
         }
         let changed = change.await;
         if let (Some(cache), Ok(_)) = (&self.cache, &changed) {
             cache.changed(key);
         }
-        there(changed?)
+        found_or_missing(changed?)
     }
 }
 
@@ -371,6 +372,6 @@ impl fmt::Debug for Credentials {
 }
 
 /// What a store says of a change: whether it found what to change.
-fn there(found: bool) -> Result<(), CredentialError> {
+fn found_or_missing(found: bool) -> Result<(), CredentialError> {
     if found { Ok(()) } else { Err(CredentialError::NotFound) }
 }

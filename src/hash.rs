@@ -8,10 +8,10 @@ mod pool;
 
 #[cfg(feature = "simd")]
 pub use engine::SimdEngine;
-pub use engine::{Argon2Engine, Engine, EngineError, FakeEngine, HashInput, Hasher};
+pub use engine::{Argon2Engine, Engine, EngineError, EngineHasher, FakeEngine, HashInput};
 pub use params::{Limits, WorkFactor, WorkFactorError};
 pub use pepper::{Pepper, PepperError};
 pub(crate) use phc::SALT_BYTES;
 pub use phc::{PasswordHash, PhcError};
 pub use pool::Verification;
-pub use pool::{HashError, HashPool, HashPoolBuilder, Place, PoolError, PoolFull, PoolStats};
+pub use pool::{HashError, HashPermit, HashPool, HashPoolBuilder, PoolError, PoolFull, PoolStats};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::SignupError;
-use crate::limit::Client;
+use crate::limit::ClientIp;
 use crate::observe;
 use crate::request::SignupRequest;
 use crate::response::Signup;
@@ -32,7 +32,7 @@ pub use body::Body;
 pub use client::TrustedProxies;
 pub use head::Head;
 pub use ipnet::IpNet;
-pub use presented::Presented;
+pub use presented::PresentedCredentials;
 pub use reply::{Refusal, Reply};
 
 use head::Method;
@@ -153,16 +153,16 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     /// # Errors
     /// The answer, where the head decides it. The body need not be read.
     pub async fn head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
-        let judged = self.judge(head).await;
+        let judged = self.check_head(head).await;
         judged.map_err(|reply| {
             observe::answered(reply.status());
             if head.method == Method::Head { reply.without_body() } else { reply }
         })
     }
 
-    async fn judge(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
+    async fn check_head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
         let client = self.proxies.client(head);
-        if let Err(limited) = self.service.arrive(client).await {
+        if let Err(limited) = self.service.check_request(client).await {
             return Err(Reply::error(&limited.into()));
         }
         if head.method != Method::Post {
@@ -206,7 +206,7 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     /// ```
     /// use signup::SignupService;
     /// use signup::http::{Body, Reply, SignupEndpoint, Ticket};
-    /// use signup::store::{Inserted, MemoryStore};
+    /// use signup::store::{InsertProof, MemoryStore};
     ///
     /// /// Where the head was judged and the body read, as the adapters do.
     /// async fn answer(endpoint: &SignupEndpoint<MemoryStore>, ticket: Ticket, body: Body) -> Reply {
@@ -215,7 +215,7 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     ///         Err(refusal) => return refusal,
     ///     };
     ///     // … the host inserts prepared.new_account(), and COMMIT …
-    ///     let proof = Inserted::by_host(prepared.new_account());
+    ///     let proof = InsertProof::by_host(prepared.new_account());
     ///     endpoint.opened(prepared.open(proof))
     /// }
     /// ```
@@ -312,7 +312,7 @@ pub struct Ticket {
     limit: usize,
     declared: u64,
     deadline: Duration,
-    client: Client,
+    client: ClientIp,
     headers: Vec<(String, Vec<u8>)>,
 }
 

@@ -70,7 +70,7 @@ pub use error::SignupError;
 pub use openapi::openapi;
 pub use request::SignupRequest;
 pub use response::Signup;
-pub use service::{ConfigError, Prepared, SignupService, SignupServiceBuilder, WrongProof};
+pub use service::{ConfigError, Prepared, ProofMismatch, SignupService, SignupServiceBuilder};
 
 /// The README's Rust, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]

@@ -56,7 +56,7 @@ mod quota;
 #[cfg(feature = "redis")]
 mod redis;
 
-pub use client::Client;
+pub use client::ClientIp;
 pub use config::RateLimits;
 #[cfg(feature = "redis")]
 pub use config::RedisSetupError;

@@ -11,7 +11,7 @@ use crate::context::{Attached, ContextValue};
 use crate::error::{BoxError, DEFAULT_RETRY_AFTER, ErrorCode, Issue, SignupError};
 use crate::fields::Email;
 use crate::hash::HashPool;
-use crate::limit::Client;
+use crate::limit::ClientIp;
 use crate::validate::ValidSignup;
 
 mod domains;
@@ -39,7 +39,7 @@ pub trait SignupPolicy: Send + Sync + 'static {
     /// # Errors
     /// It can't tell. What happens then, [`on_failure`](Self::on_failure) says; an
     /// error that is a [`SignupError`] is answered as it is.
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError>;
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError>;
 
     /// Returns the fields of the body that it reads, besides the documented ones. Each
     /// is optional and a string; another type is an issue of that field.
@@ -68,8 +68,8 @@ macro_rules! forward {
     ($($wrapper:ident),+) => {$(
         #[async_trait]
         impl<P: SignupPolicy + ?Sized> SignupPolicy for $wrapper<P> {
-            async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
-                (**self).judge(attempt).await
+            async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+                (**self).evaluate(attempt).await
             }
 
             fn fields(&self) -> &[&'static str] {
@@ -180,7 +180,7 @@ impl Attempt<'_> {
     }
 
     /// Who sends it, as far as is known.
-    pub fn client(&self) -> Option<Client> {
+    pub fn client(&self) -> Option<ClientIp> {
         self.signup.origin.client
     }
 
@@ -248,14 +248,14 @@ impl Policies {
 
     /// Asks them all, and attaches what they give: every issue of those that do not
     /// call out is reported at once, one a field.
-    pub(crate) async fn judge(
+    pub(crate) async fn evaluate_all(
         &self,
         mut signup: ValidSignup,
         pool: &HashPool,
     ) -> Result<ValidSignup, SignupError> {
         let mut found = Findings::default();
         for policy in &self.local {
-            let judged = policy.judge(&Attempt { signup: &signup, pool }).await;
+            let judged = policy.evaluate(&Attempt { signup: &signup, pool }).await;
             found.add(&**policy, judged)?;
         }
         if !self.remote.is_empty() && found.issues.is_empty() {
@@ -266,7 +266,7 @@ impl Policies {
                 break;
             }
             let attempt = Attempt { signup: &signup, pool };
-            let judged = tokio::time::timeout(*deadline, policy.judge(&attempt)).await;
+            let judged = tokio::time::timeout(*deadline, policy.evaluate(&attempt)).await;
             let late = |_| Err("a policy did not answer before its deadline".into());
             found.add(&**policy, judged.unwrap_or_else(late))?;
         }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 /// # Contract
 /// All of `bytes` is filled from a cryptographically secure generator, or an
 /// error is returned. An error becomes `INTERNAL_ERROR`, and nothing is stored.
-pub trait Randomness: Send + Sync + 'static {
+pub trait SecureRandom: Send + Sync + 'static {
     /// Fills `bytes`.
     ///
     /// # Errors
@@ -24,14 +24,14 @@ pub trait Randomness: Send + Sync + 'static {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError>;
 }
 
-impl<T: Randomness + ?Sized> Randomness for Arc<T> {
+impl<T: SecureRandom + ?Sized> SecureRandom for Arc<T> {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         (**self).fill(bytes)
     }
 }
 
 /// Any generator of the `rand_core` traits, shared behind a lock.
-impl<R: TryCryptoRng + Send + 'static> Randomness for Mutex<R> {
+impl<R: TryCryptoRng + Send + 'static> SecureRandom for Mutex<R> {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         let mut rng = self.lock().unwrap_or_else(PoisonError::into_inner);
         let filled = rng.try_fill_bytes(bytes);
@@ -41,9 +41,9 @@ impl<R: TryCryptoRng + Send + 'static> Randomness for Mutex<R> {
 
 /// The operating system's generator.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct OsRandom;
+pub struct SystemRandom;
 
-impl Randomness for OsRandom {
+impl SecureRandom for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         SysRng.try_fill_bytes(bytes).map_err(|_| RandomError::Failed)
     }
@@ -53,7 +53,7 @@ impl Randomness for OsRandom {
 /// whoever knows the seed knows every API key.
 ///
 /// ```
-/// use signup::random::{Randomness, SeededRandom};
+/// use signup::random::{SecureRandom, SeededRandom};
 ///
 /// let (mut one, mut other) = ([0; 16], [0; 16]);
 /// SeededRandom::new(7).fill(&mut one).unwrap();
@@ -70,7 +70,7 @@ impl SeededRandom {
     }
 }
 
-impl Randomness for SeededRandom {
+impl SecureRandom for SeededRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in bytes.chunks_mut(32) {
@@ -100,17 +100,17 @@ pub enum RandomError {
 
 /// How many bytes a sign-up draws. Salt and `jti` take 16 each; the 50 digits of
 /// account id and API key take one byte each and 3 % more for those that
-/// [`Draw::digits`] rejects, so that 96 bytes run out with a probability below 2⁻¹⁶⁰.
+/// [`Entropy::digits`] rejects, so that 96 bytes run out with a probability below 2⁻¹⁶⁰.
 const DRAW: usize = 128;
 
 /// The randomness of one sign-up; each byte is taken once.
-pub(crate) struct Draw {
+pub(crate) struct Entropy {
     bytes: Zeroizing<[u8; DRAW]>,
     taken: usize,
 }
 
-impl Draw {
-    pub(crate) fn from(source: &dyn Randomness) -> Result<Self, RandomError> {
+impl Entropy {
+    pub(crate) fn draw(source: &dyn SecureRandom) -> Result<Self, RandomError> {
         let mut bytes = Zeroizing::new([0; DRAW]);
         source.fill(bytes.as_mut_slice())?;
         // A generator that is stuck gives one byte for ever. By chance that
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     struct Stuck(u8);
-    impl Randomness for Stuck {
+    impl SecureRandom for Stuck {
         fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
             bytes.fill(self.0);
             Ok(())
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn g02_a_stuck_generator_is_an_error() {
         for byte in [0, 1, 0xff] {
-            let draw = Draw::from(&Stuck(byte));
+            let draw = Entropy::draw(&Stuck(byte));
             assert_eq!(draw.err(), Some(RandomError::Implausible));
         }
     }
@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn g03_the_operating_system_is_asked_each_time() {
         let (mut one, mut other) = ([0; 32], [0; 32]);
-        OsRandom.fill(&mut one).unwrap();
-        OsRandom.fill(&mut other).unwrap();
+        SystemRandom.fill(&mut one).unwrap();
+        SystemRandom.fill(&mut other).unwrap();
         assert_ne!(one, other);
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let (mut counts, draws) = ([0f64; 62], 4000);
         for _ in 0..draws {
             let mut text = String::new();
-            let mut draw = Draw::from(&source).unwrap();
+            let mut draw = Entropy::draw(&source).unwrap();
             draw.digits(&alphabet, 50, &mut text).unwrap();
             text.bytes().for_each(|digit| counts[usize::from(digit - b'0')] += 1.0);
         }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_draw_that_runs_out_is_an_error() {
-        let mut draw = Draw::from(&SeededRandom::new(1)).unwrap();
+        let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
         assert!(draw.take::<DRAW>().is_ok());
         assert_eq!(draw.take::<1>(), Err(RandomError::Implausible));
     }

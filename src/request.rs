@@ -5,7 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::error::{Issue, SignupError};
-use crate::limit::Client;
+use crate::limit::ClientIp;
 
 mod json;
 
@@ -37,7 +37,7 @@ pub struct SignupRequest {
 /// Where a request comes from, as far as it is known.
 #[derive(Default, Clone)]
 pub(crate) struct Origin {
-    pub(crate) client: Option<Client>,
+    pub(crate) client: Option<ClientIp>,
     pub(crate) headers: Vec<(String, Zeroizing<Vec<u8>>)>,
 }
 
@@ -60,7 +60,7 @@ impl SignupRequest {
 
     /// Says who sends the request, for limits and policies.
     #[must_use]
-    pub fn client(mut self, client: Client) -> Self {
+    pub fn client(mut self, client: ClientIp) -> Self {
         self.origin.client = Some(client);
         self
     }

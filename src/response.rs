@@ -103,11 +103,11 @@ mod tests {
     use crate::api_key::ApiKeyPrefix;
     use crate::clock::Timestamp;
     use crate::fields::{Email, EmailProfile, Name};
-    use crate::random::{Draw, SeededRandom};
+    use crate::random::{Entropy, SeededRandom};
     use crate::token::{SigningKey, TokenMint};
 
     fn signup(email: &str, name: &str) -> Signup {
-        let mut draw = Draw::from(&SeededRandom::new(1)).unwrap();
+        let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
         let id = AccountId::mint(&mut draw).unwrap();
         let api_key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
         let day = std::time::Duration::from_hours(24);

@@ -8,15 +8,15 @@ use std::time::Duration;
 use crate::account::Plan;
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::credentials::{Credentials, Parts};
+use crate::credentials::{CredentialContext, Credentials};
 use crate::error::SignupError;
 use crate::fields::EmailProfile;
 use crate::hash::HashPool;
-use crate::limit::{Client, Limiter, RateLimited};
+use crate::limit::{ClientIp, Limiter, RateLimited};
 use crate::lookup::LookupGate;
 use crate::observe;
 use crate::policy::Policies;
-use crate::random::Randomness;
+use crate::random::SecureRandom;
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{AccountStore, CredentialStore};
@@ -28,7 +28,7 @@ mod prepared;
 mod recording;
 
 pub use builder::{ConfigError, SignupServiceBuilder};
-pub use prepared::{Prepared, WrongProof};
+pub use prepared::{Prepared, ProofMismatch};
 use recording::Recording;
 
 /// Signs people up: validates, hashes, mints and stores.
@@ -59,8 +59,8 @@ struct Inner<S, C> {
     policies: Policies,
     limiter: Option<Limiter>,
     clock: Arc<C>,
-    horizon: Timestamp,
-    random: Arc<dyn Randomness>,
+    not_after: Timestamp,
+    random: Arc<dyn SecureRandom>,
     pool: Arc<HashPool>,
     lookups: Arc<LookupGate>,
     tokens: Arc<TokenMint>,
@@ -203,10 +203,10 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         S: CredentialStore,
     {
         let inner = &*self.inner;
-        Credentials::new(Parts {
+        Credentials::new(CredentialContext {
             store: Arc::clone(&inner.store) as Arc<dyn CredentialStore>,
             clock: Arc::clone(&inner.clock) as Arc<dyn Clock>,
-            horizon: inner.horizon,
+            not_after: inner.not_after,
             random: Arc::clone(&inner.random),
             pool: Arc::clone(&inner.pool),
             tokens: Arc::clone(&inner.tokens),
@@ -233,9 +233,9 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     }
 
     /// At the head of a request, before there is more of it.
-    pub(crate) async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
+    pub(crate) async fn check_request(&self, client: ClientIp) -> Result<(), RateLimited> {
         match &self.inner.limiter {
-            Some(limiter) => limiter.arrive(client).await,
+            Some(limiter) => limiter.check_request(client).await,
             None => Ok(()),
         }
     }

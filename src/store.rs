@@ -42,12 +42,12 @@ pub use sqlite::{Sqlite, SqliteStore};
 /// - [`create`](AccountStore::create) is atomic: account and API key are both
 ///   there afterwards, or neither, whatever fails and wherever.
 /// - It alone judges whether an email is taken. Of any number of simultaneous
-///   calls with one email key, one is told [`Created::Stored`] and all others
-///   [`Created::EmailTaken`].
+///   calls with one email key, one is told [`CreateOutcome::Stored`] and all others
+///   [`CreateOutcome::EmailTaken`].
 /// - `EmailTaken` may be answered because of a transaction that is rolled back later.
 ///   That is safe: a retry succeeds.
 /// - Account id and key digest are unique too; a clash of those is
-///   [`Created::IdentifierTaken`], never `EmailTaken`. A clash of any constraint that
+///   [`CreateOutcome::IdentifierTaken`], never `EmailTaken`. A clash of any constraint that
 ///   a table has on the address is `EmailTaken`.
 /// - A call ends: it has a deadline, after which it answers an error. The work of a
 ///   caller that has gone away ends by then, too.
@@ -70,7 +70,7 @@ pub trait AccountStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// The store does not answer, or fails, or what came of it is not known.
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError>;
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError>;
 }
 
 macro_rules! forward {
@@ -81,7 +81,7 @@ macro_rules! forward {
                 (**self).is_email_taken(key).await
             }
 
-            async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+            async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
                 (**self).create(new).await
             }
         }
@@ -92,7 +92,7 @@ forward!(Arc, Box);
 /// The outcome of a [`create`](AccountStore::create).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Created {
+pub enum CreateOutcome {
     /// Account and API key are stored.
     Stored,
     /// There is an account with this email key. Nothing is stored.
@@ -106,11 +106,11 @@ pub enum Created {
 /// opens the answer that [`prepare`](crate::SignupService::prepare) has sealed.
 #[derive(Debug)]
 #[must_use = "it opens the answer that was prepared"]
-pub struct Inserted(AccountId);
+pub struct InsertProof(AccountId);
 
-impl Inserted {
+impl InsertProof {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn of(new: &NewAccount) -> Self {
+    fn for_account(new: &NewAccount) -> Self {
         Self(new.id().clone())
     }
 
@@ -121,7 +121,7 @@ impl Inserted {
     /// out a token and an API key of nobody.
     ///
     /// ```
-    /// use signup::store::{Inserted, MemoryStore};
+    /// use signup::store::{InsertProof, MemoryStore};
     /// use signup::{SignupRequest, SignupService};
     ///
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -131,7 +131,7 @@ impl Inserted {
     /// let new = prepared.new_account();
     /// // … INSERT INTO users … with new.id(), new.email(), new.password_hash() …
     /// // … INSERT INTO keys … with new.key_digest() … and COMMIT …
-    /// let proof = Inserted::by_host(new);
+    /// let proof = InsertProof::by_host(new);
     /// let signup = prepared.open(proof)?;
     /// assert_eq!(signup.account().email().as_str(), "dev@example.com");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::account::AccountId;
 use crate::clock::{ClockError, Timestamp};
-use crate::random::{Draw, RandomError};
+use crate::random::{Entropy, RandomError};
 
 mod jwk;
 mod key;
@@ -30,7 +30,7 @@ pub use jsonwebtoken::jwk::{Jwk, JwkSet};
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use keys::TokenKeys;
 pub(crate) use verifier::MAX_LEEWAY;
-pub use verifier::{TokenRejected, TokenVerifier, VerifiedToken};
+pub use verifier::{TokenError, TokenVerifier, VerifiedToken};
 
 /// The `iss` of tokens by default.
 pub(crate) const ISSUER: &str = "signup";
@@ -98,8 +98,8 @@ impl TokenMint {
         account: &AccountId,
         generation: i64,
         now: Timestamp,
-        draw: &mut Draw,
-    ) -> Result<Token, TokenError> {
+        draw: &mut Entropy,
+    ) -> Result<Token, MintError> {
         let key = self.keys.signing().ok_or(KeyError::Unusable)?;
         let (iat, exp) = (now.as_secs(), now.plus(self.lifetime)?.as_secs());
         let jti = Base64UrlUnpadded::encode_string(&draw.take::<16>()?);
@@ -128,7 +128,7 @@ impl TokenMint {
 /// Why no token could be minted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum TokenError {
+pub(crate) enum MintError {
     #[error(transparent)]
     Clock(#[from] ClockError),
     #[error(transparent)]

@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpResponse};
 use signup::SignupService;
 use signup::clock::SystemClock;
 use signup::http::{Reply, SignupEndpoint};
-use signup::store::{Inserted, MemoryStore};
+use signup::store::{InsertProof, MemoryStore};
 
 fn endpoint() -> SignupEndpoint<MemoryStore> {
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
@@ -59,7 +59,7 @@ async fn own_transaction(
         Ok(prepared) => prepared,
         Err(refusal) => return refusal,
     };
-    let proof = Inserted::by_host(prepared.new_account());
+    let proof = InsertProof::by_host(prepared.new_account());
     endpoint.opened(prepared.open(proof))
 }
 

@@ -13,7 +13,7 @@ use signup::clock::SystemClock;
 use signup::http::{Reply, SignupEndpoint};
 use signup::limit::RateLimits;
 use signup::policy::InvitationOnly;
-use signup::store::{AccountStore as _, Created, Inserted, MemoryStore};
+use signup::store::{AccountStore as _, CreateOutcome, InsertProof, MemoryStore};
 use signup::{SignupError, SignupService};
 use tower::ServiceExt as _;
 
@@ -87,8 +87,8 @@ async fn own_transaction(
     let prepared = signup::adapters::axum::prepare(&endpoint, request).await?;
     let new = prepared.new_account();
     Ok(match store.create(new.clone()).await {
-        Ok(Created::Stored) => {
-            let proof = Inserted::by_host(new);
+        Ok(CreateOutcome::Stored) => {
+            let proof = InsertProof::by_host(new);
             endpoint.opened(prepared.open(proof))
         }
         Ok(_) => endpoint.opened(Err(SignupError::EmailTaken)),

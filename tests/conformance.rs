@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use signup::fields::EmailKey;
 use signup::store::conformance::{self, Differences, Inspect, Outage, StoredAccount, StoredKey};
-use signup::store::{AccountStore, Created, MemoryStore, NewAccount, StoreError};
+use signup::store::{AccountStore, CreateOutcome, MemoryStore, NewAccount, StoreError};
 
 mod support;
 
@@ -119,7 +119,7 @@ impl AccountStore for Flawed {
         Ok(self.has(key.as_str()))
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         let key = StoredKey::from(new.key());
         if self.is_away.load(Ordering::SeqCst) {
             return Err(match self.flaw {
@@ -131,30 +131,34 @@ impl AccountStore for Flawed {
             // The first index had nothing against it; meanwhile others insert.
             tokio::task::yield_now().await;
             if self.has(&self.key(&new)) {
-                return Ok(Created::IdentifierTaken);
+                return Ok(CreateOutcome::IdentifierTaken);
             }
         }
         if self.flaw == Flaw::LooksBeforeItInserts {
             let taken = self.has(&self.key(&new));
             tokio::task::yield_now().await;
             if taken {
-                return Ok(Created::EmailTaken);
+                return Ok(CreateOutcome::EmailTaken);
             }
         } else if self.has(&self.key(&new)) {
-            return Ok(Created::EmailTaken);
+            return Ok(CreateOutcome::EmailTaken);
         }
         {
             let mut tables = self.tables.lock().unwrap();
             if self.flaw != Flaw::LooksBeforeItInserts
                 && tables.0.iter().any(|row| row.email_key == self.key(&new))
             {
-                return Ok(Created::EmailTaken);
+                return Ok(CreateOutcome::EmailTaken);
             }
             let clash = tables.0.iter().any(|row| row.id == new.id().as_str())
                 || tables.1.iter().any(|row| row.digest == key.digest);
             if clash {
                 let taken = self.flaw == Flaw::CallsEveryClashTaken;
-                return Ok(if taken { Created::EmailTaken } else { Created::IdentifierTaken });
+                return Ok(if taken {
+                    CreateOutcome::EmailTaken
+                } else {
+                    CreateOutcome::IdentifierTaken
+                });
             }
             tables.0.push(self.account(&new));
             if self.flaw != Flaw::StopsHalfWay && self.flaw != Flaw::ForgetsTheKey {
@@ -165,7 +169,7 @@ impl AccountStore for Flawed {
             tokio::task::yield_now().await;
             self.tables.lock().unwrap().1.push(key);
         }
-        Ok(Created::Stored)
+        Ok(CreateOutcome::Stored)
     }
 }
 

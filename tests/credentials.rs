@@ -276,8 +276,8 @@ async fn a_cache_spares_the_store_and_its_time_is_the_staleness() {
     let cached = host.credentials.clone().with_cache(10, Duration::from_secs(30));
     let elsewhere = &host.credentials;
     let account = host.account.parse().unwrap();
-    let other = elsewhere.add_api_key(&account, None).await.unwrap();
-    let unknown = elsewhere.add_api_key(&account, None).await.unwrap();
+    let other = elsewhere.issue_api_key(&account, None).await.unwrap();
+    let unknown = elsewhere.issue_api_key(&account, None).await.unwrap();
     elsewhere.revoke_api_key(&account, &unknown.info().id).await.unwrap();
     let verify = async |key: &str| cached.verify_api_key(key).await.map(drop);
     verify(&host.api_key).await.unwrap();

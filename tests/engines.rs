@@ -12,7 +12,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use signup::hash::{Argon2Engine, Engine, HashInput, Hasher, SimdEngine, WorkFactor};
+use signup::hash::{Argon2Engine, Engine, EngineHasher, HashInput, SimdEngine, WorkFactor};
 
 mod support;
 
@@ -22,7 +22,7 @@ fn engines() -> [Box<dyn Engine>; 2] {
     [Box::new(Argon2Engine), Box::new(SimdEngine)]
 }
 
-fn tag(hasher: &mut dyn Hasher, input: &HashInput<'_>) -> [u8; 32] {
+fn tag(hasher: &mut dyn EngineHasher, input: &HashInput<'_>) -> [u8; 32] {
     let mut tag = [0; 32];
     hasher.hash(input, &mut tag).unwrap();
     tag

@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use signup::http::Presented;
+use signup::http::PresentedCredentials;
 
 /// The published page, as text.
 const PAGE: &str = include_str!("data/signup-api.txt");
@@ -165,7 +165,7 @@ fn the_schemes_of_the_credentials_are_those_of_the_extractors() {
     let (token, key) = (&schemes[DASHBOARD_TOKEN], &schemes[API_KEY]);
     assert_eq!((&token["type"], &token["scheme"]), (&json!("http"), &json!("bearer")));
     assert_eq!((&key["type"], &key["in"]), (&json!("apiKey"), &json!("header")));
-    let presented = Presented::new([(key["name"].as_str().unwrap(), b"x".as_slice())]);
+    let presented = PresentedCredentials::new([(key["name"].as_str().unwrap(), b"x".as_slice())]);
     assert_eq!(presented.api_key().unwrap(), Some("x"));
     // A sign-up asks for none of them.
     assert_eq!(operation(&document)["security"], json!([]));

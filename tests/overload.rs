@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use signup::fields::EmailKey;
-use signup::hash::{Engine, EngineError, HashInput, HashPool, Hasher, WorkFactor};
-use signup::store::{AccountStore, Created, MemoryStore, NewAccount, StoreError};
+use signup::hash::{Engine, EngineError, EngineHasher, HashInput, HashPool, WorkFactor};
+use signup::store::{AccountStore, CreateOutcome, MemoryStore, NewAccount, StoreError};
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
 
@@ -31,7 +31,7 @@ impl AccountStore for Counting {
         self.store.is_email_taken(key).await
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.store.create(new).await
     }
@@ -97,12 +97,12 @@ impl Engine for Held {
         "held"
     }
 
-    fn hasher(&self) -> Box<dyn Hasher> {
+    fn hasher(&self) -> Box<dyn EngineHasher> {
         Box::new(Self(Arc::clone(&self.0)))
     }
 }
 
-impl Hasher for Held {
+impl EngineHasher for Held {
     fn hash(&mut self, _: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
         self.0.wait();
         tag.fill(1);

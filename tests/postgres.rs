@@ -17,7 +17,7 @@ use signup::fields::EmailKey;
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore, Created, CredentialStore as _, HostRows, HostRowsError, NewAccount,
+    AccountStore, CreateOutcome, CredentialStore as _, HostRows, HostRowsError, NewAccount,
     PostgresStore, Schema, StoreError, TablePrefix,
 };
 use signup::{SignupError, SignupRequest, SignupService};
@@ -64,7 +64,7 @@ impl Behind {
         &self,
         new: &NewAccount,
         trouble: Trouble,
-    ) -> (Result<Created, StoreError>, usize) {
+    ) -> (Result<CreateOutcome, StoreError>, usize) {
         self.proxy.plan(new.email().as_str(), trouble);
         let created = self.store.create(new.clone()).await;
         assert!(self.proxy.struck(), "nothing happened");
@@ -163,9 +163,9 @@ async fn f07_a_rotation_whose_answer_is_lost_is_told_as_it_was() {
     ] {
         let new = Sample::new(number).id_of(&account).build().key().clone();
         behind.proxy.plan("COMMIT", trouble);
-        let rotated = behind.store.rotate_key(&old, until, new.clone()).await;
+        let rotated = behind.store.rotate_api_key(&old, until, new.clone()).await;
         assert!(behind.proxy.struck());
-        let is_there = behind.direct.find_key(new.digest()).await.unwrap().is_some();
+        let is_there = behind.direct.find_api_key(new.digest()).await.unwrap().is_some();
         assert_eq!(is_there, told, "{trouble:?}");
         match rotated {
             Ok(rotated) => assert!(rotated && told, "{trouble:?}"),
@@ -178,9 +178,9 @@ async fn f07_a_rotation_whose_answer_is_lost_is_told_as_it_was() {
     }
     // A key whose end was not answered may be good or not, and is told so.
     behind.proxy.plan(account.id().as_str(), Trouble::CutAfter);
-    let revoked = behind.store.revoke_key(account.id(), &old).await;
+    let revoked = behind.store.revoke_api_key(account.id(), &old).await;
     assert!(matches!(revoked, Err(StoreError::OutcomeUnknown(_))), "{revoked:?}");
-    assert!(!behind.direct.revoke_key(account.id(), &old).await.unwrap(), "it was done");
+    assert!(!behind.direct.revoke_api_key(account.id(), &old).await.unwrap(), "it was done");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,7 +191,7 @@ async fn f03_f06_a_connection_cut_before_the_commit_stores_nothing() {
     let (created, stored) = behind.create(&new, Trouble::CutBefore).await;
     assert!(matches!(created, Err(StoreError::OutcomeUnknown(_))), "{created:?}");
     assert_eq!(stored, 0);
-    assert_eq!(behind.store.create(new).await.unwrap(), Created::Stored);
+    assert_eq!(behind.store.create(new).await.unwrap(), CreateOutcome::Stored);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,8 +201,8 @@ async fn f07_a_commit_whose_answer_is_lost_is_found_again() {
         let behind = Behind::a_proxy().await;
         let new = Sample::new(2).build();
         let (created, stored) = behind.create(&new, trouble).await;
-        assert_eq!((created.unwrap(), stored), (Created::Stored, 1), "{trouble:?}");
-        assert_eq!(behind.store.create(new).await.unwrap(), Created::EmailTaken);
+        assert_eq!((created.unwrap(), stored), (CreateOutcome::Stored, 1), "{trouble:?}");
+        assert_eq!(behind.store.create(new).await.unwrap(), CreateOutcome::EmailTaken);
     }
 }
 
@@ -214,7 +214,7 @@ async fn f02_f10_a_statement_that_hangs_ends_at_the_deadline_with_its_connection
     let (created, stored) = behind.create(&new, Trouble::Hang).await;
     assert!(matches!(created, Err(StoreError::OutcomeUnknown(_))), "{created:?}");
     assert_eq!(stored, 0);
-    assert_eq!(behind.store.create(new).await.unwrap(), Created::Stored);
+    assert_eq!(behind.store.create(new).await.unwrap(), CreateOutcome::Stored);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,14 +222,14 @@ async fn f02_f10_a_statement_that_hangs_ends_at_the_deadline_with_its_connection
 async fn a_network_that_is_slow_within_the_deadline_is_waited_for() {
     let behind = Behind::a_proxy().await;
     let (created, stored) = behind.create(&Sample::new(2).build(), Trouble::Delay).await;
-    assert_eq!((created.unwrap(), stored), (Created::Stored, 1));
+    assert_eq!((created.unwrap(), stored), (CreateOutcome::Stored, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn a_look_whose_connection_is_dead_is_tried_again() {
     let behind = Behind::a_proxy().await;
-    let key = EmailKey::of("look@x.co", signup::fields::EmailProfile::Strict).unwrap();
+    let key = EmailKey::parse("look@x.co", signup::fields::EmailProfile::Strict).unwrap();
     for trouble in [Trouble::CutBefore, Trouble::CutAfter] {
         behind.proxy.plan("look@x.co", trouble);
         assert!(!behind.store.is_email_taken(&key).await.unwrap());
@@ -263,7 +263,7 @@ async fn f06_f07_with_rows_of_the_hosts_the_commit_is_a_step_of_its_own() {
         assert_eq!(stored, expected, "{trouble:?}");
         assert_eq!(behind.direct.stored_keys().await.len() - 1, expected);
         match expected {
-            1 => assert_eq!(created.unwrap(), Created::Stored),
+            1 => assert_eq!(created.unwrap(), CreateOutcome::Stored),
             _ => assert!(matches!(created, Err(StoreError::OutcomeUnknown(_)))),
         }
     }
@@ -348,7 +348,7 @@ async fn f05_a_constraint_that_is_judged_at_the_commit_is_a_taken_email() {
     execute(store.pool(), create).await;
     let deferred = store.clone().with_host_rows(Twins { table: format!("{twins}.twin") });
     let created = deferred.create(Sample::new(1).build()).await;
-    assert_eq!(created.unwrap(), Created::EmailTaken);
+    assert_eq!(created.unwrap(), CreateOutcome::EmailTaken);
     assert!(store.stored_accounts().await.is_empty());
 }
 
@@ -360,7 +360,7 @@ async fn r12_a_violation_of_the_hosts_own_constraint_is_no_conflict() {
     execute(store.pool(), format!("ALTER TABLE {accounts} ADD CONSTRAINT one_name UNIQUE (name)"))
         .await;
     let named = |number| Sample::new(number).name(Some("Jane")).build();
-    assert_eq!(store.create(named(1)).await.unwrap(), Created::Stored);
+    assert_eq!(store.create(named(1)).await.unwrap(), CreateOutcome::Stored);
     let error = store.create(named(2)).await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)), "{error:?}");
     // What the database quotes of the row stays out of the error.
@@ -377,7 +377,7 @@ async fn f19_a_connection_that_somebody_left_in_a_failed_transaction_is_closed()
     assert!(sqlx::raw_sql(poison).execute(store.pool()).await.is_err());
     let created = store.create(Sample::new(1).build()).await;
     assert!(matches!(created, Err(StoreError::Unavailable(_))), "{created:?}");
-    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
 }
 
 /// A workspace for each account, and none for the account of that email.
@@ -526,7 +526,7 @@ async fn f15_instances_that_start_at_the_same_time_migrate_once() {
         store.unwrap();
     }
     let store = first.clone().with_prefix(prefix);
-    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
     assert_eq!((store.stored_accounts().await.len(), first.stored_accounts().await.len()), (1, 0));
 }
 
@@ -644,8 +644,12 @@ async fn crowd(store: &PostgresStore, round: u64, first: u64) -> usize {
         });
     }
     let created = tasks.join_all().await;
-    assert!(created.iter().all(|created| matches!(created, Created::Stored | Created::EmailTaken)));
-    created.iter().filter(|created| **created == Created::Stored).count()
+    assert!(
+        created
+            .iter()
+            .all(|created| matches!(created, CreateOutcome::Stored | CreateOutcome::EmailTaken))
+    );
+    created.iter().filter(|created| **created == CreateOutcome::Stored).count()
 }
 
 /// A process of the test below, by itself a crowd with a schema of its own. It

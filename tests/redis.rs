@@ -15,7 +15,7 @@ use std::time::Duration;
 use signup::clock::ManualClock;
 use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
-use signup::limit::{Client as Peer, Limiter, RateLimits, RedisSetupError};
+use signup::limit::{ClientIp, Limiter, RateLimits, RedisSetupError};
 use signup::store::MemoryStore;
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
@@ -65,7 +65,7 @@ impl Instance {
     /// Whether a sign-up passes. That Redis is slow or away may not fail it.
     async fn passes(&self, number: usize) -> bool {
         let request = SignupRequest::new(format!("r{number}@x.co"), "correct horse");
-        let request = request.client(Peer::from(CLIENT.parse::<IpAddr>().unwrap()));
+        let request = request.client(ClientIp::from(CLIENT.parse::<IpAddr>().unwrap()));
         match self.service.signup(request).await {
             Ok(_) | Err(SignupError::EmailTaken) => true,
             Err(SignupError::RateLimited(limited)) => {
@@ -319,17 +319,17 @@ async fn q15_q16_every_key_is_hashed_and_expires_and_a_script_stays_in_its_slot(
 async fn limits_of_another_name_have_buckets_of_their_own_and_a_raised_quota_locks_nobody_out() {
     let redis = Redis::start(&[]).await;
     let limiter = |quota: &str, name| {
-        let limits = RateLimits::per_client(quota.parse().unwrap()).named(name);
+        let limits = RateLimits::per_client(quota.parse().unwrap()).redis_prefix(name);
         let limits = limits.in_redis(&redis.url(), SECRET).unwrap().redis_deadline(PATIENT);
         Limiter::new(limits).unwrap()
     };
-    let client = Some(Peer::from(CLIENT.parse::<IpAddr>().unwrap()));
-    let key = EmailKey::of("a@x.co", EmailProfile::Strict).unwrap();
-    assert!(limiter("1/d", "signup").attempt(client, &key).await.is_ok());
-    assert!(limiter("1/d", "signup").attempt(client, &key).await.is_err());
-    assert!(limiter("1/d", "login").attempt(client, &key).await.is_ok());
+    let client = Some(ClientIp::from(CLIENT.parse::<IpAddr>().unwrap()));
+    let key = EmailKey::parse("a@x.co", EmailProfile::Strict).unwrap();
+    assert!(limiter("1/d", "signup").check_signup(client, &key).await.is_ok());
+    assert!(limiter("1/d", "signup").check_signup(client, &key).await.is_err());
+    assert!(limiter("1/d", "login").check_signup(client, &key).await.is_ok());
     // What is stored is a day ahead; nobody waits for longer than one of twenty takes.
-    let refused = limiter("20/min", "signup").attempt(client, &key).await.unwrap_err();
+    let refused = limiter("20/min", "signup").check_signup(client, &key).await.unwrap_err();
     assert!(refused.retry_after < Duration::from_secs(4), "{refused}");
 }
 

@@ -12,7 +12,7 @@
 use async_trait::async_trait;
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore as _, Created, HostRows, HostRowsError, NewAccount, SqliteStore, StoreError,
+    AccountStore as _, CreateOutcome, HostRows, HostRowsError, NewAccount, SqliteStore, StoreError,
     TablePrefix,
 };
 use sqlx::Executor as _;
@@ -56,7 +56,7 @@ async fn f08_a_disk_that_is_full_is_unavailable_and_recovers() {
     let mut stored = 0;
     let full = loop {
         match store.create(Sample::new(stored).build()).await {
-            Ok(Created::Stored) => stored += 1,
+            Ok(CreateOutcome::Stored) => stored += 1,
             other => break other,
         }
     };
@@ -67,7 +67,7 @@ async fn f08_a_disk_that_is_full_is_unavailable_and_recovers() {
     assert_eq!(store.stored_accounts().await.len() as u64, stored);
     assert_eq!(store.stored_keys().await.len() as u64, stored);
     // There is room again.
-    assert_eq!(unlimited.create(Sample::new(stored).build()).await.unwrap(), Created::Stored);
+    assert_eq!(unlimited.create(Sample::new(stored).build()).await.unwrap(), CreateOutcome::Stored);
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn two_prefixes_live_in_one_database_on_the_hosts_pool() {
         // The second time there is nothing to do.
         store.migrate().await.unwrap();
         store.migrate().await.unwrap();
-        assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+        assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
         assert_eq!(store.stored_keys().await.len(), 1);
     }
 }
@@ -123,17 +123,17 @@ async fn the_hosts_rows_are_stored_with_the_account_or_nothing_is() {
         let count = sqlx::query_scalar("SELECT count(*) FROM workspaces");
         count.fetch_one(store.pool()).await.unwrap()
     };
-    assert_eq!(with_rows.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(with_rows.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
     let refused = with_rows.create(Sample::new(2).email("refuse@x.co").build()).await;
     assert!(matches!(refused, Err(StoreError::Failed(_))));
     let taken = with_rows.create(Sample::new(3).email_of(&Sample::new(1).build()).build()).await;
-    assert_eq!(taken.unwrap(), Created::EmailTaken);
+    assert_eq!(taken.unwrap(), CreateOutcome::EmailTaken);
     assert_eq!((store.stored_accounts().await.len(), workspaces().await), (1, 1));
     for polls in 1..10 {
         let new = Sample::new(10 + polls).build();
         let _ = dropped_after(with_rows.create(new.clone()), polls).await;
         let again = with_rows.create(new).await.unwrap();
-        assert!(matches!(again, Created::Stored | Created::EmailTaken));
+        assert!(matches!(again, CreateOutcome::Stored | CreateOutcome::EmailTaken));
     }
     let accounts = store.stored_accounts().await.len();
     assert_eq!((accounts, workspaces().await), (10, 10));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use signup::hash::HashPool;
 use signup::http::{SignupEndpoint, TrustedProxies};
 use signup::limit::RateLimits;
-use signup::random::{OsRandom, Randomness as _};
+use signup::random::{SecureRandom as _, SystemRandom};
 use signup::store::AccountStore;
 use signup::{ConfigError, SignupService};
 use tokio::time::timeout;
@@ -154,7 +154,7 @@ fn endpoint(
 
 fn random_secret() -> Result<Vec<u8>, Complaint> {
     let mut secret = vec![0; 32];
-    OsRandom.fill(&mut secret).map_err(|error| chain(&error))?;
+    SystemRandom.fill(&mut secret).map_err(|error| chain(&error))?;
     Ok(secret)
 }
 

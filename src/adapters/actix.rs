@@ -13,7 +13,7 @@ use ::actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, ResponseErr
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
-use crate::http::{Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
+use crate::http::{Head, JWKS_PATH, PATH, PresentedCredentials, Reply, SignupEndpoint};
 use crate::response::Signup;
 use crate::service::Prepared;
 use crate::store::AccountStore;
@@ -82,7 +82,7 @@ pub async fn signup<S: AccountStore, C: Clock>(
 /// use actix_web::web::{Data, Payload};
 /// use signup::adapters::actix::prepare;
 /// use signup::http::{Reply, SignupEndpoint};
-/// use signup::store::{Inserted, MemoryStore};
+/// use signup::store::{InsertProof, MemoryStore};
 ///
 /// async fn handler(
 ///     endpoint: Data<SignupEndpoint<MemoryStore>>,
@@ -94,7 +94,7 @@ pub async fn signup<S: AccountStore, C: Clock>(
 ///         Err(refusal) => return refusal,
 ///     };
 ///     // … the host inserts prepared.new_account(), and COMMIT …
-///     let proof = Inserted::by_host(prepared.new_account());
+///     let proof = InsertProof::by_host(prepared.new_account());
 ///     endpoint.opened(prepared.open(proof))
 /// }
 /// ```
@@ -152,7 +152,7 @@ type Authentication<A> = Pin<Box<dyn Future<Output = Result<A, CredentialError>>
 
 fn authenticate<A: Authenticated + 'static>(request: &HttpRequest) -> Authentication<Option<A>> {
     let credentials = request.app_data::<Data<Credentials>>().cloned();
-    let presented = Presented::new(pairs(request));
+    let presented = PresentedCredentials::new(pairs(request));
     Box::pin(async move {
         let missing = || SignupError::internal("the app has no `Data<Credentials>`");
         let credentials = credentials.ok_or_else(missing)?;

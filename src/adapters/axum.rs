@@ -16,7 +16,7 @@ use ::axum::routing::{MethodRouter, any};
 use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
-use crate::http::{Head, JWKS_PATH, PATH, Presented, Reply, SignupEndpoint};
+use crate::http::{Head, JWKS_PATH, PATH, PresentedCredentials, Reply, SignupEndpoint};
 use crate::response::Signup;
 use crate::service::Prepared;
 use crate::store::AccountStore;
@@ -104,7 +104,7 @@ pub async fn signup<S: AccountStore, C: Clock>(
 /// use axum::extract::{Request, State};
 /// use signup::adapters::axum::prepare;
 /// use signup::http::{Reply, SignupEndpoint};
-/// use signup::store::{Inserted, MemoryStore};
+/// use signup::store::{InsertProof, MemoryStore};
 ///
 /// async fn handler(
 ///     State(endpoint): State<SignupEndpoint<MemoryStore>>,
@@ -112,7 +112,7 @@ pub async fn signup<S: AccountStore, C: Clock>(
 /// ) -> Result<Reply, Reply> {
 ///     let prepared = prepare(&endpoint, request).await?;
 ///     // … the host inserts prepared.new_account(), and COMMIT …
-///     let proof = Inserted::by_host(prepared.new_account());
+///     let proof = InsertProof::by_host(prepared.new_account());
 ///     Ok(endpoint.opened(prepared.open(proof)))
 /// }
 /// ```
@@ -159,7 +159,7 @@ where
     Credentials: FromRef<T>,
 {
     let credentials = Credentials::from_ref(state);
-    A::authenticate(&credentials, &Presented::new(pairs(&parts.headers))).await
+    A::authenticate(&credentials, &PresentedCredentials::new(pairs(&parts.headers))).await
 }
 
 macro_rules! extractor {

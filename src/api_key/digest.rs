@@ -18,7 +18,7 @@ const ID_BYTES: usize = 10;
 pub struct ApiKeyDigest([u8; 32]);
 
 impl ApiKeyDigest {
-    pub(super) const fn of(octets: [u8; 32]) -> Self {
+    pub(super) const fn from_octets(octets: [u8; 32]) -> Self {
         Self(octets)
     }
 

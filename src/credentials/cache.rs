@@ -56,7 +56,7 @@ impl KeyCache {
     }
 
     /// What is known of a key: its owner, or that there is none.
-    pub(super) fn look(
+    pub(super) fn get(
         &self,
         digest: &ApiKeyDigest,
         now: Duration,
@@ -184,12 +184,12 @@ impl<V: Clone> Recent<V> {
 mod tests {
     use super::*;
     use crate::api_key::ApiKeyPrefix;
-    use crate::random::{Draw, SeededRandom};
+    use crate::random::{Entropy, SeededRandom};
 
     const NOW: Duration = Duration::from_secs(100);
 
     fn digest(seed: u64) -> ApiKeyDigest {
-        let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+        let mut draw = Entropy::draw(&SeededRandom::new(seed)).unwrap();
         crate::api_key::ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap().digest()
     }
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn keep(cache: &KeyCache, seed: u64, owner: Option<KeyOwner>) {
-        let missed = cache.look(&digest(seed), NOW).err().unwrap();
+        let missed = cache.get(&digest(seed), NOW).err().unwrap();
         cache.insert(missed, &digest(seed), owner);
     }
 
@@ -208,10 +208,10 @@ mod tests {
         keep(&cache, 1, Some(owner(1)));
         keep(&cache, 2, None);
         let last = NOW + Duration::from_millis(4999);
-        assert_eq!(cache.look(&digest(1), last).ok(), Some(Some(owner(1))));
-        assert_eq!(cache.look(&digest(2), last).ok(), Some(None));
+        assert_eq!(cache.get(&digest(1), last).ok(), Some(Some(owner(1))));
+        assert_eq!(cache.get(&digest(2), last).ok(), Some(None));
         for seed in [1, 2, 3] {
-            assert!(cache.look(&digest(seed), NOW + Duration::from_secs(5)).is_err());
+            assert!(cache.get(&digest(seed), NOW + Duration::from_secs(5)).is_err());
         }
     }
 
@@ -219,10 +219,10 @@ mod tests {
     fn an_answer_of_before_a_change_is_not_kept() {
         for change in [|cache: &KeyCache| cache.changed(digest(9).key_id()), KeyCache::clear] {
             let cache = KeyCache::new(10, Duration::MAX);
-            let asked = cache.look(&digest(1), NOW).err().unwrap();
+            let asked = cache.get(&digest(1), NOW).err().unwrap();
             change(&cache);
             cache.insert(asked, &digest(1), Some(owner(1)));
-            assert!(cache.look(&digest(1), NOW).is_err());
+            assert!(cache.get(&digest(1), NOW).is_err());
         }
     }
 
@@ -235,10 +235,10 @@ mod tests {
         keep(&cache, 3, None);
         cache.changed(digest(1).key_id());
         cache.changed(digest(3).key_id());
-        assert!(cache.look(&digest(1), NOW).is_err() && cache.look(&digest(3), NOW).is_err());
-        assert!(cache.look(&digest(2), NOW).is_ok());
+        assert!(cache.get(&digest(1), NOW).is_err() && cache.get(&digest(3), NOW).is_err());
+        assert!(cache.get(&digest(2), NOW).is_ok());
         cache.clear();
-        assert!(cache.look(&digest(2), NOW).is_err());
+        assert!(cache.get(&digest(2), NOW).is_err());
     }
 
     #[test]
@@ -246,19 +246,19 @@ mod tests {
         let cache = KeyCache::new(10, Duration::MAX);
         keep(&cache, 1, Some(owner(1)));
         cache.changing(digest(1).key_id(), NOW);
-        assert!(cache.look(&digest(1), NOW).is_err());
+        assert!(cache.get(&digest(1), NOW).is_err());
         // Its caller has gone away, and the store is still at it.
         keep(&cache, 1, Some(owner(1)));
-        assert!(cache.look(&digest(1), NOW).is_err());
+        assert!(cache.get(&digest(1), NOW).is_err());
         let later = NOW + UNSETTLED;
-        let missed = cache.look(&digest(1), later).err().unwrap();
+        let missed = cache.get(&digest(1), later).err().unwrap();
         cache.insert(missed, &digest(1), None);
-        assert_eq!(cache.look(&digest(1), later).ok(), Some(None));
+        assert_eq!(cache.get(&digest(1), later).ok(), Some(None));
         // One that is over is known again at once.
         cache.changing(digest(2).key_id(), NOW);
         cache.changed(digest(2).key_id());
         keep(&cache, 2, Some(owner(2)));
-        assert!(cache.look(&digest(2), NOW).is_ok());
+        assert!(cache.get(&digest(2), NOW).is_ok());
     }
 
     #[test]
@@ -271,11 +271,11 @@ mod tests {
         let state = cache.state();
         assert!(state.unknown.young.len() + state.unknown.old.len() <= 10);
         drop(state);
-        assert!(cache.look(&digest(0), NOW).is_ok());
+        assert!(cache.get(&digest(0), NOW).is_ok());
         // Of the good ones, those in use stay.
         for seed in 1000..1100 {
             keep(&cache, seed, Some(owner(seed)));
-            assert!(cache.look(&digest(0), NOW).is_ok());
+            assert!(cache.get(&digest(0), NOW).is_ok());
         }
         let state = cache.state();
         assert!(state.good.young.len() + state.good.old.len() <= 10);
@@ -285,6 +285,6 @@ mod tests {
     fn a_cache_of_nothing_keeps_nothing() {
         let cache = KeyCache::new(0, Duration::MAX);
         keep(&cache, 1, Some(owner(1)));
-        assert!(cache.look(&digest(1), NOW).is_err());
+        assert!(cache.get(&digest(1), NOW).is_err());
     }
 }

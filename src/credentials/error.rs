@@ -7,7 +7,7 @@ use crate::hash::{HashError, PoolFull};
 use crate::lookup::NoPlace;
 use crate::observe;
 use crate::store::StoreError;
-use crate::token::TokenRejected;
+use crate::token::TokenError;
 
 /// Why a credential is not accepted, or not changed.
 #[derive(Debug, thiserror::Error)]
@@ -115,10 +115,10 @@ impl From<HashError> for CredentialError {
     }
 }
 
-impl From<TokenRejected> for CredentialError {
-    fn from(rejected: TokenRejected) -> Self {
+impl From<TokenError> for CredentialError {
+    fn from(rejected: TokenError) -> Self {
         match rejected {
-            TokenRejected::Clock => internal(rejected),
+            TokenError::Clock => internal(rejected),
             _ => Self::Rejected,
         }
     }

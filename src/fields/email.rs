@@ -58,7 +58,7 @@ impl Email {
         if given.chars().count() > MAX_CHARS {
             return Err(EmailError::TooLong);
         }
-        let key = EmailKey::of(&given, profile)?;
+        let key = EmailKey::parse(&given, profile)?;
         Ok(Self { given, key })
     }
 
@@ -92,7 +92,7 @@ impl EmailKey {
     ///
     /// # Errors
     /// `address` is no address of `profile`.
-    pub fn of(address: &str, profile: EmailProfile) -> Result<Self, EmailError> {
+    pub fn parse(address: &str, profile: EmailProfile) -> Result<Self, EmailError> {
         let (local, domain) = address.rsplit_once('@').ok_or(EmailError::Invalid)?;
         let local = local_key(local, profile)?;
         let domain = domain_key(domain, profile)?;

@@ -27,12 +27,12 @@ pub trait Engine: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// What one worker hashes with, its memory included.
-    fn hasher(&self) -> Box<dyn Hasher>;
+    fn hasher(&self) -> Box<dyn EngineHasher>;
 }
 
 /// One worker's share of an [`Engine`]. It owns its memory, keeps it from one
 /// hash to the next, and gives it back to the system when it is dropped.
-pub trait Hasher: Send {
+pub trait EngineHasher: Send {
     /// Fills `tag` for `input`. The tag's length is part of what is hashed.
     ///
     /// # Errors

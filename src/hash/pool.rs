@@ -12,24 +12,24 @@ use super::params::WorkFactor;
 use super::phc::{PasswordHash, SALT_BYTES, TAG_BYTES};
 
 mod builder;
-mod place;
+mod permit;
 mod worker;
 
 pub use builder::{HashPoolBuilder, PoolError};
-pub use place::{HashError, Place, PoolFull, Verification};
+pub use permit::{HashError, HashPermit, PoolFull, Verification};
 
-use place::{Input, Tag, Task};
+use permit::{Input, Tag, Task};
 
 /// Hashes passwords on threads of its own, so many at a time and no more.
 ///
 /// - As many workers as cores, each with its own memory for its lifetime: peak
 ///   memory is workers × m plus a constant, whatever the load.
-/// - A bounded queue, first come, first served. Its places are given out
+/// - A bounded queue, first come, first served. Its permits are given out
 ///   [before](HashPool::reserve) anything else is done for a request; when none
 ///   is left, or the wait would be longer than the deadline, the answer is the
 ///   wait to expect.
 /// - A queued job whose caller is gone is skipped. A running one finishes, and
-///   its place is free only then.
+///   its permit is free only then.
 ///
 /// One pool can serve several services: share it as `Arc<HashPool>`. Dropping it
 /// lets the workers finish the queue and end.
@@ -51,20 +51,20 @@ impl HashPool {
         HashPoolBuilder::default()
     }
 
-    /// Takes a place in the queue.
+    /// Takes a permit in the queue.
     ///
     /// # Errors
     /// There is none, or the wait would be longer than the deadline.
-    pub fn reserve(&self) -> Result<Place, PoolFull> {
+    pub fn reserve(&self) -> Result<HashPermit, PoolFull> {
         let mut state = self.shared.state();
-        let wait = self.shared.wait_behind(&state, state.places);
-        let full = state.places >= self.shared.config.places();
+        let wait = self.shared.wait_behind(&state, state.permits);
+        let full = state.permits >= self.shared.config.permits();
         if full || state.closed || wait > self.shared.config.deadline {
             state.stats.refused += 1;
             return Err(PoolFull { retry_after: wait, closed: state.closed });
         }
-        state.places += 1;
-        Ok(Place { shared: Arc::clone(&self.shared) })
+        state.permits += 1;
+        Ok(HashPermit { shared: Arc::clone(&self.shared) })
     }
 
     /// Checks that a stored hash can be verified here, without computing anything.
@@ -99,9 +99,9 @@ impl HashPool {
         PoolStats { queued: state.queue.len(), ..state.stats }
     }
 
-    /// Refuses new work, finishes all that has a place, and waits for the workers
+    /// Refuses new work, finishes all that has a permit, and waits for the workers
     /// to end. It blocks the thread: an async host calls it by `spawn_blocking`, after its
-    /// server has drained. On the one thread of a runtime whose sign-ups still hold places
+    /// server has drained. On the one thread of a runtime whose sign-ups still hold permits
     /// it never returns; [`shutdown_timeout`](Self::shutdown_timeout) does.
     pub fn shutdown(&self) {
         self.close();
@@ -109,22 +109,22 @@ impl HashPool {
     }
 
     /// Shuts down as [`shutdown`](Self::shutdown) does, and gives up after a while.
-    /// Returns whether all places came back and the workers have ended.
+    /// Returns whether all permits came back and the workers have ended.
     ///
     /// ```
     /// use signup::hash::HashPool;
     /// use std::time::Duration;
     ///
     /// let pool = HashPool::builder().workers(1).build().unwrap();
-    /// let place = pool.reserve().unwrap();
+    /// let permit = pool.reserve().unwrap();
     /// assert!(!pool.shutdown_timeout(Duration::from_millis(1)));
-    /// drop(place);
+    /// drop(permit);
     /// assert!(pool.shutdown_timeout(Duration::from_secs(10)));
     /// assert!(pool.reserve().unwrap_err().closed);
     /// ```
     pub fn shutdown_timeout(&self, limit: Duration) -> bool {
         self.close();
-        let is_held = |state: &mut State| state.places > 0;
+        let is_held = |state: &mut State| state.permits > 0;
         let waited = self.shared.wake.wait_timeout_while(self.shared.state(), limit, is_held);
         let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         drop(state);
@@ -177,7 +177,7 @@ pub struct PoolStats {
     pub holding: usize,
     /// Jobs done, failed ones included.
     pub hashes: u64,
-    /// Requests that got no place, or waited past the deadline.
+    /// Requests that got no permit, or waited past the deadline.
     pub refused: u64,
     /// Jobs skipped because their caller was gone.
     pub abandoned: u64,
@@ -189,7 +189,7 @@ struct Job {
     task: Task,
     since: Duration,
     reply: oneshot::Sender<Result<Tag, HashError>>,
-    place: Place,
+    permit: HashPermit,
 }
 
 struct Shared {
@@ -202,7 +202,7 @@ struct Shared {
 struct State {
     queue: VecDeque<Job>,
     /// Places given out: those at the door, in the queue and at a worker.
-    places: usize,
+    permits: usize,
     closed: bool,
     /// What a hash has taken lately; zero until the first one.
     recent: Duration,
@@ -214,7 +214,7 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// How long `ahead` places take to become free.
+    /// How long `ahead` permits take to become free.
     fn wait_behind(&self, state: &State, ahead: usize) -> Duration {
         let rounds = ahead / self.config.workers;
         state.recent.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::limit::Client;
+use crate::limit::ClientIp;
 
 use super::Head;
 
@@ -80,7 +80,7 @@ impl TrustedProxies {
 
     /// Who sent a request. What can't be read, and everything left of it, is
     /// nobody's word: then it is the peer.
-    pub fn client(&self, head: &Head<'_>) -> Client {
+    pub fn client(&self, head: &Head<'_>) -> ClientIp {
         let found = match &self.trust {
             Trust::Nobody => None,
             Trust::Hops(hops) => self.entries(head).nth(hops.saturating_sub(1)).flatten(),

@@ -10,17 +10,17 @@ use crate::credentials::CredentialError;
 /// (RFC 6750, section 2.1) and `X-API-Key: …`. Nothing is verified yet.
 ///
 /// ```
-/// use signup::http::Presented;
+/// use signup::http::PresentedCredentials;
 ///
 /// let headers = [("authorization", b"bearer eyJ.e30.c2ln".as_slice())];
-/// let presented = Presented::new(headers);
+/// let presented = PresentedCredentials::new(headers);
 /// assert_eq!(presented.token().unwrap(), Some("eyJ.e30.c2ln"));
 ///
-/// let twice = Presented::new([headers[0], headers[0]]);
+/// let twice = PresentedCredentials::new([headers[0], headers[0]]);
 /// assert!(twice.token().is_err());
-/// assert_eq!(Presented::new([]).api_key().unwrap(), None);
+/// assert_eq!(PresentedCredentials::new([]).api_key().unwrap(), None);
 /// ```
-pub struct Presented {
+pub struct PresentedCredentials {
     bearer: Found,
     api_key: Found,
 }
@@ -33,7 +33,7 @@ enum Found {
     Unusable,
 }
 
-impl Presented {
+impl PresentedCredentials {
     /// Reads headers: names, in any case, and values; one that comes several times
     /// is passed as often.
     pub fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
@@ -117,9 +117,9 @@ fn is_token68(text: &str) -> bool {
     !body.is_empty() && body.bytes().all(in_alphabet)
 }
 
-impl fmt::Debug for Presented {
+impl fmt::Debug for PresentedCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Presented(_)")
+        f.write_str("PresentedCredentials(_)")
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
 
     fn read(headers: &[(&str, &str)]) -> (Result<Option<String>, ()>, Result<Option<String>, ()>) {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let presented = Presented::new(headers);
+        let presented = PresentedCredentials::new(headers);
         let owned = |found: Result<Option<&str>, CredentialError>| {
             found.map(|found| found.map(str::to_owned)).map_err(drop)
         };

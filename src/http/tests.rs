@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::fields::EmailKey;
 use crate::hash::{FakeEngine, HashPool};
-use crate::store::{Created, NewAccount, StoreError};
+use crate::store::{CreateOutcome, NewAccount, StoreError};
 
 /// A store that is on fire for one address, and knows another.
 struct OnFire;
@@ -20,8 +20,8 @@ impl AccountStore for OnFire {
         }
     }
 
-    async fn create(&self, _: NewAccount) -> Result<Created, StoreError> {
-        Ok(Created::Stored)
+    async fn create(&self, _: NewAccount) -> Result<CreateOutcome, StoreError> {
+        Ok(CreateOutcome::Stored)
     }
 }
 

@@ -5,15 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Who sends a request, as far as limits and policies are concerned.
 ///
 /// ```
-/// use signup::limit::Client;
+/// use signup::limit::ClientIp;
 ///
-/// let mapped = Client::from("::ffff:192.0.2.1".parse::<std::net::IpAddr>().unwrap());
-/// assert_eq!(mapped, Client::from("192.0.2.1".parse::<std::net::IpAddr>().unwrap()));
+/// let mapped = ClientIp::from("::ffff:192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+/// assert_eq!(mapped, ClientIp::from("192.0.2.1".parse::<std::net::IpAddr>().unwrap()));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Client(Option<IpAddr>);
+pub struct ClientIp(Option<IpAddr>);
 
-impl Client {
+impl ClientIp {
     /// A client without an address. All of these are one.
     pub const UNKNOWN: Self = Self(None);
 
@@ -64,13 +64,13 @@ fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(ipv4(high, low))
 }
 
-impl From<IpAddr> for Client {
+impl From<IpAddr> for ClientIp {
     fn from(address: IpAddr) -> Self {
         Self(Some(address.to_canonical()))
     }
 }
 
-impl From<Option<IpAddr>> for Client {
+impl From<Option<IpAddr>> for ClientIp {
     fn from(address: Option<IpAddr>) -> Self {
         address.map_or(Self::UNKNOWN, Self::from)
     }

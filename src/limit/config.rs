@@ -106,7 +106,7 @@ impl RateLimits {
     /// What the keys in Redis begin with. Default: `signup`. Limits of something else,
     /// such as log-ins, have another name, or they share the buckets.
     #[cfg(feature = "redis")]
-    pub fn named(self, name: &'static str) -> Self {
+    pub fn redis_prefix(self, name: &'static str) -> Self {
         Self { name, ..self }
     }
 

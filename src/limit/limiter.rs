@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, SystemClock};
 use crate::fields::EmailKey;
 use crate::observe;
-use crate::random::{OsRandom, RandomError, Randomness};
+use crate::random::{RandomError, SecureRandom, SystemRandom};
 
 use super::bucket::{Bucket, Key, Policy, Refusal};
 use super::local::Local;
 #[cfg(feature = "redis")]
 use super::redis::{Shared, Turn};
-use super::{Client, RateLimited, RateLimits};
+use super::{ClientIp, RateLimited, RateLimits};
 
 /// What a client's key is derived from, before its network.
 #[cfg(feature = "redis")]
@@ -32,15 +32,15 @@ const EMAIL: &[u8] = b"email:";
 ///
 /// ```
 /// use signup::fields::{EmailKey, EmailProfile};
-/// use signup::limit::{Client, Limiter, RateLimits};
+/// use signup::limit::{ClientIp, Limiter, RateLimits};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let limits = RateLimits::per_client("20/min".parse().unwrap());
 /// let limiter = Limiter::new(limits.per_email("1/min".parse().unwrap())).unwrap();
 ///
-/// let key = EmailKey::of("dev@example.com", EmailProfile::Strict).unwrap();
-/// assert!(limiter.attempt(Some(Client::UNKNOWN), &key).await.is_ok());
-/// let limited = limiter.attempt(Some(Client::UNKNOWN), &key).await.unwrap_err();
+/// let key = EmailKey::parse("dev@example.com", EmailProfile::Strict).unwrap();
+/// assert!(limiter.check_signup(Some(ClientIp::UNKNOWN), &key).await.is_ok());
+/// let limited = limiter.check_signup(Some(ClientIp::UNKNOWN), &key).await.unwrap_err();
 /// assert_eq!(limited.policy, "email");
 /// # });
 /// ```
@@ -62,13 +62,13 @@ impl Limiter {
     /// # Errors
     /// There is no randomness to key the buckets with.
     pub fn new(limits: RateLimits) -> Result<Self, RandomError> {
-        Self::on(limits, Arc::new(SystemClock), &OsRandom)
+        Self::with_clock(limits, Arc::new(SystemClock), &SystemRandom)
     }
 
-    pub(crate) fn on(
+    pub(crate) fn with_clock(
         limits: RateLimits,
         clock: Arc<dyn Clock>,
-        random: &dyn Randomness,
+        random: &dyn SecureRandom,
     ) -> Result<Self, RandomError> {
         let mut secret = Zeroizing::new(vec![0; 32]);
         random.fill(&mut secret)?;
@@ -99,7 +99,7 @@ impl Limiter {
     ///
     /// # Errors
     /// One of them is empty. Nothing is taken.
-    pub async fn arrive(&self, client: Client) -> Result<(), RateLimited> {
+    pub async fn check_request(&self, client: ClientIp) -> Result<(), RateLimited> {
         let owner = self.network(client);
         let asked = Bucket { takes: false, ..self.sign_ups(owner) };
         let quota = self.limits.requests;
@@ -109,13 +109,13 @@ impl Limiter {
 
     /// Takes one sign-up from the client's bucket, and one from the email's, when the
     /// fields are valid. `None` skips the limit by client, for attempts that no client
-    /// makes; a client of unknown address is [`Client::UNKNOWN`].
+    /// makes; a client of unknown address is [`ClientIp::UNKNOWN`].
     ///
     /// # Errors
     /// One of them is empty. Where it is the email's, the client's is taken from.
-    pub async fn attempt(
+    pub async fn check_signup(
         &self,
-        client: Option<Client>,
+        client: Option<ClientIp>,
         email: &EmailKey,
     ) -> Result<(), RateLimited> {
         if let Some(client) = client {
@@ -170,8 +170,8 @@ impl Limiter {
 
     /// Returns the key of a client. In memory alone the keyed hash of the standard
     /// library's maps is enough, which takes a tenth of the time.
-    fn network(&self, client: Client) -> Key {
-        if client == Client::UNKNOWN {
+    fn network(&self, client: ClientIp) -> Key {
+        if client == ClientIp::UNKNOWN {
             self.warned.call_once(observe::client_without_address);
         }
         let network = client.network();

@@ -13,7 +13,8 @@ use crate::{SignupError, SignupRequest, SignupService};
 
 fn limiter(limits: RateLimits) -> (Arc<Limiter>, ManualClock) {
     let clock = ManualClock::at_unix(1_700_000_000);
-    let limiter = Limiter::on(limits, Arc::new(clock.clone()), &SeededRandom::new(1)).unwrap();
+    let limiter =
+        Limiter::with_clock(limits, Arc::new(clock.clone()), &SeededRandom::new(1)).unwrap();
     (Arc::new(limiter), clock)
 }
 
@@ -21,12 +22,12 @@ fn quota(text: &str) -> Quota {
     text.parse().unwrap()
 }
 
-fn client(address: &str) -> Client {
+fn client(address: &str) -> ClientIp {
     address.parse::<IpAddr>().unwrap().into()
 }
 
 fn key(email: &str) -> EmailKey {
-    EmailKey::of(email, EmailProfile::Strict).unwrap()
+    EmailKey::parse(email, EmailProfile::Strict).unwrap()
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -35,7 +36,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn attempt(limiter: &Limiter, from: &str, email: &str) -> Result<(), &'static str> {
     let email = key(email);
-    let attempted = limiter.attempt(Some(client(from)), &email);
+    let attempted = limiter.check_signup(Some(client(from)), &email);
     block_on(attempted).map_err(|limited| limited.policy)
 }
 
@@ -90,11 +91,11 @@ fn q04_an_ipv4_address_is_one_client_through_whatever_translator() {
 #[test]
 fn q09_all_without_an_address_are_one_client() {
     let (limiter, _) = limiter(RateLimits::per_client(quota("1/min")));
-    let unknown = || block_on(limiter.attempt(Some(Client::UNKNOWN), &key("a@x.co")));
+    let unknown = || block_on(limiter.check_signup(Some(ClientIp::UNKNOWN), &key("a@x.co")));
     assert!(unknown().is_ok());
     assert!(unknown().is_err());
     // What no client does, a host need not limit by client.
-    assert!(block_on(limiter.attempt(None, &key("a@x.co"))).is_ok());
+    assert!(block_on(limiter.check_signup(None, &key("a@x.co"))).is_ok());
 }
 
 #[test]
@@ -104,15 +105,15 @@ fn q09_a_service_limits_requests_that_were_given_no_client() {
         .rate_limits(RateLimits::per_client(quota("2/min")))
         .build()
         .unwrap();
-    let sign_up = |email: &str, client: Option<Client>| {
+    let sign_up = |email: &str, client: Option<ClientIp>| {
         let request = SignupRequest::new(email, "correct horse");
         let request = client.into_iter().fold(request, SignupRequest::client);
         block_on(service.prepare(request)).map(drop)
     };
     assert!(sign_up("a@x.co", None).is_ok());
     // It is the same as one without an address.
-    assert!(sign_up("b@x.co", Some(Client::UNKNOWN)).is_ok());
-    for unknown in [None, Some(Client::UNKNOWN)] {
+    assert!(sign_up("b@x.co", Some(ClientIp::UNKNOWN)).is_ok());
+    for unknown in [None, Some(ClientIp::UNKNOWN)] {
         let refused = sign_up("c@x.co", unknown);
         assert!(matches!(refused, Err(SignupError::RateLimited(_))), "{refused:?}");
     }
@@ -129,14 +130,14 @@ fn q09_the_first_request_without_an_address_is_an_event() {
     let subscriber: tracing::Dispatch = subscriber.into();
     let told = |client| {
         tracing::dispatcher::with_default(&subscriber, || {
-            block_on(limiter.arrive(client)).unwrap();
-            block_on(limiter.attempt(Some(client), &key("a@x.co"))).unwrap();
+            block_on(limiter.check_request(client)).unwrap();
+            block_on(limiter.check_signup(Some(client), &key("a@x.co"))).unwrap();
         });
         let events = String::from_utf8(events.0.lock().unwrap().clone()).unwrap();
         events.matches("request without a client address").count()
     };
     assert_eq!(told(client("192.0.2.1")), 0);
-    assert_eq!((told(Client::UNKNOWN), told(Client::UNKNOWN)), (1, 1));
+    assert_eq!((told(ClientIp::UNKNOWN), told(ClientIp::UNKNOWN)), (1, 1));
 }
 
 /// What was logged.
@@ -171,7 +172,8 @@ fn q10_an_email_is_limited_by_its_key_from_wherever() {
 #[test]
 fn q18_requests_are_cheaper_than_sign_ups_and_a_refusal_takes_nothing() {
     let (limiter, clock) = limiter(RateLimits::per_client(quota("2/min")));
-    let arrive = || block_on(limiter.arrive(client("192.0.2.1"))).map_err(|limited| limited.policy);
+    let arrive =
+        || block_on(limiter.check_request(client("192.0.2.1"))).map_err(|limited| limited.policy);
     // Ten requests, none of them any good.
     for _ in 0..10 {
         assert_eq!(arrive(), Ok(()));
@@ -219,7 +221,7 @@ fn q11_the_least_used_make_room_and_a_heavy_user_does_not() {
     }
     for number in 0..100_000u32 {
         let address = IpAddr::from((u32::MAX - number).to_be_bytes()).into();
-        let attempted = block_on(limiter.attempt(Some(address), &key("a@x.co")));
+        let attempted = block_on(limiter.check_signup(Some(address), &key("a@x.co")));
         assert!(attempted.is_ok(), "a new client is never locked out by others");
     }
     assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Err("client"));
@@ -241,7 +243,7 @@ fn q13_a_jump_of_the_wall_clock_changes_nothing() {
 fn q21_waits_are_spread_and_never_too_short() {
     let (limiter, _) = limiter(RateLimits::per_client(quota("1/h")));
     assert_eq!(attempt(&limiter, "192.0.2.1", "a@x.co"), Ok(()));
-    let refused = || block_on(limiter.attempt(Some(client("192.0.2.1")), &key("a@x.co")));
+    let refused = || block_on(limiter.check_signup(Some(client("192.0.2.1")), &key("a@x.co")));
     let waits: std::collections::BTreeSet<_> =
         (0..100).map(|_| refused().unwrap_err().retry_after.as_secs()).collect();
     assert!(waits.len() > 50, "{waits:?}");
@@ -257,7 +259,7 @@ fn q11_full_tables_do_not_push_out_the_buckets_of_another_limit() {
     let (limiter, _) = limiter(limits.capacity(CAPACITY));
     for number in 0..10 * CAPACITY {
         let email = key(&format!("e{number}@x.co"));
-        assert!(block_on(limiter.attempt(None, &email)).is_ok());
+        assert!(block_on(limiter.check_signup(None, &email)).is_ok());
     }
     let clients: Vec<_> = (0..CAPACITY / 10).map(|number| format!("192.0.2.{number}")).collect();
     let mut passed = 0;
@@ -277,18 +279,18 @@ fn q11_a_flood_of_networks_does_not_push_out_the_emails() {
     let (limiter, _) = limiter(limits.capacity(CAPACITY));
     let emails: Vec<_> = (0..CAPACITY / 10).map(|number| key(&format!("e{number}@x.co"))).collect();
     for email in &emails {
-        assert!(block_on(limiter.attempt(None, email)).is_ok());
+        assert!(block_on(limiter.check_signup(None, email)).is_ok());
     }
     // Every /64 of a /48, at the head and with a sign-up.
     for number in 0..=u16::MAX {
         let network = client(&format!("2001:db8:1:{number:x}::1"));
-        assert!(block_on(limiter.arrive(network)).is_ok());
+        assert!(block_on(limiter.check_request(network)).is_ok());
         assert_eq!(
-            block_on(limiter.attempt(Some(network), &emails[0])).unwrap_err().policy,
+            block_on(limiter.check_signup(Some(network), &emails[0])).unwrap_err().policy,
             "email"
         );
     }
     for email in &emails {
-        assert!(block_on(limiter.attempt(None, email)).is_err(), "{email} is forgotten");
+        assert!(block_on(limiter.check_signup(None, email)).is_err(), "{email} is forgotten");
     }
 }

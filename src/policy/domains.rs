@@ -56,7 +56,7 @@ fn read<'a>(
 ) -> Result<HashSet<String>, EmailDomainError> {
     let read = |domain: &str| {
         // Mapped as the domain of an address is. A top-level domain is one, too.
-        let key = EmailKey::of(&format!("x@{domain}"), EmailProfile::Rfc5321);
+        let key = EmailKey::parse(&format!("x@{domain}"), EmailProfile::Rfc5321);
         let key = key.map_err(|_| EmailDomainError(domain.to_owned()))?;
         Ok(domain_of(&key).to_owned())
     };
@@ -69,7 +69,7 @@ fn domain_of(key: &EmailKey) -> &str {
 
 #[async_trait]
 impl SignupPolicy for EmailDomains {
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         if self.has(domain_of(attempt.email().key())) == self.allows {
             return Ok(Verdict::Allow);
         }

@@ -58,7 +58,7 @@ impl SignupPolicy for InvitationOnly {
         Some(self.deadline)
     }
 
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         let Some(code) = attempt.field(FIELD) else {
             return Ok(Verdict::invalid(FIELD, "Required"));
         };

@@ -22,7 +22,7 @@ pub struct MinimumLength(pub usize);
 
 #[async_trait]
 impl SignupPolicy for MinimumLength {
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         let Self(least) = self;
         if attempt.password_chars() < *least {
             let message = format!("String must contain at least {least} character(s)");
@@ -39,7 +39,7 @@ pub struct NotTheEmail;
 
 #[async_trait]
 impl SignupPolicy for NotTheEmail {
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         // The password is in NFC.
         let email = nfc(attempt.email().as_str());
         let local_part = email.rsplit_once('@').map_or(&**email, |(local_part, _)| local_part);
@@ -69,7 +69,7 @@ const COMMON: &str = include_str!("common_passwords.txt");
 #[cfg(feature = "common-passwords")]
 #[async_trait]
 impl SignupPolicy for CommonPasswords {
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         let lower = zeroize::Zeroizing::new(attempt.reveal_password().to_lowercase());
         if is_common(&lower) {
             return Ok(Verdict::invalid(FIELD, "Password is too common"));

@@ -19,7 +19,7 @@ struct Told {
 
 #[async_trait]
 impl SignupPolicy for Told {
-    async fn judge(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
         self.asked.lock().unwrap().push(self.name);
         if self.name == "slow" {
             std::future::pending::<()>().await;
@@ -343,7 +343,7 @@ struct Declares(&'static [&'static str]);
 
 #[async_trait]
 impl SignupPolicy for Declares {
-    async fn judge(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
         Ok(Verdict::Allow)
     }
 

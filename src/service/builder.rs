@@ -12,7 +12,7 @@ use crate::hash::{HashPool, PoolError};
 use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
-use crate::random::{OsRandom, RandomError, Randomness};
+use crate::random::{RandomError, SecureRandom, SystemRandom};
 use crate::store::AccountStore;
 use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
 
@@ -27,8 +27,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 pub struct SignupServiceBuilder<S, C = SystemClock> {
     store: S,
     clock: C,
-    horizon: Timestamp,
-    random: Arc<dyn Randomness>,
+    not_after: Timestamp,
+    random: Arc<dyn SecureRandom>,
     pool: Option<Arc<HashPool>>,
     keys: Option<Result<TokenKeys, KeyError>>,
     issuer: String,
@@ -50,8 +50,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         Self {
             store,
             clock: SystemClock,
-            horizon: Timestamp::MAX,
-            random: Arc::new(OsRandom),
+            not_after: Timestamp::MAX,
+            random: Arc::new(SystemRandom),
             pool: None,
             keys: None,
             issuer: ISSUER.to_owned(),
@@ -174,14 +174,14 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
     }
 
     /// Where randomness comes from. Default: the operating system.
-    pub fn randomness(mut self, random: impl Randomness) -> Self {
+    pub fn randomness(mut self, random: impl SecureRandom) -> Self {
         self.random = Arc::new(random);
         self
     }
 
     /// The latest time that the clock is believed. Default: [`Timestamp::MAX`].
-    pub fn clock_horizon(mut self, horizon: Timestamp) -> Self {
-        self.horizon = horizon;
+    pub fn clock_not_after(mut self, not_after: Timestamp) -> Self {
+        self.not_after = not_after;
         self
     }
 
@@ -190,7 +190,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         SignupServiceBuilder {
             store: self.store,
             clock,
-            horizon: self.horizon,
+            not_after: self.not_after,
             random: self.random,
             pool: self.pool,
             keys: self.keys,
@@ -244,7 +244,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         let clock = Arc::new(self.clock);
         let limiter = self.rate_limits.map(|limits| {
             let clock = Arc::clone(&clock) as Arc<dyn Clock>;
-            Limiter::on(limits, clock, &*self.random)
+            Limiter::with_clock(limits, clock, &*self.random)
         });
         let limiter = limiter.transpose()?;
         let mut accepted_prefixes = self.accepted_prefixes;
@@ -255,7 +255,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
             policies: self.policies,
             limiter,
             clock,
-            horizon: self.horizon,
+            not_after: self.not_after,
             random: self.random,
             pool,
             lookups: Arc::new(lookups),

@@ -8,12 +8,12 @@ use crate::clock::{Clock, Timestamp};
 use crate::context::SignupContext;
 use crate::error::SignupError;
 use crate::fields::{Email, Name};
-use crate::hash::{PasswordHash, Place, SALT_BYTES};
+use crate::hash::{HashPermit, PasswordHash, SALT_BYTES};
 use crate::observe::{self, Stage, Timed};
-use crate::random::Draw;
+use crate::random::Entropy;
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, Created, NewAccount, NewApiKey};
+use crate::store::{AccountStore, CreateOutcome, NewAccount, NewApiKey};
 use crate::validate::{ValidSignup, validate};
 
 use super::{Prepared, SignupService};
@@ -27,8 +27,8 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     pub(super) async fn run(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         let valid = self.validate(request)?;
         let limited = self.limit(valid).await?;
-        let screened = self.screen(limited).await?;
-        let free = self.look(screened).await?;
+        let screened = self.apply_policies(limited).await?;
+        let free = self.check_email_free(screened).await?;
         let admitted = self.admit(free)?;
         let hashed = self.hash(admitted).await?;
         self.mint(hashed)
@@ -47,21 +47,21 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         let _timed = self.time(Stage::Limit);
         if let Some(limiter) = &self.inner.limiter {
             let client = valid.origin.client.unwrap_or_default();
-            limiter.attempt(Some(client), valid.email.key()).await?;
+            limiter.check_signup(Some(client), valid.email.key()).await?;
         }
         Ok(Limited(valid))
     }
 
     /// Runs the policies: after the rate limits, because policies may be expensive;
-    /// before a place in the hash queue is taken, because they may be slow.
-    async fn screen(&self, Limited(valid): Limited) -> Result<Screened, SignupError> {
+    /// before a permit in the hash queue is taken, because they may be slow.
+    async fn apply_policies(&self, Limited(valid): Limited) -> Result<Screened, SignupError> {
         let _timed = self.time(Stage::Screen);
-        self.inner.policies.judge(valid, &self.inner.pool).await.map(Screened)
+        self.inner.policies.evaluate_all(valid, &self.inner.pool).await.map(Screened)
     }
 
     /// Saves a hash where the email is taken already; only the insert decides. Where
     /// hashing is busy nothing is asked.
-    async fn look(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
+    async fn check_email_free(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
         let _timed = self.time(Stage::Look);
         drop(self.inner.pool.reserve()?);
         let lookup = self.inner.lookups.enter()?;
@@ -70,24 +70,24 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         if taken { Err(SignupError::EmailTaken) } else { Ok(Free(valid)) }
     }
 
-    /// Takes a place in the hash queue.
+    /// Takes a permit in the hash queue.
     fn admit(&self, Free(valid): Free) -> Result<Admitted, SignupError> {
-        let place = self.inner.pool.reserve()?;
-        Ok(Admitted { signup: valid, place })
+        let permit = self.inner.pool.reserve()?;
+        Ok(Admitted { signup: valid, permit })
     }
 
     async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
         let _timed = self.time(Stage::Hash);
-        let Admitted { signup: ValidSignup { email, password, name, context, .. }, place } =
+        let Admitted { signup: ValidSignup { email, password, name, context, .. }, permit } =
             admitted;
         let (salt, draw) = self.draw()?;
-        let password_hash = Arc::new(place.hash_with_salt(password, salt).await?);
+        let password_hash = Arc::new(permit.hash_with_salt(password, salt).await?);
         Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw })
     }
 
     /// All the chance of a sign-up, the salt first.
-    fn draw(&self) -> Result<([u8; SALT_BYTES], Draw), SignupError> {
-        let mut draw = Draw::from(&*self.inner.random).map_err(SignupError::internal)?;
+    fn draw(&self) -> Result<([u8; SALT_BYTES], Entropy), SignupError> {
+        let mut draw = Entropy::draw(&*self.inner.random).map_err(SignupError::internal)?;
         let salt = draw.take().map_err(SignupError::internal)?;
         Ok((salt, draw))
     }
@@ -98,7 +98,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         let _timed = self.time(Stage::Mint);
         let Hashed { email, name, context, password_hash, mut draw } = hashed;
         let inner = &*self.inner;
-        let now = Timestamp::read(&inner.clock, inner.horizon).map_err(SignupError::internal)?;
+        let now = Timestamp::read(&inner.clock, inner.not_after).map_err(SignupError::internal)?;
         let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
@@ -117,9 +117,9 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
             let password_hash = Arc::clone(&new.password_hash);
             let context = Arc::clone(&new.context);
             match self.inner.store.create(new).await? {
-                Created::Stored => return Ok(signup),
-                Created::EmailTaken => return Err(SignupError::EmailTaken),
-                Created::IdentifierTaken => {
+                CreateOutcome::Stored => return Ok(signup),
+                CreateOutcome::EmailTaken => return Err(SignupError::EmailTaken),
+                CreateOutcome::IdentifierTaken => {
                     let (_, draw) = self.draw()?;
                     let (email, name) = signup.account().fields();
                     prepared = self.mint(Hashed { email, name, context, password_hash, draw })?;
@@ -140,10 +140,10 @@ struct Screened(ValidSignup);
 /// A sign-up whose email was not taken when checked.
 struct Free(ValidSignup);
 
-/// A sign-up with its place in the hash queue.
+/// A sign-up with its permit in the hash queue.
 struct Admitted {
     signup: ValidSignup,
-    place: Place,
+    permit: HashPermit,
 }
 
 /// A sign-up with a hashed password and its remaining random bytes.
@@ -152,5 +152,5 @@ struct Hashed {
     name: Option<Name>,
     context: Arc<SignupContext>,
     password_hash: Arc<PasswordHash>,
-    draw: Draw,
+    draw: Entropy,
 }

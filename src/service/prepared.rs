@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::SignupError;
 use crate::observe;
 use crate::response::Signup;
-use crate::store::{Inserted, NewAccount};
+use crate::store::{InsertProof, NewAccount};
 
 /// A sign-up that is ready to be stored: the rows for the store, and the sealed answer.
 #[must_use = "the account is not stored yet"]
@@ -24,9 +24,9 @@ impl Prepared {
     ///
     /// # Errors
     /// The proof is another account's.
-    pub fn open(self, proof: Inserted) -> Result<Signup, WrongProof> {
+    pub fn open(self, proof: InsertProof) -> Result<Signup, ProofMismatch> {
         if proof.into_id() != *self.new.id() {
-            return Err(WrongProof);
+            return Err(ProofMismatch);
         }
         observe::outcome("created", None);
         Ok(self.signup)
@@ -39,8 +39,8 @@ impl fmt::Debug for Prepared {
     }
 }
 
-impl From<WrongProof> for SignupError {
-    fn from(wrong: WrongProof) -> Self {
+impl From<ProofMismatch> for SignupError {
+    fn from(wrong: ProofMismatch) -> Self {
         Self::internal(wrong)
     }
 }
@@ -48,4 +48,4 @@ impl From<WrongProof> for SignupError {
 /// The proof is of another account than the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the proof is of another account")]
-pub struct WrongProof;
+pub struct ProofMismatch;

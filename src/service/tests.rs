@@ -7,7 +7,7 @@ use super::*;
 use crate::error::ErrorCode;
 use crate::fields::EmailKey;
 use crate::hash::FakeEngine;
-use crate::store::{Created, Inserted, MemoryStore, NewAccount, StoreError};
+use crate::store::{CreateOutcome, InsertProof, MemoryStore, NewAccount, StoreError};
 
 const SECRET: &[u8] = &[7; 32];
 
@@ -37,7 +37,7 @@ impl AccountStore for Stalled {
         pending().await
     }
 
-    async fn create(&self, _: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, _: NewAccount) -> Result<CreateOutcome, StoreError> {
         pending().await
     }
 }
@@ -104,13 +104,13 @@ fn an_account_has_no_more_valid_api_keys_than_it_may() {
     let account = signup.account().id();
     let credentials = service.credentials().with_max_api_keys(2);
     let hour = Duration::from_hours(1);
-    run(credentials.add_api_key(account, Some(hour))).unwrap();
-    let refused = run(credentials.add_api_key(account, None)).unwrap_err();
+    run(credentials.issue_api_key(account, Some(hour))).unwrap();
+    let refused = run(credentials.issue_api_key(account, None)).unwrap_err();
     assert!(matches!(refused, CredentialError::TooManyKeys));
     assert_eq!(refused.code(), ErrorCode::UsageLimitExceeded);
     // One that has expired does not count, and is listed until it is purged.
     clock.advance(hour);
-    run(credentials.add_api_key(account, None)).unwrap();
+    run(credentials.issue_api_key(account, None)).unwrap();
     assert_eq!(run(credentials.api_keys(account)).unwrap().len(), 3);
     run(credentials.purge_expired_api_keys()).unwrap();
     assert_eq!(run(credentials.api_keys(account)).unwrap().len(), 2);
@@ -121,9 +121,9 @@ fn a_sign_up_of_any_store_is_prepared_and_opened_by_the_hosts_own_insert() {
     let service = builder(Arc::default()).build().unwrap();
     let prepared = run(service.prepare(request("a@x.co"))).unwrap();
     let other = run(service.prepare(request("b@x.co"))).unwrap();
-    let proof = Inserted::by_host(other.new_account());
-    assert_eq!(prepared.open(proof).unwrap_err(), WrongProof);
-    let proof = Inserted::by_host(other.new_account());
+    let proof = InsertProof::by_host(other.new_account());
+    assert_eq!(prepared.open(proof).unwrap_err(), ProofMismatch);
+    let proof = InsertProof::by_host(other.new_account());
     let signup = other.open(proof).unwrap();
     assert_eq!(signup.account().email().as_str(), "b@x.co");
     assert_eq!(service.account_store().accounts().len(), 0, "the host has inserted it");

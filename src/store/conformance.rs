@@ -20,7 +20,7 @@
 
 use async_trait::async_trait;
 
-use super::{AccountStore, Created, NewAccount, StoreError};
+use super::{AccountStore, CreateOutcome, NewAccount, StoreError};
 
 mod credentials;
 mod drop_at;
@@ -114,7 +114,7 @@ pub async fn created_and_read_back<S: Inspect>(store: S, differences: &Differenc
     for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane Developer"))] {
         let new = Sample::new(number).name(name).pepper_version(7).build();
         assert!(!is_taken(&store, &new).await, "an email is taken before it is created");
-        create(&store, &new, Created::Stored).await;
+        create(&store, &new, CreateOutcome::Stored).await;
         assert!(is_taken(&store, &new).await, "an email is free after it was created");
         is_kept(&store, &new, differences).await;
     }
@@ -140,7 +140,7 @@ pub async fn taken_in_every_spelling<S: Inspect>(store: S) {
         for (at, email) in account.iter().enumerate() {
             number += 1;
             let new = Sample::new(number).email(email).build();
-            let expected = if at == 0 { Created::Stored } else { Created::EmailTaken };
+            let expected = if at == 0 { CreateOutcome::Stored } else { CreateOutcome::EmailTaken };
             assert_eq!(is_taken(&store, &new).await, at > 0, "{email}");
             create(&store, &new, expected).await;
         }
@@ -154,13 +154,13 @@ pub async fn taken_in_every_spelling<S: Inspect>(store: S) {
 /// The promise is not kept.
 pub async fn both_rows_or_none<S: Inspect>(store: S) {
     let first = Sample::new(1).build();
-    create(&store, &first, Created::Stored).await;
+    create(&store, &first, CreateOutcome::Stored).await;
     counts(&store, 1).await;
-    create(&store, &Sample::new(2).email_of(&first).build(), Created::EmailTaken).await;
+    create(&store, &Sample::new(2).email_of(&first).build(), CreateOutcome::EmailTaken).await;
     counts(&store, 1).await;
-    create(&store, &Sample::new(3).key_of(&first).build(), Created::IdentifierTaken).await;
+    create(&store, &Sample::new(3).key_of(&first).build(), CreateOutcome::IdentifierTaken).await;
     counts(&store, 1).await;
-    create(&store, &Sample::new(3).build(), Created::Stored).await;
+    create(&store, &Sample::new(3).build(), CreateOutcome::Stored).await;
     counts(&store, 2).await;
 }
 
@@ -170,15 +170,15 @@ pub async fn both_rows_or_none<S: Inspect>(store: S) {
 /// The promise is not kept.
 pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
     let first = Sample::new(1).build();
-    create(&store, &first, Created::Stored).await;
+    create(&store, &first, CreateOutcome::Stored).await;
     for clash in [Sample::new(2).id_of(&first), Sample::new(2).key_of(&first)] {
         let new = clash.build();
-        create(&store, &new, Created::IdentifierTaken).await;
+        create(&store, &new, CreateOutcome::IdentifierTaken).await;
         assert!(!is_taken(&store, &new).await, "a clash of identifiers took the email");
     }
     // Where all three clash, it is the email that the client can do something about.
-    create(&store, &first, Created::EmailTaken).await;
-    create(&store, &Sample::new(2).build(), Created::Stored).await;
+    create(&store, &first, CreateOutcome::EmailTaken).await;
+    create(&store, &Sample::new(2).build(), CreateOutcome::Stored).await;
     counts(&store, 2).await;
 }
 
@@ -198,8 +198,8 @@ pub async fn dropped_at_every_poll<S: Inspect>(store: S) {
         finished = dropped_after(future, polls).await.is_some();
         let again = Sample::new(2 * polls + 1).email(&email).build();
         let survivor = match store.accounts().create(again.clone()).await {
-            Ok(Created::Stored) => again,
-            Ok(Created::EmailTaken) => dropped,
+            Ok(CreateOutcome::Stored) => again,
+            Ok(CreateOutcome::EmailTaken) => dropped,
             other => panic!("after a drop at poll {polls}: {other:?}"),
         };
         let accounts = store.stored_accounts().await;
@@ -229,11 +229,11 @@ pub async fn odd_text_is_kept<S: Inspect>(store: S, differences: &Differences) {
     for (number, name) in (1..).zip(&names) {
         let email = format!("odd{number}+'\"%_@x.co").replace('"', "");
         let new = Sample::new(number).email(&email).name(Some(name)).build();
-        create(&store, &new, Created::Stored).await;
+        create(&store, &new, CreateOutcome::Stored).await;
         is_kept(&store, &new, differences).await;
     }
     let new = Sample::new(100).email(&long).build();
-    create(&store, &new, Created::Stored).await;
+    create(&store, &new, CreateOutcome::Stored).await;
     is_kept(&store, &new, differences).await;
 }
 
@@ -242,7 +242,7 @@ async fn is_taken<S: Inspect>(store: &S, new: &NewAccount) -> bool {
     taken.unwrap_or_else(|error| panic!("a look failed: {}", Chain(&error)))
 }
 
-async fn create<S: Inspect>(store: &S, new: &NewAccount, expected: Created) {
+async fn create<S: Inspect>(store: &S, new: &NewAccount, expected: CreateOutcome) {
     match store.accounts().create(new.clone()).await {
         Ok(created) => assert_eq!(created, expected, "for {}", new.email().as_str()),
         Err(error) => panic!("a create failed: {}", Chain(&error)),

@@ -34,18 +34,18 @@ pub trait CredentialStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// The store does not answer, or fails. The same holds for all that follows.
-    async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError>;
+    async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError>;
 
     /// Stores another key of an account. False without such an account.
-    async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError>;
+    async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError>;
 
     /// All keys of an account, the oldest first; those that have expired too.
-    async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError>;
+    async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError>;
 
     /// Stores a key in the place of another of the same account, which expires at
     /// `until`, or earlier if it would have anyway. False, and nothing is changed,
     /// without such a key that is good at `new.created_at`.
-    async fn rotate_key(
+    async fn rotate_api_key(
         &self,
         old: &ApiKeyId,
         until: Timestamp,
@@ -53,10 +53,11 @@ pub trait CredentialStore: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
 
     /// Takes a key of an account's away. False without such a key.
-    async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError>;
+    async fn revoke_api_key(&self, account: &AccountId, key: &ApiKeyId)
+    -> Result<bool, StoreError>;
 
     /// Deletes the keys that have expired at this moment or before.
-    async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError>;
+    async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError>;
 
     /// Returns the password hash of the account with this email key.
     async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError>;
@@ -225,37 +226,37 @@ macro_rules! forward {
     ($($wrapper:ident),+) => {$(
         #[async_trait]
         impl<S: CredentialStore + ?Sized> CredentialStore for $wrapper<S> {
-            async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
-                (**self).find_key(digest).await
+            async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+                (**self).find_api_key(digest).await
             }
 
-            async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-                (**self).add_key(new).await
+            async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+                (**self).add_api_key(new).await
             }
 
-            async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
-                (**self).list_keys(account).await
+            async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+                (**self).list_api_keys(account).await
             }
 
-            async fn rotate_key(
+            async fn rotate_api_key(
                 &self,
                 old: &ApiKeyId,
                 until: Timestamp,
                 new: NewApiKey,
             ) -> Result<bool, StoreError> {
-                (**self).rotate_key(old, until, new).await
+                (**self).rotate_api_key(old, until, new).await
             }
 
-            async fn revoke_key(
+            async fn revoke_api_key(
                 &self,
                 account: &AccountId,
                 key: &ApiKeyId,
             ) -> Result<bool, StoreError> {
-                (**self).revoke_key(account, key).await
+                (**self).revoke_api_key(account, key).await
             }
 
-            async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-                (**self).purge_keys(expired_at).await
+            async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+                (**self).purge_api_keys(expired_at).await
             }
 
             async fn find_password(

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
-use super::{AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore};
+use super::{AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore};
 use super::{KeyOwner, NewAccount, NewApiKey, StoreError, StoredPassword};
 
 /// Accounts in memory. They are gone with it.
@@ -55,32 +55,32 @@ impl AccountStore for MemoryStore {
         Ok(self.with(|tables| tables.accounts.contains_key(key)))
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         Ok(self.with(|tables| tables.insert(new)))
     }
 }
 
 #[async_trait]
 impl CredentialStore for MemoryStore {
-    async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+    async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
         Ok(self.with(|tables| {
             let key = tables.keys.get(digest)?;
             Some(KeyOwner::new(key.account_id.clone(), key.expires_at))
         }))
     }
 
-    async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-        self.with(|tables| tables.add_key(new))
+    async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+        self.with(|tables| tables.add_api_key(new))
     }
 
-    async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+    async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
         let mut keys = self.api_keys();
         keys.retain(|key| key.account_id == *account);
         keys.sort_by_key(|key| (key.created_at, key.digest));
         Ok(keys.iter().map(NewApiKey::info).collect())
     }
 
-    async fn rotate_key(
+    async fn rotate_api_key(
         &self,
         old: &ApiKeyId,
         until: Timestamp,
@@ -95,7 +95,7 @@ impl CredentialStore for MemoryStore {
             }
             let until = old.expires_at.map_or(until, |expires_at| expires_at.min(until));
             let old = old.digest;
-            let added = tables.add_key(new)?;
+            let added = tables.add_api_key(new)?;
             if let Some(old) = tables.keys.get_mut(&old) {
                 old.expires_at = Some(until);
             }
@@ -103,14 +103,18 @@ impl CredentialStore for MemoryStore {
         })
     }
 
-    async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError> {
+    async fn revoke_api_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+    ) -> Result<bool, StoreError> {
         Ok(self.with(|tables| {
             let revoked = tables.key(account, key).map(|key| key.digest);
             revoked.is_some_and(|digest| tables.keys.remove(&digest).is_some())
         }))
     }
 
-    async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+    async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
         let is_kept = |key: &NewApiKey| key.expires_at.is_none_or(|end| end > expired_at);
         self.with(|tables| tables.keys.retain(|_, key| is_kept(key)));
         Ok(())
@@ -179,18 +183,18 @@ impl Tables {
         }
     }
 
-    fn insert(&mut self, new: NewAccount) -> Created {
+    fn insert(&mut self, new: NewAccount) -> CreateOutcome {
         if self.accounts.contains_key(new.email().key()) {
-            return Created::EmailTaken;
+            return CreateOutcome::EmailTaken;
         }
         if self.ids.contains_key(new.id()) || self.keys.contains_key(new.key_digest()) {
-            return Created::IdentifierTaken;
+            return CreateOutcome::IdentifierTaken;
         }
         let email_key = new.email().key().clone();
         self.ids.insert(new.id().clone(), email_key.clone());
         self.keys.insert(*new.key_digest(), new.key.clone());
         self.accounts.insert(email_key, AccountRow { new, token_generation: 0 });
-        Created::Stored
+        CreateOutcome::Stored
     }
 
     fn account(&mut self, id: &AccountId) -> Option<&mut AccountRow> {
@@ -203,7 +207,7 @@ impl Tables {
         keys.find(|key| key.account_id == *account && key.digest.key_id() == *id)
     }
 
-    fn add_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
+    fn add_api_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
         if !self.ids.contains_key(&new.account_id) {
             return Ok(false);
         }
@@ -224,8 +228,8 @@ mod tests {
         use crate::account::{Account, Plan};
         use crate::api_key::{ApiKey, ApiKeyPrefix};
         use crate::fields::{Email, EmailProfile};
-        use crate::random::{Draw, SeededRandom};
-        let mut draw = Draw::from(&SeededRandom::new(seed)).unwrap();
+        use crate::random::{Entropy, SeededRandom};
+        let mut draw = Entropy::draw(&SeededRandom::new(seed)).unwrap();
         let id = AccountId::mint(&mut draw).unwrap();
         let key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
         let email = Email::parse(email, EmailProfile::Strict).unwrap();
@@ -268,7 +272,7 @@ mod tests {
             for &at in &order {
                 let (email, seed) = operations[at];
                 let created = runtime.block_on(store.create(new(email, seed))).unwrap();
-                stored += usize::from(created == Created::Stored);
+                stored += usize::from(created == CreateOutcome::Stored);
             }
             assert_eq!(stored, 2, "{order:?}");
             assert_eq!((store.accounts().len(), store.api_keys().len()), (2, 2), "{order:?}");
@@ -283,7 +287,7 @@ mod tests {
             store.create(new("a@x.co", 1)).await.unwrap();
             store.delete("a@x.co");
             assert!(store.api_keys().is_empty());
-            assert_eq!(store.create(new("a@x.co", 1)).await.unwrap(), Created::Stored);
+            assert_eq!(store.create(new("a@x.co", 1)).await.unwrap(), CreateOutcome::Stored);
         });
     }
 }

@@ -89,7 +89,7 @@ impl SqlStore<Postgres> {
     pub fn new(pool: PgPool) -> Self {
         let backend =
             Postgres { timeouts: Timeouts::ByTransaction, owns_pool: false, prepares: true };
-        Self::on(backend, pool, Location::from_url("postgres:(the host's pool)"), None)
+        Self::with_backend(backend, pool, Location::from_url("postgres:(the host's pool)"), None)
     }
 
     /// Opens a store on a pool of its own, of up to 8 connections.
@@ -117,7 +117,7 @@ impl SqlStore<Postgres> {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self::on(backend, pool, location, None).reopened())
+        Ok(Self::with_backend(backend, pool, location, None).reopened())
     }
 
     /// Returns the same store with its tables in a schema of its own, which
@@ -125,7 +125,7 @@ impl SqlStore<Postgres> {
     #[must_use]
     pub fn with_schema(self, schema: Schema) -> Self {
         let names = Names { schema, ..self.names.clone() };
-        self.named(names)
+        self.with_names(names)
     }
 
     /// Returns the same store with another deadline of a call. Default: 5 s. A look for

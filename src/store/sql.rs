@@ -13,7 +13,7 @@ use sqlx::{Pool, SqlSafeStr as _};
 use crate::error::SignupError;
 use crate::fields::EmailKey;
 
-use super::{AccountStore, Created, Inserted, NewAccount, StoreError};
+use super::{AccountStore, CreateOutcome, InsertProof, NewAccount, StoreError};
 
 pub(super) mod backend;
 mod change;
@@ -64,7 +64,7 @@ pub struct SqlStore<B: Backend> {
 
 impl<B: Backend> SqlStore<B> {
     /// Returns a store whose writers take turns, `writers` at a time.
-    pub(super) fn on(
+    pub(super) fn with_backend(
         backend: B,
         pool: Pool<B::Database>,
         location: Location,
@@ -87,10 +87,10 @@ impl<B: Backend> SqlStore<B> {
     #[must_use]
     pub fn with_prefix(self, prefix: TablePrefix) -> Self {
         let names = Names { prefix, ..self.names.clone() };
-        self.named(names)
+        self.with_names(names)
     }
 
-    pub(super) fn named(self, names: Names) -> Self {
+    pub(super) fn with_names(self, names: Names) -> Self {
         let queries = Arc::new(Queries::new(&names, B::DIALECT));
         Self { names, queries, ..self }
     }
@@ -149,10 +149,10 @@ impl<B: Backend> SqlStore<B> {
         &self,
         transaction: &mut sqlx::Transaction<'_, B::Database>,
         new: &NewAccount,
-    ) -> Result<Inserted, SignupError> {
+    ) -> Result<InsertProof, SignupError> {
         let change = Change { steps: self.inserts(new), new: None };
         match self.apply_in_savepoint(transaction, &change).await? {
-            Applied::All => Ok(Inserted::of(new)),
+            Applied::All => Ok(InsertProof::for_account(new)),
             Applied::NotFound | Applied::Clash(Clash::Email) => Err(SignupError::EmailTaken),
             Applied::Clash(_) => Err(SignupError::internal("the identifier is taken")),
         }
@@ -170,13 +170,13 @@ impl<B: Backend> AccountStore for SqlStore<B> {
         Ok(!rows.is_empty())
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         let confirm = self.queries.account_exists(new.id());
         let steps = self.inserts(&new);
         match self.change(Change { steps, new: Some(new) }, Some(confirm)).await? {
-            Applied::All => Ok(Created::Stored),
-            Applied::NotFound | Applied::Clash(Clash::Email) => Ok(Created::EmailTaken),
-            Applied::Clash(Clash::Identifier) => Ok(Created::IdentifierTaken),
+            Applied::All => Ok(CreateOutcome::Stored),
+            Applied::NotFound | Applied::Clash(Clash::Email) => Ok(CreateOutcome::EmailTaken),
+            Applied::Clash(Clash::Identifier) => Ok(CreateOutcome::IdentifierTaken),
             Applied::Clash(Clash::Orphan) => {
                 Err(StoreError::Failed("the account of a key is missing".into()))
             }

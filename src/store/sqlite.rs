@@ -65,7 +65,7 @@ impl SqlStore<Sqlite> {
     /// [deadline](Self::with_deadline), as [`connect`](Self::connect) sets them.
     pub fn new(pool: SqlitePool) -> Self {
         let location = Location::from_url("sqlite:(the host's pool)");
-        Self::on(Sqlite { owns_pool: false }, pool, location, Some(1))
+        Self::with_backend(Sqlite { owns_pool: false }, pool, location, Some(1))
     }
 
     /// Opens a database, which is created where there is none: on Unix readable by its
@@ -101,7 +101,7 @@ impl SqlStore<Sqlite> {
             .connect_with(options)
             .await
             .map_err(|error| failed(error.into()))?;
-        Ok(Self::on(Sqlite { owns_pool: true }, pool, location, Some(1)))
+        Ok(Self::with_backend(Sqlite { owns_pool: true }, pool, location, Some(1)))
     }
 
     /// Returns the same store with another deadline of a call. Default: 5 s.

@@ -49,15 +49,15 @@ impl SigningKey {
     pub fn hs256(secret: &[u8]) -> Result<Self, KeyError> {
         let verifying = VerifyingKey::hs256(secret)?;
         let hmac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| KeyError::Unusable)?;
-        Ok(Self::of(Secret::Hs256(Box::new(hmac)), verifying))
+        Ok(Self::from_parts(Secret::Hs256(Box::new(hmac)), verifying))
     }
 
     /// A key for Ed25519 (RFC 8037), from its 32-octet seed. Its key id is the
     /// JWK thumbprint (RFC 7638) of the public key.
     pub fn ed25519(seed: &[u8; 32]) -> Self {
         let key = ed25519_dalek::SigningKey::from_bytes(seed);
-        let verifying = VerifyingKey::of_ed25519(key.verifying_key());
-        Self::of(Secret::Ed25519(Box::new(key)), verifying)
+        let verifying = VerifyingKey::from_ed25519(key.verifying_key());
+        Self::from_parts(Secret::Ed25519(Box::new(key)), verifying)
     }
 
     /// A key for ECDSA on P-256 (RFC 7518, section 3.4), from its 32-octet secret
@@ -68,8 +68,8 @@ impl SigningKey {
     #[cfg(feature = "es256")]
     pub fn es256(scalar: &[u8; 32]) -> Result<Self, KeyError> {
         let key = p256::ecdsa::SigningKey::from_slice(scalar).map_err(|_| KeyError::Unusable)?;
-        let verifying = VerifyingKey::of_es256(*key.verifying_key());
-        Ok(Self::of(Secret::Es256(Box::new(key)), verifying))
+        let verifying = VerifyingKey::from_es256(*key.verifying_key());
+        Ok(Self::from_parts(Secret::Es256(Box::new(key)), verifying))
     }
 
     /// A key for RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, section 3.3), from a
@@ -82,11 +82,11 @@ impl SigningKey {
     pub fn rs256(pkcs8: &[u8]) -> Result<Self, KeyError> {
         let key = aws_lc_rs::rsa::KeyPair::from_pkcs8(pkcs8).map_err(|_| KeyError::Unusable)?;
         let public = aws_lc_rs::signature::KeyPair::public_key(&key);
-        let verifying = VerifyingKey::of_rs256(public)?;
-        Ok(Self::of(Secret::Rs256(Box::new(key)), verifying))
+        let verifying = VerifyingKey::from_rs256(public)?;
+        Ok(Self::from_parts(Secret::Rs256(Box::new(key)), verifying))
     }
 
-    fn of(secret: Secret, verifying: VerifyingKey) -> Self {
+    fn from_parts(secret: Secret, verifying: VerifyingKey) -> Self {
         let header = verifying.header();
         Self { secret, verifying, header }
     }
@@ -97,7 +97,7 @@ impl SigningKey {
     /// The name is empty, longer than 64 octets, or not printable ASCII.
     pub fn with_key_id(self, key_id: &str) -> Result<Self, KeyError> {
         let verifying = self.verifying.with_key_id(key_id)?;
-        Ok(Self::of(self.secret, verifying))
+        Ok(Self::from_parts(self.secret, verifying))
     }
 
     /// The key id (`kid`).
@@ -219,12 +219,12 @@ impl VerifyingKey {
     /// signatures mean nothing.
     pub fn ed25519(public: &[u8; 32]) -> Result<Self, KeyError> {
         match ed25519_dalek::VerifyingKey::from_bytes(public) {
-            Ok(key) if !key.is_weak() => Ok(Self::of_ed25519(key)),
+            Ok(key) if !key.is_weak() => Ok(Self::from_ed25519(key)),
             _ => Err(KeyError::Unusable),
         }
     }
 
-    fn of_ed25519(key: ed25519_dalek::VerifyingKey) -> Self {
+    fn from_ed25519(key: ed25519_dalek::VerifyingKey) -> Self {
         Self::named_by_thumbprint(Public::Ed25519(Box::new(key)))
     }
 
@@ -236,11 +236,11 @@ impl VerifyingKey {
     #[cfg(feature = "es256")]
     pub fn es256(sec1: &[u8]) -> Result<Self, KeyError> {
         let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(sec1);
-        key.map(Self::of_es256).map_err(|_| KeyError::Unusable)
+        key.map(Self::from_es256).map_err(|_| KeyError::Unusable)
     }
 
     #[cfg(feature = "es256")]
-    fn of_es256(key: p256::ecdsa::VerifyingKey) -> Self {
+    fn from_es256(key: p256::ecdsa::VerifyingKey) -> Self {
         Self::named_by_thumbprint(Public::Es256(Box::new(key)))
     }
 
@@ -260,7 +260,7 @@ impl VerifyingKey {
     }
 
     #[cfg(feature = "rs256")]
-    pub(super) fn of_rs256(key: &aws_lc_rs::rsa::PublicKey) -> Result<Self, KeyError> {
+    pub(super) fn from_rs256(key: &aws_lc_rs::rsa::PublicKey) -> Result<Self, KeyError> {
         let components = aws_lc_rs::signature::RsaPublicKeyComponents::<Vec<u8>>::from(key);
         Self::rs256(&components.n, &components.e)
     }

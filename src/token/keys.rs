@@ -15,7 +15,7 @@ use super::key::{KeyError, SigningKey, VerifyingKey};
 /// A rotation has three steps, with time between them for other services to
 /// fetch the new key: [`add`](Self::add) it, so that it verifies;
 /// [`promote`](Self::promote) it, so that it signs; when the last token of the
-/// old one has expired, [`retire`](Self::retire) that.
+/// old one has expired, [`remove`](Self::remove) that.
 ///
 /// ```
 /// use signup::token::{SigningKey, TokenKeys};
@@ -27,7 +27,7 @@ use super::key::{KeyError, SigningKey, VerifyingKey};
 /// keys.add(new)?;
 /// keys.promote("2026")?;
 /// assert_eq!(keys.jwks().keys.len(), 2);
-/// keys.retire("2025")?;
+/// keys.remove("2025")?;
 /// # Ok::<(), signup::token::KeyError>(())
 /// ```
 #[derive(Clone)]
@@ -134,7 +134,7 @@ impl TokenKeys {
     ///
     /// # Errors
     /// There is no such key, or it is the one that signs.
-    pub fn retire(&self, key_id: &str) -> Result<(), KeyError> {
+    pub fn remove(&self, key_id: &str) -> Result<(), KeyError> {
         self.change(|ring| {
             if ring.signing.as_ref().is_some_and(|signing| signing.key_id() == key_id) {
                 return Err(KeyError::Signing);

@@ -84,7 +84,7 @@ impl VerifyingKey {
             #[cfg(feature = "rs256")]
             RSA => {
                 let key = aws_lc_rs::rsa::PublicKey::from_der(document.as_bytes());
-                Self::of_rs256(&key.map_err(|_| KeyError::Unusable)?)
+                Self::from_rs256(&key.map_err(|_| KeyError::Unusable)?)
             }
             _ => Err(KeyError::Unusable),
         }

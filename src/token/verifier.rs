@@ -96,48 +96,48 @@ impl TokenVerifier {
     ///
     /// # Errors
     /// What was found first; it is for the log, and a client learns none of it.
-    pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRejected> {
+    pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(TokenRejected::TooLong);
+            return Err(TokenError::TooLong);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenRejected::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenRejected::Malformed)?;
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let key = self.key(&decode(header)?)?;
         // Nothing of the claims is read before this.
         if !key.verifies(signed.as_bytes(), &decode(signature)?) {
-            return Err(TokenRejected::Signature);
+            return Err(TokenError::Signature);
         }
-        self.judge(&object(&decode(claims)?)?)
+        self.check_claims(&object(&decode(claims)?)?)
     }
 
     /// The key that the header names, if the header is as it must be.
-    fn key(&self, header: &[u8]) -> Result<Arc<VerifyingKey>, TokenRejected> {
+    fn key(&self, header: &[u8]) -> Result<Arc<VerifyingKey>, TokenError> {
         let header: Header<'_> = object(header)?;
         if header.typ != TYPE {
-            return Err(TokenRejected::Type);
+            return Err(TokenError::Type);
         }
-        let key = self.keys.verifying(&header.kid).ok_or(TokenRejected::UnknownKey)?;
-        if header.alg == key.alg() { Ok(key) } else { Err(TokenRejected::Algorithm) }
+        let key = self.keys.verifying(&header.kid).ok_or(TokenError::UnknownKey)?;
+        if header.alg == key.alg() { Ok(key) } else { Err(TokenError::Algorithm) }
     }
 
-    fn judge(&self, claims: &Claims<'_>) -> Result<VerifiedToken, TokenRejected> {
-        let now = Timestamp::read(&self.clock, Timestamp::MAX).map_err(|_| TokenRejected::Clock)?;
+    fn check_claims(&self, claims: &Claims<'_>) -> Result<VerifiedToken, TokenError> {
+        let now = Timestamp::read(&self.clock, Timestamp::MAX).map_err(|_| TokenError::Clock)?;
         let (now, leeway) = (now.as_secs().unsigned_abs(), self.leeway.as_secs());
         if claims.iss != self.issuer {
-            return Err(TokenRejected::Issuer);
+            return Err(TokenError::Issuer);
         }
         if !claims.aud.has(&self.audience) {
-            return Err(TokenRejected::Audience);
+            return Err(TokenError::Audience);
         }
         // On or after `exp` it is no longer good (RFC 7519, section 4.1.4).
         if now >= claims.exp.saturating_add(leeway) {
-            return Err(TokenRejected::Expired);
+            return Err(TokenError::Expired);
         }
         let begins = claims.iat.max(claims.nbf.unwrap_or(0));
         if begins > now.saturating_add(leeway.max(SKEW)) {
-            return Err(TokenRejected::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
-        let account_id = claims.sub.parse().map_err(|_| TokenRejected::Subject)?;
+        let account_id = claims.sub.parse().map_err(|_| TokenError::Subject)?;
         Ok(VerifiedToken {
             account_id,
             id: claims.jti.clone().into_owned(),
@@ -159,16 +159,16 @@ impl fmt::Debug for TokenVerifier {
 }
 
 /// Without padding, white space or a bit that is not used.
-fn decode(part: &str) -> Result<Vec<u8>, TokenRejected> {
-    Base64UrlUnpadded::decode_vec(part).map_err(|_| TokenRejected::Malformed)
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    Base64UrlUnpadded::decode_vec(part).map_err(|_| TokenError::Malformed)
 }
 
 /// A JSON object. serde's derive would take an array of the values as well.
-fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenRejected> {
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
     if json.first() != Some(&b'{') {
-        return Err(TokenRejected::Malformed);
+        return Err(TokenError::Malformed);
     }
-    serde_json::from_slice(json).map_err(|_| TokenRejected::Malformed)
+    serde_json::from_slice(json).map_err(|_| TokenError::Malformed)
 }
 
 /// All of a header. A key that is there twice is an error too.
@@ -268,7 +268,7 @@ impl VerifiedToken {
 /// Why a token is no good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum TokenRejected {
+pub enum TokenError {
     /// It is longer than 4096 octets, and was not looked at.
     #[error("the token is too long")]
     TooLong,

@@ -9,7 +9,7 @@ use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::store::conformance::{self, Credentialed, Inspect as _};
 use signup::store::{
-    AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, KeyOwner, MemoryStore,
+    AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner, MemoryStore,
     NewAccount, NewApiKey, StoreError, StoredPassword,
 };
 
@@ -56,87 +56,91 @@ impl AccountStore for Flawed {
         self.store.is_email_taken(key).await
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         self.store.create(new).await
     }
 }
 
 #[async_trait]
 impl CredentialStore for Flawed {
-    async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+    async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
         if let Some((_, owner)) = self.gone.lock().unwrap().iter().find(|(key, _)| key == digest) {
             return Ok(Some(owner.clone()));
         }
-        let owner = self.store.find_key(digest).await?;
+        let owner = self.store.find_api_key(digest).await?;
         Ok(owner.map(|owner| match self.flaw {
             Flaw::ForgetsTheExpiry => KeyOwner::new(owner.account_id, None),
             _ => owner,
         }))
     }
 
-    async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-        self.store.add_key(new).await
+    async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+        self.store.add_api_key(new).await
     }
 
-    async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
-        let mut keys = self.store.list_keys(account).await?;
+    async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+        let mut keys = self.store.list_api_keys(account).await?;
         if self.flaw == Flaw::ListsTheNewestFirst {
             keys.reverse();
         }
         Ok(keys)
     }
 
-    async fn rotate_key(
+    async fn rotate_api_key(
         &self,
         old: &ApiKeyId,
         until: Timestamp,
         new: NewApiKey,
     ) -> Result<bool, StoreError> {
         match self.flaw {
-            Flaw::RotatesWithoutExpiry => self.store.rotate_key(old, Timestamp::MAX, new).await,
+            Flaw::RotatesWithoutExpiry => self.store.rotate_api_key(old, Timestamp::MAX, new).await,
             Flaw::RotatesForAnybody if self.owner_of(old).is_some() => {
-                self.store.add_key(new).await
+                self.store.add_api_key(new).await
             }
             Flaw::RotatesInTwoSteps => {
                 let digest = *new.digest();
                 let account = new.account_id().clone();
-                let rotated = self.store.rotate_key(old, until, new).await?;
+                let rotated = self.store.rotate_api_key(old, until, new).await?;
                 // The new key is taken away, and there again only after a while.
                 let id = digest.key_id();
                 let key = self.store.api_keys().into_iter().find(|key| *key.digest() == digest);
                 if let (true, Some(key)) = (rotated, key) {
-                    self.store.revoke_key(&account, &id).await?;
+                    self.store.revoke_api_key(&account, &id).await?;
                     self.gone.lock().unwrap().push((digest, KeyOwner::new(account, None)));
                     tokio::task::yield_now().await;
                     self.gone.lock().unwrap().clear();
-                    self.store.add_key(key).await?;
+                    self.store.add_api_key(key).await?;
                 }
                 Ok(rotated)
             }
-            _ => self.store.rotate_key(old, until, new).await,
+            _ => self.store.rotate_api_key(old, until, new).await,
         }
     }
 
-    async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError> {
+    async fn revoke_api_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+    ) -> Result<bool, StoreError> {
         match self.flaw {
             Flaw::RevokesForAnybody => {
                 let owner = self.owner_of(key);
-                self.store.revoke_key(owner.as_ref().unwrap_or(account), key).await
+                self.store.revoke_api_key(owner.as_ref().unwrap_or(account), key).await
             }
             Flaw::RevokesTwice => {
                 let is_there = self.owner_of(key).is_some();
                 tokio::task::yield_now().await;
-                self.store.revoke_key(account, key).await?;
+                self.store.revoke_api_key(account, key).await?;
                 Ok(is_there)
             }
-            _ => self.store.revoke_key(account, key).await,
+            _ => self.store.revoke_api_key(account, key).await,
         }
     }
 
-    async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+    async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
         match self.flaw {
             Flaw::PurgesNothing => Ok(()),
-            _ => self.store.purge_keys(expired_at).await,
+            _ => self.store.purge_api_keys(expired_at).await,
         }
     }
 

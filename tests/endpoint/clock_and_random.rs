@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use serde_json::Value;
 use signup::clock::{Clock, ManualClock};
-use signup::random::{Randomness, SeededRandom};
+use signup::random::{SecureRandom, SeededRandom};
 
 use crate::support::backend::{App, Backend, NOW, Options};
 use crate::support::faults::FaultyRandom;
@@ -27,7 +27,7 @@ async fn with_clock(backend: Backend) -> (App, ManualClock) {
 async fn with_random(backend: Backend) -> (App, Arc<FaultyRandom>) {
     let random = Arc::new(FaultyRandom::default());
     let options =
-        Options { random: Arc::clone(&random) as Arc<dyn Randomness>, ..Options::default() };
+        Options { random: Arc::clone(&random) as Arc<dyn SecureRandom>, ..Options::default() };
     (backend.with(options).await, random)
 }
 
@@ -48,7 +48,7 @@ impl Clock for Backwards {
 
 /// A generator that is stuck at zero.
 struct Zeros;
-impl Randomness for Zeros {
+impl SecureRandom for Zeros {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), signup::random::RandomError> {
         bytes.fill(0);
         Ok(())
@@ -84,7 +84,7 @@ async fn a_clock_that_can_not_be_believed(backend: Backend) {
         UNIX_EPOCH - Duration::from_secs(1),
         year_9999 + Duration::from_secs(1),
         UNIX_EPOCH + Duration::from_secs(i64::MAX as u64),
-        // iat would be within the horizon, exp beyond it.
+        // iat would be within the not_after, exp beyond it.
         year_9999 - Duration::from_mins(1),
     ] {
         clock.set_wall(wall);

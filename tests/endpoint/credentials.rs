@@ -64,8 +64,9 @@ async fn a_revoked_or_expired_key_is_refused_at_once(backend: Backend) {
     let (account, _, key) = signed_up(&mut app, "a@x.co").await;
     for credentials in [app.credentials.clone(), app.credentials.with_cache(100, Duration::MAX)] {
         let almost = Duration::from_millis(3_599_999);
-        let short = credentials.add_api_key(&account, Some(Duration::from_hours(1))).await.unwrap();
-        let long = credentials.add_api_key(&account, None).await.unwrap();
+        let short =
+            credentials.issue_api_key(&account, Some(Duration::from_hours(1))).await.unwrap();
+        let long = credentials.issue_api_key(&account, None).await.unwrap();
         for key in [&key, short.key().reveal(), long.key().reveal()] {
             assert_eq!(credentials.verify_api_key(key).await.unwrap().account_id(), &account);
         }
@@ -98,7 +99,7 @@ async fn nothing_of_a_deleted_account_verifies(backend: Backend) {
     is_rejected(app.credentials.verify_token(&token).await);
     is_rejected(app.credentials.verify_password("a@x.co", client::PASSWORD).await);
     assert!(matches!(app.credentials.account(&account).await, Err(CredentialError::NotFound)));
-    let added = app.credentials.add_api_key(&account, None).await;
+    let added = app.credentials.issue_api_key(&account, None).await;
     assert!(matches!(added, Err(CredentialError::NotFound)));
     assert!(app.credentials.verify_api_key(&other_key).await.is_ok());
     // What the host has done itself, the cache learns when it is told, or in time.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use signup::clock::{Clock, ManualClock};
-use signup::random::Randomness;
+use signup::random::SecureRandom;
 
 use crate::support::backend::{App, Backend, Options};
 use crate::support::faults::{Fault, Faulty, FaultyRandom};
@@ -128,8 +128,11 @@ async fn a_panic_of_clock_and_randomness(backend: Backend) {
     let panics = Arc::new(AtomicBool::new(true));
     let random = Arc::new(FaultyRandom::default());
     let clock = Arc::new(Panicking(Arc::clone(&panics)));
-    let options =
-        Options { clock, random: Arc::clone(&random) as Arc<dyn Randomness>, ..Options::default() };
+    let options = Options {
+        clock,
+        random: Arc::clone(&random) as Arc<dyn SecureRandom>,
+        ..Options::default()
+    };
     let mut app = backend.with(options).await;
     app.signup("a@x.co").await.is(500, "INTERNAL_ERROR");
     panics.store(false, Ordering::SeqCst);

@@ -26,7 +26,7 @@ impl SignupPolicy for Witness {
         &["captcha_token", "invite_code"]
     }
 
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         let agents = attempt.header("User-Agent").map(|value| String::from_utf8_lossy(value));
         let client = attempt.client().and_then(|client| client.address());
         self.0.lock().unwrap().push(format!(

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use signup::SignupRequest;
 use signup::fields::EmailKey;
-use signup::random::Randomness;
-use signup::store::{AccountStore, Created, NewAccount, StoreError};
+use signup::random::SecureRandom;
+use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -106,9 +106,9 @@ impl<S: AccountStore> AccountStore for Contended<S> {
         self.store.is_email_taken(key).await
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         if self.open.load(Ordering::SeqCst) {
-            return Ok(Created::EmailTaken);
+            return Ok(CreateOutcome::EmailTaken);
         }
         self.store.create(new).await
     }
@@ -149,7 +149,7 @@ async fn over_sockets_the_answers_are_201_and_409(backend: Backend) {
 async fn an_id_that_clashes_is_minted_anew_and_is_no_409(backend: Backend) {
     let random = Arc::new(FaultyRandom::default());
     let options =
-        Options { random: Arc::clone(&random) as Arc<dyn Randomness>, ..Options::default() };
+        Options { random: Arc::clone(&random) as Arc<dyn SecureRandom>, ..Options::default() };
     let mut app = backend.with(options).await;
     random.repeats.store(true, std::sync::atomic::Ordering::SeqCst);
     let first = app.signup("a@x.co").await.data();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use signup::store::conformance::{Sample, dropped_after};
-use signup::store::{AccountStore as _, Created, PostgresStore, Schema};
+use signup::store::{AccountStore as _, CreateOutcome, PostgresStore, Schema};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Row as _};
@@ -22,7 +22,7 @@ async fn setting(pool: &PgPool) -> String {
 /// A name that no other test has.
 fn fresh(prefix: &str) -> String {
     let mut random = [0; 8];
-    signup::random::Randomness::fill(&signup::random::OsRandom, &mut random).unwrap();
+    signup::random::SecureRandom::fill(&signup::random::SystemRandom, &mut random).unwrap();
     format!("{prefix}{:016x}", u64::from_le_bytes(random))
 }
 
@@ -40,7 +40,7 @@ async fn the_servers_timeout_follows_the_deadline_and_is_in_no_startup_packet() 
     let hosts = PgPool::connect(&postgres::url()).await.unwrap();
     let hosts = PostgresStore::new(hosts)
         .with_schema(postgres::schema_of(&postgres::store(&postgres::url()).await));
-    assert_eq!(hosts.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(hosts.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
     assert_eq!(setting(hosts.pool()).await, "0");
 }
 
@@ -59,7 +59,7 @@ async fn a_write_waits_for_a_lock_as_long_as_its_deadline_is() {
         assert!(short.create(Sample::new(2).build()).await.is_err());
     }
     transaction.rollback().await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap(), Created::Stored);
+    assert_eq!(waiting.await.unwrap().unwrap(), CreateOutcome::Stored);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +108,7 @@ async fn where_nothing_is_missing_a_migration_needs_no_rights() {
     let app = app.with_schema(Schema::new(&schema).unwrap());
     app.migrate().await.unwrap();
     assert!(app.is_up_to_date().await.unwrap());
-    assert_eq!(app.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(app.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
     let read_only = with_settings("SET default_transaction_read_only = on", 1).await;
     read_only.migrate().await.unwrap();
     // Where something is missing, the error says what to do, in the words of the server.
@@ -129,7 +129,7 @@ async fn a_schema_that_somebody_else_has_made_needs_no_right_to_make_one() {
     let store = PostgresStore::connect(&url).await.unwrap();
     let store = store.with_schema(Schema::new(&schema).unwrap());
     store.migrate().await.unwrap();
-    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,7 +144,7 @@ async fn tables_are_the_same_whichever_way_they_are_named() {
     let named = named.with_schema(Schema::new(&schema).unwrap());
     assert!(named.is_up_to_date().await.unwrap());
     named.migrate().await.unwrap();
-    assert_eq!(named.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(named.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore as _, Created, CredentialStore as _, HostRows, HostRowsError, NewAccount,
+    AccountStore as _, CreateOutcome, CredentialStore as _, HostRows, HostRowsError, NewAccount,
     SqliteStore, StoreError, TablePrefix,
 };
 use sqlx::sqlite::SqliteConnection;
@@ -47,7 +47,7 @@ async fn all_that_wait_for_another_process_end_and_none_writes_afterwards() {
         waiting.spawn(async move { store.create(Sample::new(number).build()).await });
     }
     let key = Sample::new(1).build();
-    let revoked = file.store.revoke_key(key.id(), &key.key_digest().key_id()).await;
+    let revoked = file.store.revoke_api_key(key.id(), &key.key_digest().key_id()).await;
     assert!(matches!(revoked, Err(StoreError::Unavailable(_))), "{revoked:?}");
     for created in waiting.join_all().await {
         assert!(matches!(created, Err(StoreError::Unavailable(_))), "{created:?}");
@@ -55,7 +55,7 @@ async fn all_that_wait_for_another_process_end_and_none_writes_afterwards() {
     other.rollback().await.unwrap();
     // Writers take turns: behind this one nothing is left of the others.
     let created = file.store.create(Sample::new(100).build()).await;
-    assert_eq!(created.unwrap(), Created::Stored);
+    assert_eq!(created.unwrap(), CreateOutcome::Stored);
     assert_eq!(file.store.stored_accounts().await.len(), 1);
 }
 
@@ -71,7 +71,7 @@ async fn a_caller_that_leaves_the_queue_leaves_it() {
     }
     other.rollback().await.unwrap();
     let created = patient.create(Sample::new(100).build()).await;
-    assert_eq!(created.unwrap(), Created::Stored);
+    assert_eq!(created.unwrap(), CreateOutcome::Stored);
     assert!(file.store.stored_accounts().await.len() <= 2, "those that waited have written");
 }
 
@@ -105,8 +105,8 @@ async fn a_stuck_row_of_the_hosts_stops_nobody_else() {
         let refused = with_rows.create(stuck.clone()).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
         let created = with_rows.create(Sample::new(2).build()).await;
-        assert_eq!(created.unwrap(), Created::Stored);
-        assert_eq!(store.create(stuck).await.unwrap(), Created::Stored);
+        assert_eq!(created.unwrap(), CreateOutcome::Stored);
+        assert_eq!(store.create(stuck).await.unwrap(), CreateOutcome::Stored);
         assert_eq!(store.stored_accounts().await.len(), 2);
         assert_eq!(store.stored_keys().await.len(), 2);
     }
@@ -128,8 +128,8 @@ async fn a_transaction_of_the_host_takes_its_turn_among_the_writers_of_all_prefi
         assert!(source.to_string().contains("turn"), "{source}");
     }
     held.commit().await.unwrap();
-    assert_eq!(file.store.create(Sample::new(2).build()).await.unwrap(), Created::Stored);
-    assert_eq!(prefixed.create(Sample::new(2).build()).await.unwrap(), Created::Stored);
+    assert_eq!(file.store.create(Sample::new(2).build()).await.unwrap(), CreateOutcome::Stored);
+    assert_eq!(prefixed.create(Sample::new(2).build()).await.unwrap(), CreateOutcome::Stored);
     assert_eq!(file.store.stored_accounts().await.len(), 2);
 }
 

@@ -1,7 +1,7 @@
 //! Opening and migrating: what can't work is refused, and what is there is found.
 
 use signup::store::conformance::{Inspect as _, Sample};
-use signup::store::{AccountStore as _, Created, CredentialStore as _, SqliteStore};
+use signup::store::{AccountStore as _, CreateOutcome, CredentialStore as _, SqliteStore};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_database_of_an_earlier_version_is_brought_up_to_date_with_its_account
     store.migrate().await.unwrap();
     store.migrate().await.unwrap();
     assert!(store.is_up_to_date().await.unwrap());
-    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
     assert_eq!(store.stored_accounts().await.len(), 2);
     // Tokens that were ended by a moment stay ended: they are of generation 0.
     let old = store.find_account(&"acc_old".parse().unwrap()).await.unwrap().unwrap();

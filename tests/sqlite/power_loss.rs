@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use signup::store::conformance::{Inspect as _, Sample};
-use signup::store::{AccountStore as _, Created, SqliteStore};
+use signup::store::{AccountStore as _, CreateOutcome, SqliteStore};
 
 const ACCOUNTS: usize = 8;
 /// Lengths of the log's header, and of the header of each page in it:
@@ -63,7 +63,7 @@ async fn wherever_the_log_is_torn_the_first_accounts_are_whole() {
     let mut ends = vec![LOG_HEADER];
     for number in 0..ACCOUNTS {
         let created = store.create(Sample::new(number as u64).build()).await.unwrap();
-        assert_eq!(created, Created::Stored);
+        assert_eq!(created, CreateOutcome::Stored);
         ends.push(log().len());
     }
     let log = log();

@@ -2,7 +2,7 @@
 
 use signup::SignupError;
 use signup::store::conformance::{Inspect as _, Sample};
-use signup::store::{AccountStore as _, Created, StoreError};
+use signup::store::{AccountStore as _, CreateOutcome, StoreError};
 
 use super::store;
 
@@ -38,5 +38,5 @@ async fn a_constraint_of_the_hosts_own_is_no_clash_of_identifiers() {
     let Err(StoreError::Failed(source)) = refused else { panic!("{refused:?}") };
     assert!(source.to_string().contains("seats.number"), "{source}");
     sqlx::raw_sql("DROP TRIGGER seat").execute(store.pool()).await.unwrap();
-    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), Created::Stored);
+    assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
 }

@@ -13,7 +13,7 @@ use signup::hash::{Argon2Engine, FakeEngine, HashPool, Pepper};
 use signup::http::{SignupEndpoint, TrustedProxies};
 use signup::limit::RateLimits;
 use signup::policy::SignupPolicy;
-use signup::random::{OsRandom, Randomness};
+use signup::random::{SecureRandom, SystemRandom};
 use signup::store::AccountStore;
 use signup::{SignupService, SignupServiceBuilder};
 use tokio::net::TcpListener;
@@ -55,7 +55,7 @@ pub struct Options {
     pub body_limit: usize,
     pub body_deadline: Duration,
     pub clock: Arc<dyn Clock>,
-    pub random: Arc<dyn Randomness>,
+    pub random: Arc<dyn SecureRandom>,
     pub profile: EmailProfile,
     pub queue: usize,
     pub argon2: bool,
@@ -73,7 +73,7 @@ impl Default for Options {
             body_limit: signup::http::BODY_LIMIT,
             body_deadline: signup::http::BODY_DEADLINE,
             clock: Arc::new(ManualClock::at_unix(NOW)),
-            random: Arc::new(OsRandom),
+            random: Arc::new(SystemRandom),
             profile: EmailProfile::Strict,
             queue: 256,
             argon2: false,

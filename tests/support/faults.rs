@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use signup::fields::EmailKey;
-use signup::random::{OsRandom, RandomError, Randomness};
-use signup::store::{AccountStore, Created, NewAccount, StoreError};
+use signup::random::{RandomError, SecureRandom, SystemRandom};
+use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
 use tokio::sync::Barrier;
 
 /// What a [`Faulty`] store does at a call.
@@ -67,7 +67,7 @@ impl<S: AccountStore> AccountStore for Faulty<S> {
         }
     }
 
-    async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         if let Some(gate) = &self.gate {
             gate.wait().await;
         }
@@ -89,7 +89,7 @@ pub struct FaultyRandom {
     pub repeats: AtomicBool,
 }
 
-impl Randomness for FaultyRandom {
+impl SecureRandom for FaultyRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         self.draws.fetch_add(1, Ordering::SeqCst);
         assert!(!self.panics.load(Ordering::SeqCst), "the randomness was told to panic");
@@ -100,6 +100,6 @@ impl Randomness for FaultyRandom {
             bytes.iter_mut().zip(0..).for_each(|(byte, count)| *byte = count);
             return Ok(());
         }
-        OsRandom.fill(bytes)
+        SystemRandom.fill(bytes)
     }
 }

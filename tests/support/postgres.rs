@@ -24,7 +24,7 @@ fn variable(name: &str) -> String {
 /// An empty store, in a schema of its own.
 pub async fn store(url: &str) -> PostgresStore {
     let mut random = [0; 8];
-    signup::random::Randomness::fill(&signup::random::OsRandom, &mut random).unwrap();
+    signup::random::SecureRandom::fill(&signup::random::SystemRandom, &mut random).unwrap();
     let name = format!("t{:016x}", u64::from_le_bytes(random));
     let store = PostgresStore::connect(url).await.unwrap();
     let store = store.with_schema(Schema::new(&name).unwrap());

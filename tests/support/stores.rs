@@ -12,7 +12,7 @@ use signup::store::conformance::{
     self, Credentialed, Inspect as _, Outage, StoredAccount, StoredKey,
 };
 use signup::store::{
-    AccountRecord, AccountStore, ApiKeyInfo, Created, CredentialStore, KeyOwner, MemoryStore,
+    AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner, MemoryStore,
     NewAccount, NewApiKey, PostgresStore, SqliteStore, StoreError, StoredPassword,
 };
 use sqlx::AssertSqlSafe;
@@ -95,47 +95,50 @@ macro_rules! delegate {
                 self.$store.is_email_taken(key).await
             }
 
-            async fn create(&self, new: NewAccount) -> Result<Created, StoreError> {
+            async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
                 self.$store.create(new).await
             }
         }
 
         #[async_trait]
         impl CredentialStore for $wrapper {
-            async fn find_key(
+            async fn find_api_key(
                 &self,
                 digest: &ApiKeyDigest,
             ) -> Result<Option<KeyOwner>, StoreError> {
-                self.$store.find_key(digest).await
+                self.$store.find_api_key(digest).await
             }
 
-            async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-                self.$store.add_key(new).await
+            async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+                self.$store.add_api_key(new).await
             }
 
-            async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
-                self.$store.list_keys(account).await
+            async fn list_api_keys(
+                &self,
+                account: &AccountId,
+            ) -> Result<Vec<ApiKeyInfo>, StoreError> {
+                self.$store.list_api_keys(account).await
             }
 
-            async fn rotate_key(
+            async fn rotate_api_key(
                 &self,
                 old: &ApiKeyId,
                 until: Timestamp,
                 new: NewApiKey,
             ) -> Result<bool, StoreError> {
-                self.$store.rotate_key(old, until, new).await
+                self.$store.rotate_api_key(old, until, new).await
             }
 
-            async fn revoke_key(
+            async fn revoke_api_key(
                 &self,
                 account: &AccountId,
                 key: &ApiKeyId,
             ) -> Result<bool, StoreError> {
-                self.$store.revoke_key(account, key).await
+                self.$store.revoke_api_key(account, key).await
             }
 
-            async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-                self.$store.purge_keys(expired_at).await
+            async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+                self.$store.purge_api_keys(expired_at).await
             }
 
             async fn find_password(

@@ -2,7 +2,7 @@
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, Params, ParamsBuilder, Version};
 
-use super::{Engine, EngineError, HashInput, Hasher};
+use super::{Engine, EngineError, EngineHasher, HashInput};
 
 /// The `argon2` crate of RustCrypto: always there, and without `unsafe` of ours.
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,7 +13,7 @@ impl Engine for Argon2Engine {
         "argon2"
     }
 
-    fn hasher(&self) -> Box<dyn Hasher> {
+    fn hasher(&self) -> Box<dyn EngineHasher> {
         Box::new(Arena(Vec::new()))
     }
 }
@@ -30,7 +30,7 @@ impl Arena {
     }
 }
 
-impl Hasher for Arena {
+impl EngineHasher for Arena {
     fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
         let params = params(input, tag.len())?;
         let arena = self.at_least(params.block_count())?;

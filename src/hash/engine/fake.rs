@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::{Engine, EngineError, HashInput, Hasher};
+use super::{Engine, EngineError, EngineHasher, HashInput};
 
 /// An engine that hashes nothing worth the name, in no time. **For tests only**:
 /// its tags look like Argon2id's and can be guessed by the billion.
@@ -53,12 +53,12 @@ impl Engine for FakeEngine {
         "fake"
     }
 
-    fn hasher(&self) -> Box<dyn Hasher> {
+    fn hasher(&self) -> Box<dyn EngineHasher> {
         Box::new(self.clone())
     }
 }
 
-impl Hasher for FakeEngine {
+impl EngineHasher for FakeEngine {
     fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
         self.0.hashes.fetch_add(1, Ordering::SeqCst);
         assert!(!self.0.panics.load(Ordering::SeqCst), "the fake engine was told to panic");

@@ -3,7 +3,7 @@
 use argon2_rust::params::{Memory, TagLen};
 use argon2_rust::{Algorithm, Argon2, Params, Version};
 
-use super::{Engine, EngineError, HashInput, Hasher};
+use super::{Engine, EngineError, EngineHasher, HashInput};
 
 /// The `argon2-rust` crate, on the worker's own thread: it picks the widest
 /// instructions that the processor has, at run time.
@@ -15,13 +15,13 @@ impl Engine for SimdEngine {
         "argon2-rust"
     }
 
-    fn hasher(&self) -> Box<dyn Hasher> {
+    fn hasher(&self) -> Box<dyn EngineHasher> {
         let unset = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT);
         Box::new(unset.hasher())
     }
 }
 
-impl Hasher for argon2_rust::Hasher {
+impl EngineHasher for argon2_rust::Hasher {
     fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
         let length = u64::try_from(tag.len()).map_err(EngineError::new)?;
         let params = Params::builder()

@@ -15,7 +15,7 @@ use super::{HashError, HashPool, Shared, State, lock, worker};
 
 /// The most workers: more than any machine's cores.
 const MAX_WORKERS: usize = 1024;
-/// The most places in a queue: hours of work.
+/// The most permits in a queue: hours of work.
 const MAX_QUEUE: usize = 1 << 20;
 
 /// A pool to be. Each setter replaces a default.
@@ -58,8 +58,8 @@ impl HashPoolBuilder {
 
     /// How many wait for a worker. Default: 256, which at 17 ms a hash and two
     /// workers is a little over two seconds' work.
-    pub fn queue(mut self, places: usize) -> Self {
-        self.queue = places;
+    pub fn queue(mut self, permits: usize) -> Self {
+        self.queue = permits;
         self
     }
 
@@ -115,7 +115,7 @@ impl HashPoolBuilder {
     /// Starts the workers. No runtime is needed.
     ///
     /// # Errors
-    /// There is no worker or no place, the work factor is weak, two peppers have
+    /// There is no worker or no permit, the work factor is weak, two peppers have
     /// one version, or the system gives no thread.
     pub fn build(mut self) -> Result<HashPool, PoolError> {
         if self.workers == 0 || self.queue == 0 {
@@ -152,7 +152,7 @@ impl HashPoolBuilder {
         }
     }
 
-    pub(super) fn places(&self) -> usize {
+    pub(super) fn permits(&self) -> usize {
         self.queue.saturating_add(self.workers)
     }
 }
@@ -171,19 +171,19 @@ impl fmt::Debug for HashPoolBuilder {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// No workers, or no places in the queue.
-    #[error("a hash pool needs at least one worker and one place in its queue")]
+    /// No workers, or no permits in the queue.
+    #[error("a hash pool needs at least one worker and one permit in its queue")]
     Empty,
-    /// More workers or places than can be of use: the system would run out of threads
+    /// More workers or permits than can be of use: the system would run out of threads
     /// or memory first.
     #[error(
-        "a hash pool of {workers} workers and {queue} places: the most are {MAX_WORKERS} and \
+        "a hash pool of {workers} workers and {queue} permits: the most are {MAX_WORKERS} and \
          {MAX_QUEUE}"
     )]
     TooLarge {
         /// The workers that were asked for.
         workers: usize,
-        /// The places in the queue that were asked for.
+        /// The permits in the queue that were asked for.
         queue: usize,
     },
     /// The work factor is weaker than OWASP's table.

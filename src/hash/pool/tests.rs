@@ -3,7 +3,7 @@ use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
-use super::super::engine::{Engine, EngineError, FakeEngine, HashInput, Hasher};
+use super::super::engine::{Engine, EngineError, EngineHasher, FakeEngine, HashInput};
 use super::super::pepper::{Pepper, PepperError};
 use super::super::phc::PasswordHash;
 use super::*;
@@ -29,12 +29,12 @@ impl Engine for Gate {
         "gate"
     }
 
-    fn hasher(&self) -> Box<dyn Hasher> {
+    fn hasher(&self) -> Box<dyn EngineHasher> {
         Box::new(self.clone())
     }
 }
 
-impl Hasher for Gate {
+impl EngineHasher for Gate {
     fn hash(&mut self, _: &HashInput<'_>, _: &mut [u8]) -> Result<(), EngineError> {
         self.begun.send(()).unwrap();
         lock(&self.open).recv().unwrap();
@@ -92,11 +92,11 @@ fn h04_a_full_queue_refuses_at_once_with_the_wait_to_expect() {
     assert!(block_on(first).is_ok());
 
     // One job ahead of a newcomer is a wait within the deadline, two are not.
-    let places = [pool.reserve().unwrap(), pool.reserve().unwrap()];
+    let permits = [pool.reserve().unwrap(), pool.reserve().unwrap()];
     let refused = pool.reserve().unwrap_err();
     assert_eq!(refused.retry_after, Duration::from_secs(8));
     assert_eq!(pool.stats().refused, 1);
-    drop(places);
+    drop(permits);
     assert!(pool.reserve().is_ok());
 }
 
@@ -104,9 +104,9 @@ fn h04_a_full_queue_refuses_at_once_with_the_wait_to_expect() {
 fn a_queue_is_as_long_as_it_was_made() {
     let pool = HashPool::builder().workers(2).queue(3).engine(FakeEngine::default());
     let pool = pool.build().unwrap();
-    let places: Vec<_> = (0..5).map(|_| pool.reserve().unwrap()).collect();
+    let permits: Vec<_> = (0..5).map(|_| pool.reserve().unwrap()).collect();
     assert!(pool.reserve().is_err());
-    drop(places);
+    drop(permits);
     assert!(pool.reserve().is_ok());
 }
 
@@ -138,13 +138,13 @@ fn h03_an_abandoned_hash_keeps_its_place_until_it_is_done() {
         begins.recv().unwrap();
     }
     let queued = pool.reserve().unwrap();
-    assert!(pool.reserve().is_err(), "the running hash gave its place away");
+    assert!(pool.reserve().is_err(), "the running hash gave its permit away");
     {
         let mut queued = pin!(queued.hash_with_salt(password(), [0; 16]));
         assert!(poll_once(queued.as_mut()).is_pending());
     }
     opener.send(()).unwrap();
-    eventually(|| pool.shared.state().places == 0);
+    eventually(|| pool.shared.state().permits == 0);
     let stats = pool.stats();
     assert_eq!((stats.hashes, stats.abandoned, stats.running), (1, 1, 0));
 }
@@ -158,7 +158,7 @@ fn x05_a_panic_answers_its_caller_and_the_next_hash_works() {
     assert!(matches!(panicked, Err(HashError::Panicked)));
     engine.panic(false);
     assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
-    assert_eq!(pool.shared.state().places, 0);
+    assert_eq!(pool.shared.state().permits, 0);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn x05_an_engine_that_panics_before_its_first_hash_leaves_the_worker_alive() {
             "unready"
         }
 
-        fn hasher(&self) -> Box<dyn Hasher> {
+        fn hasher(&self) -> Box<dyn EngineHasher> {
             let first = !self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
             assert!(!first, "the engine was told to panic");
             FakeEngine::default().hasher()
@@ -207,7 +207,7 @@ fn memory_is_given_back_when_idle_and_taken_again() {
 fn x08_a_shutdown_finishes_what_has_a_place() {
     let engine = FakeEngine::default();
     let pool = Arc::new(fake(&engine));
-    let place = pool.reserve().unwrap();
+    let permit = pool.reserve().unwrap();
     let mut queued = pin!(pool.reserve().unwrap().hash_with_salt(password(), [0; 16]));
     assert!(poll_once(queued.as_mut()).is_pending());
     let shutdown = std::thread::spawn({
@@ -216,7 +216,7 @@ fn x08_a_shutdown_finishes_what_has_a_place() {
     });
     eventually(|| pool.shared.state().closed);
     assert!(pool.reserve().is_err());
-    assert!(block_on(place.hash_with_salt(password(), [0; 16])).is_ok());
+    assert!(block_on(permit.hash_with_salt(password(), [0; 16])).is_ok());
     assert!(block_on(queued).is_ok());
     shutdown.join().unwrap();
     assert_eq!(engine.hashes(), 2);
@@ -284,18 +284,18 @@ fn x06_a_clock_that_panics_ends_a_job_and_not_its_worker() {
         assert!(matches!(lost, Err(HashError::Panicked)), "{lost:?}");
     }
     assert!(block_on(pool.reserve().unwrap().hash_with_salt(password(), [0; 16])).is_ok());
-    eventually(|| pool.shared.state().places == 0);
+    eventually(|| pool.shared.state().permits == 0);
     assert_eq!(pool.stats().running, 0);
 }
 
 #[test]
 fn a_pool_that_is_shut_down_is_unavailable_and_not_busy() {
     let pool = fake(&FakeEngine::default());
-    let place = pool.reserve().unwrap();
-    assert!(!pool.shutdown_timeout(Duration::from_millis(10)), "a place is out");
+    let permit = pool.reserve().unwrap();
+    assert!(!pool.shutdown_timeout(Duration::from_millis(10)), "a permit is out");
     let refused = SignupError::from(pool.reserve().unwrap_err());
     assert_eq!(refused.code().status(), 503);
-    drop(place);
+    drop(permit);
     assert!(pool.shutdown_timeout(Duration::MAX));
     assert!(pool.shutdown_timeout(Duration::MAX), "once more");
 }
@@ -395,5 +395,5 @@ fn what_costs_too_much_is_refused_before_memory_is_taken() {
     let refused = block_on(verify(&pool, "correct horse", &PasswordHash::from_store(greedy, None)));
     assert!(matches!(refused, Err(HashError::Phc(_))));
     assert_eq!(engine.hashes(), 1);
-    assert_eq!(pool.shared.state().places, 0);
+    assert_eq!(pool.shared.state().permits, 0);
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::super::engine::{HashInput, Hasher};
+use super::super::engine::{EngineHasher, HashInput};
 use super::{HashError, Input, Job, PoolFull, Shared, State, Tag, Task};
 
 /// A hash counts an eighth in what is expected of the next ones.
@@ -20,7 +20,7 @@ pub(super) fn start(number: usize, shared: &Arc<Shared>) -> io::Result<JoinHandl
 
 pub(super) struct Worker {
     /// There from the first job until the worker has been idle for a while.
-    hasher: Option<Box<dyn Hasher>>,
+    hasher: Option<Box<dyn EngineHasher>>,
     /// Whether it counts among those that hold memory.
     is_holding: bool,
     /// Whether it counts among those that run.
@@ -58,7 +58,7 @@ impl Worker {
         true
     }
 
-    /// The next job, or none when the pool is closed and every place given back:
+    /// The next job, or none when the pool is closed and every permit given back:
     /// whoever has one may yet put a job into the queue.
     fn next(&mut self) -> Option<Job> {
         let shared = Arc::clone(&self.shared);
@@ -67,7 +67,7 @@ impl Worker {
             if let Some(job) = state.queue.pop_front() {
                 return Some(job);
             }
-            if state.closed && state.places == 0 {
+            if state.closed && state.permits == 0 {
                 return None;
             }
             let Some(patience) = self.patience() else {
@@ -117,9 +117,9 @@ impl Worker {
             state.stats.abandoned += 1;
         } else if waited > self.shared.config.deadline {
             state.stats.refused += 1;
-            let retry_after = self.shared.wait_behind(&state, state.places);
+            let retry_after = self.shared.wait_behind(&state, state.permits);
             drop(state);
-            drop(job.place);
+            drop(job.permit);
             let _ = job.reply.send(Err(PoolFull { retry_after, closed: false }.into()));
             return None;
         } else {
@@ -127,13 +127,13 @@ impl Worker {
             self.is_running = true;
             return Some(job);
         }
-        // The job's place takes the lock to free itself.
+        // The job's permit takes the lock to free itself.
         drop(state);
         None
     }
 
     fn work(&mut self, job: Job) {
-        let Job { task, reply, place, .. } = job;
+        let Job { task, reply, permit, .. } = job;
         let begun = self.now();
         let is_hash = matches!(task, Task::Hash(_));
         let result = match task {
@@ -147,7 +147,7 @@ impl Worker {
         let took = self.now().saturating_sub(begun);
         self.is_running = false;
         self.shared.state().finished(took, is_hash);
-        drop(place);
+        drop(permit);
         let _ = reply.send(result);
     }
 

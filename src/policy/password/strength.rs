@@ -30,13 +30,13 @@ pub struct PasswordStrength(pub u8);
 
 #[async_trait]
 impl SignupPolicy for PasswordStrength {
-    async fn judge(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
         let Self(least) = *self;
         let password = Zeroizing::new(attempt.reveal_password().to_owned());
         let email = attempt.email().as_str().to_owned();
         let name = attempt.name().unwrap_or_default().to_owned();
-        let place = attempt.hash_pool().reserve().map_err(SignupError::from)?;
-        let score = place.estimate(move || {
+        let permit = attempt.hash_pool().reserve().map_err(SignupError::from)?;
+        let score = permit.estimate(move || {
             let local_part = email.split('@').next().unwrap_or_default();
             score(&password, &[&email, local_part, &name], least)
         });

@@ -16,7 +16,7 @@ use crate::fields::{EmailKey, EmailProfile};
 use crate::hash::PasswordHash;
 
 use super::super::{ApiKeyInfo, CredentialStore, KeyOwner, NewAccount, NewApiKey};
-use super::super::{Created, StoreError};
+use super::super::{CreateOutcome, StoreError};
 use super::{Chain, Inspect, Sample, dropped_after};
 
 /// A store under test whose credentials are tested too.
@@ -35,14 +35,14 @@ pub async fn keys_are_found_by_their_digest<S: Credentialed>(store: S) {
     for new in [&one, &other] {
         let owner = KeyOwner::new(new.id().clone(), None);
         assert_eq!(
-            ok(store.credentials().find_key(new.key_digest()).await),
+            ok(store.credentials().find_api_key(new.key_digest()).await),
             Some(owner),
             "the key's owner"
         );
     }
     let unknown = Sample::new(3).build();
     assert_eq!(
-        ok(store.credentials().find_key(unknown.key_digest()).await),
+        ok(store.credentials().find_api_key(unknown.key_digest()).await),
         None,
         "a key of nobody's"
     );
@@ -58,44 +58,44 @@ pub async fn added_keys_are_listed<S: Credentialed>(store: S) {
         let new = NewApiKey { expires_at, ..key(&one, number, number) };
         let owner = KeyOwner::new(one.id().clone(), expires_at);
         expected.push(new.info());
-        assert!(ok(store.credentials().add_key(new.clone()).await), "a key could not be added");
+        assert!(ok(store.credentials().add_api_key(new.clone()).await), "a key could not be added");
         assert_eq!(
-            ok(store.credentials().find_key(new.digest()).await),
+            ok(store.credentials().find_api_key(new.digest()).await),
             Some(owner),
             "the added key's owner"
         );
     }
-    assert_eq!(ok(store.credentials().list_keys(one.id()).await), expected);
-    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
+    assert_eq!(ok(store.credentials().list_api_keys(one.id()).await), expected);
+    assert_eq!(ok(store.credentials().list_api_keys(other.id()).await), [other.key().info()]);
 
     let nobody = Sample::new(3).build();
     assert!(
-        !ok(store.credentials().add_key(nobody.key().clone()).await),
+        !ok(store.credentials().add_api_key(nobody.key().clone()).await),
         "a key was added to no account"
     );
-    assert_eq!(ok(store.credentials().find_key(nobody.key_digest()).await), None);
-    assert_eq!(ok(store.credentials().list_keys(nobody.id()).await), []);
+    assert_eq!(ok(store.credentials().find_api_key(nobody.key_digest()).await), None);
+    assert_eq!(ok(store.credentials().list_api_keys(nobody.id()).await), []);
 }
 
 /// A key is revoked by its account's, once, and no other key with it.
 pub async fn a_revoked_key_is_gone<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let second = key(&one, 10, 1);
-    assert!(ok(store.credentials().add_key(second.clone()).await));
+    assert!(ok(store.credentials().add_api_key(second.clone()).await));
     let id = one.key_digest().key_id();
     assert!(
-        !ok(store.credentials().revoke_key(other.id(), &id).await),
+        !ok(store.credentials().revoke_api_key(other.id(), &id).await),
         "revoked by another account"
     );
-    assert!(ok(store.credentials().revoke_key(one.id(), &id).await), "could not be revoked");
-    assert!(!ok(store.credentials().revoke_key(one.id(), &id).await), "revoked twice");
+    assert!(ok(store.credentials().revoke_api_key(one.id(), &id).await), "could not be revoked");
+    assert!(!ok(store.credentials().revoke_api_key(one.id(), &id).await), "revoked twice");
     assert_eq!(
-        ok(store.credentials().find_key(one.key_digest()).await),
+        ok(store.credentials().find_api_key(one.key_digest()).await),
         None,
         "a revoked key is found"
     );
-    assert_eq!(ok(store.credentials().list_keys(one.id()).await), [second.info()]);
-    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
+    assert_eq!(ok(store.credentials().list_api_keys(one.id()).await), [second.info()]);
+    assert_eq!(ok(store.credentials().list_api_keys(other.id()).await), [other.key().info()]);
 }
 
 /// A rotated key expires when it shall, or when it would have, and the new one is
@@ -106,45 +106,45 @@ pub async fn a_rotated_key_expires<S: Credentialed>(store: S) {
     let first = one.key_digest().key_id();
     let (until, new) = (later(&one, 60), key(&one, 10, 10));
     assert!(
-        ok(store.credentials().rotate_key(&first, until, new.clone()).await),
+        ok(store.credentials().rotate_api_key(&first, until, new.clone()).await),
         "could not be rotated"
     );
     expires(&store, &one, &first, Some(until)).await;
     expires(&store, &one, &new.digest.key_id(), None).await;
     // It is still good, but no longer than it was.
     let (until_later, newer) = (later(&one, 600), key(&one, 11, 20));
-    assert!(ok(store.credentials().rotate_key(&first, until_later, newer.clone()).await));
+    assert!(ok(store.credentials().rotate_api_key(&first, until_later, newer.clone()).await));
     expires(&store, &one, &first, Some(until)).await;
     let (at_once, newest) = (later(&one, 21), key(&one, 12, 21));
-    assert!(ok(store.credentials().rotate_key(&first, at_once, newest.clone()).await));
+    assert!(ok(store.credentials().rotate_api_key(&first, at_once, newest.clone()).await));
     expires(&store, &one, &first, Some(at_once)).await;
 
-    let before = ok(store.credentials().list_keys(one.id()).await);
+    let before = ok(store.credentials().list_api_keys(one.id()).await);
     let late = key(&one, 13, 21);
     assert!(
-        !ok(store.credentials().rotate_key(&first, until, late.clone()).await),
+        !ok(store.credentials().rotate_api_key(&first, until, late.clone()).await),
         "it has expired"
     );
     let others = other.key_digest().key_id();
     assert!(
-        !ok(store.credentials().rotate_key(&others, until, late.clone()).await),
+        !ok(store.credentials().rotate_api_key(&others, until, late.clone()).await),
         "it is another's"
     );
     let unknown = late.digest.key_id();
     assert!(
-        !ok(store.credentials().rotate_key(&unknown, until, late.clone()).await),
+        !ok(store.credentials().rotate_api_key(&unknown, until, late.clone()).await),
         "it is nobody's"
     );
     assert_eq!(
-        ok(store.credentials().list_keys(one.id()).await),
+        ok(store.credentials().list_api_keys(one.id()).await),
         before,
         "a rotation that was none"
     );
-    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
+    assert_eq!(ok(store.credentials().list_api_keys(other.id()).await), [other.key().info()]);
     // The digest is taken: all of it fails, the end of the old key too.
-    let taken = store.credentials().rotate_key(&new.digest.key_id(), until, newer).await;
+    let taken = store.credentials().rotate_api_key(&new.digest.key_id(), until, newer).await;
     assert!(taken.is_err(), "two keys of one digest");
-    assert_eq!(ok(store.credentials().list_keys(one.id()).await), before, "half a rotation");
+    assert_eq!(ok(store.credentials().list_api_keys(one.id()).await), before, "half a rotation");
 }
 
 /// Of many that revoke one key at the same time, one has done it.
@@ -156,7 +156,7 @@ pub async fn one_revokes<S: Credentialed>(store: S) {
         let (store, gate, one) = (Arc::clone(&store), Arc::clone(&gate), one.clone());
         tokio::spawn(async move {
             gate.wait().await;
-            ok(store.credentials().revoke_key(one.id(), &one.key_digest().key_id()).await)
+            ok(store.credentials().revoke_api_key(one.id(), &one.key_digest().key_id()).await)
         })
     });
     let mut revoked = 0;
@@ -176,15 +176,18 @@ pub async fn a_dropped_rotation_is_whole<S: Credentialed>(store: S) {
     while !finished {
         polls += 1;
         let old = key(&one, 1000 + polls, polls);
-        assert!(ok(store.credentials().add_key(old.clone()).await));
+        assert!(ok(store.credentials().add_api_key(old.clone()).await));
         let (old, new) = (old.digest.key_id(), key(&one, 100_000 + polls, polls));
-        let rotation = store.credentials().rotate_key(&old, later(&one, 60), new.clone());
+        let rotation = store.credentials().rotate_api_key(&old, later(&one, 60), new.clone());
         finished = dropped_after(rotation, polls).await.is_some();
         // A change of the same key waits for whatever the store still does with it.
-        assert!(ok(store.credentials().revoke_key(one.id(), &old).await), "the old key is gone");
-        let is_there = ok(store.credentials().find_key(&new.digest).await).is_some();
+        assert!(
+            ok(store.credentials().revoke_api_key(one.id(), &old).await),
+            "the old key is gone"
+        );
+        let is_there = ok(store.credentials().find_api_key(&new.digest).await).is_some();
         assert!(is_there || !finished, "a rotation that was answered is not there");
-        let keys = ok(store.credentials().list_keys(one.id()).await);
+        let keys = ok(store.credentials().list_api_keys(one.id()).await);
         let listed = keys.iter().any(|key| key.id == new.digest.key_id());
         assert!(listed || !is_there, "after a drop at poll {polls}");
     }
@@ -249,40 +252,40 @@ pub async fn expired_keys_are_purged<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     for (number, seconds) in [(10, 1), (11, 2), (12, 3)] {
         let new = NewApiKey { expires_at: Some(later(&one, seconds)), ..key(&one, number, number) };
-        assert!(ok(store.credentials().add_key(new).await));
+        assert!(ok(store.credentials().add_api_key(new).await));
     }
-    ok(store.credentials().purge_keys(later(&one, 2)).await);
-    let ends = ok(store.credentials().list_keys(one.id()).await);
+    ok(store.credentials().purge_api_keys(later(&one, 2)).await);
+    let ends = ok(store.credentials().list_api_keys(one.id()).await);
     let ends: Vec<_> = ends.iter().map(|key| key.expires_at).collect();
     assert_eq!(ends, [None, Some(later(&one, 3))], "the keys that are left");
-    assert_eq!(ok(store.credentials().list_keys(other.id()).await), [other.key().info()]);
-    ok(store.credentials().purge_keys(later(&one, 2)).await);
+    assert_eq!(ok(store.credentials().list_api_keys(other.id()).await), [other.key().info()]);
+    ok(store.credentials().purge_api_keys(later(&one, 2)).await);
 }
 
 /// Of an account that is deleted nothing is found any more.
 pub async fn nothing_of_a_deleted_account_is_found<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let second = key(&one, 10, 1);
-    assert!(ok(store.credentials().add_key(second.clone()).await));
+    assert!(ok(store.credentials().add_api_key(second.clone()).await));
     store.delete_account(one.id()).await;
     for digest in [one.key_digest(), second.digest()] {
         assert_eq!(
-            ok(store.credentials().find_key(digest).await),
+            ok(store.credentials().find_api_key(digest).await),
             None,
             "a key of a deleted account"
         );
     }
     assert_eq!(ok(store.credentials().find_account(one.id()).await), None);
-    assert_eq!(ok(store.credentials().list_keys(one.id()).await), []);
+    assert_eq!(ok(store.credentials().list_api_keys(one.id()).await), []);
     assert_eq!(password(&store, one.email().as_str()).await, None);
     let old = second.digest.key_id();
-    let rotated = store.credentials().rotate_key(&old, later(&one, 9), key(&one, 11, 2)).await;
+    let rotated = store.credentials().rotate_api_key(&old, later(&one, 9), key(&one, 11, 2)).await;
     assert!(!ok(rotated), "a key of a deleted account is rotated");
-    assert!(ok(store.credentials().find_key(other.key_digest()).await).is_some());
+    assert!(ok(store.credentials().find_api_key(other.key_digest()).await).is_some());
 }
 
 async fn created<S: Credentialed>(store: &S, new: &NewAccount) {
-    assert_eq!(ok(store.accounts().create(new.clone()).await), Created::Stored);
+    assert_eq!(ok(store.accounts().create(new.clone()).await), CreateOutcome::Stored);
 }
 
 async fn signed_up<S: Credentialed>(store: &S, number: u64) -> NewAccount {
@@ -311,7 +314,7 @@ async fn expires<S: Credentialed>(
     id: &ApiKeyId,
     at: Option<Timestamp>,
 ) {
-    let keys = ok(store.credentials().list_keys(of.id()).await);
+    let keys = ok(store.credentials().list_api_keys(of.id()).await);
     let key: Option<&ApiKeyInfo> = keys.iter().find(|key| key.id == *id);
     assert_eq!(key.map(|key| key.expires_at), Some(at), "when a key expires");
 }
@@ -319,7 +322,7 @@ async fn expires<S: Credentialed>(
 type Found = Option<(AccountId, PasswordHash)>;
 
 async fn password<S: Credentialed>(store: &S, email: &str) -> Found {
-    match EmailKey::of(email, EmailProfile::Strict) {
+    match EmailKey::parse(email, EmailProfile::Strict) {
         Ok(key) => {
             let found = ok(store.credentials().find_password(&key).await);
             found.map(|found| (found.account_id, found.hash))

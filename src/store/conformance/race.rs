@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-use super::super::{Created, StoreError};
+use super::super::{CreateOutcome, StoreError};
 use super::{Differences, Inspect, Sample, counts};
 
 /// The rounds of a race: a store that loses one in two passes one try in a million.
@@ -46,9 +46,9 @@ async fn race<S: Inspect>(store: &Arc<S>, round: u64, crowd: usize) {
     let mut winners = 0;
     for task in tasks {
         match task.await {
-            Ok((Ok(false), Ok(Created::Stored))) => winners += 1,
-            Ok((Ok(false), Ok(Created::EmailTaken))) => {}
-            Ok((Ok(false), Ok(Created::IdentifierTaken))) => panic!(
+            Ok((Ok(false), Ok(CreateOutcome::Stored))) => winners += 1,
+            Ok((Ok(false), Ok(CreateOutcome::EmailTaken))) => {}
+            Ok((Ok(false), Ok(CreateOutcome::IdentifierTaken))) => panic!(
                 "one of the crowd got `IdentifierTaken`: a violation of any constraint on the \
                  address is `EmailTaken`"
             ),
@@ -78,8 +78,8 @@ pub async fn an_outage_is_not_a_failure<S: Inspect>(store: S) {
     assert!(is_told, "a create in an outage: {created:?}");
     drop(outage);
     match store.accounts().create(new).await {
-        Ok(Created::Stored) => {}
-        Ok(Created::EmailTaken) if !is_known => {}
+        Ok(CreateOutcome::Stored) => {}
+        Ok(CreateOutcome::EmailTaken) if !is_known => {}
         other => panic!("after an outage: {other:?}"),
     }
     counts(&store, 1).await;

@@ -7,7 +7,7 @@ use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{ManualClock, Timestamp};
 use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::PasswordHash;
-use crate::random::{Draw, SeededRandom};
+use crate::random::{Entropy, SeededRandom};
 
 use super::super::{NewAccount, NewApiKey};
 
@@ -92,7 +92,7 @@ impl Sample {
     }
 
     fn make(&self) -> Result<NewAccount, Box<dyn std::error::Error>> {
-        let mut draw = Draw::from(&SeededRandom::new(self.number))?;
+        let mut draw = Entropy::draw(&SeededRandom::new(self.number))?;
         let minted = AccountId::mint(&mut draw)?;
         let api_key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw)?;
         let email = Email::parse(&*self.email, EmailProfile::Rfc5321)?;

@@ -19,40 +19,44 @@ use super::statement::{Row, Statement, decode};
 
 #[async_trait]
 impl<B: Backend> CredentialStore for SqlStore<B> {
-    async fn find_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
-        let rows = self.find(self.queries.find_key(digest)).await?;
+    async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+        let rows = self.find(self.queries.find_api_key(digest)).await?;
         Ok(decode(rows, key_owner)?.pop())
     }
 
-    async fn add_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-        let confirm = self.queries.find_key(new.digest());
-        let change = all_of([self.queries.add_key(&new)]);
+    async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+        let confirm = self.queries.find_api_key(new.digest());
+        let change = all_of([self.queries.add_api_key(&new)]);
         found(self.change(change, Some(confirm)).await?)
     }
 
-    async fn list_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
-        decode(self.find(self.queries.list_keys(account)).await?, key_info)
+    async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+        decode(self.find(self.queries.list_api_keys(account)).await?, key_info)
     }
 
-    async fn rotate_key(
+    async fn rotate_api_key(
         &self,
         old: &ApiKeyId,
         until: Timestamp,
         new: NewApiKey,
     ) -> Result<bool, StoreError> {
-        let confirm = self.queries.find_key(new.digest());
+        let confirm = self.queries.find_api_key(new.digest());
         let expire = self.queries.expire_key(old, until, &new);
-        let change = all_of([expire, self.queries.add_key(&new)]);
+        let change = all_of([expire, self.queries.add_api_key(&new)]);
         found(self.change(change, Some(confirm)).await?)
     }
 
-    async fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError> {
-        let change = all_of([self.queries.revoke_key(account, key)]);
+    async fn revoke_api_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+    ) -> Result<bool, StoreError> {
+        let change = all_of([self.queries.revoke_api_key(account, key)]);
         found(self.change(change, None).await?)
     }
 
-    async fn purge_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-        let change = all_of([self.queries.purge_keys(expired_at)]);
+    async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        let change = all_of([self.queries.purge_api_keys(expired_at)]);
         self.change(change, None).await.map(drop)
     }
 

@@ -30,12 +30,12 @@ pub struct Queries {
     insert_first_key: SqlStr,
     #[cfg(feature = "postgres")]
     insert_both: SqlStr,
-    find_key: SqlStr,
-    add_key: SqlStr,
-    list_keys: SqlStr,
+    find_api_key: SqlStr,
+    add_api_key: SqlStr,
+    list_api_keys: SqlStr,
     expire_key: SqlStr,
-    revoke_key: SqlStr,
-    purge_keys: SqlStr,
+    revoke_api_key: SqlStr,
+    purge_api_keys: SqlStr,
     find_password: SqlStr,
     renew_password_hash: SqlStr,
     find_account: SqlStr,
@@ -66,20 +66,20 @@ impl Queries {
                  SELECT {9}, id, {10}, {11}, {8} FROM account"),
             // The account is joined because a database whose foreign keys are not
             // enforced may have keys without one.
-            find_key: sql("SELECT k.account_id, k.expires_at FROM {api_keys} k
+            find_api_key: sql("SELECT k.account_id, k.expires_at FROM {api_keys} k
                  JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
-            add_key: sql("INSERT INTO {api_keys}
+            add_api_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at, expires_at)
                  SELECT {1}, id, {3}, {4}, {5}, {6} FROM {accounts} WHERE id = {2}"),
-            list_keys: sql("SELECT digest, prefix, last_four, created_at, expires_at
+            list_api_keys: sql("SELECT digest, prefix, last_four, created_at, expires_at
                  FROM {api_keys} WHERE account_id = {1} ORDER BY created_at, digest"),
             expire_key: sql("UPDATE {api_keys}
                  SET expires_at = {least}(coalesce(expires_at, {3}), {3})
                  WHERE account_id = {1} AND substr(digest, 1, 10) = {2}
                    AND (expires_at IS NULL OR expires_at > {4})"),
-            revoke_key: sql("DELETE FROM {api_keys}
+            revoke_api_key: sql("DELETE FROM {api_keys}
                  WHERE account_id = {1} AND substr(digest, 1, 10) = {2}"),
-            purge_keys: sql("DELETE FROM {api_keys} WHERE expires_at <= {1}"),
+            purge_api_keys: sql("DELETE FROM {api_keys} WHERE expires_at <= {1}"),
             find_password: sql("SELECT id, password_hash, pepper_version
                  FROM {accounts} WHERE email_key = {1}"),
             renew_password_hash: sql("UPDATE {accounts}
@@ -140,14 +140,14 @@ impl Queries {
         statement
     }
 
-    pub(in crate::store) fn find_key(&self, digest: &ApiKeyDigest) -> Find {
+    pub(in crate::store) fn find_api_key(&self, digest: &ApiKeyDigest) -> Find {
         let values = [digest.as_bytes().as_slice().into()];
-        let statement = Statement::new(&self.find_key, values);
+        let statement = Statement::new(&self.find_api_key, values);
         Find { statement, columns: &[Kind::Text, Kind::Integer] }
     }
 
     /// Inserts a key where its account exists.
-    pub(in crate::store) fn add_key(&self, new: &NewApiKey) -> Statement {
+    pub(in crate::store) fn add_api_key(&self, new: &NewApiKey) -> Statement {
         let values = [
             new.digest.as_bytes().as_slice().into(),
             new.account_id.as_str().into(),
@@ -156,11 +156,11 @@ impl Queries {
             new.created_at.as_millis().into(),
             new.expires_at.map(Timestamp::as_millis).into(),
         ];
-        Statement::new(&self.add_key, values)
+        Statement::new(&self.add_api_key, values)
     }
 
-    pub(in crate::store) fn list_keys(&self, account: &AccountId) -> Find {
-        let statement = Statement::new(&self.list_keys, [account.as_str().into()]);
+    pub(in crate::store) fn list_api_keys(&self, account: &AccountId) -> Find {
+        let statement = Statement::new(&self.list_api_keys, [account.as_str().into()]);
         let columns = &[Kind::Bytes, Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
         Find { statement, columns }
     }
@@ -181,13 +181,17 @@ impl Queries {
         Statement::new(&self.expire_key, values)
     }
 
-    pub(in crate::store) fn revoke_key(&self, account: &AccountId, key: &ApiKeyId) -> Statement {
+    pub(in crate::store) fn revoke_api_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+    ) -> Statement {
         let values = [account.as_str().into(), key.as_bytes().as_slice().into()];
-        Statement::new(&self.revoke_key, values)
+        Statement::new(&self.revoke_api_key, values)
     }
 
-    pub(in crate::store) fn purge_keys(&self, expired_at: Timestamp) -> Statement {
-        Statement::new(&self.purge_keys, [expired_at.as_millis().into()])
+    pub(in crate::store) fn purge_api_keys(&self, expired_at: Timestamp) -> Statement {
+        Statement::new(&self.purge_api_keys, [expired_at.as_millis().into()])
     }
 
     pub(in crate::store) fn find_password(&self, key: &EmailKey) -> Find {

@@ -4,7 +4,7 @@ async fn hash(pool: &signup::hash::HashPool, password: signup::fields::Password)
     pool.hash(password, [0; 16]).await; //~ no method named `hash`
 }
 
-async fn twice(place: signup::hash::Place, one: signup::fields::Password, other: signup::fields::Password) {
+async fn twice(place: signup::hash::HashPermit, one: signup::fields::Password, other: signup::fields::Password) {
     place.hash_with_salt(one, [0; 16]).await;
     place.hash_with_salt(other, [0; 16]).await; //~ use of moved value: `place`
 }

@@ -1,4 +1,4 @@
-//! A place in the queue, and what becomes of it.
+//! A permit in the queue, and what becomes of it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use zeroize::Zeroizing;
 
 use crate::error::{DEFAULT_RETRY_AFTER, SignupError};
 use crate::fields::Password;
-use crate::random::{RandomError, Randomness};
+use crate::random::{RandomError, SecureRandom};
 
 use super::super::engine::EngineError;
 use super::super::params::WorkFactor;
 use super::super::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
 use super::{Job, Shared};
 
-/// A place in the queue, from before a request is looked at until its hash is
+/// A permit in the queue, from before a request is looked at until its hash is
 /// done. Dropping it frees it.
-pub struct Place {
+pub struct HashPermit {
     pub(super) shared: Arc<Shared>,
 }
 
-impl Place {
+impl HashPermit {
     /// Hashes `password`, in its turn, with a salt that is drawn from `random`.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl Place {
     pub async fn hash(
         self,
         password: Password,
-        random: &dyn Randomness,
+        random: &dyn SecureRandom,
     ) -> Result<PasswordHash, HashError> {
         let mut salt = [0; SALT_BYTES];
         random.fill(&mut salt)?;
@@ -42,8 +42,8 @@ impl Place {
     /// passwords of one salt are guessed at the price of one.
     ///
     /// Of a future that is dropped before a worker has begun nothing is computed: its
-    /// job stays in the queue, place included, until a worker takes it out. After
-    /// that the hash is finished for nobody, and the place is free when it is.
+    /// job stays in the queue, permit included, until a worker takes it out. After
+    /// that the hash is finished for nobody, and the permit is free when it is.
     ///
     /// # Errors
     /// The wait was longer than the deadline, or the engine failed.
@@ -63,19 +63,19 @@ impl Place {
     /// workers. The comparison takes the same time wherever the tags differ.
     ///
     /// # Errors
-    /// As [`hash`](Place::hash); and the stored hash is none of Argon2id's, costs
+    /// As [`hash`](HashPermit::hash); and the stored hash is none of Argon2id's, costs
     /// more than the limits allow, or is of a pepper that the pool does not have.
     /// Nothing is computed then.
     ///
     /// ```
     /// use signup::fields::Password;
     /// use signup::hash::{HashPool, Verification};
-    /// use signup::random::OsRandom;
+    /// use signup::random::SystemRandom;
     ///
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let pool = HashPool::builder().workers(1).build()?;
     /// let password = Password::parse("correct horse")?;
-    /// let stored = pool.reserve()?.hash(password, &OsRandom).await?;
+    /// let stored = pool.reserve()?.hash(password, &SystemRandom).await?;
     ///
     /// let wrong = Password::parse("another horse")?;
     /// assert_eq!(pool.reserve()?.verify(wrong, &stored).await?, Verification::Wrong);
@@ -121,7 +121,7 @@ impl Place {
         let shared = Arc::clone(&self.shared);
         let (reply, answer) = oneshot::channel();
         let since = shared.config.clock.monotonic();
-        shared.state().queue.push_back(Job { task, since, reply, place: self });
+        shared.state().queue.push_back(Job { task, since, reply, permit: self });
         shared.wake.notify_one();
         answer.await.unwrap_or(Err(HashError::Panicked))
     }
@@ -162,34 +162,34 @@ pub enum Verification {
     },
 }
 
-impl Drop for Place {
+impl Drop for HashPermit {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.places -= 1;
-        if state.closed && state.places == 0 {
+        state.permits -= 1;
+        if state.closed && state.permits == 0 {
             self.shared.wake.notify_all();
         }
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for HashPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
+        f.write_str("HashPermit")
     }
 }
 
-/// There is no place in the queue.
+/// There is no permit in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", if *closed { "the hash pool is shut down" } else { "the hash queue is full" })]
 #[non_exhaustive]
 pub struct PoolFull {
     /// When the work that is queued now will be done, as far as can be told.
     pub retry_after: Duration,
-    /// Whether the pool is shut down: this process has no place again.
+    /// Whether the pool is shut down: this process has no permit again.
     pub closed: bool,
 }
 
-/// Why a hash that had its place came to nothing.
+/// Why a hash that had its permit came to nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HashError {
