@@ -13,7 +13,6 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use signup::clock::Clock;
 use signup::credentials::CredentialError;
 use signup::http::{Head, PATH, Refusal, Reply, SignupEndpoint};
 use signup::store::AccountStore;
@@ -69,8 +68,8 @@ async fn all(
 }
 
 /// The endpoint at its path, and nothing elsewhere.
-pub(crate) async fn route<S: AccountStore, C: Clock>(
-    endpoint: SignupEndpoint<S, C>,
+pub(crate) async fn route<S: AccountStore>(
+    endpoint: SignupEndpoint<S>,
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -90,8 +89,8 @@ pub(crate) async fn route<S: AccountStore, C: Clock>(
 
 /// First the head, which may decide; then the body, within its limit and its
 /// deadline; then the sign-up.
-async fn signup<S: AccountStore, C: Clock>(
-    endpoint: &SignupEndpoint<S, C>,
+async fn signup<S: AccountStore>(
+    endpoint: &SignupEndpoint<S>,
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Reply {

@@ -11,7 +11,6 @@ use std::pin::Pin;
 
 use futures_core::Stream;
 
-use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::http::{Body, PresentedCredentials, Refusal, Reply, SignupEndpoint, Ticket};
 use crate::service::Prepared;
@@ -19,8 +18,8 @@ use crate::store::AccountStore;
 
 /// Answers the rest of a request whose head was judged. The body is not asked for where
 /// the head decided.
-async fn respond<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
-    endpoint: &SignupEndpoint<S, C>,
+async fn respond<S: AccountStore, B: AsRef<[u8]>, E>(
+    endpoint: &SignupEndpoint<S>,
     ticket: Result<Ticket, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Reply {
@@ -31,8 +30,8 @@ async fn respond<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
 }
 
 /// Prepares a sign-up in the same way, for a host that owns the transaction.
-async fn prepare_rest<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
-    endpoint: &SignupEndpoint<S, C>,
+async fn prepare_rest<S: AccountStore, B: AsRef<[u8]>, E>(
+    endpoint: &SignupEndpoint<S>,
     ticket: Result<Ticket, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Result<Prepared, Reply> {
@@ -41,8 +40,8 @@ async fn prepare_rest<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
 }
 
 /// Reads the body within its limit and its deadline.
-async fn read_within<S: AccountStore, C: Clock, B: AsRef<[u8]>, E>(
-    endpoint: &SignupEndpoint<S, C>,
+async fn read_within<S: AccountStore, B: AsRef<[u8]>, E>(
+    endpoint: &SignupEndpoint<S>,
     ticket: Result<Ticket, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Result<(Ticket, Body), Reply> {

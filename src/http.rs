@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
 use crate::error::SignupError;
 use crate::limit::ClientIp;
 use crate::observe;
@@ -94,8 +93,8 @@ pub fn jwks(keys: &TokenKeys, method: &str) -> Reply {
 /// assert_eq!(reply.status(), 201);
 /// # });
 /// ```
-pub struct SignupEndpoint<S, C = SystemClock> {
-    service: SignupService<S, C>,
+pub struct SignupEndpoint<S> {
+    service: SignupService<S>,
     body_limit: usize,
     body_deadline: Duration,
     proxies: TrustedProxies,
@@ -104,9 +103,9 @@ pub struct SignupEndpoint<S, C = SystemClock> {
 
 type OnFailure = Arc<dyn Fn(&SignupError) + Send + Sync>;
 
-impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
+impl<S: AccountStore> SignupEndpoint<S> {
     /// The endpoint of `service`, with the default limits.
-    pub fn new(service: SignupService<S, C>) -> Self {
+    pub fn new(service: SignupService<S>) -> Self {
         let proxies = TrustedProxies::none();
         Self {
             service,
@@ -280,13 +279,13 @@ impl<S: AccountStore, C: Clock> SignupEndpoint<S, C> {
     }
 }
 
-impl<S: AccountStore, C: Clock> From<SignupService<S, C>> for SignupEndpoint<S, C> {
-    fn from(service: SignupService<S, C>) -> Self {
+impl<S: AccountStore> From<SignupService<S>> for SignupEndpoint<S> {
+    fn from(service: SignupService<S>) -> Self {
         Self::new(service)
     }
 }
 
-impl<S, C> Clone for SignupEndpoint<S, C> {
+impl<S> Clone for SignupEndpoint<S> {
     fn clone(&self) -> Self {
         Self {
             service: self.service.clone(),
@@ -298,7 +297,7 @@ impl<S, C> Clone for SignupEndpoint<S, C> {
     }
 }
 
-impl<S, C> fmt::Debug for SignupEndpoint<S, C> {
+impl<S> fmt::Debug for SignupEndpoint<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignupEndpoint")
             .field("body_limit", &self.body_limit)

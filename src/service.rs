@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::account::Plan;
 use crate::api_key::ApiKeyPrefix;
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::credentials::{CredentialContext, Credentials};
 use crate::error::SignupError;
 use crate::fields::EmailProfile;
@@ -50,15 +50,15 @@ use recording::Recording;
 /// assert!(signup.api_key().reveal().starts_with("rag_live_"));
 /// # });
 /// ```
-pub struct SignupService<S, C = SystemClock> {
-    inner: Arc<Inner<S, C>>,
+pub struct SignupService<S> {
+    inner: Arc<Inner<S>>,
 }
 
-struct Inner<S, C> {
+struct Inner<S> {
     store: Arc<S>,
     policies: Policies,
     limiter: Option<Limiter>,
-    clock: Arc<C>,
+    clock: Arc<dyn Clock>,
     not_after: Timestamp,
     random: Arc<dyn SecureRandom>,
     pool: Arc<HashPool>,
@@ -78,9 +78,7 @@ impl<S: AccountStore> SignupService<S> {
     pub fn builder(store: S) -> SignupServiceBuilder<S> {
         SignupServiceBuilder::new(store)
     }
-}
 
-impl<S: AccountStore, C: Clock> SignupService<S, C> {
     /// Signs somebody up.
     ///
     /// It may be dropped at any point: account and API key are then both stored
@@ -205,7 +203,7 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
         let inner = &*self.inner;
         Credentials::new(CredentialContext {
             store: Arc::clone(&inner.store) as Arc<dyn CredentialStore>,
-            clock: Arc::clone(&inner.clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&inner.clock),
             not_after: inner.not_after,
             random: Arc::clone(&inner.random),
             pool: Arc::clone(&inner.pool),
@@ -241,13 +239,13 @@ impl<S: AccountStore, C: Clock> SignupService<S, C> {
     }
 }
 
-impl<S, C> Clone for SignupService<S, C> {
+impl<S> Clone for SignupService<S> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
     }
 }
 
-impl<S, C> fmt::Debug for SignupService<S, C> {
+impl<S> fmt::Debug for SignupService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignupService").field("pool", &self.inner.pool).finish_non_exhaustive()
     }

@@ -8,7 +8,6 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse};
 use signup::SignupService;
-use signup::clock::SystemClock;
 use signup::http::{Reply, SignupEndpoint};
 use signup::store::{InsertProof, MemoryStore};
 
@@ -28,7 +27,7 @@ macro_rules! post {
 
 #[actix_web::test]
 async fn the_bare_handler_lives_on_the_hosts_path() {
-    let handler = signup::adapters::actix::signup::<MemoryStore, SystemClock>;
+    let handler = signup::adapters::actix::signup::<MemoryStore>;
     let register = web::resource("/v1/register").app_data(Data::new(endpoint())).to(handler);
     let app = init_service(App::new().service(register)).await;
     assert_eq!(post!(&app, "/v1/register"), StatusCode::CREATED);

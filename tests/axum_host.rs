@@ -9,7 +9,6 @@ use axum::extract::{FromRef, State};
 use axum::http::{Request, StatusCode};
 use axum::routing::{any, get};
 use axum::{Router, response::Response};
-use signup::clock::SystemClock;
 use signup::http::{Reply, SignupEndpoint};
 use signup::limit::RateLimits;
 use signup::policy::InvitationOnly;
@@ -48,7 +47,7 @@ async fn post(app: &Router, path: &str) -> Response {
 
 #[tokio::test]
 async fn the_bare_handler_lives_on_the_hosts_path_and_in_its_state() {
-    let handler = signup::adapters::axum::signup::<MemoryStore, SystemClock>;
+    let handler = signup::adapters::axum::signup::<MemoryStore>;
     let app = Router::new()
         .route("/", get(greet))
         .route("/v1/register", any(handler))

@@ -34,7 +34,7 @@ const CLIENT: &str = "192.0.2.1";
 
 /// An instance of a host's, with a clock of its own.
 struct Instance {
-    service: SignupService<MemoryStore, ManualClock>,
+    service: SignupService<MemoryStore>,
     clock: ManualClock,
 }
 

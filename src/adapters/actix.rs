@@ -10,7 +10,6 @@ use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
 use ::actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, ResponseError};
 
-use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
 use crate::http::{Head, JWKS_PATH, PATH, PresentedCredentials, Reply, SignupEndpoint};
@@ -39,13 +38,13 @@ use super::{Authenticated, prepare_rest, respond};
 /// };
 /// # let _ = app;
 /// ```
-pub fn configure<S: AccountStore, C: Clock>(
-    endpoint: impl Into<SignupEndpoint<S, C>>,
+pub fn configure<S: AccountStore>(
+    endpoint: impl Into<SignupEndpoint<S>>,
 ) -> impl FnOnce(&mut ServiceConfig) {
     let endpoint = Data::new(endpoint.into());
     // actix-web matches the decoded path: to it, `/auth/sign%75p` is ours as well.
     let as_written = fn_guard(|request| request.head().uri.path().ends_with(PATH));
-    let resource = web::resource(PATH).guard(as_written).app_data(endpoint).to(signup::<S, C>);
+    let resource = web::resource(PATH).guard(as_written).app_data(endpoint).to(signup::<S>);
     move |config| {
         config.service(resource);
     }
@@ -56,17 +55,16 @@ pub fn configure<S: AccountStore, C: Clock>(
 ///
 /// ```
 /// use actix_web::web::{self, Data};
-/// use signup::clock::SystemClock;
-/// use signup::http::SignupEndpoint;
+/// /// use signup::http::SignupEndpoint;
 /// use signup::store::MemoryStore;
 ///
 /// fn register(endpoint: SignupEndpoint<MemoryStore>) -> actix_web::Resource {
-///     let handler = signup::adapters::actix::signup::<MemoryStore, SystemClock>;
+///     let handler = signup::adapters::actix::signup::<MemoryStore>;
 ///     web::resource("/v1/register").app_data(Data::new(endpoint)).to(handler)
 /// }
 /// ```
-pub async fn signup<S: AccountStore, C: Clock>(
-    endpoint: Data<SignupEndpoint<S, C>>,
+pub async fn signup<S: AccountStore>(
+    endpoint: Data<SignupEndpoint<S>>,
     request: HttpRequest,
     body: Payload,
 ) -> HttpResponse {
@@ -101,8 +99,8 @@ pub async fn signup<S: AccountStore, C: Clock>(
 ///
 /// # Errors
 /// The documented answer, where there is nothing to insert.
-pub async fn prepare<S: AccountStore, C: Clock>(
-    endpoint: &SignupEndpoint<S, C>,
+pub async fn prepare<S: AccountStore>(
+    endpoint: &SignupEndpoint<S>,
     request: &HttpRequest,
     body: Payload,
 ) -> Result<Prepared, Reply> {

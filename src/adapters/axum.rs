@@ -13,7 +13,6 @@ use ::axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ::axum::response::{IntoResponse, Response};
 use ::axum::routing::{MethodRouter, any};
 
-use crate::clock::Clock;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
 use crate::http::{Head, JWKS_PATH, PATH, PresentedCredentials, Reply, SignupEndpoint};
@@ -36,8 +35,8 @@ use super::{Authenticated, prepare_rest, respond};
 ///     .unwrap();
 /// let app: axum::Router = axum::Router::new().merge(signup::adapters::axum::router(service));
 /// ```
-pub fn router<S: AccountStore, C: Clock, T: Clone + Send + Sync + 'static>(
-    endpoint: impl Into<SignupEndpoint<S, C>>,
+pub fn router<S: AccountStore, T: Clone + Send + Sync + 'static>(
+    endpoint: impl Into<SignupEndpoint<S>>,
 ) -> Router<T> {
     Router::new().route(PATH, service(endpoint))
 }
@@ -59,10 +58,10 @@ pub fn router<S: AccountStore, C: Clock, T: Clone + Send + Sync + 'static>(
 /// assert_eq!(response.status(), 201);
 /// # });
 /// ```
-pub fn service<S: AccountStore, C: Clock, T: Clone + Send + Sync + 'static>(
-    endpoint: impl Into<SignupEndpoint<S, C>>,
+pub fn service<S: AccountStore, T: Clone + Send + Sync + 'static>(
+    endpoint: impl Into<SignupEndpoint<S>>,
 ) -> MethodRouter<T> {
-    any(signup::<S, C>).with_state(endpoint.into())
+    any(signup::<S>).with_state(endpoint.into())
 }
 
 /// The bare handler, for a path of the host's choice. Mount it for *any* method:
@@ -70,8 +69,7 @@ pub fn service<S: AccountStore, C: Clock, T: Clone + Send + Sync + 'static>(
 ///
 /// ```
 /// use axum::extract::FromRef;
-/// use signup::clock::SystemClock;
-/// use signup::http::SignupEndpoint;
+/// /// use signup::http::SignupEndpoint;
 /// use signup::store::MemoryStore;
 ///
 /// #[derive(Clone)]
@@ -85,12 +83,12 @@ pub fn service<S: AccountStore, C: Clock, T: Clone + Send + Sync + 'static>(
 ///     }
 /// }
 ///
-/// let handler = signup::adapters::axum::signup::<MemoryStore, SystemClock>;
+/// let handler = signup::adapters::axum::signup::<MemoryStore>;
 /// let app: axum::Router<AppState> =
 ///     axum::Router::new().route("/v1/register", axum::routing::any(handler));
 /// ```
-pub async fn signup<S: AccountStore, C: Clock>(
-    State(endpoint): State<SignupEndpoint<S, C>>,
+pub async fn signup<S: AccountStore>(
+    State(endpoint): State<SignupEndpoint<S>>,
     request: Request,
 ) -> Response {
     let ticket = endpoint.head(&head(&request)).await;
@@ -119,8 +117,8 @@ pub async fn signup<S: AccountStore, C: Clock>(
 ///
 /// # Errors
 /// The documented answer, where there is nothing to insert.
-pub async fn prepare<S: AccountStore, C: Clock>(
-    endpoint: &SignupEndpoint<S, C>,
+pub async fn prepare<S: AccountStore>(
+    endpoint: &SignupEndpoint<S>,
     request: Request,
 ) -> Result<Prepared, Reply> {
     let ticket = endpoint.head(&head(&request)).await;

@@ -24,9 +24,9 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// A [`SignupService`] to be. Each setter replaces a default.
 #[must_use]
-pub struct SignupServiceBuilder<S, C = SystemClock> {
+pub struct SignupServiceBuilder<S> {
     store: S,
-    clock: C,
+    clock: Arc<dyn Clock>,
     not_after: Timestamp,
     random: Arc<dyn SecureRandom>,
     pool: Option<Arc<HashPool>>,
@@ -49,7 +49,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     pub(super) fn new(store: S) -> Self {
         Self {
             store,
-            clock: SystemClock,
+            clock: Arc::new(SystemClock),
             not_after: Timestamp::MAX,
             random: Arc::new(SystemRandom),
             pool: None,
@@ -70,7 +70,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     }
 }
 
-impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
+impl<S: AccountStore> SignupServiceBuilder<S> {
     /// Signs tokens with HS256 and this secret of 32 octets or more.
     pub fn jwt_secret(mut self, secret: &[u8]) -> Self {
         self.keys = Some(SigningKey::hs256(secret).map(TokenKeys::new));
@@ -186,27 +186,9 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
     }
 
     /// Where the time comes from. Default: [`SystemClock`].
-    pub fn clock<D: Clock>(self, clock: D) -> SignupServiceBuilder<S, D> {
-        SignupServiceBuilder {
-            store: self.store,
-            clock,
-            not_after: self.not_after,
-            random: self.random,
-            pool: self.pool,
-            keys: self.keys,
-            issuer: self.issuer,
-            audience: self.audience,
-            token_lifetime: self.token_lifetime,
-            token_leeway: self.token_leeway,
-            api_key_prefix: self.api_key_prefix,
-            accepted_prefixes: self.accepted_prefixes,
-            initial_plan: self.initial_plan,
-            plans: self.plans,
-            email_profile: self.email_profile,
-            rate_limits: self.rate_limits,
-            policies: self.policies,
-            traces_client_address: self.traces_client_address,
-        }
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
     }
 
     /// The service, or what it could not have worked with.
@@ -214,7 +196,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
     /// # Errors
     /// There is no key, the secret is short, tokens would be born expired or
     /// live for ever, issuer or audience is empty, or the pool can't be started.
-    pub fn build(self) -> Result<SignupService<S, C>, ConfigError> {
+    pub fn build(self) -> Result<SignupService<S>, ConfigError> {
         let keys = self.keys.ok_or(ConfigError::NoSigningKey)??;
         if !keys.can_sign() {
             return Err(ConfigError::NoSigningKey);
@@ -241,15 +223,14 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
         let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
-        let clock = Arc::new(self.clock);
-        let limiter = self.rate_limits.map(|limits| {
-            let clock = Arc::clone(&clock) as Arc<dyn Clock>;
-            Limiter::with_clock(limits, clock, &*self.random)
-        });
+        let clock = self.clock;
+        let limiter = self
+            .rate_limits
+            .map(|limits| Limiter::with_clock(limits, Arc::clone(&clock), &*self.random));
         let limiter = limiter.transpose()?;
         let mut accepted_prefixes = self.accepted_prefixes;
         accepted_prefixes.push(self.api_key_prefix.clone());
-        let lookups = LookupGate::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let lookups = LookupGate::new(Arc::clone(&clock));
         let inner = Inner {
             store: Arc::new(self.store),
             policies: self.policies,
@@ -272,7 +253,7 @@ impl<S: AccountStore, C: Clock> SignupServiceBuilder<S, C> {
     }
 }
 
-impl<S, C> fmt::Debug for SignupServiceBuilder<S, C> {
+impl<S> fmt::Debug for SignupServiceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignupServiceBuilder")
             .field("issuer", &self.issuer)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::account::{Account, AccountId};
 use crate::api_key::ApiKey;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::context::SignupContext;
 use crate::error::SignupError;
 use crate::fields::{Email, Name};
@@ -22,7 +22,7 @@ use super::{Prepared, SignupService};
 /// 103 bits of chance once is never needed, so more only hides a broken generator.
 const MINT_ATTEMPTS: usize = 3;
 
-impl<S: AccountStore, C: Clock> SignupService<S, C> {
+impl<S: AccountStore> SignupService<S> {
     /// Runs all stages up to the insert.
     pub(super) async fn run(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         let valid = self.validate(request)?;

@@ -23,8 +23,8 @@ use super::document;
 use super::stores::Inspect;
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
-pub type Service = SignupService<Arc<dyn AccountStore>, Arc<dyn Clock>>;
-pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>, Arc<dyn Clock>>;
+pub type Service = SignupService<Arc<dyn AccountStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>>;
 
 /// The tests' clock stands at this second.
 pub const NOW: u32 = 1_750_000_000;
