@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 # Each line is a set of features, `-` for none, and what is built with it.
 commands() {
-    grep -ohE 'cargo (run|bench|test) [^`|]+' README.md docs/*.md examples/*.rs benches/*.rs benches/*/*.rs |
+    grep -ohE 'cargo (run|bench|test) [^`|]+' README.md docs/*.md examples/*.md examples/*.rs benches/*.rs benches/*/*.rs |
         while read -r command; do
             features=$(grep -oP -- '--features \K[a-z0-9_,-]+' <<<"$command" || echo -)
             target=$(grep -oE -- '--(example|bench|test) [a-z0-9_]+' <<<"$command" || true)

@@ -1,4 +1,5 @@
-#![doc = include_str!("../docs/credentials.md")]
+//! Verification, rotation and revocation of tokens, API keys and passwords, see
+//! [the guide](crate::guide::credentials).
 
 use std::fmt;
 use std::sync::Arc;
@@ -192,7 +193,7 @@ impl Credentials {
     ) -> Result<Verification, CredentialError> {
         let pool = &self.context.pool;
         if let Err(unusable) = pool.check_stored(stored) {
-            observe::failed("a stored password hash can't be verified", &unusable);
+            observe::failed("stored password hash can't be verified", &unusable);
             pool.reserve()?.verify(given, &pool.decoy()).await.map(drop)?;
             return Ok(Verification::Wrong);
         }

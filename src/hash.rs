@@ -1,4 +1,4 @@
-#![doc = include_str!("../docs/hashing.md")]
+//! Password hashing with Argon2id on a bounded pool, see [the guide](crate::guide::hashing).
 
 mod engine;
 mod params;

@@ -257,7 +257,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
             return result.map_err(|error| self.failed(&error));
         }
         let panicked = SignupError::internal("the sign-up panicked");
-        observe::failed("a sign-up failed", &panicked);
+        observe::failed("sign-up failed", &panicked);
         Err(self.failed(&panicked))
     }
 

@@ -1,19 +1,8 @@
 //! A finished, hardened `POST /auth/signup` for any Rust backend.
 //!
-//! A host adds the crate and gets an endpoint that registers an account by email
-//! and password, and answers with a JWT for the dashboard and an API key that is
-//! shown once. It runs inside the host's process, in its framework, on its
-//! database.
-//!
-//! - [`SignupService`] is the pipeline, without a framework: validated, hashed
-//!   with Argon2id on a bounded pool, minted, stored atomically.
-//! - [`http`] is the endpoint as documented, bytes in and bytes out; `adapters`
-//!   translate it into a framework (features `axum` and
-//!   `actix`).
-//! - [`store`] has the trait [`AccountStore`](store::AccountStore), a store in
-//!   memory, one in SQLite (feature `sqlite`) and one in PostgreSQL (feature
-//!   `postgres`), and the suite that any other has to pass (`conformance`).
-//! - [`clock`] and [`random`] are parameters, with fakes for the host's tests.
+//! It registers an account by email and password, and answers with a JWT for the
+//! dashboard and an API key that is shown once. It runs in the host's process, in its
+//! framework, on its database.
 //!
 //! ```
 //! use signup::store::MemoryStore;
@@ -34,8 +23,61 @@
 //! # }).unwrap();
 //! ```
 //!
-//! What is promised, and what is not, stands in the README and in `SECURITY.md`;
-//! how it is built, in `ARCHITECTURE.md`.
+//! # I want to …
+//!
+//! | … | where |
+//! | --- | --- |
+//! | mount the endpoint | [getting started](guide::getting_started), `adapters::axum`, `adapters::actix` |
+//! | mount it without an adapter | [`http::SignupEndpoint`] |
+//! | register accounts without HTTP | [`SignupService::signup`] |
+//! | protect a route | `DashboardAuth` and `ApiKeyAuth` in [`credentials`] |
+//! | write a log-in | [`Credentials::verify_password`](credentials::Credentials::verify_password), then [`issue_token`](credentials::Credentials::issue_token) |
+//! | store my own rows with the account | [stores](guide::stores) |
+//! | use my own table | [`store::AccountStore`], [`store::CredentialStore`], and `store::conformance` |
+//! | limit requests, or name my proxies | [limits](guide::limits) |
+//! | refuse weak passwords or domains, ask for an invitation or a captcha | [policies](guide::policies) |
+//! | choose the cost of hashing | [hashing](guide::hashing) |
+//! | see logs and metrics | [observing](guide::observing) |
+//! | rotate signing keys, or verify tokens elsewhere | [`token::TokenKeys`], [`token::TokenVerifier`] |
+//! | test my handlers | [testing](guide::testing) |
+//! | go to production | [the checklist](guide::production), [security](guide::security), [upgrading](guide::upgrading) |
+//!
+//! # Modules
+//!
+//! - [`guide`]: one page for each question that a host asks.
+//! - [`http`]: the endpoint as documented, bytes in and bytes out.
+//! - `adapters`: its translation into axum and actix-web (features `axum`, `actix`).
+//! - [`store`]: the traits of a store, and the stores: in memory, in SQLite and in PostgreSQL.
+//! - [`credentials`]: verification, rotation and revocation of what was handed out.
+//! - [`token`]: signing keys, their rotation, and a verifier that needs no store.
+//! - [`api_key`]: API keys, their prefixes and digests.
+//! - [`hash`]: Argon2id, its work factors, engines and peppers, and the pool.
+//! - [`limit`]: rate limits by client and by email, in memory or in Redis.
+//! - [`policy`]: rules of the host for sign-ups.
+//! - [`context`]: values that policies hand to the host's rows.
+//! - [`account`]: [`Account`](account::Account), its id and its [`Plan`](account::Plan).
+//! - [`fields`]: parsed emails, passwords and names.
+//! - [`error`]: [`SignupError`], its codes and issues.
+//! - [`clock`] and [`random`]: time and randomness as parameters, with fakes for tests.
+//! - `openapi`: the endpoint as an OpenAPI 3.1 document (feature `openapi`).
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what another does.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `axum`, `actix` | router, handler and extractors |
+//! | `sqlite`, `postgres` | stores that create their own tables |
+//! | `openapi` | the endpoint as an OpenAPI 3.1 document |
+//! | `redis` | rate limits that instances share |
+//! | `tls-rustls`, `tls-native` | TLS to PostgreSQL and Redis |
+//! | `common-passwords`, `zxcvbn` | password policies |
+//! | `tracing`, `metrics` | spans and events; counters and histograms |
+//! | `es256`, `rs256`, `pem` | more token algorithms; keys from PEM |
+//! | `simd` | a faster Argon2id engine, for the host to choose |
+//! | `conformance` | the test suite for a store of the host |
+//! | `full` | all but `tls-*`, `rs256` and `simd` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(unreachable_pub)]
@@ -49,6 +91,7 @@ pub mod context;
 pub mod credentials;
 pub mod error;
 pub mod fields;
+pub mod guide;
 pub mod hash;
 pub mod http;
 pub mod limit;

@@ -18,8 +18,8 @@ use crate::clock::Clock;
 pub(crate) enum Stage {
     Validate,
     Limit,
-    Screen,
-    Look,
+    Policy,
+    Lookup,
     Hash,
     Mint,
     Store,
@@ -55,8 +55,8 @@ impl Drop for Timed<'_> {
         let (label, field) = match self.stage {
             Stage::Validate => ("validate", "validate_us"),
             Stage::Limit => ("limit", "limit_us"),
-            Stage::Screen => ("screen", "screen_us"),
-            Stage::Look => ("look", "look_us"),
+            Stage::Policy => ("policy", "policy_us"),
+            Stage::Lookup => ("lookup", "lookup_us"),
             Stage::Hash => ("hash", "hash_us"),
             Stage::Mint => ("mint", "mint_us"),
             Stage::Store => ("store", "store_us"),
@@ -87,8 +87,8 @@ pub(crate) fn within<F: Future>(
         client_address = address.map(display),
         validate_us = Empty,
         limit_us = Empty,
-        screen_us = Empty,
-        look_us = Empty,
+        policy_us = Empty,
+        lookup_us = Empty,
         hash_us = Empty,
         mint_us = Empty,
         store_us = Empty,
@@ -154,10 +154,7 @@ pub(crate) fn answered(status: u16) {
 /// Warns that a limit by client has met a request without an address.
 pub(crate) fn client_without_address() {
     #[cfg(feature = "tracing")]
-    tracing::warn!(
-        "a limit by client has met a request without a client address: all such requests share \
-         one bucket"
-    );
+    tracing::warn!("no client address for a per-client rate limit: such requests share one bucket");
 }
 
 /// The limits in Redis are lost, and those in memory decide.
@@ -168,7 +165,7 @@ pub(crate) fn limits_lost(error: &dyn Error) {
     #[cfg(feature = "metrics")]
     metrics::gauge!("signup_limiter_redis_up").set(0.0);
     #[cfg(feature = "tracing")]
-    tracing::warn!(error = %Chain(error), "the rate limits in Redis are lost: those in memory decide");
+    tracing::warn!(error = %Chain(error), "Redis rate limits unavailable: limiting in memory");
 }
 
 /// The limits in Redis decide again.
@@ -177,7 +174,7 @@ pub(crate) fn limits_back() {
     #[cfg(feature = "metrics")]
     metrics::gauge!("signup_limiter_redis_up").set(1.0);
     #[cfg(feature = "tracing")]
-    tracing::info!("the rate limits in Redis decide again");
+    tracing::info!("Redis rate limits available again");
 }
 
 /// An error with what is behind it.

@@ -1,4 +1,4 @@
-#![doc = include_str!("../docs/policies.md")]
+//! Rules of the host for sign-ups, see [the guide](crate::guide::policies).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -118,12 +118,12 @@ async fn no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
     let first = of("created");
     assert_eq!(first["account_id"], created["account"]["id"]);
     assert_eq!(first["client_address"], "127.0.0.1");
-    for stage in ["validate", "limit", "screen", "look", "hash", "mint", "store"] {
+    for stage in ["validate", "limit", "policy", "lookup", "hash", "mint", "store"] {
         assert!(first[format!("{stage}_us")].is_u64(), "{first}");
     }
-    assert!(first["hash_us"].as_u64() > first["look_us"].as_u64(), "{first}");
+    assert!(first["hash_us"].as_u64() > first["lookup_us"].as_u64(), "{first}");
     assert!(of("email_taken").get("hash_us").is_none(), "a taken email is not hashed");
-    assert!(text.contains("a sign-up failed"));
+    assert!(text.contains("sign-up failed"));
 }
 
 // Hazards: L01 L02 L03 L04
@@ -196,7 +196,7 @@ async fn s06_metrics_have_few_labels_and_none_of_them_is_of_a_client() {
         assert!(!metrics.contains("canary") && !metrics.contains("192.0.2"), "{metrics}");
         let allowed = [
             ("outcome", &["created", "email_taken", "invalid", "rate_limited"][..]),
-            ("stage", &["validate", "limit", "screen", "look", "hash", "mint", "store"]),
+            ("stage", &["validate", "limit", "policy", "lookup", "hash", "mint", "store"]),
             ("state", &["queued", "running"]),
             ("status", &["201", "400", "405", "409", "429"]),
         ];

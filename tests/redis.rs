@@ -193,8 +193,8 @@ async fn q14_that_redis_is_lost_and_back_is_told_once_and_nobody_gets_a_500() {
     drop(server);
     let logs = std::fs::read_to_string(&log).unwrap();
     let told = |what: &str| logs.lines().filter(|line| line.contains(what)).count();
-    assert_eq!(told("the rate limits in Redis are lost"), 1, "{logs}");
-    assert_eq!(told("the rate limits in Redis decide again"), 1, "{logs}");
+    assert_eq!(told("Redis rate limits unavailable"), 1, "{logs}");
+    assert_eq!(told("Redis rate limits available again"), 1, "{logs}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

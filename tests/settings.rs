@@ -264,11 +264,11 @@ fn a_misspelt_setting_is_refused_and_a_strange_one_warned_of() {
     }
 }
 
-/// The names in the README's table are those that are read, in one order.
+/// The names in the table of `examples/README.md` are those that are read, in one order.
 #[test]
-fn help_and_the_readme_have_every_setting() {
-    let readme = include_str!("../README.md");
-    let section = readme.split("## Settings of the example servers").nth(1).unwrap();
+fn help_and_the_table_have_every_setting() {
+    let readme = include_str!("../examples/README.md");
+    let section = readme.split("## Settings of the servers").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     let told: Vec<_> = rows.map(|row| row.split('`').next().unwrap()).collect();

@@ -1,4 +1,3 @@
-//! The endpoint in actix-web.
 #![doc = include_str!("../../docs/actix.md")]
 
 use std::pin::Pin;

@@ -1,4 +1,3 @@
-//! The endpoint in axum.
 #![doc = include_str!("../../docs/axum.md")]
 
 use std::net::SocketAddr;

@@ -85,7 +85,7 @@ impl From<SignupError> for CredentialError {
     /// What is not the client's doing is told to whoever watches.
     fn from(error: SignupError) -> Self {
         if let SignupError::Internal(_) | SignupError::Unavailable { .. } = error {
-            observe::failed("a credential could not be judged or changed", &error);
+            observe::failed("credential check failed", &error);
         }
         Self::Failed(error)
     }

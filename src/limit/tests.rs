@@ -134,7 +134,7 @@ fn q09_the_first_request_without_an_address_is_an_event() {
             block_on(limiter.check_signup(Some(client), &key("a@x.co"))).unwrap();
         });
         let events = String::from_utf8(events.0.lock().unwrap().clone()).unwrap();
-        events.matches("request without a client address").count()
+        events.matches("no client address for a per-client rate limit").count()
     };
     assert_eq!(told(client("192.0.2.1")), 0);
     assert_eq!((told(ClientIp::UNKNOWN), told(ClientIp::UNKNOWN)), (1, 1));

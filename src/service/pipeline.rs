@@ -55,14 +55,14 @@ impl<S: AccountStore> SignupService<S> {
     /// Runs the policies: after the rate limits, because policies may be expensive;
     /// before a permit in the hash queue is taken, because they may be slow.
     async fn apply_policies(&self, Limited(valid): Limited) -> Result<Screened, SignupError> {
-        let _timed = self.time(Stage::Screen);
+        let _timed = self.time(Stage::Policy);
         self.inner.policies.evaluate_all(valid, &self.inner.pool).await.map(Screened)
     }
 
     /// Saves a hash where the email is taken already; only the insert decides. Where
     /// hashing is busy nothing is asked.
     async fn check_email_free(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
-        let _timed = self.time(Stage::Look);
+        let _timed = self.time(Stage::Lookup);
         drop(self.inner.pool.reserve()?);
         let lookup = self.inner.lookups.enter()?;
         let taken = self.inner.store.is_email_taken(valid.email.key()).await?;

@@ -27,7 +27,7 @@ impl<'a> Recording<'a> {
             Err(error) => observe::outcome(error.outcome(), None),
         }
         if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = result {
-            observe::failed("a sign-up failed", error);
+            observe::failed("sign-up failed", error);
         }
     }
 }

@@ -1,0 +1,23 @@
+//! The guide: one page for each question that a host asks.
+
+/// A page: a file of `docs/`, whose code is compiled where its features are on.
+macro_rules! page {
+    ($name:ident, $file:literal $(, $feature:literal)*) => {
+        #[cfg(any(not(doctest), all($(feature = $feature),*)))]
+        #[doc = include_str!(concat!("../", $file))]
+        pub mod $name {}
+    };
+}
+
+page!(getting_started, "docs/getting-started.md", "axum", "sqlite");
+page!(configuration, "docs/configuration.md");
+page!(stores, "docs/stores.md", "postgres", "sqlite");
+page!(credentials, "docs/credentials.md");
+page!(limits, "docs/limits.md");
+page!(policies, "docs/policies.md");
+page!(observing, "docs/observing.md", "metrics", "tracing");
+page!(hashing, "docs/hashing.md", "simd");
+page!(testing, "docs/testing.md");
+page!(security, "SECURITY.md");
+page!(production, "docs/production.md", "axum", "sqlite");
+page!(upgrading, "docs/upgrading.md");
