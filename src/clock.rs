@@ -1,22 +1,21 @@
-//! Time as a parameter: the wall clock for what is written down, a monotonic
-//! one for what is waited for.
+//! Time is injected: a wall clock for what is written down, a monotonic clock for waits.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-/// Where a service gets the time from.
+/// A source of time.
 ///
 /// # Contract
 /// - [`wall`](Clock::wall) may jump in either direction; nothing is measured by it.
 /// - [`monotonic`](Clock::monotonic) never goes back. Its origin is arbitrary, but
 ///   the same for all readings of one clock and its clones.
 pub trait Clock: Send + Sync + 'static {
-    /// The time of day, for what is written down (`iat`, `exp`, `created_at`).
+    /// Returns the time of day, for what is written down (`iat`, `exp`, `created_at`).
     fn wall(&self) -> SystemTime;
 
-    /// The time since an arbitrary fixed moment, for what is waited for.
+    /// Returns the time since an arbitrary fixed moment, for waits.
     fn monotonic(&self) -> Duration;
 }
 
@@ -36,13 +35,13 @@ pub struct SystemClock;
 
 static ORIGIN: LazyLock<Instant> = LazyLock::new(instant);
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+#[expect(clippy::disallowed_methods, reason = "the only place that reads it")]
 fn instant() -> Instant {
     Instant::now()
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads it")]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -53,7 +52,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to, for tests. Clones share the time.
+/// A clock for tests that moves only when advanced. Clones share the time.
 ///
 /// ```
 /// use signup::clock::{Clock, ManualClock};
@@ -67,17 +66,17 @@ impl Clock for SystemClock {
 pub struct ManualClock(Arc<Mutex<(SystemTime, Duration)>>);
 
 impl ManualClock {
-    /// A clock whose wall time is `wall` and whose monotonic time is zero.
+    /// Creates a clock with this wall time and a monotonic time of zero.
     pub fn new(wall: SystemTime) -> Self {
         Self(Arc::new(Mutex::new((wall, Duration::ZERO))))
     }
 
-    /// A clock whose wall time is that many seconds after 1970.
+    /// Creates a clock whose wall time is `seconds` after 1970.
     pub fn at_unix(seconds: u32) -> Self {
         Self::new(UNIX_EPOCH + Duration::from_secs(seconds.into()))
     }
 
-    /// Lets time pass, on both clocks.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         self.change(|(wall, monotonic)| {
             *wall += by;
@@ -85,7 +84,7 @@ impl ManualClock {
         });
     }
 
-    /// Sets the wall clock as an administrator would: no time passes.
+    /// Sets the wall clock, as an administrator would: no time passes.
     pub fn set_wall(&self, to: SystemTime) {
         self.change(|(wall, _)| *wall = to);
     }
@@ -105,8 +104,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A moment that can be written down: milliseconds since 1970, UTC, not
-/// negative, and no later than [`Timestamp::MAX`].
+/// A moment that can be written down: milliseconds since 1970, UTC, not negative, and not
+/// after [`Timestamp::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Timestamp(i64);
 
@@ -114,24 +113,24 @@ impl Timestamp {
     /// The last millisecond of the year 9999, where RFC 3339 (section 1) ends.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// 1970 itself.
+    /// The beginning of 1970.
     pub const EPOCH: Self = Self(0);
 
     /// Reads `clock`'s wall time.
     ///
     /// # Errors
-    /// The time is before 1970 or after `not_after`: a clock that can't be
-    /// believed, and what it would write can't be either.
+    /// Fails if the time is before 1970 or after `not_after`: such a clock is wrong, and
+    /// what it would write as well.
     pub fn read(clock: &impl Clock, not_after: Self) -> Result<Self, ClockError> {
         let since_epoch = clock.wall().duration_since(UNIX_EPOCH);
         let since_epoch = since_epoch.map_err(|_| ClockError::BeforeEpoch)?;
         Self::checked(since_epoch.as_millis(), not_after)
     }
 
-    /// The moment `later` than this one.
+    /// Returns the moment `later` than this one.
     ///
     /// # Errors
-    /// It is after [`Timestamp::MAX`].
+    /// Fails if it is after [`Timestamp::MAX`].
     pub fn plus(self, later: Duration) -> Result<Self, ClockError> {
         let millis = u128::from(self.0.unsigned_abs()).saturating_add(later.as_millis());
         Self::checked(millis, Self::MAX)
@@ -144,21 +143,21 @@ impl Timestamp {
         }
     }
 
-    /// The moment that is so many milliseconds after 1970, as a store gives it back.
+    /// Returns the moment `millis` milliseconds after 1970, as a store has kept it.
     ///
     /// # Errors
-    /// It is negative, or after [`Timestamp::MAX`].
+    /// Fails if it is negative or after [`Timestamp::MAX`].
     pub fn from_millis(millis: i64) -> Result<Self, ClockError> {
         let millis = u128::try_from(millis).map_err(|_| ClockError::BeforeEpoch)?;
         Self::checked(millis, Self::MAX)
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970: a JWT's *`NumericDate`* (RFC 7519, section 2).
+    /// Returns the whole seconds since 1970: a JWT's *`NumericDate`* (RFC 7519, section 2).
     pub const fn as_secs(self) -> i64 {
         self.0 / 1000
     }
@@ -172,15 +171,15 @@ impl TryFrom<SystemTime> for Timestamp {
     }
 }
 
-/// Why a clock's time can't be written down.
+/// The reason why a clock's time is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClockError {
     /// The wall clock is before 1970.
-    #[error("the clock is before 1970")]
+    #[error("the wall clock is before 1970")]
     BeforeEpoch,
-    /// The wall clock is after the latest time that the service believes.
-    #[error("the clock is beyond the not_after")]
+    /// The wall clock is after the latest accepted time.
+    #[error("the wall clock is after the latest accepted time")]
     AfterLimit,
 }
 

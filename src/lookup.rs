@@ -1,21 +1,22 @@
-//! The bound of what is asked of the store before a password is hashed.
+//! The bound on queries that a sign-up or log-in sends before its password is hashed.
 //!
-//! Look-ups have places of their own, apart from those of the hash pool: a store that
-//! stalls holds none of the pool's, so that whoever needs no store can go on hashing,
-//! and the answer is that the store does not respond, and not that hashing is busy.
+//! Look-ups have permits of their own, apart from those of the hash pool. A store that
+//! stalls holds none of the pool's, so that requests that need no store go on, and the
+//! client learns that the store does not respond instead of that hashing is busy.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// Look-ups at a time. Those of a store that answers take a millisecond.
+/// The maximum number of simultaneous look-ups. A store that works answers in a
+/// millisecond.
 const PLACES: usize = 1024;
 
-/// A store that has answered none of its look-ups for this long has stalled.
+/// The time without any answer after which a store counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// The places of the look-ups.
+/// The permits for look-ups.
 pub(crate) struct LookupGate {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -24,20 +25,20 @@ pub(crate) struct LookupGate {
 #[derive(Default)]
 struct State {
     running: usize,
-    /// The monotonic time of the last answer, or of the first look-up since none ran.
+    /// Monotonic time of the last answer, or of the first look-up since none was running.
     progress: Duration,
 }
 
-/// The reason why there is no place.
+/// The reason why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoPlace {
-    /// The store answers, but too many ask.
+    /// The store answers, but too many requests wait for it.
     Full,
-    /// The store has answered nobody for a while.
+    /// The store has not answered anyone for a while.
     Stalled,
 }
 
-/// A place for one look-up. Dropping it gives it back.
+/// A permit for one look-up, returned when dropped.
 pub(crate) struct Lookup<'a>(&'a LookupGate);
 
 impl LookupGate {
@@ -45,10 +46,10 @@ impl LookupGate {
         Self { clock, state: Mutex::default() }
     }
 
-    /// Takes a place.
+    /// Acquires a permit.
     ///
     /// # Errors
-    /// There is none.
+    /// Returns [`NoPlace`] if none is left.
     pub(crate) fn enter(&self) -> Result<Lookup<'_>, NoPlace> {
         let mut state = self.state();
         if state.running == 0 {
@@ -61,14 +62,14 @@ impl LookupGate {
         Ok(Lookup(self))
     }
 
-    /// No code under this lock can leave the state half changed.
+    /// Locks the state. No code under this lock can leave it half changed.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lookup<'_> {
-    /// Notes that the store has answered.
+    /// Records that the store has answered.
     pub(crate) fn answered(self) {
         let now = self.0.clock.monotonic();
         self.0.state().progress = now;

@@ -1,4 +1,4 @@
-//! Chance as a parameter: one draw gives a sign-up all the randomness it needs.
+//! Randomness is injected: each sign-up draws all of it at once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,20 +7,19 @@ use rand_core::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// Where a service gets its randomness from.
+/// A source of randomness.
 ///
-/// The service asks once a sign-up, for 128 bytes. The default is the operating
-/// system's generator, asked afresh each time, so that a fork of the process
-/// repeats nothing.
+/// The service draws 128 bytes per sign-up. The default is the operating system's
+/// generator, called each time, so that a forked process repeats nothing.
 ///
 /// # Contract
-/// All of `bytes` is filled from a cryptographically secure generator, or an
-/// error is returned. An error becomes `INTERNAL_ERROR`, and nothing is stored.
+/// All of `bytes` is filled from a cryptographically secure generator, or an error is
+/// returned. An error becomes `INTERNAL_ERROR`, and nothing is stored.
 pub trait SecureRandom: Send + Sync + 'static {
     /// Fills `bytes`.
     ///
     /// # Errors
-    /// The generator failed.
+    /// Returns a [`RandomError`] if the generator fails.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError>;
 }
 
@@ -49,8 +48,8 @@ impl SecureRandom for SystemRandom {
     }
 }
 
-/// A generator that gives the same bytes for the same seed. **For tests only**:
-/// whoever knows the seed knows every API key.
+/// A generator that returns the same bytes for the same seed. **For tests only**: anyone
+/// who knows the seed knows every API key.
 ///
 /// ```
 /// use signup::random::{SecureRandom, SeededRandom};
@@ -64,7 +63,7 @@ impl SecureRandom for SystemRandom {
 pub struct SeededRandom(Mutex<(u64, u64)>);
 
 impl SeededRandom {
-    /// A generator whose bytes depend on `seed` alone.
+    /// Creates a generator whose bytes depend on `seed` alone.
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new((seed, 0)))
     }
@@ -86,21 +85,21 @@ impl SecureRandom for SeededRandom {
     }
 }
 
-/// Why there is no randomness.
+/// The reason why no randomness could be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RandomError {
-    /// The generator answered with an error.
+    /// The generator returned an error.
     #[error("the random generator failed")]
     Failed,
-    /// The generator gave bytes that chance does not give.
+    /// The generator returned bytes that no working generator would.
     #[error("the random generator is stuck or biased")]
     Implausible,
 }
 
-/// How many bytes a sign-up draws. Salt and `jti` take 16 each; the 50 digits of
-/// account id and API key take one byte each and 3 % more for those that
-/// [`Entropy::digits`] rejects, so that 96 bytes run out with a probability below 2⁻¹⁶⁰.
+/// Bytes drawn per sign-up. Salt and `jti` take 16 each. The 50 digits of account id and
+/// API key take one byte each, and 3 % more for those that [`Entropy::digits`] rejects, so
+/// that 96 bytes run out with a probability below 2⁻¹⁶⁰.
 const DRAW: usize = 128;
 
 /// The randomness of one sign-up; each byte is taken once.
@@ -113,8 +112,7 @@ impl Entropy {
     pub(crate) fn draw(source: &dyn SecureRandom) -> Result<Self, RandomError> {
         let mut bytes = Zeroizing::new([0; DRAW]);
         source.fill(bytes.as_mut_slice())?;
-        // A generator that is stuck gives one byte for ever. By chance that
-        // happens once in 2¹⁰¹⁶ draws.
+        // A stuck generator repeats one byte. A working one does that once in 2¹⁰¹⁶ draws.
         if bytes.windows(2).all(|pair| pair.first() == pair.last()) {
             return Err(RandomError::Implausible);
         }
@@ -127,7 +125,7 @@ impl Entropy {
         byte.ok_or(RandomError::Implausible)
     }
 
-    /// The next `N` bytes.
+    /// Takes the next `N` bytes.
     pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], RandomError> {
         let mut taken = [0; N];
         for byte in &mut taken {
@@ -136,9 +134,9 @@ impl Entropy {
         Ok(taken)
     }
 
-    /// Appends `count` digits of `alphabet` to `text`, each as likely as any
-    /// other: bytes past the last whole multiple of its length are rejected, for
-    /// a remainder would favour the first ones.
+    /// Appends `count` uniform digits of `alphabet` to `text`. Bytes past the last whole
+    /// multiple of its length are rejected, because a remainder would favour the first
+    /// digits.
     pub(crate) fn digits(
         &mut self,
         alphabet: &[u8],

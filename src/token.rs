@@ -1,12 +1,11 @@
-//! Tokens: a compact JWS (RFC 7515, section 7.1) with the claims of a JWT (RFC
-//! 7519).
+//! Tokens: compact JWS (RFC 7515, section 7.1) with the claims of a JWT (RFC 7519).
 //!
-//! [`TokenKeys`] has the keys: one signs, any number verify. [`TokenVerifier`]
-//! judges tokens, strictly, and needs no store.
+//! [`TokenKeys`] holds the keys: one signs, any number verify. [`TokenVerifier`] verifies
+//! tokens strictly and needs no store.
 //!
-//! The types of the header and of JWKs are jsonwebtoken's. Its `encode` and
-//! `decode` are not used: they go through a process-wide provider, panic where
-//! the host's tree has none or two of them, and read the wall clock.
+//! The types of the header and of JWKs are those of jsonwebtoken. Its `encode` and `decode`
+//! are not used: they go through a process-wide provider, panic if the host's tree has none
+//! or two of them, and read the wall clock.
 
 use std::fmt;
 use std::time::Duration;
@@ -32,23 +31,24 @@ pub use keys::TokenKeys;
 pub(crate) use verifier::MAX_LEEWAY;
 pub use verifier::{TokenError, TokenVerifier, VerifiedToken};
 
-/// The `iss` of tokens by default.
+/// The default `iss` of tokens.
 pub(crate) const ISSUER: &str = "signup";
-/// The `aud` of tokens by default.
+/// The default `aud` of tokens.
 pub(crate) const AUDIENCE: &str = "dashboard";
 /// The `typ` of every token (RFC 7519, section 5.1).
 const TYPE: &str = "JWT";
 
-/// The claim that names the generation of the account's tokens. It is ours, hence its
-/// name (RFC 7519, section 4.3).
+/// The claim with the generation of the account's tokens: a private claim, hence its prefix
+/// (RFC 7519, section 4.3).
 const GENERATION: &str = "signup_generation";
 
-/// A signed token. It is a bearer's secret: wiped when dropped, and opened by name.
+/// A signed token. It is a bearer secret: wiped when dropped, and revealed only by a named
+/// method.
 #[must_use = "nobody else has it"]
 pub struct Token(Zeroizing<String>);
 
 impl Token {
-    /// The compact JWS.
+    /// Returns the compact JWS.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -65,7 +65,7 @@ pub(crate) struct TokenMint {
     keys: TokenKeys,
     issuer: String,
     audience: String,
-    /// The claims that are the same for all tokens, as the opening of their JSON.
+    /// The claims that all tokens share, as the beginning of their JSON.
     claims: String,
     lifetime: Duration,
 }
@@ -86,13 +86,12 @@ impl TokenMint {
         &self.keys
     }
 
-    /// What verifies the tokens that are minted here.
+    /// Returns a verifier for the tokens minted here.
     pub(crate) fn verifier(&self) -> TokenVerifier {
         TokenVerifier::new(self.keys.clone()).issuer(&*self.issuer).audience(&*self.audience)
     }
 
-    /// Mints a token of this generation of its account, which it names from the second
-    /// one on.
+    /// Mints a token of this generation, which is named only if it is not the first.
     pub(crate) fn mint(
         &self,
         account: &AccountId,
@@ -103,8 +102,7 @@ impl TokenMint {
         let key = self.keys.signing().ok_or(KeyError::Unusable)?;
         let (iat, exp) = (now.as_secs(), now.plus(self.lifetime)?.as_secs());
         let jti = Base64UrlUnpadded::encode_string(&draw.take::<16>()?);
-        // The claims of RFC 7519, section 4.1, all but `nbf`. None of these needs
-        // an escape.
+        // The claims of RFC 7519, section 4.1, except `nbf`. None of them needs an escape.
         let opening = &self.claims;
         let generation = match generation {
             0 => String::new(),
@@ -116,7 +114,7 @@ impl TokenMint {
         let signed = [key.header(), &Base64UrlUnpadded::encode_string(claims.as_bytes())].join(".");
         let signature = Zeroizing::new(key.sign(signed.as_bytes())?);
         let signature = Zeroizing::new(Base64UrlUnpadded::encode_string(&signature));
-        // What is signed is no secret without its signature.
+        // The signed part is no secret without its signature.
         let mut token = Zeroizing::new(String::with_capacity(signed.len() + 1 + signature.len()));
         for part in [&signed, ".", &signature] {
             token.push_str(part);
@@ -125,7 +123,7 @@ impl TokenMint {
     }
 }
 
-/// Why no token could be minted.
+/// The reason why no token could be minted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum MintError {

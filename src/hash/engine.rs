@@ -1,4 +1,4 @@
-//! What computes the tag: one of two implementations of Argon2id, or a fake.
+//! Engines that compute Argon2id tags: two implementations and a fake.
 
 use std::fmt;
 
@@ -19,28 +19,28 @@ pub use simd::SimdEngine;
 /// An implementation of Argon2id, version 1.3 (RFC 9106).
 ///
 /// # Contract
-/// All engines give the same tag for the same input. [`hasher`](Engine::hasher)
-/// is called by each worker for its first hash, and again after it has been idle
-/// or has panicked.
+/// All engines compute the same tag for the same input. Each worker calls
+/// [`hasher`](Engine::hasher) for its first hash, and again after it was idle or has
+/// panicked.
 pub trait Engine: Send + Sync + 'static {
-    /// The engine's name, for figures and logs.
+    /// Returns the engine's name, for metrics and logs.
     fn name(&self) -> &'static str;
 
-    /// What one worker hashes with, its memory included.
+    /// Creates the hasher of one worker, including its memory.
     fn hasher(&self) -> Box<dyn EngineHasher>;
 }
 
-/// One worker's share of an [`Engine`]. It owns its memory, keeps it from one
-/// hash to the next, and gives it back to the system when it is dropped.
+/// The part of an [`Engine`] that one worker owns. It keeps its memory between hashes and
+/// releases it when dropped.
 pub trait EngineHasher: Send {
-    /// Fills `tag` for `input`. The tag's length is part of what is hashed.
+    /// Computes the tag of `input` into `tag`. The tag's length is part of the hashed data.
     ///
     /// # Errors
-    /// The memory can't be had, or the engine refuses the input.
+    /// Fails if memory can't be allocated or the engine rejects the input.
     fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError>;
 }
 
-/// What is hashed, and at what cost: the inputs of RFC 9106, section 3.1.
+/// The input and cost of a hash (RFC 9106, section 3.1).
 ///
 /// ```
 /// use signup::hash::{Argon2Engine, Engine, HashInput, WorkFactor};
@@ -54,23 +54,23 @@ pub trait EngineHasher: Send {
 pub struct HashInput<'a> {
     /// The password (P): the UTF-8 bytes of its NFC form.
     pub password: &'a [u8],
-    /// The salt (S), 8 octets or more.
+    /// The salt (S), 8 bytes or more.
     pub salt: &'a [u8],
     /// The secret (K), a pepper; empty for none.
     pub secret: &'a [u8],
-    /// Associated data (X), up to 32 octets; empty for none.
+    /// Associated data (X), up to 32 bytes; empty for none.
     pub associated_data: &'a [u8],
     /// The cost (m, t and p).
     pub factor: WorkFactor,
 }
 
 impl<'a> HashInput<'a> {
-    /// An input without secret and associated data.
+    /// Creates an input without secret and associated data.
     pub const fn new(password: &'a [u8], salt: &'a [u8], factor: WorkFactor) -> Self {
         Self { password, salt, secret: &[], associated_data: &[], factor }
     }
 
-    /// The same with a secret, and with associated data.
+    /// Sets the secret and the associated data.
     #[must_use]
     pub const fn with(self, secret: &'a [u8], associated_data: &'a [u8]) -> Self {
         Self { secret, associated_data, ..self }
@@ -83,13 +83,13 @@ impl fmt::Debug for HashInput<'_> {
     }
 }
 
-/// Why there is no tag.
+/// The error of an engine that could not compute a tag.
 #[derive(Debug, thiserror::Error)]
 #[error("the password could not be hashed")]
 pub struct EngineError(#[source] BoxError);
 
 impl EngineError {
-    /// An error of an engine. `source` is logged; it must not hold the input.
+    /// Wraps an error of an engine. `source` is logged and must not contain the input.
     pub fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }

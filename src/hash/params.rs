@@ -1,13 +1,13 @@
-//! Work factors: what a hash costs whoever guesses.
+//! Work factors: the cost of each guess.
 
 use std::fmt;
 
-/// The rows of OWASP's table as memory in KiB and passes. They cost an attacker
-/// about the same; with one lane each.
+/// The rows of OWASP's table as memory in KiB and passes, with one lane each. They cost an
+/// attacker about the same.
 const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 
-/// The bounds above, for new hashes: what a typing error in a configuration must
-/// not exceed, for a host would run out of memory or time at its first sign-up.
+/// The upper bounds for new hashes. A typing error in a configuration must not make a host
+/// run out of memory or time at its first sign-up.
 const MAX: Limits = Limits { memory_kib: 1 << 22, passes: 64, lanes: 64 };
 
 /// The cost of a hash: memory, passes over it, and lanes (RFC 9106, section 3.1).
@@ -43,7 +43,7 @@ impl WorkFactor {
     /// RFC 9106's second choice (section 4): 64 MiB, three passes, four lanes.
     pub const RFC_9106_64_MIB: Self = Self { memory_kib: 1 << 16, passes: 3, lanes: 4 };
 
-    /// All named work factors, with their names, the weakest memory first.
+    /// All named work factors with their names, the least memory first.
     pub const NAMED: [(&str, Self); 7] = [
         ("OWASP 7 MiB", Self::OWASP_7_MIB),
         ("OWASP 9 MiB", Self::OWASP_9_MIB),
@@ -58,12 +58,11 @@ impl WorkFactor {
         Self { memory_kib, passes, lanes: 1 }
     }
 
-    /// A work factor for new hashes: `memory_kib` KiB, `passes` (t), `lanes` (p).
+    /// Creates a work factor for new hashes: `memory_kib` KiB, `passes` (t), `lanes` (p).
     ///
     /// # Errors
-    /// It is weaker than every row of OWASP's table, that is, there is no row
-    /// whose memory and passes it reaches both; or it is beyond 4 GiB, 64
-    /// passes or 64 lanes.
+    /// Fails if it is weaker than every row of OWASP's table, that is, if it reaches both
+    /// memory and passes of none; or if it is beyond 4 GiB, 64 passes or 64 lanes.
     pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, WorkFactorError> {
         let factor = Self::stored(memory_kib, passes, lanes)?;
         factor.check_strong()?;
@@ -71,12 +70,12 @@ impl WorkFactor {
         Ok(factor)
     }
 
-    /// A work factor that some hash has, weak ones too: to verify it, or to hold
-    /// an engine against test vectors. [No pool](super::HashPoolBuilder::build)
-    /// makes new hashes with a weak one.
+    /// Creates the work factor of an existing hash, even a weak one: to verify it, or to
+    /// run an engine against test vectors. [No pool](super::HashPoolBuilder::build) makes
+    /// new hashes with a weak one.
     ///
     /// # Errors
-    /// It is none at all: no pass, no lane, or under 8 KiB a lane.
+    /// Fails if it is invalid: no pass, no lane, or under 8 KiB per lane.
     pub fn stored(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, WorkFactorError> {
         let factor = Self { memory_kib, passes, lanes };
         let enough = lanes.checked_mul(8).is_some_and(|least| memory_kib >= least);
@@ -98,17 +97,17 @@ impl WorkFactor {
         if within { Ok(()) } else { Err(WorkFactorError::Excessive(self, *limits)) }
     }
 
-    /// The memory of one hash (m), in KiB.
+    /// Returns the memory of one hash (m), in KiB.
     pub const fn memory_kib(self) -> u32 {
         self.memory_kib
     }
 
-    /// The passes over that memory (t).
+    /// Returns the passes over that memory (t).
     pub const fn passes(self) -> u32 {
         self.passes
     }
 
-    /// The lanes (p). They are computed one after the other on one core.
+    /// Returns the lanes (p). They are computed one after the other on one core.
     pub const fn lanes(self) -> u32 {
         self.lanes
     }
@@ -127,8 +126,8 @@ impl fmt::Display for WorkFactor {
     }
 }
 
-/// What a stored hash may cost to verify. Whoever can write into the database
-/// could otherwise make one verification take all memory.
+/// Limits on the cost of verifying a stored hash. Without them, anyone who can write into
+/// the database could make one verification take all memory.
 ///
 /// ```
 /// let mut limits = signup::hash::Limits::default();
@@ -137,16 +136,16 @@ impl fmt::Display for WorkFactor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most memory, in KiB.
+    /// Maximum memory, in KiB.
     pub memory_kib: u32,
-    /// The most passes.
+    /// Maximum passes.
     pub passes: u32,
-    /// The most lanes.
+    /// Maximum lanes.
     pub lanes: u32,
 }
 
 impl Default for Limits {
-    /// 1 GiB, 16 passes, 16 lanes: beyond every recommendation but RFC 9106's
+    /// Returns 1 GiB, 16 passes, 16 lanes: more than every recommendation except RFC 9106's
     /// first, which a pool that uses it allows by itself.
     fn default() -> Self {
         Self { memory_kib: 1 << 20, passes: 16, lanes: 16 }
@@ -154,7 +153,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same, and in any case so much that `factor` is within.
+    /// Raises the limits to include `factor`.
     pub(super) fn at_least(self, factor: WorkFactor) -> Self {
         Self {
             memory_kib: self.memory_kib.max(factor.memory_kib),
@@ -171,18 +170,18 @@ impl fmt::Display for Limits {
     }
 }
 
-/// Why a work factor is refused.
+/// The reason why a work factor is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkFactorError {
     /// Weaker than OWASP's table.
-    #[error("the work factor {0} is weaker than OWASP's table: take m=19456,t=2,p=1 or more")]
+    #[error("weak work factor {0}: OWASP's table asks for m=19456,t=2,p=1 or more")]
     Weak(WorkFactor),
-    /// More than may be spent on a hash.
-    #[error("the work factor {0} is beyond the limits {1}")]
+    /// More than a hash may cost.
+    #[error("excessive work factor {0}: the limits are {1}")]
     Excessive(WorkFactor, Limits),
-    /// No work factor of Argon2's at all.
-    #[error("the work factor {0} is none: it takes a pass, a lane, and 8 KiB a lane")]
+    /// Not a work factor of Argon2.
+    #[error("invalid work factor {0}: needs at least 1 pass, 1 lane and 8 KiB per lane")]
     Impossible(WorkFactor),
 }
 

@@ -1,16 +1,16 @@
-//! Peppers: secrets that are kept apart from the database, so that a copy of it
-//! alone is not enough to guess.
+//! Peppers: secrets kept apart from the database, so that a copy of it is not enough to
+//! guess passwords.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// The least octets of a pepper: 128 bits, as for a key of its strength.
+/// The minimum length of a pepper in bytes: 128 bits, as for a key of that strength.
 const MIN_BYTES: usize = 16;
 
-/// A secret that goes into every hash (RFC 9106's K), and its version, which is
-/// stored beside each hash that it went into.
+/// A secret that goes into every hash (RFC 9106's K), with its version, which is stored
+/// beside each hash.
 ///
 /// ```
 /// use signup::hash::{HashPool, Pepper};
@@ -25,10 +25,10 @@ pub struct Pepper {
 }
 
 impl Pepper {
-    /// A pepper of 16 octets or more.
+    /// Creates a pepper of 16 bytes or more.
     ///
     /// # Errors
-    /// It has fewer.
+    /// Returns [`PepperError::Short`] if it has fewer.
     pub fn new(version: u32, secret: impl Into<Vec<u8>>) -> Result<Self, PepperError> {
         let secret = Zeroizing::new(secret.into());
         if secret.len() < MIN_BYTES {
@@ -44,20 +44,20 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// Why there is no pepper.
+/// The reason why a pepper is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PepperError {
-    /// A pepper of fewer than 16 octets.
-    #[error("the pepper has {octets} bytes: it needs 16 or more")]
+    /// A pepper of fewer than 16 bytes.
+    #[error("short pepper: {octets} bytes, needs at least 16")]
     Short {
-        /// How many it has.
+        /// Its length.
         octets: usize,
     },
-    /// Two peppers of one version.
-    #[error("there are two peppers of version {version}")]
+    /// Two peppers with the same version.
+    #[error("two peppers of version {version}")]
     Twice {
-        /// The version of both.
+        /// The shared version.
         version: u32,
     },
 }
@@ -67,7 +67,7 @@ pub enum PepperError {
 pub(super) struct Peppers {
     current: Option<u32>,
     secrets: BTreeMap<u32, Zeroizing<Vec<u8>>>,
-    /// A version that was given twice, for the builder to refuse.
+    /// A duplicate version, for the builder to refuse.
     twice: Option<u32>,
 }
 
@@ -87,13 +87,13 @@ impl Peppers {
         self.twice.map_or(Ok(()), |version| Err(PepperError::Twice { version }))
     }
 
-    /// The version that new hashes are made with.
+    /// Returns the version of new hashes.
     pub(super) fn current(&self) -> Option<u32> {
         self.current
     }
 
-    /// The secret of a version; the empty one where there is no version. None
-    /// where the version is not known.
+    /// Returns the secret of a version, empty for no version, or `None` for an unknown
+    /// version.
     pub(super) fn secret(&self, version: Option<u32>) -> Option<&[u8]> {
         match version {
             None => Some(&[]),

@@ -1,4 +1,4 @@
-//! The PHC string: the one form in which a password is stored.
+//! The PHC string: the only form in which a password is stored.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::params::{Limits, WorkFactor, WorkFactorError};
 
-/// Argon2's version 1.3, the one of RFC 9106.
+/// Argon2 version 1.3 (RFC 9106).
 const VERSION: u32 = 0x13;
-/// Octets of a new salt: RFC 9106, section 3.1 asks for 16.
+/// Bytes of a new salt (RFC 9106, section 3.1).
 pub(crate) const SALT_BYTES: usize = 16;
-/// Octets of a new tag: RFC 9106, section 4 recommends 32.
+/// Bytes of a new tag (RFC 9106, section 4).
 pub(super) const TAG_BYTES: usize = 32;
 
-/// A hashed password as a [PHC string], `$argon2id$v=19$m=…,t=…,p=…$salt$tag`,
-/// and the version of the pepper that went into it.
+/// A hashed password: a [PHC string], `$argon2id$v=19$m=…,t=…,p=…$salt$tag`, and the
+/// version of its pepper.
 ///
-/// It is what a store keeps, and lets whoever has it guess off line: so it is
-/// opened by name, wiped when dropped, and can't be printed.
+/// This is what a store keeps. It allows offline guessing, so it is revealed only by a
+/// named method, wiped when dropped, and redacted in `Debug`.
 ///
 /// [PHC string]: https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md
 #[derive(Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct PasswordHash {
 }
 
 impl PasswordHash {
-    /// A hash as a store gives it back. It is read when it is verified.
+    /// Creates a hash from what a store has kept. It is parsed when it is verified.
     pub fn from_store(phc: impl Into<String>, pepper_version: Option<u32>) -> Self {
         Self { phc: phc.into(), pepper_version }
     }
@@ -46,17 +46,17 @@ impl PasswordHash {
         Self { phc, pepper_version }
     }
 
-    /// The PHC string, for the store.
+    /// Returns the PHC string, for the store.
     pub fn as_phc(&self) -> &str {
         &self.phc
     }
 
-    /// The version of the pepper, for a column of its own; none without pepper.
+    /// Returns the version of the pepper, for its own column, or `None` without a pepper.
     pub fn pepper_version(&self) -> Option<u32> {
         self.pepper_version
     }
 
-    /// Reads the string, within `limits`.
+    /// Parses the string, within `limits`.
     pub(super) fn parse(&self, limits: &Limits) -> Result<Parsed, PhcError> {
         let read = phc::PasswordHash::new(&self.phc).map_err(|_| PhcError::Malformed)?;
         if read.algorithm != ARGON2ID_IDENT {
@@ -74,7 +74,7 @@ impl PasswordHash {
     }
 }
 
-/// `m`, `t` and `p`, each once, in any order, and nothing else.
+/// Parses `m`, `t` and `p`: each once, in any order, and nothing else.
 fn work_factor(params: &phc::ParamsString) -> Result<WorkFactor, PhcError> {
     let (mut m, mut t, mut p) = (None, None, None);
     for (name, value) in params.iter() {
@@ -95,7 +95,7 @@ fn work_factor(params: &phc::ParamsString) -> Result<WorkFactor, PhcError> {
     }
 }
 
-/// What a PHC string says.
+/// The parts of a PHC string.
 pub(super) struct Parsed {
     pub(super) factor: WorkFactor,
     pub(super) salt: phc::Salt,
@@ -116,20 +116,20 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// Why a stored hash can't be verified.
+/// The reason why a stored hash can't be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PhcError {
-    /// No PHC string, or one without salt, tag or parameters.
-    #[error("the stored hash is no PHC string of Argon2id")]
+    /// Not a PHC string, or one without salt, tag or parameters.
+    #[error("malformed password hash: not a PHC string of Argon2id")]
     Malformed,
-    /// Another algorithm: Argon2i and Argon2d too.
-    #[error("the stored hash is not of Argon2id")]
+    /// Another algorithm, including Argon2i and Argon2d.
+    #[error("unsupported password hash: not Argon2id")]
     Algorithm,
     /// Not version 19 (1.3); a string without a version is of version 16.
-    #[error("the stored hash is not of Argon2 version 19")]
+    #[error("unsupported password hash: not Argon2 version 19")]
     Version,
-    /// A work factor beyond the limits, or none at all.
+    /// A work factor that is invalid or beyond the limits.
     #[error(transparent)]
     WorkFactor(#[from] WorkFactorError),
 }

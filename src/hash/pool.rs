@@ -1,4 +1,4 @@
-//! The pool: a bounded queue in front of threads that own their memory.
+//! The hash pool: a bounded queue in front of threads that own their memory.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,19 +20,18 @@ pub use permit::{HashError, HashPermit, PoolFull, Verification};
 
 use permit::{Input, Tag, Task};
 
-/// Hashes passwords on threads of its own, so many at a time and no more.
+/// A pool that hashes passwords on a fixed number of threads.
 ///
-/// - As many workers as cores, each with its own memory for its lifetime: peak
-///   memory is workers × m plus a constant, whatever the load.
-/// - A bounded queue, first come, first served. Its permits are given out
-///   [before](HashPool::reserve) anything else is done for a request; when none
-///   is left, or the wait would be longer than the deadline, the answer is the
-///   wait to expect.
-/// - A queued job whose caller is gone is skipped. A running one finishes, and
-///   its permit is free only then.
+/// - One worker per core by default, each with its own memory for its lifetime: peak memory
+///   is workers × m plus a constant, whatever the load.
+/// - A bounded, first-in first-out queue. A request [reserves](HashPool::reserve) a permit
+///   before any other work; if none is left, or the wait would exceed the deadline, it is
+///   refused with the expected wait.
+/// - A queued job whose caller is gone is skipped. A running one finishes and keeps its
+///   permit until then.
 ///
-/// One pool can serve several services: share it as `Arc<HashPool>`. Dropping it
-/// lets the workers finish the queue and end.
+/// One pool can serve several services: share it as `Arc<HashPool>`. When it is dropped,
+/// the workers finish the queue and end.
 ///
 /// ```
 /// use signup::hash::HashPool;
@@ -46,15 +45,15 @@ pub struct HashPool {
 }
 
 impl HashPool {
-    /// A pool with the default configuration, to be changed.
+    /// Creates a builder with the default configuration.
     pub fn builder() -> HashPoolBuilder {
         HashPoolBuilder::default()
     }
 
-    /// Takes a permit in the queue.
+    /// Reserves a permit in the queue.
     ///
     /// # Errors
-    /// There is none, or the wait would be longer than the deadline.
+    /// Returns [`PoolFull`] if no permit is left, or if the wait would exceed the deadline.
     pub fn reserve(&self) -> Result<HashPermit, PoolFull> {
         let mut state = self.shared.state();
         let wait = self.shared.wait_behind(&state, state.permits);
@@ -70,46 +69,48 @@ impl HashPool {
     /// Checks that a stored hash can be verified here, without computing anything.
     ///
     /// # Errors
-    /// It can't be read, costs more than the limits allow, or has a pepper that the
-    /// pool does not have.
+    /// Fails if the hash is malformed, costs more than the limits allow, or needs a pepper
+    /// that the pool does not have.
     pub(crate) fn check_stored(&self, stored: &PasswordHash) -> Result<(), HashError> {
         self.shared.config.check_stored(stored).map(drop)
     }
 
-    /// The hash of no password, which costs as much to verify as a new one.
+    /// Returns a hash of no password that costs as much to verify as a new one.
     pub(crate) fn decoy(&self) -> PasswordHash {
         let config = &self.shared.config;
         let (salt, tag) = ([0; SALT_BYTES], [0; TAG_BYTES]);
         PasswordHash::assemble(config.factor, &salt, &tag, config.peppers.current())
     }
 
-    /// The work factor of every new hash.
+    /// Returns the work factor of new hashes.
     pub fn work_factor(&self) -> WorkFactor {
         self.shared.config.factor
     }
 
-    /// The name of the engine in use.
+    /// Returns the name of the engine in use.
     pub fn engine(&self) -> &'static str {
         self.shared.config.engine.name()
     }
 
-    /// What the pool is doing, and has done.
+    /// Returns the current state and the totals of the pool.
     pub fn stats(&self) -> PoolStats {
         let state = self.shared.state();
         PoolStats { queued: state.queue.len(), ..state.stats }
     }
 
-    /// Refuses new work, finishes all that has a permit, and waits for the workers
-    /// to end. It blocks the thread: an async host calls it by `spawn_blocking`, after its
-    /// server has drained. On the one thread of a runtime whose sign-ups still hold permits
-    /// it never returns; [`shutdown_timeout`](Self::shutdown_timeout) does.
+    /// Refuses new work, finishes all jobs that have a permit, and waits for the workers to
+    /// end.
+    ///
+    /// It blocks the thread: an async host calls it in `spawn_blocking`, after its server
+    /// has drained. On the only thread of a runtime whose sign-ups still hold permits it
+    /// never returns; use [`shutdown_timeout`](Self::shutdown_timeout) there.
     pub fn shutdown(&self) {
         self.close();
         self.join();
     }
 
-    /// Shuts down as [`shutdown`](Self::shutdown) does, and gives up after a while.
-    /// Returns whether all permits came back and the workers have ended.
+    /// Shuts down like [`shutdown`](Self::shutdown), but gives up after `timeout`. Returns
+    /// whether all permits were returned and the workers have ended.
     ///
     /// ```
     /// use signup::hash::HashPool;
@@ -165,23 +166,23 @@ impl fmt::Debug for HashPool {
     }
 }
 
-/// What a pool is doing (`queued`, `running`, `holding`) and has done (the rest).
+/// The current state of a pool (`queued`, `running`, `holding`) and its totals (the rest).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Jobs that wait for a worker.
+    /// Jobs waiting for a worker.
     pub queued: usize,
-    /// Jobs that a worker is at.
+    /// Jobs that a worker is running.
     pub running: usize,
     /// Workers that hold the memory of a hash.
     pub holding: usize,
-    /// Jobs done, failed ones included.
+    /// Finished jobs, including failed ones.
     pub hashes: u64,
-    /// Requests that got no permit, or waited past the deadline.
+    /// Requests that got no permit or waited past the deadline.
     pub refused: u64,
     /// Jobs skipped because their caller was gone.
     pub abandoned: u64,
-    /// The time that all jobs together waited for a worker.
+    /// Total time that jobs waited for a worker.
     pub waited: Duration,
 }
 
@@ -201,10 +202,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// Places given out: those at the door, in the queue and at a worker.
+    /// Permits given out: held by callers, in the queue, or at a worker.
     permits: usize,
     closed: bool,
-    /// What a hash has taken lately; zero until the first one.
+    /// Recent duration of a hash; zero until the first one.
     recent: Duration,
     stats: PoolStats,
 }
@@ -214,14 +215,14 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// How long `ahead` permits take to become free.
+    /// Estimates how long `ahead` permits take to become free.
     fn wait_behind(&self, state: &State, ahead: usize) -> Duration {
         let rounds = ahead / self.config.workers;
         state.recent.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
     }
 }
 
-/// No code under these locks can leave the state half changed.
+/// Locks `mutex`. No code under these locks can leave the state half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,8 +24,8 @@ fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
     Base64UrlUnpadded::decode_vec(text).map_err(|_| KeyError::Unusable)
 }
 
-/// What a JWK has of a key besides its public half: RFC 8037, section 2; RFC 7518,
-/// sections 6.2.2 and 6.4.1.
+/// The members of a JWK besides the public key: RFC 8037, section 2; RFC 7518, sections
+/// 6.2.2 and 6.4.1.
 #[derive(Deserialize)]
 struct Private {
     d: Option<String>,
@@ -33,13 +33,13 @@ struct Private {
 }
 
 impl SigningKey {
-    /// Reads a private JWK, in JSON: Ed25519; P-256 with its feature; and a symmetric
-    /// key (`oct`) as HS256. An RSA key comes from PKCS #8. Without a `kid` it is named
-    /// as a key of ours. The caller wipes `json`.
+    /// Parses a private JWK in JSON: Ed25519; P-256 with its feature; and a symmetric key
+    /// (`oct`) as HS256. An RSA key comes from PKCS #8. Without a `kid` it gets the key id
+    /// of its thumbprint. The caller wipes `json`.
     ///
     /// # Errors
-    /// It is of another kind, for another use or algorithm, or no key; or its public
-    /// half is not that of the private one.
+    /// Returns a [`KeyError`] for a key of another kind, use or algorithm, and if the
+    /// public half does not match the private one.
     ///
     /// ```
     /// use signup::token::SigningKey;
@@ -82,8 +82,8 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
-    /// The public key as a JWK, for signatures with its algorithm. None for
-    /// HS256: there is no public half, and the secret is never shown.
+    /// Returns the public key as a JWK, for signatures with its algorithm, or `None` for
+    /// HS256: it has no public half, and the secret is never shown.
     pub fn to_jwk(&self) -> Option<Jwk> {
         let (key_algorithm, algorithm) = match &self.public {
             Public::Hs256(_) => return None,
@@ -125,18 +125,18 @@ impl VerifyingKey {
         Some(Jwk { common, algorithm })
     }
 
-    /// Reads a JWK: Ed25519; P-256 and RSA with their features; and a symmetric
-    /// key (`oct`) as HS256. Without a `kid` it is named as a key of ours.
+    /// Parses a JWK: Ed25519; P-256 and RSA with their features; and a symmetric key
+    /// (`oct`) as HS256. Without a `kid` it gets the key id of its thumbprint.
     ///
     /// # Errors
-    /// It is of another kind, for another use or algorithm, or no key.
+    /// Returns a [`KeyError`] for a key of another kind, use or algorithm.
     pub fn from_jwk(jwk: &Jwk) -> Result<Self, KeyError> {
         let common = &jwk.common;
         let signs = common
             .public_key_use
             .as_ref()
             .is_none_or(|key_use| *key_use == PublicKeyUse::Signature);
-        // RFC 7517, section 4.3: where operations are named, ours is among them.
+        // RFC 7517, section 4.3: if operations are named, `verify` must be among them.
         let verifies = common
             .key_operations
             .as_ref()
@@ -178,8 +178,8 @@ impl VerifyingKey {
 }
 
 impl Public {
-    /// The members that make the thumbprint, in their order (RFC 7638, section 3;
-    /// RFC 8037, section 2). Of a symmetric key nothing is told.
+    /// Returns the members that make the thumbprint, in their order (RFC 7638, section 3;
+    /// RFC 8037, section 2), without the secret of a symmetric key.
     pub(super) fn canonical_jwk(&self) -> String {
         match self {
             Self::Hs256(_) => String::new(),

@@ -1,4 +1,4 @@
-//! Keys: each with a key id, and for one algorithm alone.
+//! Token keys: each has a key id and one algorithm.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, Header};
 use sha2::{Digest, Sha256};
 
-/// The least octets of an HS256 secret: as many as the digest's (RFC 7518,
-/// section 3.2).
+/// The minimum length of an HS256 secret in bytes: that of the digest (RFC 7518, section
+/// 3.2).
 const MIN_SECRET_BYTES: usize = 32;
-/// The longest key id.
+/// The maximum length of a key id.
 const MAX_KEY_ID_BYTES: usize = 64;
 
-/// A key that signs tokens, and its key id.
+/// A key that signs tokens, with its key id.
 ///
 /// ```
 /// use signup::token::SigningKey;
@@ -30,7 +30,7 @@ pub struct SigningKey {
     header: String,
 }
 
-/// Prepared once, so that a signature parses no key.
+/// The secret, prepared once so that signing parses no key.
 enum Secret {
     Hs256(Box<Hmac<Sha256>>),
     Ed25519(Box<ed25519_dalek::SigningKey>),
@@ -41,30 +41,30 @@ enum Secret {
 }
 
 impl SigningKey {
-    /// A key for HMAC with SHA-256. Its key id is made from the secret by a
-    /// one-way function, so that another secret has another one.
+    /// Creates a key for HMAC with SHA-256. Its key id is derived from the secret by a
+    /// one-way function, so that another secret has another key id.
     ///
     /// # Errors
-    /// The secret has fewer than 32 octets.
+    /// Fails if the secret has fewer than 32 bytes.
     pub fn hs256(secret: &[u8]) -> Result<Self, KeyError> {
         let verifying = VerifyingKey::hs256(secret)?;
         let hmac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| KeyError::Unusable)?;
         Ok(Self::from_parts(Secret::Hs256(Box::new(hmac)), verifying))
     }
 
-    /// A key for Ed25519 (RFC 8037), from its 32-octet seed. Its key id is the
-    /// JWK thumbprint (RFC 7638) of the public key.
+    /// Creates a key for Ed25519 (RFC 8037) from its 32-byte seed. Its key id is the JWK
+    /// thumbprint (RFC 7638) of the public key.
     pub fn ed25519(seed: &[u8; 32]) -> Self {
         let key = ed25519_dalek::SigningKey::from_bytes(seed);
         let verifying = VerifyingKey::from_ed25519(key.verifying_key());
         Self::from_parts(Secret::Ed25519(Box::new(key)), verifying)
     }
 
-    /// A key for ECDSA on P-256 (RFC 7518, section 3.4), from its 32-octet secret
+    /// Creates a key for ECDSA on P-256 (RFC 7518, section 3.4) from its 32-byte secret
     /// scalar. Its key id is the JWK thumbprint of the public key.
     ///
     /// # Errors
-    /// The scalar is zero or not below the order of the curve.
+    /// Fails if the scalar is zero or not below the order of the curve.
     #[cfg(feature = "es256")]
     pub fn es256(scalar: &[u8; 32]) -> Result<Self, KeyError> {
         let key = p256::ecdsa::SigningKey::from_slice(scalar).map_err(|_| KeyError::Unusable)?;
@@ -72,12 +72,11 @@ impl SigningKey {
         Ok(Self::from_parts(Secret::Es256(Box::new(key)), verifying))
     }
 
-    /// A key for RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, section 3.3), from a
-    /// PKCS #8 document (RFC 5958) in DER. Its key id is the JWK thumbprint of the
-    /// public key.
+    /// Creates a key for RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, section 3.3) from a PKCS
+    /// #8 document (RFC 5958) in DER. Its key id is the JWK thumbprint of the public key.
     ///
     /// # Errors
-    /// It is no RSA key of 2048 to 8192 bits.
+    /// Fails if it is not an RSA key of 2048 to 8192 bits.
     #[cfg(feature = "rs256")]
     pub fn rs256(pkcs8: &[u8]) -> Result<Self, KeyError> {
         let key = aws_lc_rs::rsa::KeyPair::from_pkcs8(pkcs8).map_err(|_| KeyError::Unusable)?;
@@ -91,37 +90,36 @@ impl SigningKey {
         Self { secret, verifying, header }
     }
 
-    /// The same key under a name of the host's.
+    /// Renames the key.
     ///
     /// # Errors
-    /// The name is empty, longer than 64 octets, or not printable ASCII.
+    /// Fails if the key id is empty, longer than 64 bytes, or not printable ASCII.
     pub fn with_key_id(self, key_id: &str) -> Result<Self, KeyError> {
         let verifying = self.verifying.with_key_id(key_id)?;
         Ok(Self::from_parts(self.secret, verifying))
     }
 
-    /// The key id (`kid`).
+    /// Returns the key id (`kid`).
     pub fn key_id(&self) -> &str {
         self.verifying.key_id()
     }
 
-    /// The algorithm that the key is for, and no other.
+    /// Returns the only algorithm of the key.
     pub fn algorithm(&self) -> Algorithm {
         self.verifying.algorithm()
     }
 
-    /// What verifies the tokens that it signs. Of an HS256 key that is the secret
-    /// itself.
+    /// Returns the key that verifies its tokens. For HS256 that is the secret itself.
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying
     }
 
-    /// The header of its tokens, in base64url.
+    /// Returns the header of its tokens, in base64url.
     pub(super) fn header(&self) -> &str {
         &self.header
     }
 
-    /// The signature of `text`.
+    /// Signs `text`.
     pub(super) fn sign(&self, text: &[u8]) -> Result<Vec<u8>, KeyError> {
         match &self.secret {
             Secret::Hs256(hmac) => {
@@ -154,7 +152,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A key that verifies tokens, and its key id.
+/// A key that verifies tokens, with its key id.
 ///
 /// ```
 /// use signup::token::{SigningKey, VerifyingKey};
@@ -172,7 +170,7 @@ pub struct VerifyingKey {
 
 #[derive(Clone)]
 pub(super) enum Public {
-    /// Not public at all: whoever verifies can sign.
+    /// Not public at all: anyone who can verify can sign.
     Hs256(Box<Hmac<Sha256>>),
     Ed25519(Box<ed25519_dalek::VerifyingKey>),
     #[cfg(feature = "es256")]
@@ -181,7 +179,7 @@ pub(super) enum Public {
     Rs256(Box<Rsa>),
 }
 
-/// An RSA key, parsed once, and its components in big-endian octets.
+/// An RSA key, parsed once, and its components as big-endian bytes.
 #[cfg(feature = "rs256")]
 #[derive(Clone)]
 pub(super) struct Rsa {
@@ -191,14 +189,14 @@ pub(super) struct Rsa {
 }
 
 impl VerifyingKey {
-    /// A key for HMAC with SHA-256, as [`SigningKey::hs256`]. Whoever has it can
-    /// sign as well: give other services a key pair's public half instead.
+    /// Creates a key for HMAC with SHA-256, like [`SigningKey::hs256`]. Anyone who has it
+    /// can sign too: give other services the public half of a key pair instead.
     ///
     /// # Errors
-    /// The secret has fewer than 32 octets.
+    /// Fails if the secret has fewer than 32 bytes.
     pub fn hs256(secret: &[u8]) -> Result<Self, KeyError> {
-        // A line end that came with a file adds nothing to a secret that is text. In one of
-        // random bytes it is a byte as any other.
+        // A line end that came with a file adds nothing to a secret that is text. In random
+        // bytes it is a byte like any other.
         let text = secret.trim_ascii_end();
         let is_text = !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
         let octets = if is_text { text.len() } else { secret.len() };
@@ -207,16 +205,16 @@ impl VerifyingKey {
         }
         let hmac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| KeyError::Unusable)?;
         let name = hmac.clone().chain_update(b"signup key id").finalize().into_bytes();
-        // The first 64 bits are enough to tell keys apart.
+        // 64 bits are enough to tell keys apart.
         let key_id = Base64UrlUnpadded::encode_string(name.get(..8).unwrap_or(&name));
         Ok(Self { key_id, public: Public::Hs256(Box::new(hmac)) })
     }
 
-    /// A key for Ed25519, from its 32-octet public key.
+    /// Creates a key for Ed25519 from its 32-byte public key.
     ///
     /// # Errors
-    /// The octets are no point of the curve, or one of small order, for which
-    /// signatures mean nothing.
+    /// Fails if it is not a point of the curve, or one of small order, for which signatures
+    /// mean nothing.
     pub fn ed25519(public: &[u8; 32]) -> Result<Self, KeyError> {
         match ed25519_dalek::VerifyingKey::from_bytes(public) {
             Ok(key) if !key.is_weak() => Ok(Self::from_ed25519(key)),
@@ -228,11 +226,11 @@ impl VerifyingKey {
         Self::named_by_thumbprint(Public::Ed25519(Box::new(key)))
     }
 
-    /// A key for ECDSA on P-256, from its public point (SEC 1, section 2.3.3),
+    /// Creates a key for ECDSA on P-256 from its public point (SEC 1, section 2.3.3),
     /// compressed or not.
     ///
     /// # Errors
-    /// The octets are no point of the curve.
+    /// Fails if it is not a point of the curve.
     #[cfg(feature = "es256")]
     pub fn es256(sec1: &[u8]) -> Result<Self, KeyError> {
         let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(sec1);
@@ -244,11 +242,11 @@ impl VerifyingKey {
         Self::named_by_thumbprint(Public::Es256(Box::new(key)))
     }
 
-    /// A key for RSASSA-PKCS1-v1_5 with SHA-256, from modulus and exponent in
-    /// big-endian octets.
+    /// Creates a key for RSASSA-PKCS1-v1_5 with SHA-256 from modulus and exponent, as
+    /// big-endian bytes.
     ///
     /// # Errors
-    /// They are no RSA key of 2048 to 8192 bits.
+    /// Fails if it is not an RSA key of 2048 to 8192 bits.
     #[cfg(feature = "rs256")]
     pub fn rs256(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
         use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
@@ -265,16 +263,16 @@ impl VerifyingKey {
         Self::rs256(&components.n, &components.e)
     }
 
-    /// The key id is the JWK thumbprint (RFC 7638).
+    /// Creates a key whose key id is its JWK thumbprint (RFC 7638).
     fn named_by_thumbprint(public: Public) -> Self {
         let thumbprint = Sha256::digest(public.canonical_jwk());
         Self { key_id: Base64UrlUnpadded::encode_string(&thumbprint), public }
     }
 
-    /// The same key under a name of the host's.
+    /// Renames the key.
     ///
     /// # Errors
-    /// The name is empty, longer than 64 octets, or not printable ASCII.
+    /// Fails if the key id is empty, longer than 64 bytes, or not printable ASCII.
     pub fn with_key_id(self, key_id: &str) -> Result<Self, KeyError> {
         let printable = key_id.bytes().all(|byte| byte.is_ascii_graphic());
         if key_id.is_empty() || key_id.len() > MAX_KEY_ID_BYTES || !printable {
@@ -283,12 +281,12 @@ impl VerifyingKey {
         Ok(Self { key_id: key_id.to_owned(), ..self })
     }
 
-    /// The key id (`kid`).
+    /// Returns the key id (`kid`).
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// The algorithm that the key is for, and no other.
+    /// Returns the only algorithm of the key.
     pub fn algorithm(&self) -> Algorithm {
         match &self.public {
             Public::Hs256(_) => Algorithm::HS256,
@@ -300,8 +298,8 @@ impl VerifyingKey {
         }
     }
 
-    /// The algorithm by its name in the JOSE registry (RFC 7518, section 3.1; RFC
-    /// 8037, section 3.1).
+    /// Returns the algorithm's name in the JOSE registry (RFC 7518, section 3.1; RFC 8037,
+    /// section 3.1).
     pub(super) fn alg(&self) -> &'static str {
         match &self.public {
             Public::Hs256(_) => "HS256",
@@ -320,14 +318,14 @@ impl VerifyingKey {
         Base64UrlUnpadded::encode_string(&serde_json::to_vec(&header).unwrap_or_default())
     }
 
-    /// Whether `signature` is one of `text` by this key.
+    /// Returns whether `signature` is one of `text` by this key.
     pub(super) fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
         match &self.public {
-            // In constant time.
+            // Compared in constant time.
             Public::Hs256(hmac) => {
                 Hmac::clone(hmac).chain_update(text).verify_slice(signature).is_ok()
             }
-            // Strictly: no signature of small order, no other encoding of the same.
+            // Strict: no signature of small order, and no other encoding of the same.
             Public::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(text, &signature).is_ok()),
             #[cfg(feature = "es256")]
@@ -351,43 +349,43 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Why a key can't be used.
+/// The reason why a key is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// An HS256 secret of fewer than 32 octets.
+    /// An HS256 secret of fewer than 32 bytes.
     #[error(
         "the JWT secret has {octets} bytes, not counting white space at its end: it needs 32 or \
          more, as `openssl rand -hex 32` prints them"
     )]
     ShortSecret {
-        /// How many it has.
+        /// Its length, without white space at its end.
         octets: usize,
     },
-    /// A PEM of another form than PKCS #8.
+    /// A PEM of a form other than PKCS #8.
     #[cfg(feature = "pem")]
     #[error(
         "the PEM holds `{0}`: PKCS #8 expected, `PRIVATE KEY` or `PUBLIC KEY`; convert it by \
          `openssl pkcs8 -topk8 -nodes`"
     )]
     PemLabel(String),
-    /// A key id that is empty, longer than 64 octets or not printable ASCII.
-    #[error("a key id is 1 to 64 printable ASCII characters")]
+    /// A key id that is empty, longer than 64 bytes or not printable ASCII.
+    #[error("invalid key id: needs 1 to 64 printable ASCII characters")]
     BadKeyId,
-    /// There is another key of this key id already.
-    #[error("there is a key of this key id already")]
+    /// Another key has this key id.
+    #[error("duplicate key id")]
     DuplicateKeyId,
-    /// There is no key of this key id.
-    #[error("there is no key of this key id")]
+    /// No key has this key id.
+    #[error("unknown key id")]
     UnknownKeyId,
-    /// The key signs now: another one has to be promoted before it is retired.
-    #[error("the key signs: promote another one first")]
+    /// The key signs: promote another one before removing it.
+    #[error("the key is the signing key: promote another one first")]
     Signing,
     /// The key can only verify.
-    #[error("the key has no private half to sign with")]
+    #[error("the key has no private half and can't sign")]
     VerifiesOnly,
-    /// The key is none, does not suit its algorithm, or is of one that is not
+    /// The key is malformed, does not suit its algorithm, or needs an algorithm that is not
     /// compiled in.
-    #[error("the key can't be used")]
+    #[error("unusable key")]
     Unusable,
 }

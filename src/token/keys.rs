@@ -1,4 +1,4 @@
-//! All keys of a service: one signs, any number verify.
+//! The keys of a service: one signs, any number verify.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +9,12 @@ use jsonwebtoken::jwk::JwkSet;
 
 use super::key::{KeyError, SigningKey, VerifyingKey};
 
-/// The keys of a service, by key id: one signs, any number verify. Clones share
-/// them, so that a rotation is seen at once by all that mint and verify.
+/// The keys of a service by key id: one signs, any number verify. Clones share them, so
+/// that a rotation takes effect at once everywhere.
 ///
-/// A rotation has three steps, with time between them for other services to
-/// fetch the new key: [`add`](Self::add) it, so that it verifies;
-/// [`promote`](Self::promote) it, so that it signs; when the last token of the
-/// old one has expired, [`remove`](Self::remove) that.
+/// A rotation has three steps, with time in between for other services to fetch the new
+/// key: [`add`](Self::add) it, so that it verifies; [`promote`](Self::promote) it, so that
+/// it signs; and [`remove`](Self::remove) the old one when its last token has expired.
 ///
 /// ```
 /// use signup::token::{SigningKey, TokenKeys};
@@ -39,14 +38,14 @@ struct Ring {
     keys: BTreeMap<String, Entry>,
 }
 
-/// A key that verifies, with its private half where it can be promoted.
+/// A key that verifies, with its private half if it can be promoted.
 struct Entry {
     verifying: Arc<VerifyingKey>,
     signing: Option<Arc<SigningKey>>,
 }
 
 impl TokenKeys {
-    /// Keys of which this one signs.
+    /// Creates a key set with `signing` as its signing key.
     pub fn new(signing: SigningKey) -> Self {
         let signing = Arc::new(signing);
         let entry = Entry::signing(&signing);
@@ -54,22 +53,22 @@ impl TokenKeys {
         Self(Arc::new(RwLock::new(Ring { signing: Some(signing), keys })))
     }
 
-    /// Keys that only verify: of another service that is handed tokens.
+    /// Creates a key set that only verifies, for a service that receives tokens of another.
     ///
     /// # Errors
-    /// Two of them have one key id.
+    /// Returns [`KeyError::DuplicateKeyId`] if two keys have the same key id.
     pub fn verifying_only(keys: impl IntoIterator<Item = VerifyingKey>) -> Result<Self, KeyError> {
         let ring = Self(Arc::default());
         keys.into_iter().try_for_each(|key| ring.add_verifying(key))?;
         Ok(ring)
     }
 
-    /// The same from a JWK set (RFC 7517, section 5), such as
-    /// [`jwks`](Self::jwks) gives. Keys of other kinds are left out, as the RFC
-    /// asks, and symmetric ones too: a set that is fetched has no secrets in it.
+    /// Creates a key set that only verifies from a JWK set (RFC 7517, section 5), as
+    /// [`jwks`](Self::jwks) returns it. Keys of unknown kinds are skipped, as the RFC asks,
+    /// and so are symmetric keys: a fetched set contains no secrets.
     ///
     /// # Errors
-    /// Two of them have one key id, or none of them can be used.
+    /// Fails if two keys have the same key id, or if no key can be used.
     ///
     /// ```
     /// use signup::token::{SigningKey, TokenKeys, TokenVerifier};
@@ -90,10 +89,10 @@ impl TokenKeys {
         Self::verifying_only(keys)
     }
 
-    /// Adds a key that verifies, and can be [promoted](Self::promote).
+    /// Adds a key that verifies and can be [promoted](Self::promote).
     ///
     /// # Errors
-    /// There is another key of its key id.
+    /// Fails if the key id is taken by another key.
     pub fn add(&self, key: SigningKey) -> Result<(), KeyError> {
         self.insert(Entry::signing(&Arc::new(key)))
     }
@@ -101,7 +100,7 @@ impl TokenKeys {
     /// Adds a key that only verifies.
     ///
     /// # Errors
-    /// There is another key of its key id.
+    /// Fails if the key id is taken by another key.
     pub fn add_verifying(&self, key: VerifyingKey) -> Result<(), KeyError> {
         self.insert(Entry { verifying: Arc::new(key), signing: None })
     }
@@ -117,10 +116,10 @@ impl TokenKeys {
         })
     }
 
-    /// Lets this key sign from now on. The one that did goes on verifying.
+    /// Makes this key sign from now on. The previous one still verifies.
     ///
     /// # Errors
-    /// There is no such key, or it has no private half.
+    /// Fails if the key id is unknown or the key has no private half.
     pub fn promote(&self, key_id: &str) -> Result<(), KeyError> {
         self.change(|ring| {
             let entry = ring.keys.get(key_id).ok_or(KeyError::UnknownKeyId)?;
@@ -130,10 +129,10 @@ impl TokenKeys {
         })
     }
 
-    /// Takes a key away: what it has signed verifies no more.
+    /// Removes a key: tokens that it has signed are no longer valid.
     ///
     /// # Errors
-    /// There is no such key, or it is the one that signs.
+    /// Fails if the key id is unknown or the key is the signing key.
     pub fn remove(&self, key_id: &str) -> Result<(), KeyError> {
         self.change(|ring| {
             if ring.signing.as_ref().is_some_and(|signing| signing.key_id() == key_id) {
@@ -143,7 +142,7 @@ impl TokenKeys {
         })
     }
 
-    /// The public keys, those of HS256 left out, for `/.well-known/jwks.json`.
+    /// Returns the public keys, without those of HS256, for `/.well-known/jwks.json`.
     pub fn jwks(&self) -> JwkSet {
         self.read(|ring| {
             let keys = ring.keys.values().filter_map(|entry| entry.verifying.to_jwk());
@@ -151,22 +150,22 @@ impl TokenKeys {
         })
     }
 
-    /// The key that signs.
+    /// Returns the signing key.
     pub(super) fn signing(&self) -> Option<Arc<SigningKey>> {
         self.read(|ring| ring.signing.clone())
     }
 
-    /// Whether there is a key to sign with.
+    /// Returns whether there is a signing key.
     pub(crate) fn can_sign(&self) -> bool {
         self.signing().is_some()
     }
 
-    /// The key of this key id.
+    /// Returns the key with this key id.
     pub(super) fn verifying(&self, key_id: &str) -> Option<Arc<VerifyingKey>> {
         self.read(|ring| ring.keys.get(key_id).map(|entry| Arc::clone(&entry.verifying)))
     }
 
-    /// No code under this lock can leave the ring half changed.
+    /// Reads the ring. No code under this lock can leave it half changed.
     fn read<T>(&self, read: impl FnOnce(&Ring) -> T) -> T {
         read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -21,11 +21,11 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 impl SigningKey {
-    /// Reads a private key, `-----BEGIN PRIVATE KEY-----`: Ed25519, and with their
+    /// Parses a private key, `-----BEGIN PRIVATE KEY-----`: Ed25519, and with their
     /// features P-256 and RSA.
     ///
     /// # Errors
-    /// It is no such PEM, or a key of another kind.
+    /// Returns a [`KeyError`] for another kind of PEM or key.
     ///
     /// ```
     /// use signup::token::SigningKey;
@@ -63,11 +63,11 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
-    /// Reads a public key, `-----BEGIN PUBLIC KEY-----`, of the same kinds as
+    /// Parses a public key, `-----BEGIN PUBLIC KEY-----`, of the same kinds as
     /// [`SigningKey::from_pem`].
     ///
     /// # Errors
-    /// It is no such PEM, or a key of another kind.
+    /// Returns a [`KeyError`] for another kind of PEM or key.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let pem = plain(pem, "PUBLIC KEY")?;
         let (_, document) = Document::from_pem(&pem).map_err(|_| KeyError::Unusable)?;
@@ -91,9 +91,9 @@ impl VerifyingKey {
     }
 }
 
-/// Returns a PEM with one line end after each line and none that is blank, as editors,
-/// clipboards and environment variables leave them: `openssl` reads those too. A literal
-/// `\n` of a variable is a line end.
+/// Normalizes a PEM: one line end after each line and no blank line. Editors, clipboards
+/// and environment variables add others, and `openssl` accepts them too. A literal `\n` of
+/// a variable is a line end.
 fn plain(pem: &str, label: &str) -> Result<Zeroizing<String>, KeyError> {
     let pem = Zeroizing::new(pem.replace("\\n", "\n"));
     let mut plain = Zeroizing::new(String::with_capacity(pem.len() + 1));

@@ -1,4 +1,4 @@
-//! Judging a token: strictly, by the injected clock, in a fixed order.
+//! Strict verification of tokens, by the injected clock and in a fixed order.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,25 +15,25 @@ use super::key::VerifyingKey;
 use super::keys::TokenKeys;
 use super::{AUDIENCE, ISSUER, TYPE};
 
-/// The longest token that is looked at, in octets. One of ours, with an issuer and
-/// an audience of a line each, has under a thousand.
+/// The longest token that is parsed, in bytes. A token of this crate, with an issuer and an
+/// audience of a line each, has under a thousand.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// The most that the clocks of issuer and verifier may be apart, in seconds: a token
-/// that is used right after it was issued, on another instance, is not refused for the
-/// edge of a second. Expiry has no such tolerance.
+/// The clock difference of issuer and verifier that is tolerated for `iat` and `nbf`, in
+/// seconds: a token that is used on another instance right after it was issued must not
+/// fail at the edge of a second. Expiry has no such tolerance.
 const SKEW: u64 = 2;
-/// The longest leeway. Beyond it an expired token would live on.
+/// The longest leeway. With more, an expired token would live on.
 pub(crate) const MAX_LEEWAY: Duration = Duration::from_mins(10);
 
-/// Judges tokens. It needs no store, so another service can use it as well: with
-/// the issuer's public keys, see [`TokenKeys::from_jwks`].
+/// Verifies tokens. It needs no store, so another service can use it with the issuer's
+/// public keys, see [`TokenKeys::from_jwks`].
 ///
-/// It is strict (RFC 8725): the algorithm is the key's and no other; `typ`, `kid`
-/// and each of `iss`, `sub`, `aud`, `exp`, `iat` and `jti` is there and of its type;
-/// a header parameter besides `typ`, `alg` and `kid` is refused, `crit` with it
-/// (RFC 7515, section 4.1.11); base64url has one spelling; and time is the injected
-/// clock's, without leeway.
+/// It is strict (RFC 8725). The algorithm is the key's and no other. `typ`, `kid` and each
+/// of `iss`, `sub`, `aud`, `exp`, `iat` and `jti` are required and typed. Any header
+/// parameter besides `typ`, `alg` and `kid` is rejected, including `crit` (RFC 7515,
+/// section 4.1.11). Base64url has one spelling. Time is the injected clock's, without
+/// leeway.
 ///
 /// ```
 /// use signup::token::{SigningKey, TokenKeys, TokenVerifier};
@@ -53,7 +53,7 @@ pub struct TokenVerifier {
 }
 
 impl TokenVerifier {
-    /// A verifier with these keys, for the issuer `signup` and the audience
+    /// Creates a verifier with these keys, for the issuer `signup` and the audience
     /// `dashboard`, on the system's clock.
     pub fn new(keys: TokenKeys) -> Self {
         Self {
@@ -65,37 +65,37 @@ impl TokenVerifier {
         }
     }
 
-    /// The `iss` that tokens must have.
+    /// Sets the required `iss`.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = issuer.into();
         self
     }
 
-    /// The `aud` that tokens must have, alone or among others.
+    /// Sets the required `aud`; a token may name others too.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = audience.into();
         self
     }
 
-    /// Where the time comes from. Default: [`SystemClock`].
+    /// Sets the clock. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// How far the clocks of issuer and verifier may be apart. Default: not at
-    /// all, which suits one machine; a token from the future is accepted up to two
-    /// seconds before its time in any case. Whole seconds count, and ten minutes are the
-    /// most: a longer leeway counts as that.
+    /// Sets how far the clocks of issuer and verifier may differ, in whole seconds, at most
+    /// ten minutes. Default: zero, which suits one machine. A token from the future is
+    /// accepted up to two seconds early in any case.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway.min(MAX_LEEWAY);
         self
     }
 
-    /// Judges a token.
+    /// Verifies a token.
     ///
     /// # Errors
-    /// What was found first; it is for the log, and a client learns none of it.
+    /// Returns the first problem found. It is meant for the log; a client must not learn
+    /// it.
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
@@ -103,14 +103,14 @@ impl TokenVerifier {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let key = self.key(&decode(header)?)?;
-        // Nothing of the claims is read before this.
+        // No claim is parsed before this check.
         if !key.verifies(signed.as_bytes(), &decode(signature)?) {
             return Err(TokenError::Signature);
         }
         self.check_claims(&object(&decode(claims)?)?)
     }
 
-    /// The key that the header names, if the header is as it must be.
+    /// Returns the key that a valid header names.
     fn key(&self, header: &[u8]) -> Result<Arc<VerifyingKey>, TokenError> {
         let header: Header<'_> = object(header)?;
         if header.typ != TYPE {
@@ -129,7 +129,7 @@ impl TokenVerifier {
         if !claims.aud.has(&self.audience) {
             return Err(TokenError::Audience);
         }
-        // On or after `exp` it is no longer good (RFC 7519, section 4.1.4).
+        // On or after `exp` it is no longer valid (RFC 7519, section 4.1.4).
         if now >= claims.exp.saturating_add(leeway) {
             return Err(TokenError::Expired);
         }
@@ -158,12 +158,12 @@ impl fmt::Debug for TokenVerifier {
     }
 }
 
-/// Without padding, white space or a bit that is not used.
+/// Decodes base64url without padding, white space or unused bits.
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     Base64UrlUnpadded::decode_vec(part).map_err(|_| TokenError::Malformed)
 }
 
-/// A JSON object. serde's derive would take an array of the values as well.
+/// Parses a JSON object. serde's derive would also accept an array of the values.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
     if json.first() != Some(&b'{') {
         return Err(TokenError::Malformed);
@@ -171,7 +171,7 @@ fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
     serde_json::from_slice(json).map_err(|_| TokenError::Malformed)
 }
 
-/// All of a header. A key that is there twice is an error too.
+/// The whole header. A duplicate key is an error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
@@ -183,7 +183,7 @@ struct Header<'a> {
     kid: Cow<'a, str>,
 }
 
-/// What is looked at of the claims. A time is a whole number that is not negative.
+/// The claims that are checked. A time is a non-negative whole number.
 #[derive(Deserialize)]
 struct Claims<'a> {
     #[serde(borrow)]
@@ -202,12 +202,12 @@ struct Claims<'a> {
     generation: Option<u64>,
 }
 
-/// A claim that may be absent, but not `null`.
+/// Parses a claim that may be absent, but not `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     u64::deserialize(deserializer).map(Some)
 }
 
-/// RFC 7519, section 4.1.3: a string, or a list of strings.
+/// The `aud` claim: a string or a list of strings (RFC 7519, section 4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Audience<'a> {
@@ -226,7 +226,7 @@ impl Audience<'_> {
     }
 }
 
-/// A token that has been judged good. Only [`TokenVerifier`] makes one.
+/// A verified token. Only [`TokenVerifier`] creates one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedToken {
     account_id: AccountId,
@@ -237,72 +237,72 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// Whose it is (`sub`).
+    /// Returns the account that it was issued to (`sub`).
     pub fn account_id(&self) -> &AccountId {
         &self.account_id
     }
 
-    /// Its own id (`jti`).
+    /// Returns the token's id (`jti`).
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// When it was issued (`iat`), in seconds since 1970.
+    /// Returns when it was issued (`iat`), in seconds since 1970.
     pub fn issued_at(&self) -> u64 {
         self.issued_at
     }
 
-    /// Returns the generation of its account's tokens that it was issued in
-    /// (`signup_generation`, 0 where it is absent). One that the account has left is
-    /// revoked; see [`Credentials::revoke_tokens`](crate::credentials::Credentials::revoke_tokens).
+    /// Returns the generation of the account's tokens (`signup_generation`, 0 if absent). A
+    /// token of an earlier generation than the account's is revoked; see
+    /// [`Credentials::revoke_tokens`](crate::credentials::Credentials::revoke_tokens).
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// From when on it is no longer good (`exp`), in seconds since 1970.
+    /// Returns when it expires (`exp`), in seconds since 1970.
     pub fn expires_at(&self) -> u64 {
         self.expires_at
     }
 }
 
-/// Why a token is no good.
+/// The reason why a token is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// It is longer than 4096 octets, and was not looked at.
+    /// It is longer than 4096 bytes and was not parsed.
     #[error("the token is too long")]
     TooLong,
-    /// It is no compact JWS, or its JSON is not as it must be.
+    /// It is not a compact JWS, or its JSON is invalid.
     #[error("the token is malformed")]
     Malformed,
-    /// `typ` is another: it was made for another purpose.
-    #[error("the token is of another type")]
+    /// Its `typ` is another: it was issued for another purpose.
+    #[error("the token has another type")]
     Type,
-    /// There is no key of its `kid`.
-    #[error("the token is of a key that is not known")]
+    /// Its `kid` is unknown.
+    #[error("the token's key id is unknown")]
     UnknownKey,
-    /// Its `alg` is not the key's.
-    #[error("the token's algorithm is not its key's")]
+    /// Its `alg` is not that of the key.
+    #[error("the token's algorithm does not match its key")]
     Algorithm,
-    /// The signature is not the key's.
-    #[error("the token's signature is wrong")]
+    /// Its signature is invalid.
+    #[error("the token's signature is invalid")]
     Signature,
-    /// `iss` is another.
-    #[error("the token is of another issuer")]
+    /// Its `iss` is another.
+    #[error("the token is from another issuer")]
     Issuer,
-    /// `aud` does not name us.
+    /// Its `aud` does not contain the audience.
     #[error("the token is for another audience")]
     Audience,
-    /// `exp` has come.
+    /// Its `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `iat` or `nbf` is yet to come.
+    /// Its `iat` or `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// `sub` is no account id.
-    #[error("the token's subject is no account")]
+    /// Its `sub` is not an account id.
+    #[error("the token's subject is not an account id")]
     Subject,
-    /// Our own clock can't be believed.
-    #[error("the clock can't be believed")]
+    /// The wall clock is outside of the accepted range.
+    #[error("the clock is outside of the accepted range")]
     Clock,
 }

@@ -1,10 +1,10 @@
-//! The `argon2` crate of RustCrypto, with memory that is taken once.
+//! The `argon2` crate of RustCrypto, with memory that is allocated once.
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, Params, ParamsBuilder, Version};
 
 use super::{Engine, EngineError, EngineHasher, HashInput};
 
-/// The `argon2` crate of RustCrypto: always there, and without `unsafe` of ours.
+/// An engine on the `argon2` crate of RustCrypto: always available, with no `unsafe` here.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Argon2Engine;
 
@@ -21,7 +21,8 @@ impl Engine for Argon2Engine {
 struct Arena(Vec<Block>);
 
 impl Arena {
-    /// The arena at its new size, or an error where an allocator would abort.
+    /// Returns the arena with at least `blocks` blocks, or an error where an allocator
+    /// would abort.
     fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], EngineError> {
         let missing = blocks.saturating_sub(self.0.len());
         self.0.try_reserve_exact(missing).map_err(EngineError::new)?;

@@ -1,4 +1,4 @@
-//! A fake engine, for tests of whoever embeds the pool.
+//! A fake engine for the tests of a host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,11 +7,10 @@ use sha2::{Digest, Sha256};
 
 use super::{Engine, EngineError, EngineHasher, HashInput};
 
-/// An engine that hashes nothing worth the name, in no time. **For tests only**:
-/// its tags look like Argon2id's and can be guessed by the billion.
+/// An engine that returns cheap fake tags. **For tests only**: its tags look like
+/// Argon2id's and can be guessed by the billion.
 ///
-/// It counts what it is asked for, and can be told to fail or to panic. Clones
-/// share their state.
+/// It counts its calls, and can be set to fail or to panic. Clones share their state.
 ///
 /// ```
 /// use signup::hash::{FakeEngine, HashPool};
@@ -32,17 +31,17 @@ struct FakeState {
 }
 
 impl FakeEngine {
-    /// How often it was asked for a tag.
+    /// Returns how many tags were requested.
     pub fn hashes(&self) -> usize {
         self.0.hashes.load(Ordering::SeqCst)
     }
 
-    /// Whether each further hash is an error.
+    /// Sets whether further hashes fail.
     pub fn fail(&self, fails: bool) {
         self.0.fails.store(fails, Ordering::SeqCst);
     }
 
-    /// Whether each further hash panics.
+    /// Sets whether further hashes panic.
     pub fn panic(&self, panics: bool) {
         self.0.panics.store(panics, Ordering::SeqCst);
     }

@@ -1,12 +1,12 @@
-//! The `argon2-rust` crate: hand-written SIMD, and huge pages where there are any.
+//! The `argon2-rust` crate: hand-written SIMD, with huge pages where available.
 
 use argon2_rust::params::{Memory, TagLen};
 use argon2_rust::{Algorithm, Argon2, Params, Version};
 
 use super::{Engine, EngineError, EngineHasher, HashInput};
 
-/// The `argon2-rust` crate, on the worker's own thread: it picks the widest
-/// instructions that the processor has, at run time.
+/// An engine on the `argon2-rust` crate, which picks the widest instructions of the
+/// processor at run time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SimdEngine;
 

@@ -1,4 +1,4 @@
-//! A pool to be.
+//! Configuration of a [`HashPool`].
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,12 +13,12 @@ use super::super::pepper::{Pepper, PepperError, Peppers};
 use super::super::phc::{Parsed, PasswordHash};
 use super::{HashError, HashPool, Shared, State, lock, worker};
 
-/// The most workers: more than any machine's cores.
+/// The maximum number of workers: more than any machine has cores.
 const MAX_WORKERS: usize = 1024;
-/// The most permits in a queue: hours of work.
+/// The maximum length of the queue: hours of work.
 const MAX_QUEUE: usize = 1 << 20;
 
-/// A pool to be. Each setter replaces a default.
+/// Builder for a [`HashPool`]. Every setting has a default.
 #[must_use]
 pub struct HashPoolBuilder {
     pub(super) workers: usize,
@@ -49,64 +49,65 @@ impl Default for HashPoolBuilder {
 }
 
 impl HashPoolBuilder {
-    /// How many hashes run at a time. Default: the cores, for more only wait
+    /// Sets the number of simultaneous hashes. Default: the number of cores; more only wait
     /// for each other.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
-    /// How many wait for a worker. Default: 256, which at 17 ms a hash and two
-    /// workers is a little over two seconds' work.
+    /// Sets how many jobs may wait. Default: 256, which is about two seconds of work for
+    /// two workers at 17 ms per hash.
     pub fn queue(mut self, permits: usize) -> Self {
         self.queue = permits;
         self
     }
 
-    /// The longest wait for a worker. Default: 5 s, after which people reload.
+    /// Sets the longest wait for a worker. Default: 5 s, after which people reload.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long a worker keeps its memory with nothing to do. Default: 30 s.
+    /// Sets how long an idle worker keeps its memory. Default: 30 s.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// The cost of a hash. Default: [`WorkFactor::OWASP_19_MIB`].
+    /// Sets the cost of a hash. Default: [`WorkFactor::OWASP_19_MIB`].
     pub fn work_factor(mut self, factor: WorkFactor) -> Self {
         self.factor = factor;
         self
     }
 
-    /// What a stored hash may cost to verify. Default: [`Limits::default`], and
-    /// in any case what this pool's own hashes cost.
+    /// Limits the cost of verifying a stored hash. Default: [`Limits::default`], and never
+    /// less than this pool's own hashes cost.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Goes into every new hash, and verifies those of its version. Default: none.
+    /// Sets the pepper of new hashes, which also verifies hashes of its version. Default:
+    /// none.
     pub fn pepper(mut self, pepper: Pepper) -> Self {
         self.peppers.add_current(pepper);
         self
     }
 
-    /// Verifies the hashes of its version, and makes no new ones.
+    /// Adds a pepper that only verifies hashes of its version.
     pub fn verifying_pepper(mut self, pepper: Pepper) -> Self {
         self.peppers.add(pepper);
         self
     }
 
-    /// What computes the hash. Default: [`Argon2Engine`].
+    /// Sets the engine. Default: [`Argon2Engine`].
     pub fn engine(mut self, engine: impl Engine) -> Self {
         self.engine = Arc::new(engine);
         self
     }
 
-    /// What waits are measured by. Default: [`SystemClock`].
+    /// Sets the clock that measures waits. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -115,8 +116,8 @@ impl HashPoolBuilder {
     /// Starts the workers. No runtime is needed.
     ///
     /// # Errors
-    /// There is no worker or no permit, the work factor is weak, two peppers have
-    /// one version, or the system gives no thread.
+    /// Fails if there are no workers or no queue, if the work factor is weak, if two
+    /// peppers have the same version, or if a thread can't be started.
     pub fn build(mut self) -> Result<HashPool, PoolError> {
         if self.workers == 0 || self.queue == 0 {
             return Err(PoolError::Empty);
@@ -133,8 +134,8 @@ impl HashPoolBuilder {
             wake: Condvar::new(),
         });
         let mut threads = Vec::with_capacity(shared.config.workers);
-        // The pool exists before its threads, so that those are ended if one
-        // of them can't be started.
+        // The pool exists before its threads, so that all of them end if one can't be
+        // started.
         let pool = HashPool { shared: Arc::clone(&shared), threads: Mutex::default() };
         for number in 0..shared.config.workers {
             threads.push(worker::start(number, &shared).map_err(PoolError::Thread)?);
@@ -143,7 +144,7 @@ impl HashPoolBuilder {
         Ok(pool)
     }
 
-    /// Reads a stored hash that can be verified with this configuration.
+    /// Parses a stored hash that can be verified with this configuration.
     pub(super) fn check_stored(&self, stored: &PasswordHash) -> Result<Parsed, HashError> {
         let parsed = stored.parse(&self.limits)?;
         match self.peppers.secret(stored.pepper_version()) {
@@ -167,32 +168,32 @@ impl fmt::Debug for HashPoolBuilder {
     }
 }
 
-/// Why there is no pool.
+/// The reason why a pool can't be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// No workers, or no permits in the queue.
-    #[error("a hash pool needs at least one worker and one permit in its queue")]
+    /// No workers, or no queue.
+    #[error("a hash pool needs at least one worker and a queue of at least one")]
     Empty,
-    /// More workers or permits than can be of use: the system would run out of threads
-    /// or memory first.
+    /// More workers or a longer queue than can be of use: the system would run out of
+    /// threads or memory first.
     #[error(
         "a hash pool of {workers} workers and {queue} permits: the most are {MAX_WORKERS} and \
          {MAX_QUEUE}"
     )]
     TooLarge {
-        /// The workers that were asked for.
+        /// The requested workers.
         workers: usize,
-        /// The permits in the queue that were asked for.
+        /// The requested length of the queue.
         queue: usize,
     },
     /// The work factor is weaker than OWASP's table.
     #[error(transparent)]
     WorkFactor(#[from] WorkFactorError),
-    /// Two peppers have one version.
+    /// Two peppers have the same version.
     #[error(transparent)]
     Pepper(#[from] PepperError),
-    /// The system gives no thread.
-    #[error("the hash pool could not start a thread")]
+    /// The system could not start a thread.
+    #[error("could not start a thread of the hash pool")]
     Thread(#[source] std::io::Error),
 }

@@ -1,4 +1,4 @@
-//! A permit in the queue, and what becomes of it.
+//! A permit of the hash queue and the jobs that it allows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::super::params::WorkFactor;
 use super::super::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
 use super::{Job, Shared};
 
-/// A permit in the queue, from before a request is looked at until its hash is
-/// done. Dropping it frees it.
+/// A permit of the hash queue, held from before a request is processed until its hash is
+/// done. Dropping it returns it.
 pub struct HashPermit {
     pub(super) shared: Arc<Shared>,
 }
 
 impl HashPermit {
-    /// Hashes `password`, in its turn, with a salt that is drawn from `random`.
+    /// Hashes `password` with a salt drawn from `random`, when its turn comes.
     ///
     /// # Errors
-    /// As [`hash_with_salt`](Self::hash_with_salt); or there is no randomness.
+    /// Fails like [`hash_with_salt`](Self::hash_with_salt), or if `random` does.
     pub async fn hash(
         self,
         password: Password,
@@ -38,15 +38,15 @@ impl HashPermit {
         self.hash_with_salt(password, salt).await
     }
 
-    /// Hashes `password`, in its turn, with a salt that was drawn for it alone: two
-    /// passwords of one salt are guessed at the price of one.
+    /// Hashes `password` when its turn comes, with a salt that was drawn for this password
+    /// alone: two passwords with one salt are guessed at the cost of one.
     ///
-    /// Of a future that is dropped before a worker has begun nothing is computed: its
-    /// job stays in the queue, permit included, until a worker takes it out. After
-    /// that the hash is finished for nobody, and the permit is free when it is.
+    /// If the future is dropped before a worker has begun, nothing is computed; the job
+    /// keeps its permit until a worker removes it from the queue. A hash that has begun
+    /// finishes, and the permit is returned then.
     ///
     /// # Errors
-    /// The wait was longer than the deadline, or the engine failed.
+    /// Fails if the wait exceeds the deadline or the engine fails.
     pub async fn hash_with_salt(
         self,
         password: Password,
@@ -59,13 +59,13 @@ impl HashPermit {
         Ok(PasswordHash::assemble(factor, &salt, &tag, pepper))
     }
 
-    /// Verifies `password` against a stored hash, in its turn, on the same
-    /// workers. The comparison takes the same time wherever the tags differ.
+    /// Verifies `password` against a stored hash, when its turn comes, on the same workers.
+    /// The tags are compared in constant time.
     ///
     /// # Errors
-    /// As [`hash`](HashPermit::hash); and the stored hash is none of Argon2id's, costs
-    /// more than the limits allow, or is of a pepper that the pool does not have.
-    /// Nothing is computed then.
+    /// Fails like [`hash`](HashPermit::hash). It also fails, without computing anything, if
+    /// the stored hash is not Argon2id, costs more than the limits allow, or needs a pepper
+    /// that the pool does not have.
     ///
     /// ```
     /// use signup::fields::Password;
@@ -107,7 +107,7 @@ impl HashPermit {
         Ok(if right { Verification::Right { needs_rehash } } else { Verification::Wrong })
     }
 
-    /// Runs something else that takes as long as a hash may, in its turn.
+    /// Runs other work that takes as long as a hash may, when its turn comes.
     #[cfg(feature = "zxcvbn")]
     pub(crate) async fn estimate(
         self,
@@ -127,16 +127,16 @@ impl HashPermit {
     }
 }
 
-/// What a worker does.
+/// The work of a job.
 pub(super) enum Task {
-    /// It computes a tag.
+    /// Computes a tag.
     Hash(Input),
-    /// It calls, and gives the one octet that comes of it.
+    /// Calls a function that returns one byte.
     #[cfg(feature = "zxcvbn")]
     Call(Box<dyn FnOnce() -> u8 + Send>),
 }
 
-/// What a tag of so many octets is computed of.
+/// The input of a tag of `length` bytes.
 pub(super) struct Input {
     pub(super) password: Password,
     pub(super) salt: Vec<u8>,
@@ -147,17 +147,17 @@ pub(super) struct Input {
 
 pub(super) type Tag = Zeroizing<Vec<u8>>;
 
-/// Whether a password is the one that was hashed.
+/// The result of verifying a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
 pub enum Verification {
-    /// It is another one.
+    /// The password is wrong.
     Wrong,
-    /// It is the one.
+    /// The password is right.
     Right {
-        /// The stored hash is of another work factor or pepper than new ones:
-        /// hash the password anew while it is at hand, and store that.
+        /// The stored hash has another work factor or pepper than new ones: hash the
+        /// password again while it is at hand, and store that.
         needs_rehash: bool,
     },
 }
@@ -178,35 +178,35 @@ impl fmt::Debug for HashPermit {
     }
 }
 
-/// There is no permit in the queue.
+/// The error of a pool that has no permit left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", if *closed { "the hash pool is shut down" } else { "the hash queue is full" })]
 #[non_exhaustive]
 pub struct PoolFull {
-    /// When the work that is queued now will be done, as far as can be told.
+    /// Estimated time until the queued work is done.
     pub retry_after: Duration,
-    /// Whether the pool is shut down: this process has no permit again.
+    /// The pool is shut down; this process will not accept work again.
     pub closed: bool,
 }
 
-/// Why a hash that had its permit came to nothing.
+/// The reason why a job with a permit failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HashError {
-    /// It waited for a worker past the deadline.
+    /// The job waited for a worker past the deadline.
     #[error(transparent)]
     Late(#[from] PoolFull),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// There is no salt to be had.
+    /// No salt could be drawn.
     #[error(transparent)]
     Random(#[from] RandomError),
     /// The stored hash can't be verified.
     #[error(transparent)]
     Phc(#[from] PhcError),
-    /// The stored hash is of a pepper that the pool does not have.
-    #[error("the stored hash is of a pepper that the hash pool does not have")]
+    /// The stored hash needs a pepper that the pool does not have.
+    #[error("unknown pepper version of a stored hash")]
     UnknownPepper,
     /// The worker panicked. It has been replaced.
     #[error("the hash worker panicked")]
@@ -214,7 +214,7 @@ pub enum HashError {
 }
 
 impl From<PoolFull> for SignupError {
-    /// A pool that is shut down is unavailable: another instance may take the retry.
+    /// Maps a pool that is shut down to unavailable: another instance may take the retry.
     fn from(full: PoolFull) -> Self {
         if full.closed {
             return Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: full.into() };

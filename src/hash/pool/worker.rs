@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::engine::{EngineHasher, HashInput};
 use super::{HashError, Input, Job, PoolFull, Shared, State, Tag, Task};
 
-/// A hash counts an eighth in what is expected of the next ones.
+/// The weight of one hash in the estimate of the next ones: an eighth.
 const SMOOTHING: u32 = 8;
 
 pub(super) fn start(number: usize, shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
@@ -19,11 +19,11 @@ pub(super) fn start(number: usize, shared: &Arc<Shared>) -> io::Result<JoinHandl
 }
 
 pub(super) struct Worker {
-    /// There from the first job until the worker has been idle for a while.
+    /// The hasher, from the first job until the worker has been idle for a while.
     hasher: Option<Box<dyn EngineHasher>>,
-    /// Whether it counts among those that hold memory.
+    /// Whether this worker is counted in `holding`.
     is_holding: bool,
-    /// Whether it counts among those that run.
+    /// Whether this worker is counted in `running`.
     is_running: bool,
     shared: Arc<Shared>,
 }
@@ -33,8 +33,8 @@ impl Worker {
         Self { hasher: None, is_holding: false, is_running: false, shared: Arc::clone(shared) }
     }
 
-    /// Works until the pool is closed. A panic of the host's clock ends the job at hand,
-    /// whose caller is told, and not the worker.
+    /// Works until the pool is closed. If the host's clock panics, the current job fails
+    /// and the worker goes on.
     fn run(mut self) {
         loop {
             let stepped = catch_unwind(AssertUnwindSafe(|| self.step()));
@@ -47,7 +47,7 @@ impl Worker {
         }
     }
 
-    /// Does one job, or returns false when there will be none.
+    /// Runs one job, or returns false when there will be none.
     fn step(&mut self) -> bool {
         let Some(job) = self.next() else {
             return false;
@@ -58,8 +58,8 @@ impl Worker {
         true
     }
 
-    /// The next job, or none when the pool is closed and every permit given back:
-    /// whoever has one may yet put a job into the queue.
+    /// Returns the next job, or `None` when the pool is closed and every permit was
+    /// returned: a holder of a permit may still queue a job.
     fn next(&mut self) -> Option<Job> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
@@ -86,20 +86,20 @@ impl Worker {
         }
     }
 
-    /// Returns how long to wait for a job before the memory is released; without memory
-    /// there is nothing to wake up for.
+    /// Returns how long to wait for a job before the memory is released; a worker without
+    /// memory needs no wake-up.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.is_holding.then_some(self.shared.config.idle)
     }
 
-    /// Counts itself among those that hold the memory of a hash.
+    /// Counts this worker in `holding`.
     pub(super) fn hold(&mut self) {
         if !std::mem::replace(&mut self.is_holding, true) {
             self.shared.state().stats.holding += 1;
         }
     }
 
-    /// Gives the memory of a hash back.
+    /// Releases the memory of a hash.
     pub(super) fn release(&mut self) {
         self.hasher = None;
         if std::mem::take(&mut self.is_holding) {
@@ -107,7 +107,7 @@ impl Worker {
         }
     }
 
-    /// Lets go of a job that nobody waits for, or that has waited too long.
+    /// Drops a job that nobody waits for or that has waited too long.
     fn still_wanted(&mut self, job: Job) -> Option<Job> {
         let waited = self.now().saturating_sub(job.since);
         let shared = Arc::clone(&self.shared);
@@ -127,7 +127,7 @@ impl Worker {
             self.is_running = true;
             return Some(job);
         }
-        // The job's permit takes the lock to free itself.
+        // The job's permit takes the same lock when it is dropped.
         drop(state);
         None
     }
@@ -164,11 +164,11 @@ impl Worker {
             hasher.get_or_insert_with(|| config.engine.hasher()).hash(&input, &mut tag)
         }));
         let Ok(result) = outcome else {
-            // Whatever state the panic left it in, nobody hashes with it.
+            // The panic may have left it in any state: nobody hashes with it again.
             self.release();
             return Err(HashError::Panicked);
         };
-        // A hash that came from elsewhere may have taken more than ours do.
+        // A hash from elsewhere may have needed more memory than new ones do.
         if task.factor.memory_kib() > config.factor.memory_kib() {
             self.release();
         }
