@@ -1,4 +1,4 @@
-//! Stores of accounts: their contracts, one in memory, and those in SQL databases.
+//! Stores of accounts: their contracts, a store in memory, and stores in SQL databases.
 
 use std::sync::Arc;
 
@@ -39,37 +39,37 @@ pub use sqlite::{Sqlite, SqliteStore};
 /// A store of accounts.
 ///
 /// # Contract
-/// - [`create`](AccountStore::create) is atomic: account and API key are both
-///   there afterwards, or neither, whatever fails and wherever.
-/// - It alone judges whether an email is taken. Of any number of simultaneous
-///   calls with one email key, one is told [`CreateOutcome::Stored`] and all others
+/// - [`create`](AccountStore::create) is atomic: afterwards account and API key are both
+///   stored, or neither, whatever fails.
+/// - It alone decides whether an email is taken. Of any number of simultaneous calls with
+///   one email key, one returns [`CreateOutcome::Stored`] and all others
 ///   [`CreateOutcome::EmailTaken`].
-/// - `EmailTaken` may be answered because of a transaction that is rolled back later.
-///   That is safe: a retry succeeds.
+/// - `EmailTaken` may be reported because of a transaction that later rolls back. That is
+///   safe: a retry succeeds.
 /// - Account id and key digest are unique too; a clash of those is
 ///   [`CreateOutcome::IdentifierTaken`], never `EmailTaken`. A clash of any constraint that
 ///   a table has on the address is `EmailTaken`.
-/// - A call ends: it has a deadline, after which it answers an error. The work of a
-///   caller that has gone away ends by then, too.
+/// - A call ends: it has a deadline, after which it returns an error. The work of a caller
+///   that has gone away ends by then, too.
 /// - `Stored` means durable, as far as the store promises that.
-/// - An error says whether the outcome is known. After one that is known,
-///   nothing is stored, and the same email can sign up.
-/// - A future that is dropped at any point leaves both rows or none, and no
-///   transaction open.
-/// - Text comes back byte for byte, and an email key is compared by its bytes.
+/// - An error says whether the outcome is known. If it is, nothing is stored, and the same
+///   email can register again.
+/// - A future that is dropped at any point leaves both rows or none, and no open
+///   transaction.
+/// - Text is returned byte for byte, and an email key is compared by its bytes.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
-    /// Whether there is an account with this key. Advisory: it saves work, and decides
+    /// Returns whether an account with this key exists. Advisory: saves work, decides
     /// nothing.
     ///
     /// # Errors
-    /// The store does not answer, or fails.
+    /// Fails if the store does not answer.
     async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError>;
 
     /// Stores an account and its first API key, both or neither.
     ///
     /// # Errors
-    /// The store does not answer, or fails, or what came of it is not known.
+    /// Returns a [`StoreError`] that says whether the outcome is known.
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError>;
 }
 
@@ -95,15 +95,15 @@ forward!(Arc, Box);
 pub enum CreateOutcome {
     /// Account and API key are stored.
     Stored,
-    /// There is an account with this email key. Nothing is stored.
+    /// An account with this email key exists. Nothing is stored.
     EmailTaken,
-    /// There is an account with this id, or a key with this digest: by chance, or
-    /// because the random source is broken. Nothing is stored.
+    /// An account with this id, or a key with this digest, exists: by chance, or because
+    /// the random source is broken. Nothing is stored.
     IdentifierTaken,
 }
 
-/// The proof that an account is inserted, in a transaction that the host owns. It
-/// opens the answer that [`prepare`](crate::SignupService::prepare) has sealed.
+/// The proof that an account was inserted in a transaction of the host. It opens the answer
+/// of [`prepare`](crate::SignupService::prepare).
 #[derive(Debug)]
 #[must_use = "it opens the answer that was prepared"]
 pub struct InsertProof(AccountId);
@@ -114,11 +114,11 @@ impl InsertProof {
         Self(new.id().clone())
     }
 
-    /// Returns the proof for an account that the host has inserted by statements of its
-    /// own: both rows, in one transaction, into a table whose email key is unique.
+    /// Creates the proof for an account that the host has inserted with its own statements:
+    /// both rows, in one transaction, into a table with a unique email key.
     ///
-    /// Nothing checks it. A host that says so of an account that is not stored hands
-    /// out a token and an API key of nobody.
+    /// Nothing verifies it. A host that claims this of an account that is not stored hands
+    /// out a token and an API key without an account.
     ///
     /// ```
     /// use signup::store::{InsertProof, MemoryStore};
@@ -147,7 +147,7 @@ impl InsertProof {
     }
 }
 
-/// An account on its way into a store, with its first API key's digest.
+/// An account to be stored, with its first API key.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
     pub(crate) account: Arc<Account>,
@@ -202,39 +202,39 @@ impl NewAccount {
         &self.key.last_four
     }
 
-    /// The first API key as a whole.
+    /// Returns the first API key.
     pub fn key(&self) -> &NewApiKey {
         &self.key
     }
 
-    /// The declared fields of the request, and what the policies have attached to it:
+    /// Returns the declared fields of the request and the values that policies attached,
     /// for the host's own rows.
     pub fn context(&self) -> &SignupContext {
         &self.context
     }
 }
 
-/// The reason why a store gives no answer.
+/// The reason why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It does not answer now and may later. Nothing is stored.
+    /// The store does not answer at the moment. Nothing is stored.
     #[error("the store does not answer")]
     Unavailable(#[source] BoxError),
-    /// It was lost after what it was given may have been written, and could not be
-    /// asked again.
-    #[error("the store was lost on the way: what it was given may be written or not")]
+    /// The connection was lost after the commit may have happened, and the store could not
+    /// be asked again.
+    #[error("the outcome is unknown: the store was lost during the commit")]
     OutcomeUnknown(#[source] BoxError),
-    /// The host's rows refuse the account, with these issues. Nothing is stored.
+    /// The host's rows refuse the account with these issues. Nothing is stored.
     #[error("the host's rows refuse the account")]
     Refused(Vec<Issue>),
-    /// It fails, and will fail again. Nothing is stored.
+    /// The store fails, and will fail again. Nothing is stored.
     #[error("the store failed")]
     Failed(#[source] BoxError),
 }
 
-/// Joins a task of the store. A panic in it, in the host's rows for example, rolls the
-/// transaction back; its message goes to the panic hook only.
+/// Joins the store's task. A panic (in the host's rows, for example) rolls the transaction
+/// back; its message goes to the panic hook only.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 fn join_task<T>(
     ended: Result<Result<T, StoreError>, tokio::task::JoinError>,

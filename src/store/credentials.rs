@@ -1,4 +1,4 @@
-//! What a store has to do for credentials to be verified, rotated and revoked.
+//! The contract of a store whose credentials are verified, rotated and revoked.
 
 use std::sync::Arc;
 
@@ -13,38 +13,38 @@ use crate::hash::PasswordHash;
 
 use super::StoreError;
 
-/// Where credentials are looked up and changed. A host that only signs people up
-/// needs none of it: it stands beside [`AccountStore`](super::AccountStore).
+/// A store of credentials, beside [`AccountStore`](super::AccountStore). A host that only
+/// registers accounts does not need it.
 ///
 /// # Contract
-/// - A look is one look and writes nothing, so that verifying a key costs a read.
-/// - A key is found by its whole digest, compared octet for octet.
-/// - A change is atomic, and seen by every look that begins after it was answered.
-///   A future that is dropped leaves it done or not done, and no transaction open.
-/// - The keys of an account that is gone are gone with it.
-/// - A key that has expired is still found and listed: whoever asks has the clock.
+/// - A look-up is one query and writes nothing, so that verifying a key costs one read.
+/// - A key is found by its whole digest, compared byte for byte.
+/// - A change is atomic, and visible to every look-up that begins after it returned. A
+///   future that is dropped leaves it done or not done, and no open transaction.
+/// - The keys of a deleted account are deleted with it.
+/// - An expired key is still found and listed: the caller has the clock.
 /// - An error of a change says whether the outcome is known, as for
 ///   [`AccountStore::create`](super::AccountStore::create).
 ///
 /// The suite of [`credential_conformance_tests!`](crate::credential_conformance_tests)
-/// holds a store to it.
+/// tests all of this.
 #[async_trait]
 pub trait CredentialStore: Send + Sync + 'static {
-    /// Whose key this is, or none.
+    /// Returns the owner of a key, or `None` for an unknown key.
     ///
     /// # Errors
-    /// The store does not answer, or fails. The same holds for all that follows.
+    /// Fails if the store does not answer. The same holds for all that follows.
     async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError>;
 
-    /// Stores another key of an account. False without such an account.
+    /// Stores another key of an account. Returns false if there is no such account.
     async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError>;
 
-    /// All keys of an account, the oldest first; those that have expired too.
+    /// Returns all keys of an account, the oldest first, including expired ones.
     async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError>;
 
-    /// Stores a key in the place of another of the same account, which expires at
-    /// `until`, or earlier if it would have anyway. False, and nothing is changed,
-    /// without such a key that is good at `new.created_at`.
+    /// Stores `new` to replace the key `old` of the same account, which then expires at
+    /// `until`, or earlier if it would have anyway. Returns false, and changes nothing, if
+    /// there is no such key that is valid at `new.created_at`.
     async fn rotate_api_key(
         &self,
         old: &ApiKeyId,
@@ -52,7 +52,7 @@ pub trait CredentialStore: Send + Sync + 'static {
         new: NewApiKey,
     ) -> Result<bool, StoreError>;
 
-    /// Takes a key of an account's away. False without such a key.
+    /// Revokes a key of `account`. Returns false if there is no such key.
     async fn revoke_api_key(&self, account: &AccountId, key: &ApiKeyId)
     -> Result<bool, StoreError>;
 
@@ -62,8 +62,8 @@ pub trait CredentialStore: Send + Sync + 'static {
     /// Returns the password hash of the account with this email key.
     async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError>;
 
-    /// Stores `new` in the place of `old`. False, and nothing is changed, where the
-    /// hash is no longer `old`: the password was changed meanwhile, and that counts.
+    /// Replaces the password hash `old` by `new`. Returns false, and changes nothing, if
+    /// the hash is no longer `old`: the password was changed, and that wins.
     async fn renew_password_hash(
         &self,
         account: &AccountId,
@@ -71,15 +71,15 @@ pub trait CredentialStore: Send + Sync + 'static {
         new: &PasswordHash,
     ) -> Result<bool, StoreError>;
 
-    /// The account with this id.
+    /// Returns the account with this id.
     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError>;
 
-    /// Begins the next generation of an account's tokens, which ends those of all
-    /// earlier ones. False without such an account.
+    /// Begins the next generation of an account's tokens, which revokes those of all
+    /// earlier ones. Returns false if there is no such account.
     async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError>;
 }
 
-/// The owner of an API key, and its end.
+/// The owner of an API key, and its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyOwner {
@@ -90,7 +90,7 @@ pub struct KeyOwner {
 }
 
 impl KeyOwner {
-    /// Returns what a store has found.
+    /// Creates the result of a look-up.
     pub const fn new(account_id: AccountId, expires_at: Option<Timestamp>) -> Self {
         Self { account_id, expires_at }
     }
@@ -107,25 +107,24 @@ pub struct StoredPassword {
 }
 
 impl StoredPassword {
-    /// Returns what a store has found.
+    /// Creates the result of a look-up.
     pub const fn new(account_id: AccountId, hash: PasswordHash) -> Self {
         Self { account_id, hash }
     }
 }
 
-/// An API key as a list shows it: enough to tell one from another, and of no use
-/// to whoever finds it.
+/// An API key as a list shows it: enough to tell keys apart, and useless to an attacker.
 ///
-/// As JSON, its moments are in milliseconds since 1970.
+/// As JSON, its times are in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ApiKeyInfo {
-    /// By what it is rotated and revoked.
+    /// Identifies the key when it is rotated or revoked.
     pub id: ApiKeyId,
-    /// `api_keys.prefix`: what it begins with.
+    /// `api_keys.prefix`: the beginning of the key.
     pub prefix: String,
-    /// `api_keys.last_four`: its last four digits; empty for a key that was stored
-    /// before they were kept.
+    /// `api_keys.last_four`: its last four digits; empty for a key stored before they were
+    /// kept.
     pub last_four: String,
     /// `api_keys.created_at`
     pub created_at: Timestamp,
@@ -134,7 +133,7 @@ pub struct ApiKeyInfo {
 }
 
 impl ApiKeyInfo {
-    /// Returns what a store has found of a key that ends at no time.
+    /// Creates the result of a look-up for a key that does not expire.
     pub const fn new(
         id: ApiKeyId,
         prefix: String,
@@ -144,7 +143,7 @@ impl ApiKeyInfo {
         Self { id, prefix, last_four, created_at, expires_at: None }
     }
 
-    /// Returns the same for a key that ends then.
+    /// Sets when the key expires.
     #[must_use]
     pub const fn expires_at(mut self, expires_at: Option<Timestamp>) -> Self {
         self.expires_at = expires_at;
@@ -152,7 +151,7 @@ impl ApiKeyInfo {
     }
 }
 
-/// An API key on its way into a store.
+/// An API key to be stored.
 #[derive(Debug, Clone)]
 pub struct NewApiKey {
     pub(crate) account_id: AccountId,
@@ -190,7 +189,7 @@ impl NewApiKey {
         &self.digest
     }
 
-    /// How a list shows it: the other columns of `api_keys`.
+    /// Returns the key as a list shows it: the other columns of `api_keys`.
     pub fn info(&self) -> ApiKeyInfo {
         ApiKeyInfo {
             id: self.digest.key_id(),
@@ -202,21 +201,21 @@ impl NewApiKey {
     }
 }
 
-/// An account as a store gives it back.
+/// An account as a store returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccountRecord {
-    /// What its owner sees of it.
+    /// The part that its owner sees.
     pub account: Account,
     /// `accounts.created_at`
     pub created_at: Timestamp,
-    /// `accounts.token_generation`: tokens of another generation are not valid. A new
-    /// account is in generation 0.
+    /// `accounts.token_generation`: tokens of another generation are revoked. A new account
+    /// is in generation 0.
     pub token_generation: i64,
 }
 
 impl AccountRecord {
-    /// Returns what a store has found.
+    /// Creates the result of a look-up.
     pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
         Self { account, created_at, token_generation }
     }

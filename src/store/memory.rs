@@ -1,4 +1,4 @@
-//! Accounts in memory, for tests and for a first try.
+//! A store in memory, for tests and for a first try.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::hash::PasswordHash;
 use super::{AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore};
 use super::{KeyOwner, NewAccount, NewApiKey, StoreError, StoredPassword};
 
-/// Accounts in memory. They are gone with it.
+/// A store that keeps accounts in memory. They are lost when it is dropped.
 ///
 /// ```
 /// use signup::store::MemoryStore;
@@ -26,24 +26,23 @@ use super::{KeyOwner, NewAccount, NewApiKey, StoreError, StoredPassword};
 pub struct MemoryStore(Mutex<Tables>);
 
 impl MemoryStore {
-    /// All accounts, in no order.
+    /// Returns all accounts, in no particular order.
     pub fn accounts(&self) -> Vec<NewAccount> {
         self.with(|tables| tables.accounts.values().map(|row| row.new.clone()).collect())
     }
 
-    /// All API keys, in no order.
+    /// Returns all API keys, in no particular order.
     pub fn api_keys(&self) -> Vec<NewApiKey> {
         self.with(|tables| tables.keys.values().cloned().collect())
     }
 
-    /// Takes the account with this email key away, and its API keys. Without
-    /// one, nothing happens.
+    /// Deletes the account with this email key, and its API keys, if it exists.
     pub fn delete(&self, email_key: &str) {
         self.with(|tables| tables.delete(email_key));
     }
 
-    /// Every operation is one critical section without an await in it: it
-    /// can't be seen half done, nor be dropped half done.
+    /// Runs an operation as one critical section without an await: nobody can see it half
+    /// done, and it can't be dropped half done.
     fn with<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
         operation(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -223,7 +222,7 @@ impl Tables {
 mod tests {
     use super::*;
 
-    /// An account, of so few ids, digests and emails that they clash.
+    /// Creates an account with so few ids, digests and emails that they clash.
     fn new(email: &str, seed: u64) -> NewAccount {
         use crate::account::{Account, Plan};
         use crate::api_key::{ApiKey, ApiKeyPrefix};
@@ -253,8 +252,8 @@ mod tests {
         all
     }
 
-    /// An operation is one critical section, so what can interleave is whole
-    /// operations: every order of them is every run there is.
+    /// An operation is one critical section, so only whole operations interleave: these
+    /// orders are all there are.
     #[test]
     fn r14_in_every_order_each_email_and_each_id_is_stored_once() {
         let operations = [

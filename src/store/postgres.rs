@@ -17,16 +17,15 @@ use super::sql::queries::Queries;
 use super::sql::statement::{Kind, Row, Statement, query, trusted, values};
 use super::sql::{DEADLINE, SqlStore};
 
-/// The connections of a pool of our own. A sign-up holds one for a millisecond, and
-/// two cores make a hundred sign-ups a second.
+/// The connections of the store's own pool. A sign-up holds one for a millisecond, and two
+/// cores hash a hundred per second.
 const CONNECTIONS: u32 = 8;
 
-/// A connection that was idle for longer is asked for a sign of life before it is
-/// used. Under load none is, and a sign-up waits for the one round trip that it takes.
+/// A connection that was idle for longer is pinged before it is used. Under load none is,
+/// so a sign-up does not wait for the extra round trip.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The advisory lock of whoever migrates, until the transaction ends: `signup` in
-/// ASCII.
+/// The advisory lock of a migration, held until its transaction ends: `signup` in ASCII.
 const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;
 
 /// Accounts in a PostgreSQL database.
@@ -36,8 +35,8 @@ const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;
 /// pool of the host, and behind a pooler it is an explicit transaction. A connection on
 /// which anything went wrong is closed, and not given back to the pool.
 ///
-/// The server gives a statement up a little before the [deadline](SqlStore::with_deadline),
-/// so that nothing is written long after its caller has given up.
+/// The server aborts a statement a little before the [deadline](SqlStore::with_deadline),
+/// so that nothing is written after its caller has given up.
 ///
 /// ```no_run
 /// use signup::store::PostgresStore;
@@ -64,44 +63,44 @@ pub type PostgresStore = SqlStore<Postgres>;
 #[derive(Debug, Clone)]
 pub struct Postgres {
     timeouts: Timeouts,
-    /// Whether the pool is ours, and can be opened anew with other settings.
+    /// Whether the pool is the store's own and can be opened again with other settings.
     owns_pool: bool,
     /// Whether a prepared statement outlives a transaction.
     prepares: bool,
 }
 
-/// How the server learns when to give a statement up.
+/// The place of the server's time limit for statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timeouts {
-    /// By a setting of the session, which is made when it begins.
+    /// A setting of the session, made when it begins.
     BySession,
-    /// By a setting of each transaction that writes.
+    /// A setting of each transaction that writes.
     ByTransaction,
 }
 
 impl SqlStore<Postgres> {
-    /// Returns a store on the host's pool.
+    /// Creates a store on the host's pool.
     ///
-    /// The host's sessions are left as they are, so a write is a transaction with a
-    /// statement timeout of its own, of four round trips. A host whose sessions have a
-    /// `statement_timeout` says so by [`trust_session_timeout`](Self::trust_session_timeout),
-    /// and it is one.
+    /// The host's sessions are left unchanged, so a write is a transaction of four round
+    /// trips with its own statement timeout. If the host's sessions have a
+    /// `statement_timeout`, call [`trust_session_timeout`](Self::trust_session_timeout),
+    /// and a write takes one round trip.
     pub fn new(pool: PgPool) -> Self {
         let backend =
             Postgres { timeouts: Timeouts::ByTransaction, owns_pool: false, prepares: true };
         Self::with_backend(backend, pool, Location::from_url("postgres:(the host's pool)"), None)
     }
 
-    /// Opens a store on a pool of its own, of up to 8 connections.
+    /// Opens a store on its own pool of up to 8 connections.
     ///
     /// # Errors
-    /// The URL is not one of PostgreSQL's, or the database does not answer.
+    /// Fails if the URL is not valid for PostgreSQL, or if the database does not answer.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         let location = Location::from_url(url);
         let failed = |error| OpenError::open(location.clone(), readable(error));
-        // Poolers refuse start-up parameters that they do not know. We read no floats.
+        // Poolers reject unknown start-up parameters. The store reads no floats.
         let options = PgConnectOptions::from_str(url).map_err(failed)?.extra_float_digits(None);
-        // A pool would try again until its time is up, and then say only that.
+        // A pool would retry until its timeout, and then report only the timeout.
         match timeout(DEADLINE, PgConnection::connect_with(&options)).await {
             Ok(connection) => drop(connection.map_err(failed)?.close().await),
             Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
@@ -160,8 +159,8 @@ impl SqlStore<Postgres> {
         self
     }
 
-    /// Opens a pool of ours anew, with settings that fit the deadline. Nothing is
-    /// connected before it is used.
+    /// Opens the store's own pool again, with settings that fit the deadline. It connects
+    /// lazily.
     fn reopened(mut self) -> Self {
         if !self.backend.owns_pool {
             return self;
@@ -184,11 +183,11 @@ impl SqlStore<Postgres> {
     }
 }
 
-/// Returns when the server gives up what has this time left, in milliseconds: a tenth
-/// before its client does, so that it does not go on alone.
+/// Returns the server's time limit in milliseconds: a tenth less than the client's, so that
+/// the server does not continue alone.
 fn server_millis(left: Duration) -> u32 {
     let millis = left.as_millis() * 9 / 10;
-    // The setting's range ends at `i32::MAX`; zero would be no limit.
+    // The setting's range ends at `i32::MAX`; zero would mean no limit.
     u32::try_from(millis).unwrap_or(u32::MAX).clamp(1, i32::MAX.unsigned_abs())
 }
 
@@ -202,8 +201,8 @@ impl Backend for Postgres {
         ping: "SELECT 1",
         bytes: "bytea",
         least: "least",
-        // By name: another constraint of the host's is another error. Nothing of it is
-        // in the server's log, the address neither.
+        // By name: another constraint, of the host, is another error. No row data gets into
+        // the server's log.
         ignore_taken_email: "ON CONFLICT ON CONSTRAINT {p}accounts_email_key_key DO NOTHING",
     };
     const MIGRATIONS: &'static [Step] = &[
@@ -226,7 +225,7 @@ impl Backend for Postgres {
             requires: 3,
         },
     ];
-    // sqlx's `begin` is not safe to cancel: an open transaction would return to the pool.
+    // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;
     const READ_SETTLES_COMMIT: bool = false;
 
@@ -283,7 +282,7 @@ impl Backend for Postgres {
         names: &Names,
         limit: Duration,
     ) -> Result<(), sqlx::Error> {
-        // What the others have committed is seen after the wait for them.
+        // Commits of other instances are visible only after waiting for them.
         let settings = format!(
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; \
              SELECT pg_advisory_xact_lock({MIGRATION_LOCK})",
@@ -322,8 +321,8 @@ impl Backend for Postgres {
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let kind = match code.as_deref() {
             Some("40001" | "40P01") => Fault::Conflict,
-            // The server ends the session, perhaps between commit and answer; or it does
-            // not know itself what came of the commit.
+            // The server ended the session, perhaps between commit and answer, or does not
+            // know itself whether the commit happened.
             Some("57P01" | "57P02" | "57P03" | "57P05" | "40003") => Fault::Lost,
             Some(code) if is_transient(code) => Fault::Unavailable,
             Some(_) => Fault::Failed,
@@ -358,10 +357,10 @@ impl Backend for Postgres {
 const UNIQUE_VIOLATION: &str = "23505";
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 
-/// Whether an SQLSTATE is about the moment and not about the statement: classes 08
-/// (connection), 53 (resources: disk, memory, connections), 57 (operator: also a
-/// statement's timeout), 58 (system), and single ones: 25006 (read-only, as after a
-/// failover), 25P02 (a transaction that somebody left failed), 55P03 (a lock is not to
+/// Returns whether an SQLSTATE is about the moment and not about the statement: classes 08
+/// (connection), 53 (resources), 57 (operator, including statement timeouts), 58 (system),
+/// and 25006 (read-only, as after a failover), 25P02 (a transaction that someone left
+/// failed), 55P03 (lock not available).
 /// be had).
 fn is_transient(code: &str) -> bool {
     let class = code.get(..2).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The store in an SQL database, whichever it is.
+//! The store in an SQL database.
 //!
-//! [`SqlStore`] is written once, over a small [`Backend`] for each database: retries,
-//! deadlines, transactions and lost commits are the same for all.
+//! [`SqlStore`] is written once, over a small [`Backend`] per database: retries, deadlines,
+//! transactions and lost commits are the same for all.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use open::Location;
 pub use open::OpenError;
 use queries::Queries;
 
-/// The longest time that a call takes by default: nobody who signs up waits longer.
+/// The default deadline of a call: longer than anyone waits for a sign-up.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Accounts in an SQL database: a [`SqliteStore`](super::SqliteStore) or a
@@ -49,8 +49,8 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// for its turn leaves the queue, and there are never more tasks than the pool has
 /// connections.
 ///
-/// When the answer to a commit is lost, the store looks for what it has written, and
-/// answers what it finds.
+/// If the answer to a commit is lost, the store looks for what it has written and returns
+/// what it finds.
 pub struct SqlStore<B: Backend> {
     pub(super) backend: B,
     pub(super) pool: Pool<B::Database>,
@@ -63,7 +63,7 @@ pub struct SqlStore<B: Backend> {
 }
 
 impl<B: Backend> SqlStore<B> {
-    /// Returns a store whose writers take turns, `writers` at a time.
+    /// Creates a store with at most `writers` simultaneous writers.
     pub(super) fn with_backend(
         backend: B,
         pool: Pool<B::Database>,
@@ -83,7 +83,7 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    /// Returns the same store with other names of its tables.
+    /// Sets the prefix of the tables' names.
     #[must_use]
     pub fn with_prefix(self, prefix: TablePrefix) -> Self {
         let names = Names { prefix, ..self.names.clone() };
@@ -95,14 +95,14 @@ impl<B: Backend> SqlStore<B> {
         Self { names, queries, ..self }
     }
 
-    /// Returns the same store, which stores rows of the host with each account.
+    /// Sets rows of the host that are stored with each account.
     #[must_use]
     pub fn with_host_rows(self, rows: impl HostRows<Connection<B>>) -> Self {
         Self { host: Some(Arc::new(rows)), ..self }
     }
 
-    /// Returns a table's name as it stands in SQL, with schema and prefix: `accounts`
-    /// for a foreign key of the host, say.
+    /// Returns a table's name as written in SQL, with schema and prefix: `accounts`, for a
+    /// foreign key of the host.
     pub fn table(&self, name: &str) -> String {
         self.names.table(name)
     }
@@ -112,10 +112,10 @@ impl<B: Backend> SqlStore<B> {
         &self.pool
     }
 
-    /// Asks the database for a sign of life, within the deadline: for a health check.
+    /// Pings the database within the deadline, for a health check.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// Fails if the database does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let ping = queries::Find {
             statement: statement::Statement::new::<0>(&B::DIALECT.ping.into_sql_str(), []),
@@ -129,7 +129,7 @@ impl<B: Backend> SqlStore<B> {
     /// this process, and holds it until it ends.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// Fails if the database does not answer.
     pub async fn begin(&self) -> Result<HostTransaction<B>, StoreError> {
         self.begin_for_host().await
     }
@@ -140,11 +140,11 @@ impl<B: Backend> SqlStore<B> {
     /// [`with_host_rows`](Self::with_host_rows) are not inserted here.
     ///
     /// A savepoint guards the rows: after an error none of them is left, and the
-    /// transaction can go on. The host commits before it shows the answer to anybody,
+    /// transaction can continue. The host must commit before it shows the answer to anyone,
     /// and may roll back instead.
     ///
     /// # Errors
-    /// The email is taken, or the insert fails.
+    /// Returns [`SignupError::EmailTaken`], or another error if the insert fails.
     pub async fn create_in(
         &self,
         transaction: &mut sqlx::Transaction<'_, B::Database>,
@@ -184,7 +184,7 @@ impl<B: Backend> AccountStore for SqlStore<B> {
     }
 }
 
-/// Not derived: that would ask for a database that can be cloned.
+/// Not derived: `derive` would require a database that is `Clone`.
 impl<B: Backend> Clone for SqlStore<B> {
     fn clone(&self) -> Self {
         Self {

@@ -18,19 +18,18 @@ use super::sql::open::{Location, OpenError};
 use super::sql::statement::{Kind, Row, Statement, query, trusted, values};
 use super::sql::{DEADLINE, SqlStore};
 
-/// The connections of a pool of our own: one writes at a time, the others serve the
-/// reads before it.
+/// The connections of the store's own pool: one writes at a time, the others serve reads.
 const CONNECTIONS: u32 = 4;
 
-/// The wait of a transaction of the host, which has no deadline, for other processes.
+/// How long a transaction of the host, which has no deadline, waits for other processes.
 const HOST_PATIENCE_MILLIS: u32 = 5000;
 
 /// Accounts in a SQLite database.
 ///
-/// A write is one `BEGIN IMMEDIATE` transaction. The writers of a process take turns,
-/// first come, first served, since SQLite's own busy handler lets the unlucky ones
-/// starve: clones of a store share these turns, and so do those that
-/// [`with_prefix`](SqlStore::with_prefix) makes.
+/// A write is one `BEGIN IMMEDIATE` transaction. The writers of a process take turns, first
+/// come, first served, because SQLite's own busy handler lets some starve. Clones of a
+/// store share these turns, and so do stores made by
+/// [`with_prefix`](SqlStore::with_prefix).
 ///
 /// ```
 /// use signup::store::SqliteStore;
@@ -54,29 +53,28 @@ pub type SqliteStore = SqlStore<Sqlite>;
 /// The backend of [`SqliteStore`].
 #[derive(Debug, Clone)]
 pub struct Sqlite {
-    /// Whether the connections are ours, so that their settings may be changed.
+    /// Whether the connections are the store's own, so that it may change their settings.
     owns_pool: bool,
 }
 
 impl SqlStore<Sqlite> {
-    /// Returns a store on the host's pool. The host has set it up: for the promises of
-    /// [`AccountStore`](super::AccountStore) it wants `journal_mode=WAL`,
+    /// Creates a store on the host's pool. To keep the promises of
+    /// [`AccountStore`](super::AccountStore), set it up with `journal_mode=WAL`,
     /// `synchronous=FULL`, `foreign_keys=ON` and a busy timeout of about the
-    /// [deadline](Self::with_deadline), as [`connect`](Self::connect) sets them.
+    /// [deadline](Self::with_deadline), as [`connect`](Self::connect) does.
     pub fn new(pool: SqlitePool) -> Self {
         let location = Location::from_url("sqlite:(the host's pool)");
         Self::with_backend(Sqlite { owns_pool: false }, pool, location, Some(1))
     }
 
-    /// Opens a database, which is created where there is none: on Unix readable by its
-    /// owner alone.
+    /// Opens a database, and creates it if missing: on Unix readable by its owner alone.
     ///
-    /// The files beside it (`-wal`, `-shm`) belong to it: closing the
-    /// [pool](Self::pool) at the end leaves one file. Deleting them under a running
-    /// server loses accounts.
+    /// The files beside it (`-wal`, `-shm`) belong to it: closing the [pool](Self::pool) at
+    /// the end leaves one file. Deleting them under a running server loses accounts.
     ///
     /// # Errors
-    /// The URL is not one of SQLite's or names no file, or the database can't be opened.
+    /// Fails if the URL is not valid for SQLite or names no file, or if the database can't
+    /// be opened.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         let location = Location::from_url(url);
         let failed = |error: BoxError| OpenError::open(location.clone(), error);
@@ -88,7 +86,7 @@ impl SqlStore<Sqlite> {
             .foreign_keys(true)
             .busy_timeout(DEADLINE);
         check_file(&options).map_err(failed)?;
-        // A database in memory lives and dies with its one connection.
+        // A database in memory exists as long as its one connection.
         let in_memory = url.contains(":memory:") || url.contains("mode=memory");
         if !in_memory && !url.contains("mode=ro") {
             create_private(options.get_filename()).map_err(|error| failed(error.into()))?;
@@ -104,7 +102,7 @@ impl SqlStore<Sqlite> {
         Ok(Self::with_backend(Sqlite { owns_pool: true }, pool, location, Some(1)))
     }
 
-    /// Returns the same store with another deadline of a call. Default: 5 s.
+    /// Sets the deadline of a call. Default: 5 s.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -112,8 +110,8 @@ impl SqlStore<Sqlite> {
     }
 }
 
-/// Refuses a database that each connection would have for itself: SQLite takes an
-/// empty name for a temporary one.
+/// Rejects a database that each connection would have for itself: SQLite takes an empty
+/// name for a temporary one.
 fn check_file(options: &SqliteConnectOptions) -> Result<(), BoxError> {
     if options.get_filename().as_os_str().is_empty() {
         return Err("it names no file, and each connection would have an empty database of its \
@@ -123,8 +121,7 @@ fn check_file(options: &SqliteConnectOptions) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Creates the file where there is none, for its owner alone: SQLite gives its other
-/// files the same mode.
+/// Creates a missing file for its owner alone. SQLite gives its other files the same mode.
 fn create_private(path: &std::path::Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.create_new(true).write(true);
@@ -143,7 +140,7 @@ impl Backend for Sqlite {
 
     const DIALECT: Dialect = Dialect {
         placeholder: |number| format!("?{number}"),
-        // Without a table SQLite does not open its file.
+        // SQLite opens its file only to read a table.
         ping: "SELECT 1 FROM sqlite_master LIMIT 1",
         bytes: "blob",
         least: "min",
@@ -169,8 +166,8 @@ impl Backend for Sqlite {
             requires: 3,
         },
     ];
-    // The thread of a connection carries out in order what it is told, the rollback of
-    // a dropped transaction too.
+    // A connection's thread executes its commands in order, including the rollback of a
+    // dropped transaction.
     const REUSES_DROPPED: bool = true;
     const READ_SETTLES_COMMIT: bool = true;
 
@@ -178,7 +175,7 @@ impl Backend for Sqlite {
         if !self.owns_pool {
             return "BEGIN IMMEDIATE".into_sql_str();
         }
-        // The wait for writers of other processes.
+        // Limits the wait for writers of other processes.
         let millis = u32::try_from(left.as_millis()).unwrap_or(HOST_PATIENCE_MILLIS);
         trusted(format!("PRAGMA busy_timeout = {millis}; BEGIN IMMEDIATE"))
     }
@@ -210,7 +207,7 @@ impl Backend for Sqlite {
         connection.execute(sqlx::raw_sql(script)).await.map(drop)
     }
 
-    /// `BEGIN IMMEDIATE` has shut the others out.
+    /// `BEGIN IMMEDIATE` has locked the others out.
     async fn begin_migration(
         _: &mut SqliteConnection,
         _: &Names,
@@ -241,8 +238,8 @@ impl Backend for Sqlite {
         if may_recover { Fault::Unavailable(source) } else { Fault::Failed(source) }
     }
 
-    /// SQLite has no name of a constraint, but the columns: `UNIQUE constraint failed:
-    /// accounts.id`.
+    /// SQLite reports the columns instead of a constraint's name: `UNIQUE constraint
+    /// failed: accounts.id`.
     fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
         let error = error.as_database_error()?;
         if error.is_foreign_key_violation() {
@@ -260,9 +257,9 @@ impl Backend for Sqlite {
     }
 }
 
-/// Whether a result code (its primary one is the low byte, see SQLite's "Result and
-/// Error Codes") is about the moment and not about the request: PERM, BUSY, LOCKED,
-/// NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
+/// Returns whether a result code (its low byte is the primary one, see SQLite's "Result and
+/// Error Codes") is about the moment and not about the request: PERM, BUSY, LOCKED, NOMEM,
+/// READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
 fn is_transient(code: Option<&str>) -> bool {
     let code = code.and_then(|code| code.parse::<u32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15))

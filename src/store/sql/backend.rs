@@ -1,4 +1,4 @@
-//! What a database brings: its connection, its dialect, and the meaning of its errors.
+//! The part of a store that differs between databases: connection, dialect and errors.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Whether a transaction that is dropped leaves a connection that can be used
     /// again. Otherwise the connection is closed.
     const REUSES_DROPPED: bool;
-    /// Whether a read after a commit that failed tells for good whether it was made: a
-    /// server may still commit when its client has lost it.
+    /// Whether a read after a failed commit settles whether it happened: a server may still
+    /// commit after its client has lost it.
     const READ_SETTLES_COMMIT: bool;
 
     /// Returns the statement that begins a write which has this time left.
@@ -40,7 +40,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Whether a single statement is sent without a transaction around it.
     fn commits_alone(&self) -> bool;
 
-    /// Returns the statement that begins a read, where one is needed.
+    /// Returns the statement that begins a read, if one is needed.
     fn begin_read(&self) -> Option<SqlStr> {
         None
     }
@@ -77,39 +77,39 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
         script: SqlStr,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Prepares a transaction that migrates: shuts other instances out and checks
-    /// what the schema needs of the database.
+    /// Prepares a migration's transaction: locks out other instances and checks the
+    /// database's settings.
     fn begin_migration(
         connection: &mut Connection<Self>,
         names: &Names,
         limit: Duration,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Refuses a pool that the store can't work with.
+    /// Rejects a pool that the store can't work with.
     ///
     /// # Errors
-    /// It says why.
+    /// Returns the reason.
     fn check(_: &Pool<Self::Database>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// Returns a query that has a row if there is such a table with such a column.
+    /// Returns a query that has a row if the table has the column.
     fn find_column(names: &Names, table: &str, column: &str) -> Statement;
 
-    /// Returns the meaning of an error of a statement that may have committed.
+    /// Classifies the error of a statement that may have committed.
     fn fault(error: sqlx::Error) -> Fault;
 
-    /// Returns the constraint of ours that an error is about.
+    /// Returns the constraint of this crate's tables that an error is about.
     fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash>;
 }
 
-/// Where databases spell the same thing differently.
+/// Differences in spelling between databases.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect {
     /// Returns the placeholder of the n-th value, counted from one.
     pub placeholder: fn(usize) -> String,
-    /// A query without tables of ours, which the database can't answer from memory alone.
+    /// A query on no table of the store that the database can't answer from memory alone.
     pub ping: &'static str,
     /// The type of a column of bytes.
     pub bytes: &'static str,
@@ -125,17 +125,17 @@ pub struct Dialect {
 pub struct Step {
     /// Its number, counted from one.
     pub version: i64,
-    /// A few words.
+    /// A short description.
     pub description: &'static str,
     /// The statements, with `{t}` before the name of a table and `{p}` before that of
     /// an index or a constraint.
     pub sql: &'static str,
-    /// The oldest version whose code can use a schema that has this step. A step that
-    /// only adds leaves it where it was.
+    /// The oldest version whose code can use a schema with this step. A step that only adds
+    /// leaves it unchanged.
     pub requires: i64,
 }
 
-/// What a constraint of ours refused.
+/// The constraint that refused a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[doc(hidden)]
 pub enum Clash {

@@ -1,5 +1,4 @@
-//! Reads and writes: attempts on a connection, until one of them succeeds, or the
-//! deadline.
+//! Reads and writes: attempts on a connection until one succeeds or the deadline passes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,12 +18,12 @@ use super::host::HostTransaction;
 use super::queries::Find;
 use super::statement::{Row, Statement};
 
-/// The number of times that a transaction which lost to another one is begun.
+/// The maximum number of attempts of a transaction that conflicts with others.
 const ATTEMPTS: usize = 5;
 
-/// Statements of which all are carried out or none.
+/// Statements of which all take effect or none.
 pub(super) struct Change {
-    /// Each has to affect a row.
+    /// The statements; each must affect a row.
     pub(super) steps: Vec<Statement>,
     /// The account that they insert, for the host's rows.
     pub(super) new: Option<NewAccount>,
@@ -34,15 +33,15 @@ pub(super) struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
     All,
-    /// A step did not find what to change.
+    /// A step found nothing to change.
     NotFound,
-    /// A constraint of ours refused it.
+    /// A constraint refused it.
     Clash(Clash),
 }
 
 impl<B: Backend> SqlStore<B> {
-    /// Returns the rows of a query. It is tried again when its connection turns out
-    /// to be dead.
+    /// Runs a query and returns its rows. If its connection turns out to be dead, the query
+    /// is retried.
     pub(super) async fn find(&self, find: Find) -> Result<Vec<Row>, StoreError> {
         check_runtime()?;
         let until = Instant::now() + self.deadline;
@@ -87,8 +86,8 @@ impl<B: Backend> SqlStore<B> {
         Ok(rows)
     }
 
-    /// Carries a change out, in a task of the store. Where the answer to its commit is
-    /// lost, `confirm` finds a row if it was carried out.
+    /// Applies a change in a task of the store. If the answer to its commit is lost,
+    /// `confirm` finds a row if the commit happened.
     pub(super) async fn change(
         &self,
         change: Change,
@@ -123,8 +122,7 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    /// Finds out what came of a commit whose answer was lost, within a deadline of its
-    /// own.
+    /// Finds out whether a commit without an answer happened, within its own deadline.
     async fn confirm_commit(
         &self,
         confirm: Option<&Find>,
@@ -137,13 +135,13 @@ impl<B: Backend> SqlStore<B> {
         match self.find_until(confirm, until).await {
             Ok(rows) if !rows.is_empty() => Ok(Applied::All),
             Ok(_) if B::READ_SETTLES_COMMIT => Err(StoreError::Unavailable(lost)),
-            // The commit may still come into effect.
+            // The commit may still happen.
             Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown(lost)),
         }
     }
 
-    /// Makes one attempt, on a connection that is closed where its state is unknown.
-    /// `committing` says whether it may have been committed.
+    /// Makes one attempt, on a connection that is closed if its state is unknown.
+    /// `committing` is set when the change may have been committed.
     async fn try_change(
         &self,
         change: &Change,
@@ -189,7 +187,7 @@ impl<B: Backend> SqlStore<B> {
         if !matches!(applied, Ok(Applied::All)) {
             match (transaction.rollback().await, &applied) {
                 (Ok(()), _) => {}
-                // SQLite ends a transaction by itself where the disk is full.
+                // SQLite itself ends a transaction when the disk is full.
                 (Err(_), Err(_)) => return applied,
                 (Err(error), Ok(_)) => return Err(B::fault(error).before_commit()),
             }
@@ -199,8 +197,8 @@ impl<B: Backend> SqlStore<B> {
         committing.store(true, Ordering::Relaxed);
         match transaction.commit().await {
             Ok(()) => Ok(Applied::All),
-            // A deferred constraint, which a host may have made of ours, is only
-            // checked now.
+            // A deferred constraint, which a host may have made of one of ours, is checked
+            // only now.
             Err(error) => match B::clash(&error, &self.names) {
                 Some(clash) => Ok(Applied::Clash(clash)),
                 None if B::READ_SETTLES_COMMIT => Err(Fault::Lost(without_rows(error))),
@@ -234,7 +232,7 @@ impl<B: Backend> SqlStore<B> {
         Ok(Applied::All)
     }
 
-    /// Returns nothing where the step affected a row, else what stopped it.
+    /// Applies a step. Returns `None` if it affected a row.
     async fn apply_step(
         &self,
         connection: &mut Connection<B>,
@@ -250,8 +248,8 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    /// Carries a change out within a transaction of the host, whose other work it
-    /// leaves alone whatever comes of it.
+    /// Applies a change within a transaction of the host, whose other work it never
+    /// touches.
     pub(super) async fn apply_in_savepoint(
         &self,
         transaction: &mut sqlx::Transaction<'_, B::Database>,
@@ -274,7 +272,7 @@ impl<B: Backend> SqlStore<B> {
         check_runtime()?;
         let until = Instant::now() + self.deadline;
         let turn = self.gate.writer_alone(until).await?;
-        // The host's statements have the time that it gives them.
+        // The host limits its own statements.
         let statement = self.backend.begin(Duration::MAX);
         let begun = timeout_at(until, self.pool.begin_with(statement)).await;
         let late = |_| Err(sqlx::Error::PoolTimedOut);
@@ -284,7 +282,7 @@ impl<B: Backend> SqlStore<B> {
         Ok(HostTransaction::new(transaction, turn))
     }
 
-    /// Takes a connection of the pool, before the deadline.
+    /// Acquires a connection of the pool, before the deadline.
     async fn acquire(&self, until: Instant) -> Result<PoolConnection<B::Database>, Fault> {
         match timeout_at(until, self.pool.acquire()).await {
             Ok(acquired) => acquired.map_err(|error| Fault::Unavailable(without_rows(error))),

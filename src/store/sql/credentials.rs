@@ -90,8 +90,8 @@ fn all_of<const N: usize>(steps: [Statement; N]) -> Change {
     Change { steps: steps.into(), new: None }
 }
 
-/// Whether a change found what to change. A key of an account that is being deleted
-/// does not.
+/// Returns whether a change found its row. A key of an account that is being deleted has
+/// none.
 fn found(applied: Applied) -> Result<bool, StoreError> {
     match applied {
         Applied::All => Ok(true),

@@ -1,4 +1,4 @@
-//! The meaning of a database's error for the change that it stopped.
+//! Classification of database errors.
 
 use std::io;
 
@@ -7,24 +7,24 @@ use crate::store::StoreError;
 
 use super::host::HostRowsError;
 
-/// Why an attempt failed, as far as can be told.
+/// The reason why an attempt failed.
 #[derive(Debug)]
 #[doc(hidden)]
 pub enum Fault {
-    /// Another transaction was in the way. Nothing is stored; begin anew.
+    /// Another transaction conflicts. Nothing is stored; try again.
     Conflict(BoxError),
-    /// The database does not answer, or not now. Nothing is stored.
+    /// The database does not answer at the moment. Nothing is stored.
     Unavailable(BoxError),
-    /// The answer to what may have been committed was lost.
+    /// The answer to a possible commit was lost.
     Lost(BoxError),
     /// The host's rows refuse the account. Nothing is stored.
     Refused(Vec<Issue>),
-    /// It will fail again. Nothing is stored.
+    /// It fails, and will fail again. Nothing is stored.
     Failed(BoxError),
 }
 
 impl Fault {
-    /// Returns the meaning of a fault before anything was committed.
+    /// Reclassifies a fault that happened before the commit.
     pub(in crate::store) fn before_commit(self) -> Self {
         match self {
             Self::Lost(source) => Self::Unavailable(source),
@@ -32,7 +32,7 @@ impl Fault {
         }
     }
 
-    /// Returns the fault of host rows that could not be inserted.
+    /// Classifies an error of the host's rows.
     pub(in crate::store) fn from_host(
         error: HostRowsError,
         fault: impl Fn(sqlx::Error) -> Self,
@@ -44,7 +44,7 @@ impl Fault {
         }
     }
 
-    /// Whether a read that failed so may be tried again at once.
+    /// Returns whether a failed read may be retried at once.
     pub(in crate::store) const fn is_transient(&self) -> bool {
         matches!(self, Self::Conflict(_) | Self::Lost(_))
     }
@@ -59,16 +59,14 @@ impl Fault {
     }
 }
 
-/// Returns an error that says what was not there before the deadline.
+/// Creates the error of a missed deadline.
 pub(in crate::store) fn late(what: &'static str) -> BoxError {
     io::Error::new(io::ErrorKind::TimedOut, what).into()
 }
 
-/// Returns a database's error without what it says of rows: the detail of a
-/// constraint may quote them, and the password hash with them.
-///
-/// The message of sqlx is not used either: it appends a line of the server's own
-/// source.
+/// Removes row data from a database's error: the detail of a constraint may quote a row,
+/// and its password hash. sqlx's message is not used either, because it appends a line of
+/// the server's source.
 pub(in crate::store) fn without_rows(error: sqlx::Error) -> BoxError {
     match error {
         sqlx::Error::Database(error) => {

@@ -1,5 +1,4 @@
-//! The turn of a call: so many tasks at a time as there are connections, and in
-//! SQLite one writer.
+//! Permits of a store's calls: as many tasks as connections, and in SQLite one writer.
 
 use std::sync::Arc;
 
@@ -12,16 +11,16 @@ use crate::store::{StoreError, join_task};
 
 use super::fault::late;
 
-/// The turns of a store and of its clones.
+/// The permits of a store, shared with its clones.
 #[derive(Clone)]
 pub(in crate::store) struct Gate {
     tasks: Arc<Semaphore>,
     writers: Option<Arc<Semaphore>>,
 }
 
-/// A turn. Dropping it gives it to the next one.
+/// A permit of one call, returned when dropped.
 pub(in crate::store) struct Turn {
-    /// Taken first: a writer that waits for the others needs no connection.
+    /// Acquired first: a writer that waits for others needs no connection.
     _writer: Option<OwnedSemaphorePermit>,
     _task: OwnedSemaphorePermit,
 }
@@ -35,18 +34,18 @@ impl Gate {
         }
     }
 
-    /// Waits for the turn of a read.
+    /// Waits for the permit of a read.
     pub(in crate::store) async fn reader(&self, until: Instant) -> Result<Turn, StoreError> {
         Ok(Turn { _writer: None, _task: acquire(&self.tasks, until).await? })
     }
 
-    /// Waits for the turn of a write.
+    /// Waits for the permit of a write.
     pub(in crate::store) async fn writer(&self, until: Instant) -> Result<Turn, StoreError> {
         let writer = self.writer_alone(until).await?;
         Ok(Turn { _writer: writer, _task: acquire(&self.tasks, until).await? })
     }
 
-    /// Waits for the turn of a writer that runs in no task of the store.
+    /// Waits for the permit of a writer that does not run in a task of the store.
     pub(in crate::store) async fn writer_alone(
         &self,
         until: Instant,
@@ -69,7 +68,7 @@ async fn acquire(
     }
 }
 
-/// Checks that there is a runtime: without one tokio panics.
+/// Checks that there is a runtime: without one, tokio panics.
 pub(in crate::store) fn check_runtime() -> Result<(), StoreError> {
     match Handle::try_current() {
         Ok(_) => Ok(()),
@@ -79,8 +78,8 @@ pub(in crate::store) fn check_runtime() -> Result<(), StoreError> {
     }
 }
 
-/// Runs work in a task of the store, which goes on where its caller does not, and
-/// keeps its turn until it ends.
+/// Runs work in a task of the store. It continues when its caller leaves, and keeps its
+/// permit until it ends.
 pub(in crate::store) async fn run_task<T: Send + 'static>(
     turn: Turn,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,

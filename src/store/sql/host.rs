@@ -11,17 +11,16 @@ use crate::store::NewAccount;
 
 use super::backend::{Backend, Connection};
 
-/// Rows of the host that are stored with an account: a workspace, a membership, an
-/// invitation that is used up, an entry of an outbox.
+/// Rows of the host that are stored with an account: a workspace, a membership, a used
+/// invitation, an outbox entry.
 ///
 /// # Contract
-/// - [`insert`](HostRows::insert) is called after the account and its API key are
-///   inserted, in the same transaction, which it neither commits nor rolls back.
+/// - [`insert`](HostRows::insert) is called after the account and its API key are inserted,
+///   in the same transaction, which it must neither commit nor roll back.
 /// - An error rolls everything back.
-/// - It may be called several times for one sign-up, each time in a new transaction
-///   of which only the last commits: a transaction that lost to another one begins
-///   anew, up to five times, and identifiers that were taken are minted anew, up to
-///   three times. So it does nothing that a rollback does not undo.
+/// - It may be called several times per sign-up, each time in a new transaction of which
+///   only the last commits: up to five times if transactions conflict, and with new ids up
+///   to three times if ids were taken. It must do nothing that a rollback does not undo.
 /// - It shares the deadline of the store: a future that takes longer is dropped, and
 ///   everything is rolled back.
 ///
@@ -59,7 +58,8 @@ pub trait HostRows<C>: Send + Sync + 'static {
     /// Inserts the host's rows for `new`.
     ///
     /// # Errors
-    /// The rows can't be inserted, or the host refuses the account: nothing is stored.
+    /// Returns [`HostRowsError`] if the rows can't be inserted or the host refuses the
+    /// account. Nothing is stored then.
     async fn insert(&self, connection: &mut C, new: &NewAccount) -> Result<(), HostRowsError>;
 }
 
@@ -67,8 +67,8 @@ pub trait HostRows<C>: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostRowsError {
-    /// The database failed. The error is judged like one of the store's own: the
-    /// sign-up is tried again, or answered with 503 or 500.
+    /// The database failed. The error is classified like one of the store: the sign-up is
+    /// retried, or answered with 503 or 500.
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     /// The host refuses the account: 400 with these issues.
@@ -80,7 +80,7 @@ pub enum HostRowsError {
 }
 
 impl HostRowsError {
-    /// Refuses the account because of one field of the request.
+    /// Creates a refusal because of one field of the request.
     pub fn refuse(field: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Self::Refused(vec![Issue::field(field, message)])
     }
@@ -92,14 +92,14 @@ impl From<&str> for HostRowsError {
     }
 }
 
-/// A transaction of the host in the store's database, by
-/// [`SqlStore::begin`](super::SqlStore::begin): for
+/// A transaction of the host in the store's database, begun by
+/// [`SqlStore::begin`](super::SqlStore::begin), for
 /// [`create_in`](super::SqlStore::create_in) and the host's own rows.
 ///
 /// Dropping it rolls it back.
 pub struct HostTransaction<B: Backend> {
     transaction: Transaction<'static, B::Database>,
-    /// In SQLite, the turn of this writer.
+    /// The permit of this writer, in SQLite.
     _turn: Option<OwnedSemaphorePermit>,
 }
 
@@ -111,10 +111,10 @@ impl<B: Backend> HostTransaction<B> {
         Self { transaction, _turn: turn }
     }
 
-    /// Commits. Only then is the account there, and may the answer be shown.
+    /// Commits. Only then does the account exist, and may the answer be shown.
     ///
     /// # Errors
-    /// The database fails, or is lost on the way.
+    /// Fails if the database does; the outcome is unknown if the connection was lost.
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         self.transaction.commit().await
     }
@@ -122,7 +122,7 @@ impl<B: Backend> HostTransaction<B> {
     /// Rolls everything back.
     ///
     /// # Errors
-    /// The database does not answer; it rolls back by itself then.
+    /// Fails if the database does not answer; it rolls back by itself then.
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         self.transaction.rollback().await
     }

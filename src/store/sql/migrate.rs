@@ -1,9 +1,9 @@
-//! Bringing the tables up to date.
+//! Migrations of the schema.
 //!
-//! Each step that was applied is a row of `_signup_migrations`, with a checksum of
-//! its template, so that neither names nor line endings change it, and with the
-//! oldest version whose code can use the schema from then on. So a newer schema that
-//! only added something is accepted by older code.
+//! Each applied step is a row of `_signup_migrations`, with a checksum of its template,
+//! which depends neither on names nor on line endings, and with the oldest version whose
+//! code can use the schema from then on. So older code accepts a newer schema that only
+//! added something.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -21,29 +21,29 @@ use super::statement::{Kind, Statement, trusted};
 
 const TABLE: &str = "_signup_migrations";
 
-/// The longest time that [`migrate`](SqlStore::migrate) takes by default, the wait
-/// for other instances included.
+/// The default time limit of [`migrate`](SqlStore::migrate), including the wait for other
+/// instances.
 const LIMIT: Duration = Duration::from_mins(5);
 
 impl<B: Backend> SqlStore<B> {
-    /// Creates the tables, or brings them up to date. Every instance of a host may call
-    /// it at its start, at the same time too: one migrates, and the others wait.
+    /// Creates the tables or brings them up to date. Any number of instances may call it at
+    /// once: one migrates, and the others wait.
     ///
-    /// Where nothing is missing it only reads, so that a role without rights to change
-    /// the schema can call it.
+    /// If nothing is missing it only reads, so that a role without rights on the schema can
+    /// call it.
     ///
     /// # Errors
-    /// The database does not answer within five minutes, may not be changed by this
-    /// role, or has a schema that this version can't use.
+    /// Fails if the database does not answer within five minutes, if the role may not
+    /// change the schema, or if this version can't use the schema.
     pub async fn migrate(&self) -> Result<(), OpenError> {
         self.migrate_within(LIMIT).await
     }
 
-    /// Migrates as [`migrate`](Self::migrate) does, with a limit of one's own: the
-    /// wait for other instances and the steps together take no longer.
+    /// Migrates like [`migrate`](Self::migrate), with another time limit for waiting and
+    /// all steps together.
     ///
     /// # Errors
-    /// As [`migrate`](Self::migrate).
+    /// Fails like [`migrate`](Self::migrate).
     pub async fn migrate_within(&self, limit: Duration) -> Result<(), OpenError> {
         let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
         B::check(&self.pool).map_err(failed)?;
@@ -62,10 +62,10 @@ impl<B: Backend> SqlStore<B> {
         migrated.await.unwrap_or_else(|_| Err(late().into())).map_err(failed)
     }
 
-    /// Whether the tables are as this version wants them. It only reads.
+    /// Returns whether the tables are up to date. It only reads.
     ///
     /// # Errors
-    /// The database does not answer, or has a schema that this version can't use.
+    /// Fails if the database does not answer, or if this version can't use the schema.
     pub async fn is_up_to_date(&self) -> Result<bool, OpenError> {
         let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
         let checked = timeout(self.deadline, async {
@@ -76,7 +76,7 @@ impl<B: Backend> SqlStore<B> {
         checked.await.unwrap_or_else(late).map_err(failed)
     }
 
-    /// Applies what is missing, in one transaction that shuts other instances out.
+    /// Applies missing steps in one transaction that locks out other instances.
     async fn apply_missing(
         &self,
         connection: &mut Connection<B>,
@@ -97,7 +97,7 @@ impl<B: Backend> SqlStore<B> {
         transaction.commit().await.map_err(readable)
     }
 
-    /// Makes the record's table, with the column that earlier versions did not have.
+    /// Creates the table of records, with the column that earlier versions did not have.
     async fn prepare_record(&self, connection: &mut Connection<B>) -> Result<(), sqlx::Error> {
         let table = self.names.table(TABLE);
         if !self.has_column(connection, "version").await? {
@@ -147,11 +147,11 @@ impl<B: Backend> SqlStore<B> {
         Statement::new(&sql, values)
     }
 
-    /// Returns the steps that were not applied yet.
+    /// Returns the steps that have not been applied.
     ///
     /// # Errors
-    /// A step was applied that is another one here, or a newer one that this version
-    /// can't work with.
+    /// Fails if an applied step differs from this version's, or if a newer one is
+    /// incompatible with this version.
     async fn missing_steps(
         &self,
         connection: &mut Connection<B>,
@@ -179,7 +179,7 @@ impl<B: Backend> SqlStore<B> {
     }
 }
 
-/// A row of the record.
+/// A row of `_signup_migrations`.
 struct Applied {
     version: i64,
     checksum: Vec<u8>,
@@ -213,19 +213,19 @@ fn missing<'a>(steps: &'a [Step], applied: &[Applied]) -> Result<Vec<&'a Step>, 
     Ok(steps.iter().filter(is_missing).collect())
 }
 
-/// Whether a recorded checksum is that of a template. Earlier versions recorded the
-/// SHA-384 of the text with its names filled in, which tells nothing about the template.
+/// Returns whether a recorded checksum matches a template. Earlier versions recorded the
+/// SHA-384 of the text with its names filled in, which says nothing about the template.
 fn matches(recorded: &[u8], template: &str) -> bool {
     const LEGACY_BYTES: usize = 48;
     recorded.len() == LEGACY_BYTES || recorded == checksum_of(template)
 }
 
-/// Returns the SHA-256 of a template, whichever line endings it was checked out with.
+/// Returns the SHA-256 of a template, independent of its line endings.
 fn checksum_of(template: &str) -> [u8; 32] {
     Sha256::digest(template.replace("\r\n", "\n").as_bytes()).into()
 }
 
-/// Returns an error of a step, with what to do about the usual ones.
+/// Adds a hint to the usual errors of a step.
 fn hinted(error: sqlx::Error) -> BoxError {
     let code = error.as_database_error().and_then(|error| Some(error.code()?.into_owned()));
     let readable = readable(error);

@@ -1,6 +1,6 @@
 //! Names of schema, tables and constraints.
 
-/// The text that the names of all tables begin with. Empty by default.
+/// A prefix of all tables' names. Empty by default.
 ///
 /// ```
 /// use signup::store::TablePrefix;
@@ -12,11 +12,11 @@
 pub struct TablePrefix(String);
 
 impl TablePrefix {
-    /// Checks a prefix: up to 32 lower-case letters, digits and underscores, not
-    /// beginning with a digit. It becomes part of the SQL, so nothing else is taken.
+    /// Creates a prefix of up to 32 lower-case letters, digits and underscores that does
+    /// not begin with a digit. It becomes part of the SQL, so nothing else is allowed.
     ///
     /// # Errors
-    /// It is longer, or has another character in it.
+    /// Returns [`PrefixError`] for any other text.
     pub fn new(prefix: &str) -> Result<Self, PrefixError> {
         let in_alphabet =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -33,12 +33,12 @@ impl TablePrefix {
     }
 }
 
-/// The text is not a valid prefix of table names.
+/// The error of an invalid prefix of table names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a table prefix is up to 32 lower-case letters, digits and underscores")]
+#[error("invalid table prefix: needs up to 32 lower-case letters, digits and underscores")]
 pub struct PrefixError;
 
-/// The schema that the tables are in. By default the first one of the search path.
+/// The schema of the tables. By default the first one of the search path.
 ///
 /// ```
 /// use signup::store::Schema;
@@ -50,10 +50,10 @@ pub struct PrefixError;
 pub struct Schema(TablePrefix);
 
 impl Schema {
-    /// Checks a schema's name: up to 32 lower-case letters, digits and underscores.
+    /// Creates a schema's name of up to 32 lower-case letters, digits and underscores.
     ///
     /// # Errors
-    /// It is empty, longer, or has another character in it.
+    /// Returns [`PrefixError`] for any other text.
     pub fn new(name: &str) -> Result<Self, PrefixError> {
         if name.is_empty() {
             return Err(PrefixError);
@@ -66,7 +66,7 @@ impl Schema {
     }
 }
 
-/// The names that a host chose.
+/// The names chosen by the host.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default)]
 pub struct Names {
@@ -90,8 +90,8 @@ impl Names {
         format!("{}{name}", self.prefix.as_str())
     }
 
-    /// Puts the names into a template: `{t}` before a table's name, `{p}` before
-    /// another one.
+    /// Fills the names into a template: `{t}` before a table's name, `{p}` before other
+    /// names.
     pub(in crate::store) fn fill(&self, template: &str) -> String {
         template.replace("{t}", &self.table("")).replace("{p}", self.prefix.as_str())
     }

@@ -1,4 +1,4 @@
-//! Opening a store: where it is, and why that failed.
+//! Errors of opening a store, without secrets.
 
 use std::error::Error as _;
 use std::fmt;
@@ -25,31 +25,32 @@ impl OpenError {
     }
 }
 
-/// Written as `Display` is: `main` prints the `Debug` of its error.
+/// Same as `Display`, because `main` prints the `Debug` of its error.
 impl fmt::Debug for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
-/// The place of a store, as far as it may be shown: scheme, host and path.
+/// The location of a store without secrets: scheme, host and path.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Location(String);
 
 impl Location {
-    /// Reads a URL that may be malformed in any way, and whose password may have any
-    /// character in it. What can't be told from a password is left out.
+    /// Parses a URL that may be malformed in any way, with any character in its password.
+    /// Parts that can't be told from a password are left out.
     pub(in crate::store) fn from_url(url: &str) -> Self {
         let Some((scheme, rest)) = url.split_once(':') else {
             return Self("(its URL has no scheme)".to_owned());
         };
-        // The scheme of RFC 3986, section 3.1; else it is a part of something else.
+        // A scheme (RFC 3986, section 3.1); anything else may be part of a secret.
         let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
             return Self("(its URL has no scheme)".to_owned());
         }
         if scheme == "sqlite" {
-            // It has neither user nor password, but who writes them expects them hidden.
+            // SQLite has neither user nor password, but whoever writes them expects them
+            // hidden.
             let plain = url.split('?').next().unwrap_or(url);
             return match plain.rsplit_once('@') {
                 Some((_secret, path)) => Self(format!("sqlite://{path}")),
@@ -91,8 +92,8 @@ impl fmt::Display for Location {
     }
 }
 
-/// Returns an error at the start, for the person who starts: without what may quote
-/// a password, and with the cause where the error itself only says where.
+/// Shortens an error for the person who starts the server: without parts that may quote a
+/// password, and with the cause if the error itself only says where.
 pub(in crate::store) fn readable(error: sqlx::Error) -> BoxError {
     match error {
         sqlx::Error::Configuration(_) => {

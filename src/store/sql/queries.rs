@@ -1,4 +1,4 @@
-//! The SQL of the store, with the names that the host chose.
+//! The SQL of the store, with the names chosen by the host.
 
 use sqlx::SqlStr;
 
@@ -13,14 +13,14 @@ use super::backend::Dialect;
 use super::names::Names;
 use super::statement::{Kind, Statement, trusted};
 
-/// A query, and the types of its columns.
+/// A query and the types of its columns.
 #[derive(Clone)]
 pub(in crate::store) struct Find {
     pub(in crate::store) statement: Statement,
     pub(in crate::store) columns: &'static [Kind],
 }
 
-/// All statements. A change affects a row where it finds what to change.
+/// All statements. A change affects a row if it finds what to change.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Queries {
@@ -55,8 +55,8 @@ impl Queries {
                      (digest, account_id, prefix, last_four, created_at)
                  VALUES ({1}, {2}, {3}, {4}, {5})"),
             #[cfg(feature = "postgres")]
-            // Without the account there is no key, and then the count of rows says that
-            // the email is taken.
+            // Without the account there is no key, so the count of rows tells that the
+            // email is taken.
             insert_both: sql("WITH account AS (
                      INSERT INTO {accounts} (id, email, email_key, name, plan, password_hash,
                                              pepper_version, created_at)
@@ -64,8 +64,8 @@ impl Queries {
                      RETURNING id)
                  INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
                  SELECT {9}, id, {10}, {11}, {8} FROM account"),
-            // The account is joined because a database whose foreign keys are not
-            // enforced may have keys without one.
+            // The account is joined because a database without enforced foreign keys may
+            // have keys without an account.
             find_api_key: sql("SELECT k.account_id, k.expires_at FROM {api_keys} k
                  JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
             add_api_key: sql("INSERT INTO {api_keys}
@@ -127,7 +127,7 @@ impl Queries {
         Statement::new(&self.insert_first_key, values)
     }
 
-    /// Inserts both rows by one statement, where the database can.
+    /// Inserts both rows with one statement, if the database can.
     #[cfg(feature = "postgres")]
     pub(in crate::store) fn insert_both(&self, new: &NewAccount) -> Statement {
         let mut statement = self.insert_account(new);
@@ -146,7 +146,7 @@ impl Queries {
         Find { statement, columns: &[Kind::Text, Kind::Integer] }
     }
 
-    /// Inserts a key where its account exists.
+    /// Inserts a key if its account exists.
     pub(in crate::store) fn add_api_key(&self, new: &NewApiKey) -> Statement {
         let values = [
             new.digest.as_bytes().as_slice().into(),
@@ -165,7 +165,7 @@ impl Queries {
         Find { statement, columns }
     }
 
-    /// Ends `old` at `until`, where it is valid when `new` is made.
+    /// Expires `old` at `until`, if it is valid when `new` is created.
     pub(in crate::store) fn expire_key(
         &self,
         old: &ApiKeyId,
@@ -226,7 +226,7 @@ impl Queries {
     }
 }
 
-/// Puts names, placeholders and functions into a template.
+/// Fills names, placeholders and functions into a template.
 fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
     let ignore = dialect.ignore_taken_email.replace("{p}", names.prefix.as_str());
     let sql = template

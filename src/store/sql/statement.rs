@@ -1,4 +1,4 @@
-//! Statements and rows, the same for every database.
+//! Statements and rows that do not depend on the database.
 
 use sqlx::database::HasStatementCache;
 use sqlx::query::Query;
@@ -25,7 +25,7 @@ impl Statement {
     }
 }
 
-/// A value that is written or read.
+/// A value to write, or one that was read.
 #[derive(Clone)]
 pub(in crate::store) enum Value {
     /// Wiped when dropped: a password hash may be among them.
@@ -73,7 +73,7 @@ impl From<Option<i64>> for Value {
     }
 }
 
-/// Without the values: a password hash may be among them.
+/// Without the values: one may be a password hash.
 impl std::fmt::Debug for Statement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.sql.as_str())
@@ -87,8 +87,7 @@ impl std::fmt::Debug for Row {
     }
 }
 
-/// Returns SQL that consists of our own text and checked names. It is cloned for
-/// each query, and so shared.
+/// Creates shared SQL from text of this crate and checked names.
 pub(in crate::store) fn trusted(sql: String) -> SqlStr {
     AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }
@@ -112,7 +111,7 @@ where
     })
 }
 
-/// Reads the columns of a row, which are of these types.
+/// Reads the columns of a row.
 pub(in crate::store) fn values<R>(row: &R, kinds: &[Kind]) -> Result<Row, sqlx::Error>
 where
     R: sqlx::Row,
@@ -132,7 +131,7 @@ where
     Ok(Row(values.into_iter()))
 }
 
-/// A row that was read. Its columns are taken from left to right.
+/// A row whose columns are taken from left to right.
 #[doc(hidden)]
 pub struct Row(std::vec::IntoIter<Value>);
 
