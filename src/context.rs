@@ -1,5 +1,5 @@
-//! The context of a sign-up: what the request declared and the policies attached, for
-//! the host's own rows.
+//! The context of a sign-up: what the request declared and what policies attached, for the
+//! host's own rows.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::error::BoxError;
 
-/// A value that a policy attaches to a sign-up, and that the host's rows read in the
+/// A value that a policy attaches to a sign-up and that the host's rows read in the
 /// account's transaction.
 ///
 /// It is kept as JSON, so that it can outlive the request.
@@ -43,10 +43,10 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Returns a value as it is kept.
+    /// Serializes a value.
     ///
     /// # Errors
-    /// It can't be written as JSON.
+    /// Fails if it can't be serialized as JSON.
     pub fn new<T: ContextValue>(value: &T) -> Result<Self, BoxError> {
         Ok(Self { name: T::NAME, json: Zeroizing::new(serde_json::to_string(value)?) })
     }
@@ -57,7 +57,7 @@ impl Attached {
     }
 }
 
-/// Without the value: it may be a code that is worth something.
+/// Without the value, which may be a valuable code.
 impl fmt::Debug for Attached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attached").field("name", &self.name).finish_non_exhaustive()
@@ -76,7 +76,7 @@ impl SignupContext {
         Self { fields, values: BTreeMap::new() }
     }
 
-    /// Keeps a value; of two of one name the later one.
+    /// Adds a value, which replaces an earlier one of the same name.
     pub(crate) fn attach(&mut self, attached: Attached) {
         self.values.insert(attached.name, attached.json);
     }
@@ -87,17 +87,17 @@ impl SignupContext {
         named.next().map(|(_, value)| value.as_str())
     }
 
-    /// Returns the value of a type that a policy attached, if one did.
+    /// Returns the value of type `T` that a policy attached, if any.
     ///
     /// # Errors
-    /// It is not of that type: two types have one name.
+    /// Fails if it is not of that type: two types have the same name.
     pub fn get<T: ContextValue>(&self) -> Result<Option<T>, BoxError> {
         let json = self.values.get(T::NAME);
         Ok(json.map(|json| serde_json::from_str(json)).transpose()?)
     }
 }
 
-/// The names alone: a value may be a code that is worth something.
+/// The names alone: a value may be a valuable code.
 impl fmt::Debug for SignupContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: Vec<_> = self.fields.iter().map(|(name, _)| name).collect();

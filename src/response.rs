@@ -1,4 +1,4 @@
-//! The answer to a sign-up: account, token and API key, and their one JSON.
+//! The answer to a sign-up: account, token and API key, and their JSON.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::account::Account;
 use crate::api_key::ApiKey;
 use crate::token::Token;
 
-/// A sign-up that has succeeded. Token and API key are in it and nowhere else.
+/// A successful sign-up, the only holder of the token and the API key.
 pub struct Signup {
     account: Arc<Account>,
     token: Token,
@@ -18,8 +18,8 @@ pub struct Signup {
 }
 
 impl Signup {
-    /// Puts the answer together, its JSON included: what can fail fails here,
-    /// before anything is stored.
+    /// Builds the answer, including its JSON: whatever can fail fails here, before anything
+    /// is stored.
     pub(crate) fn new(
         account: Arc<Account>,
         token: Token,
@@ -33,22 +33,22 @@ impl Signup {
         self.json
     }
 
-    /// The account.
+    /// Returns the account.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// The token for the dashboard.
+    /// Returns the token for the dashboard.
     pub fn token(&self) -> &Token {
         &self.token
     }
 
-    /// The API key. Nobody can show it again.
+    /// Returns the API key, which is shown only once.
     pub fn api_key(&self) -> &ApiKey {
         &self.api_key
     }
 
-    /// The documented JSON of the 201, secrets included.
+    /// Returns the documented JSON of the 201, including the secrets.
     pub fn reveal_json(&self) -> &[u8] {
         &self.json
     }
@@ -60,8 +60,8 @@ impl fmt::Debug for Signup {
     }
 }
 
-/// The documented JSON. Token, API key, id and plan are of characters that JSON
-/// takes as they are; email and name are the client's, and are escaped.
+/// Writes the documented JSON. Token, API key, id and plan need no escapes; email and name
+/// come from the client and are escaped.
 fn json(account: &Account, token: &Token, api_key: &ApiKey) -> JsonResult {
     let mut json = Zeroizing::new(Vec::with_capacity(room_for(account, token, api_key)));
     let opening = [
@@ -87,9 +87,9 @@ fn json(account: &Account, token: &Token, api_key: &ApiKey) -> JsonResult {
 
 type JsonResult = serde_json::Result<Zeroizing<Vec<u8>>>;
 
-/// Octets that the JSON never exceeds, so that its memory does not grow and
-/// leave a copy behind. JSON escapes an octet of the email or the name in two
-/// at most: neither has a control character, which would take six.
+/// Returns an upper bound of the JSON's length in bytes, so that its memory does not grow
+/// and leave a copy behind. A byte of email or name takes at most two: neither has a
+/// control character, which would take six.
 fn room_for(account: &Account, token: &Token, api_key: &ApiKey) -> usize {
     const KEYS_ID_AND_PLAN: usize = 192;
     let free_text = account.email().as_str().len() + account.name().map_or(0, str::len);

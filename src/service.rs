@@ -1,4 +1,4 @@
-//! The pipeline: from a request to an account that is stored.
+//! The sign-up pipeline: from a request to a stored account.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ pub use builder::{ConfigError, SignupServiceBuilder};
 pub use prepared::{Prepared, ProofMismatch};
 use recording::Recording;
 
-/// Signs people up: validates, hashes, mints and stores.
+/// A service that registers accounts: it validates, hashes, mints and stores.
 ///
 /// Clones are cheap and share everything. No runtime is needed to build one.
 ///
@@ -74,18 +74,18 @@ struct Inner<S> {
 }
 
 impl<S: AccountStore> SignupService<S> {
-    /// A service on `store`, to be configured. A signing key is all it needs.
+    /// Creates a builder for a service on `store`. It needs only a signing key.
     pub fn builder(store: S) -> SignupServiceBuilder<S> {
         SignupServiceBuilder::new(store)
     }
 
-    /// Signs somebody up.
+    /// Registers an account.
     ///
-    /// It may be dropped at any point: account and API key are then both stored
-    /// or neither.
+    /// The future may be dropped at any point: account and API key are then both stored or
+    /// neither.
     ///
     /// # Errors
-    /// Everything but an account that is stored, see [`SignupError`].
+    /// Returns a [`SignupError`] unless the account was stored.
     pub async fn signup(&self, request: SignupRequest) -> Result<Signup, SignupError> {
         let address = self.traced_address(&request);
         observe::within(address, async {
@@ -105,8 +105,8 @@ impl<S: AccountStore> SignupService<S> {
         request.origin.client.filter(|_| traces).and_then(|client| client.address())
     }
 
-    /// Does everything but the insert, for a host that owns the transaction: the
-    /// answer is sealed until the store proves that the account is in.
+    /// Does everything but the insert, for a host that owns the transaction. The answer
+    /// stays sealed until the store proves that the account was inserted.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -130,11 +130,11 @@ impl<S: AccountStore> SignupService<S> {
     /// # }).unwrap();
     /// ```
     ///
-    /// The span of the sign-up ends with it, with the outcome `prepared`; opening the
-    /// answer counts as `created`.
+    /// The sign-up's span ends here with the outcome `prepared`; opening the answer counts
+    /// as `created`.
     ///
     /// # Errors
-    /// As [`signup`](SignupService::signup), up to the insert.
+    /// Fails like [`signup`](SignupService::signup), except for the insert.
     pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         let address = self.traced_address(&request);
         observe::within(address, async {
@@ -146,13 +146,13 @@ impl<S: AccountStore> SignupService<S> {
         .await
     }
 
-    /// The pool that hashes, for its figures and to share it.
+    /// Returns the hash pool, for its stats and to share it.
     pub fn hash_pool(&self) -> &Arc<HashPool> {
         &self.inner.pool
     }
 
-    /// What verifies the tokens of this service: by its keys and its clock, for its
-    /// issuer and its audience.
+    /// Returns a verifier of this service's tokens, with its keys, clock, issuer and
+    /// audience.
     ///
     /// ```
     /// use signup::store::MemoryStore;
@@ -173,13 +173,13 @@ impl<S: AccountStore> SignupService<S> {
         verifier.leeway(self.inner.token_leeway)
     }
 
-    /// The keys of its tokens, to rotate them.
+    /// Returns the token keys, to rotate them.
     pub fn token_keys(&self) -> &TokenKeys {
         self.inner.tokens.keys()
     }
 
-    /// What verifies, rotates and revokes everything that this service hands out,
-    /// on the same store, clock and hash pool.
+    /// Returns the service that verifies, rotates and revokes what this one hands out, on
+    /// the same store, clock and hash pool.
     ///
     /// ```
     /// use signup::store::MemoryStore;
@@ -215,22 +215,22 @@ impl<S: AccountStore> SignupService<S> {
         })
     }
 
-    /// The plans that accounts of this service may be on, the initial one among them.
+    /// Returns the plans that accounts may be on, including the initial one.
     pub fn plans(&self) -> &[Plan] {
         &self.inner.plans
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn account_store(&self) -> &S {
         &self.inner.store
     }
 
-    /// The rules of the host's.
+    /// Returns the policies of the host.
     pub(crate) fn policies(&self) -> &Policies {
         &self.inner.policies
     }
 
-    /// At the head of a request, before there is more of it.
+    /// Checks the client's rate limit before the body is read.
     pub(crate) async fn check_request(&self, client: ClientIp) -> Result<(), RateLimited> {
         match &self.inner.limiter {
             Some(limiter) => limiter.check_request(client).await,

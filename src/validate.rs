@@ -1,4 +1,4 @@
-//! [`SignupRequest`] → [`ValidSignup`], or everything that is wrong with it.
+//! [`SignupRequest`] → [`ValidSignup`], or all issues.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -8,19 +8,19 @@ use crate::error::{Issue, SignupError};
 use crate::fields::{Email, EmailProfile, Name, Password};
 use crate::request::{Field, Origin, SignupRequest};
 
-/// A sign-up whose fields are all good. Only validation makes one. There are secrets
-/// among them, so it has no `Debug`.
+/// A sign-up whose fields are valid. Only validation creates one. Some fields are secrets,
+/// so it has no `Debug`.
 pub(crate) struct ValidSignup {
     pub(crate) email: Email,
     pub(crate) password: Password,
     pub(crate) name: Option<Name>,
-    /// The declared fields, and later what the policies attach.
+    /// The declared fields, and later the values that policies attach.
     pub(crate) context: SignupContext,
     pub(crate) origin: Origin,
 }
 
-/// Judges every field, and reports all that are wrong, in the order email,
-/// password, name, and then those that a policy has declared.
+/// Validates every field, and reports all issues in the order email, password, name, then
+/// the fields that policies have declared.
 pub(crate) fn validate(
     request: SignupRequest,
     profile: EmailProfile,

@@ -1,4 +1,4 @@
-//! A service to be: every choice has a default but the signing key.
+//! Configuration of a [`SignupService`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,11 +18,10 @@ use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys
 
 use super::{Inner, SignupService};
 
-/// A day: long enough for a first look at the dashboard, short enough for a
-/// token that nobody can take back.
+/// A day: long enough for a first visit to the dashboard, short enough for a bearer token.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
-/// A [`SignupService`] to be. Each setter replaces a default.
+/// Builder for a [`SignupService`]. Only the signing key has no default.
 #[must_use]
 pub struct SignupServiceBuilder<S> {
     store: S,
@@ -71,39 +70,38 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
 }
 
 impl<S: AccountStore> SignupServiceBuilder<S> {
-    /// Signs tokens with HS256 and this secret of 32 octets or more.
+    /// Signs tokens with HS256 and this secret of 32 bytes or more.
     pub fn jwt_secret(mut self, secret: &[u8]) -> Self {
         self.keys = Some(SigningKey::hs256(secret).map(TokenKeys::new));
         self
     }
 
-    /// Signs tokens with this key, or with that of these keys which signs, and
-    /// verifies them with all of them.
+    /// Sets the key that signs tokens, or a set of keys that verify and of which one signs.
     pub fn token_keys(mut self, keys: impl Into<TokenKeys>) -> Self {
         self.keys = Some(Ok(keys.into()));
         self
     }
 
-    /// Tokens' `iss`. Default: `signup`.
+    /// Sets the `iss` of tokens. Default: `signup`.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = issuer.into();
         self
     }
 
-    /// Tokens' `aud`. Default: `dashboard`.
+    /// Sets the `aud` of tokens. Default: `dashboard`.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = audience.into();
         self
     }
 
-    /// How long a token is good for. Default: 24 hours.
+    /// Sets the lifetime of tokens. Default: 24 hours.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
         self
     }
 
-    /// Sets how far the clocks of instances may be apart when tokens are verified: whole
-    /// seconds, ten minutes at the most. Default: not at all, which suits one machine.
+    /// Sets how far the clocks of instances may differ when tokens are verified: whole
+    /// seconds, at most ten minutes. Default: zero, which suits one machine.
     pub fn token_leeway(mut self, leeway: Duration) -> Self {
         self.token_leeway = leeway;
         self
@@ -111,22 +109,21 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
 
     /// Sets the prefix of new API keys. Default: `rag_live_`.
     ///
-    /// Keys with an earlier prefix are valid only where it is
+    /// Keys with an earlier prefix stay valid only if it is
     /// [accepted](Self::accept_api_key_prefix).
     pub fn api_key_prefix(mut self, prefix: ApiKeyPrefix) -> Self {
         self.api_key_prefix = prefix;
         self
     }
 
-    /// Accepts API keys with this prefix, too: one that was in use earlier. It can be
-    /// called several times.
+    /// Accepts API keys with this earlier prefix, too. Can be called several times.
     pub fn accept_api_key_prefix(mut self, prefix: ApiKeyPrefix) -> Self {
         self.accepted_prefixes.push(prefix);
         self
     }
 
-    /// Sets the plans that accounts may be on, for a host with plans of its own. The
-    /// OpenAPI document lists them. Default: [`Plan::PUBLISHED`].
+    /// Sets the plans that accounts may be on, for a host with its own plans. The OpenAPI
+    /// document lists them. Default: [`Plan::PUBLISHED`].
     pub fn plans(mut self, plans: impl IntoIterator<Item = Plan>) -> Self {
         self.plans = plans.into_iter().collect();
         self
@@ -139,63 +136,61 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         self
     }
 
-    /// Which addresses are accepted. Default: [`EmailProfile::Strict`].
+    /// Sets the accepted addresses. Default: [`EmailProfile::Strict`].
     pub fn email_profile(mut self, profile: EmailProfile) -> Self {
         self.email_profile = profile;
         self
     }
 
-    /// How often a client may come, and how often an email may be tried. Default:
-    /// no limit.
+    /// Sets rate limits by client and by email. Default: no limit.
     pub fn rate_limits(mut self, limits: RateLimits) -> Self {
         self.rate_limits = Some(limits);
         self
     }
 
-    /// A rule of the host's, or one of [`policy`](crate::policy)'s, besides those that
-    /// there are already.
+    /// Adds a policy: one of [`policy`](crate::policy), or one of the host.
     pub fn policy(mut self, policy: impl SignupPolicy) -> Self {
         self.policies.add(Arc::new(policy));
         self
     }
 
-    /// Whether the span of a sign-up has its client's address, which is personal
-    /// data in many places. Default: no. Without the feature `tracing` there is none.
+    /// Sets whether spans carry the client's address, which is personal data in many
+    /// places. Default: no.
     pub fn trace_client_address(mut self, traces: bool) -> Self {
         self.traces_client_address = traces;
         self
     }
 
-    /// The pool that hashes. Default: one of the service's own, with the
-    /// defaults of [`HashPool::builder`].
+    /// Sets the hash pool. Default: a pool of the service's own, with the defaults of
+    /// [`HashPool::builder`].
     pub fn hash_pool(mut self, pool: Arc<HashPool>) -> Self {
         self.pool = Some(pool);
         self
     }
 
-    /// Where randomness comes from. Default: the operating system.
+    /// Sets the source of randomness. Default: the operating system.
     pub fn randomness(mut self, random: impl SecureRandom) -> Self {
         self.random = Arc::new(random);
         self
     }
 
-    /// The latest time that the clock is believed. Default: [`Timestamp::MAX`].
+    /// Sets the latest accepted time of the wall clock. Default: [`Timestamp::MAX`].
     pub fn clock_not_after(mut self, not_after: Timestamp) -> Self {
         self.not_after = not_after;
         self
     }
 
-    /// Where the time comes from. Default: [`SystemClock`].
+    /// Sets the clock. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The service, or what it could not have worked with.
+    /// Builds the service.
     ///
     /// # Errors
-    /// There is no key, the secret is short, tokens would be born expired or
-    /// live for ever, issuer or audience is empty, or the pool can't be started.
+    /// Returns a [`ConfigError`] for settings that could not work, or if the pool can't be
+    /// started.
     pub fn build(self) -> Result<SignupService<S>, ConfigError> {
         let keys = self.keys.ok_or(ConfigError::NoSigningKey)??;
         if !keys.can_sign() {
@@ -262,30 +257,30 @@ impl<S> fmt::Debug for SignupServiceBuilder<S> {
     }
 }
 
-/// Why a service can't be built.
+/// The reason why a service can't be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Neither `jwt_secret` nor `token_keys` was called, or these keys can only verify.
-    #[error("a signing key is missing: call jwt_secret or token_keys")]
+    #[error("missing signing key: call jwt_secret or token_keys")]
     NoSigningKey,
-    /// The key can't be used.
+    /// The key is unusable.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Issuer or audience is empty.
-    #[error("issuer and audience of the tokens must not be empty")]
+    #[error("empty token issuer or audience")]
     NoIssuerOrAudience,
     /// Tokens would be born expired, or live for ever.
-    #[error("the lifetime of a token is one second to a hundred years")]
+    #[error("invalid token lifetime: needs one second to a hundred years")]
     TokenLifetime,
     /// Expired tokens would live on.
-    #[error("a token leeway of {0:?} is too long: ten minutes are the most")]
+    #[error("excessive token leeway {0:?}: at most ten minutes")]
     TokenLeeway(Duration),
     /// The initial plan is not one of the plans.
-    #[error("the initial plan `{0}` is not one of the plans: name it in plans")]
+    #[error("initial plan `{0}` is not among the plans: add it to plans")]
     InitialPlan(Plan),
-    /// A plan has a name of another form, see [`Plan`].
-    #[error("`{0}` can't be a plan: {error}", error = PlanError)]
+    /// A plan has an invalid name, see [`Plan`].
+    #[error("invalid plan `{0}`: {error}", error = PlanError)]
     Plan(Plan),
     /// A policy declares this field, which it could never read.
     #[error(
@@ -296,7 +291,7 @@ pub enum ConfigError {
     /// The hash pool can't be started.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// There is no randomness, which the rate limits are keyed with.
+    /// No randomness to key the rate limits with.
     #[error(transparent)]
     Random(#[from] RandomError),
 }

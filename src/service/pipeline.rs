@@ -1,4 +1,4 @@
-//! The stages of a sign-up, each of which takes the type that the stage before made.
+//! The stages of a sign-up: each takes the type that the previous stage returns.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::validate::{ValidSignup, validate};
 
 use super::{Prepared, SignupService};
 
-/// How often identifiers are minted anew where the store has them already. With
-/// 103 bits of chance once is never needed, so more only hides a broken generator.
+/// How often identifiers are minted again if the store has them. With 103 random bits a
+/// clash never happens, so more attempts would only hide a broken generator.
 const MINT_ATTEMPTS: usize = 3;
 
 impl<S: AccountStore> SignupService<S> {
@@ -52,15 +52,15 @@ impl<S: AccountStore> SignupService<S> {
         Ok(Limited(valid))
     }
 
-    /// Runs the policies: after the rate limits, because policies may be expensive;
-    /// before a permit in the hash queue is taken, because they may be slow.
+    /// Runs the policies: after the rate limits, because policies may be expensive; before
+    /// reserving a hash permit, because they may be slow.
     async fn apply_policies(&self, Limited(valid): Limited) -> Result<Screened, SignupError> {
         let _timed = self.time(Stage::Policy);
         self.inner.policies.evaluate_all(valid, &self.inner.pool).await.map(Screened)
     }
 
-    /// Saves a hash where the email is taken already; only the insert decides. Where
-    /// hashing is busy nothing is asked.
+    /// Checks whether the email is taken, to save a hash; only the insert decides. If
+    /// hashing is busy, the store is not asked.
     async fn check_email_free(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
         let _timed = self.time(Stage::Lookup);
         drop(self.inner.pool.reserve()?);
@@ -70,7 +70,7 @@ impl<S: AccountStore> SignupService<S> {
         if taken { Err(SignupError::EmailTaken) } else { Ok(Free(valid)) }
     }
 
-    /// Takes a permit in the hash queue.
+    /// Reserves a hash permit.
     fn admit(&self, Free(valid): Free) -> Result<Admitted, SignupError> {
         let permit = self.inner.pool.reserve()?;
         Ok(Admitted { signup: valid, permit })
@@ -85,15 +85,14 @@ impl<S: AccountStore> SignupService<S> {
         Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw })
     }
 
-    /// All the chance of a sign-up, the salt first.
+    /// Draws all randomness for one sign-up; the salt is taken first.
     fn draw(&self) -> Result<([u8; SALT_BYTES], Entropy), SignupError> {
         let mut draw = Entropy::draw(&*self.inner.random).map_err(SignupError::internal)?;
         let salt = draw.take().map_err(SignupError::internal)?;
         Ok((salt, draw))
     }
 
-    /// Makes everything that the answer consists of, and its JSON: behind this
-    /// there is the store alone to fail.
+    /// Mints everything in the answer, and its JSON. After this, only the store can fail.
     fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
         let _timed = self.time(Stage::Mint);
         let Hashed { email, name, context, password_hash, mut draw } = hashed;
@@ -131,7 +130,7 @@ impl<S: AccountStore> SignupService<S> {
     }
 }
 
-/// A sign-up that is within its limits.
+/// A sign-up within its rate limits.
 struct Limited(ValidSignup);
 
 /// A sign-up that passed every policy.
@@ -140,7 +139,7 @@ struct Screened(ValidSignup);
 /// A sign-up whose email was not taken when checked.
 struct Free(ValidSignup);
 
-/// A sign-up with its permit in the hash queue.
+/// A sign-up with its hash permit.
 struct Admitted {
     signup: ValidSignup,
     permit: HashPermit,

@@ -7,7 +7,7 @@ use crate::observe;
 use crate::response::Signup;
 use crate::store::{InsertProof, NewAccount};
 
-/// A sign-up that is ready to be stored: the rows for the store, and the sealed answer.
+/// A sign-up that is ready to be stored: the rows for the store and the sealed answer.
 #[must_use = "the account is not stored yet"]
 pub struct Prepared {
     pub(super) new: NewAccount,
@@ -15,15 +15,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// What is to be stored. Of the API key it holds the digest alone.
+    /// Returns the rows to store. They contain the API key's digest, not the key.
     pub fn new_account(&self) -> &NewAccount {
         &self.new
     }
 
-    /// The answer, against the proof that its account is inserted.
+    /// Opens the answer with the proof that its account was inserted.
     ///
     /// # Errors
-    /// The proof is another account's.
+    /// Returns [`ProofMismatch`] for the proof of another account.
     pub fn open(self, proof: InsertProof) -> Result<Signup, ProofMismatch> {
         if proof.into_id() != *self.new.id() {
             return Err(ProofMismatch);
@@ -45,7 +45,7 @@ impl From<ProofMismatch> for SignupError {
     }
 }
 
-/// The proof is of another account than the answer.
+/// The error of a proof that belongs to another account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the proof is of another account")]
+#[error("the proof belongs to another account")]
 pub struct ProofMismatch;

@@ -1,10 +1,9 @@
-//! The suite that any store has to pass: the contract of [`AccountStore`], a
-//! function each promise.
+//! The test suite of a store: the contract of [`AccountStore`], one function per promise.
 //!
-//! A function takes a store that is empty, and panics where the promise is not
-//! kept. [`conformance_tests!`](crate::conformance_tests) makes named tests of
-//! them all. A store under test, or a wrapper of it, implements [`Inspect`], so that
-//! the suite can look at what it has stored. [`Differences`] are permitted.
+//! A function takes an empty store and panics if the promise is broken.
+//! [`conformance_tests!`](crate::conformance_tests) makes named tests of all of them. A
+//! store under test, or a wrapper of it, implements [`Inspect`], so that the suite can read
+//! what it has stored. [`Differences`] are permitted.
 //!
 //! ```
 //! use signup::store::{MemoryStore, conformance};
@@ -16,7 +15,7 @@
 //! # });
 //! ```
 
-#![expect(clippy::panic, reason = "a promise that is not kept is a failed test")]
+#![expect(clippy::panic, reason = "a broken promise is a failed test")]
 
 use async_trait::async_trait;
 
@@ -39,10 +38,10 @@ pub use inspect::{StoredAccount, StoredKey};
 pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use sample::Sample;
 
-/// A store under test, as its host looks into it.
+/// A store under test, with access to its rows.
 ///
-/// It need not be the store itself: a wrapper of the host's test, which has the store,
-/// can implement it where the store's crate does not.
+/// It need not be the store itself: a wrapper in the host's tests can implement it, because
+/// the orphan rule forbids it for a foreign store.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -77,24 +76,24 @@ pub trait Inspect: Send + Sync + 'static {
     /// Returns all API keys, in any order.
     async fn stored_keys(&self) -> Vec<StoredKey>;
 
-    /// Makes the store unavailable until the outage is dropped: by a lock on its tables
-    /// that another session holds, for example. Without it the classification of errors
-    /// is not tested.
+    /// Makes the store unavailable until the outage is dropped: for example by another
+    /// session's lock on its tables. Without it, the classification of errors is not
+    /// tested.
     async fn outage(&self) -> Option<Outage> {
         None
     }
 }
 
-/// An outage of a store. Dropping it ends it.
+/// An outage of a store, ended when dropped.
 pub type Outage = Box<dyn std::any::Any + Send + Sync>;
 
 /// Permitted differences between stores.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Differences {
-    /// The number of callers that create one email at the same time. Default: 1,000.
+    /// The number of callers that create the same email simultaneously. Default: 1,000.
     pub crowd: usize,
-    /// The unit that `created_at` is kept in, in milliseconds. Default: 1.
+    /// The unit of `created_at`, in milliseconds. Default: 1.
     pub created_at_unit: i64,
     /// Whether the version of the pepper is kept. Default: yes.
     pub keeps_pepper_version: bool,
@@ -106,10 +105,10 @@ impl Default for Differences {
     }
 }
 
-/// What is created is there afterwards, byte for byte, and the look sees it.
+/// Checks that a created account is stored byte for byte and found afterwards.
 ///
 /// # Panics
-/// The promise is not kept.
+/// Panics if the promise is broken.
 pub async fn created_and_read_back<S: Inspect>(store: S, differences: &Differences) {
     for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane Developer"))] {
         let new = Sample::new(number).name(name).pepper_version(7).build();
@@ -120,10 +119,10 @@ pub async fn created_and_read_back<S: Inspect>(store: S, differences: &Differenc
     }
 }
 
-/// An email is taken in whatever spelling, and no other one is.
+/// Checks that an email is taken in every spelling, and no other email is.
 ///
 /// # Panics
-/// The promise is not kept.
+/// Panics if the promise is broken.
 pub async fn taken_in_every_spelling<S: Inspect>(store: S) {
     let spellings = [
         &["User@Example.com", "user@example.com", "USER@EXAMPLE.COM", "user@example\u{3002}com"][..],
@@ -148,10 +147,11 @@ pub async fn taken_in_every_spelling<S: Inspect>(store: S) {
     counts(&store, spellings.len()).await;
 }
 
-/// Whatever a create answers, every account has its key and every key its account.
+/// Checks that, whatever `create` returns, every account has its key and every key its
+/// account.
 ///
 /// # Panics
-/// The promise is not kept.
+/// Panics if the promise is broken.
 pub async fn both_rows_or_none<S: Inspect>(store: S) {
     let first = Sample::new(1).build();
     create(&store, &first, CreateOutcome::Stored).await;
@@ -164,10 +164,11 @@ pub async fn both_rows_or_none<S: Inspect>(store: S) {
     counts(&store, 2).await;
 }
 
-/// A clash of ids or digests is not called a taken email, and the email stays free.
+/// Checks that a clash of ids or digests is not reported as a taken email, and that the
+/// email stays free.
 ///
 /// # Panics
-/// The promise is not kept.
+/// Panics if the promise is broken.
 pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
     let first = Sample::new(1).build();
     create(&store, &first, CreateOutcome::Stored).await;
@@ -176,16 +177,17 @@ pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
         create(&store, &new, CreateOutcome::IdentifierTaken).await;
         assert!(!is_taken(&store, &new).await, "a clash of identifiers took the email");
     }
-    // Where all three clash, it is the email that the client can do something about.
+    // If all three clash, the email is reported: the client can act on that.
     create(&store, &first, CreateOutcome::EmailTaken).await;
     create(&store, &Sample::new(2).build(), CreateOutcome::Stored).await;
     counts(&store, 2).await;
 }
 
-/// A create that is dropped at any poll leaves both rows or none, and the email
-/// can be created or is taken, in agreement with what is stored.
+/// Checks that a `create` dropped at any poll leaves both rows or none, and that the email
+/// is free or taken accordingly.
 ///
 /// # Panics
+/// Panics if the promise is broken.
 /// The promise is not kept.
 pub async fn dropped_at_every_poll<S: Inspect>(store: S) {
     let mut polls = 0;
@@ -210,10 +212,10 @@ pub async fn dropped_at_every_poll<S: Inspect>(store: S) {
     }
 }
 
-/// Text that databases are known to change, refuse or cut comes back as it was.
+/// Checks that text which databases are known to change, reject or truncate is kept.
 ///
 /// # Panics
-/// The promise is not kept.
+/// Panics if the promise is broken.
 pub async fn odd_text_is_kept<S: Inspect>(store: S, differences: &Differences) {
     let names = [
         "\u{1f600}".repeat(256),
@@ -249,7 +251,7 @@ async fn create<S: Inspect>(store: &S, new: &NewAccount, expected: CreateOutcome
     }
 }
 
-/// So many accounts, and each with one key.
+/// Checks that there are `expected` accounts, each with one key.
 async fn counts<S: Inspect + ?Sized>(store: &S, expected: usize) {
     let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
     assert_eq!((accounts.len(), keys.len()), (expected, expected), "accounts and keys");
@@ -277,7 +279,7 @@ async fn is_kept<S: Inspect>(store: &S, new: &NewAccount, differences: &Differen
     assert_eq!(found, [&key], "what was stored of an API key");
 }
 
-/// An error with what is behind it.
+/// An error with its chain of sources.
 struct Chain<'a>(&'a StoreError);
 
 impl std::fmt::Display for Chain<'_> {
@@ -294,10 +296,9 @@ impl std::fmt::Display for Chain<'_> {
 /// Makes a module of named tests, one for each promise of
 /// [`store::conformance`](crate::store::conformance).
 ///
-/// It takes the module's name, an expression that opens an empty store
-/// (a future), and, where the store differs, its
-/// [`Differences`](crate::store::conformance::Differences). Attributes in front go
-/// to each test. The crate that uses it depends on `tokio`, with its macros.
+/// It takes the module's name, an expression that opens an empty store (a future), and
+/// optionally its [`Differences`](crate::store::conformance::Differences). Attributes
+/// before it apply to each test. The crate that uses it needs `tokio` with its macros.
 ///
 /// ```
 /// use signup::store::MemoryStore;

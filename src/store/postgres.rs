@@ -128,21 +128,21 @@ impl SqlStore<Postgres> {
     }
 
     /// Returns the same store with another deadline of a call. Default: 5 s. A look for
-    /// an account whose commit was not answered has as long again.
+    /// Sets the deadline of a call. Default: 5 s. Confirming a commit whose answer was lost
+    /// has as long again.
     ///
-    /// A store that [opened](Self::connect) its pool opens it anew, with statement
-    /// timeouts that fit.
-    #[must_use]
+    /// A store that [opened](Self::connect) its pool opens it again, with matching
+    /// statement timeouts.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self.reopened()
     }
 
     /// Returns the same store behind a pooler that gives each transaction another
-    /// connection (PgBouncer in transaction mode): no statement is prepared for longer
-    /// than a transaction, no setting is made for longer than one, and a write takes
-    /// three round trips more. Migrations can go through the pooler too.
-    #[must_use]
+    /// Adapts the store to a pooler that gives each transaction another connection
+    /// (PgBouncer in transaction mode): statements are prepared and settings made for one
+    /// transaction only, so a write takes three more round trips. Migrations work through
+    /// the pooler too.
     pub fn without_prepared_statements(mut self) -> Self {
         self.backend.timeouts = Timeouts::ByTransaction;
         self.backend.prepares = false;
@@ -150,10 +150,9 @@ impl SqlStore<Postgres> {
     }
 
     /// Returns the same store for a pool of the host whose sessions have a
-    /// `statement_timeout`, which is a little under the [deadline](Self::with_deadline).
-    /// Without one, a write that waits for a lock goes on when its caller has long been
-    /// told that it failed.
-    #[must_use]
+    /// Relies on the `statement_timeout` of the sessions of a host's pool, which has to be
+    /// a little under the [deadline](Self::with_deadline). Without one, a write that waits
+    /// for a lock goes on after its caller was told that it failed.
     pub fn trust_session_timeout(mut self) -> Self {
         self.backend.timeouts = Timeouts::BySession;
         self

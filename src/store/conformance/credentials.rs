@@ -1,7 +1,7 @@
-//! The promises of [`CredentialStore`], a function each. It
-//! panics where the promise is not kept.
+//! The promises of [`CredentialStore`], one function each, which panics if the promise is
+//! broken.
 
-#![expect(clippy::missing_panics_doc, reason = "that is what all of them do")]
+#![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,11 @@ pub trait Credentialed: Inspect {
     /// Returns the store.
     fn credentials(&self) -> &dyn CredentialStore;
 
-    /// Deletes an account, as its host does.
+    /// Deletes an account, as the host does.
     async fn delete_account(&self, id: &AccountId);
 }
 
-/// A sign-up's key is found by its digest, and no other is.
+/// Checks that a sign-up's key is found by its digest, and no other is.
 pub async fn keys_are_found_by_their_digest<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     for new in [&one, &other] {
@@ -48,8 +48,8 @@ pub async fn keys_are_found_by_their_digest<S: Credentialed>(store: S) {
     );
 }
 
-/// An added key is found and listed as it was, the oldest first; an account that is
-/// not there gets none.
+/// Checks that an added key is found and listed unchanged, the oldest first, and that a
+/// missing account gets none.
 pub async fn added_keys_are_listed<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let mut expected = vec![one.key().info()];
@@ -77,7 +77,7 @@ pub async fn added_keys_are_listed<S: Credentialed>(store: S) {
     assert_eq!(ok(store.credentials().list_api_keys(nobody.id()).await), []);
 }
 
-/// A key is revoked by its account's, once, and no other key with it.
+/// Checks that only its own account can revoke a key, and only once.
 pub async fn a_revoked_key_is_gone<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let second = key(&one, 10, 1);
@@ -98,9 +98,9 @@ pub async fn a_revoked_key_is_gone<S: Credentialed>(store: S) {
     assert_eq!(ok(store.credentials().list_api_keys(other.id()).await), [other.key().info()]);
 }
 
-/// A rotated key expires when it shall, or when it would have, and the new one is
-/// there; a key that has expired, or is another account's, is not rotated, and then
-/// nothing is stored.
+/// Checks that a rotated key expires at the requested time, or earlier if it would have
+/// anyway, that the new one is stored, and that a key which has expired or belongs to
+/// another account is not rotated.
 pub async fn a_rotated_key_expires<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let first = one.key_digest().key_id();
@@ -111,7 +111,7 @@ pub async fn a_rotated_key_expires<S: Credentialed>(store: S) {
     );
     expires(&store, &one, &first, Some(until)).await;
     expires(&store, &one, &new.digest.key_id(), None).await;
-    // It is still good, but no longer than it was.
+    // It is still valid, but not longer than it was.
     let (until_later, newer) = (later(&one, 600), key(&one, 11, 20));
     assert!(ok(store.credentials().rotate_api_key(&first, until_later, newer.clone()).await));
     expires(&store, &one, &first, Some(until)).await;
@@ -141,13 +141,13 @@ pub async fn a_rotated_key_expires<S: Credentialed>(store: S) {
         "a rotation that was none"
     );
     assert_eq!(ok(store.credentials().list_api_keys(other.id()).await), [other.key().info()]);
-    // The digest is taken: all of it fails, the end of the old key too.
+    // The digest is taken, so all of it fails, including the expiry of the old key.
     let taken = store.credentials().rotate_api_key(&new.digest.key_id(), until, newer).await;
     assert!(taken.is_err(), "two keys of one digest");
     assert_eq!(ok(store.credentials().list_api_keys(one.id()).await), before, "half a rotation");
 }
 
-/// Of many that revoke one key at the same time, one has done it.
+/// Checks that of many simultaneous revocations of one key exactly one succeeds.
 pub async fn one_revokes<S: Credentialed>(store: S) {
     const CROWD: usize = 50;
     let one = signed_up(&store, 1).await;
@@ -169,7 +169,7 @@ pub async fn one_revokes<S: Credentialed>(store: S) {
     assert_eq!(revoked, 1, "of {CROWD} that revoke one key");
 }
 
-/// A rotation that is dropped at any poll is made or not made, as a whole.
+/// Checks that a rotation dropped at any poll happens as a whole or not at all.
 pub async fn a_dropped_rotation_is_whole<S: Credentialed>(store: S) {
     let one = signed_up(&store, 1).await;
     let (mut polls, mut finished) = (0, false);
@@ -180,7 +180,7 @@ pub async fn a_dropped_rotation_is_whole<S: Credentialed>(store: S) {
         let (old, new) = (old.digest.key_id(), key(&one, 100_000 + polls, polls));
         let rotation = store.credentials().rotate_api_key(&old, later(&one, 60), new.clone());
         finished = dropped_after(rotation, polls).await.is_some();
-        // A change of the same key waits for whatever the store still does with it.
+        // A change of the same key waits until the store has finished.
         assert!(
             ok(store.credentials().revoke_api_key(one.id(), &old).await),
             "the old key is gone"
@@ -193,7 +193,7 @@ pub async fn a_dropped_rotation_is_whole<S: Credentialed>(store: S) {
     }
 }
 
-/// A password is found by its email's key, and renewed only where it is still the
+/// Checks that a password is found by its email key, and renewed only if it is still the
 /// one that was verified.
 pub async fn a_password_is_found_and_renewed<S: Credentialed>(store: S) {
     let one = Sample::new(1).email("Kim@Example.com").pepper_version(7).build();
@@ -221,8 +221,8 @@ pub async fn a_password_is_found_and_renewed<S: Credentialed>(store: S) {
     assert!(!ok(again), "renewed twice");
 }
 
-/// An account is found as it was signed up; revoking its tokens begins another
-/// generation of them, each time.
+/// Checks that an account is found as it was registered, and that each revocation of its
+/// tokens begins another generation.
 pub async fn an_account_is_found_and_its_tokens_are_revoked<S: Credentialed>(store: S) {
     for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane \u{1f600}"))] {
         let new = Sample::new(number).name(name).build();
@@ -247,7 +247,7 @@ async fn generation<S: Credentialed>(store: &S, of: &NewAccount) -> Option<i64> 
     found.map(|found| found.token_generation)
 }
 
-/// A key that has expired is deleted, by the end that it has, and no other is.
+/// Checks that expired keys are deleted, and no others.
 pub async fn expired_keys_are_purged<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     for (number, seconds) in [(10, 1), (11, 2), (12, 3)] {
@@ -262,7 +262,7 @@ pub async fn expired_keys_are_purged<S: Credentialed>(store: S) {
     ok(store.credentials().purge_api_keys(later(&one, 2)).await);
 }
 
-/// Of an account that is deleted nothing is found any more.
+/// Checks that nothing of a deleted account is found.
 pub async fn nothing_of_a_deleted_account_is_found<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let second = key(&one, 10, 1);
@@ -294,7 +294,7 @@ async fn signed_up<S: Credentialed>(store: &S, number: u64) -> NewAccount {
     new
 }
 
-/// Another key of an account, made so many seconds after it.
+/// Creates another key of an account, `seconds` after it.
 fn key(of: &NewAccount, number: u64, seconds: u64) -> NewApiKey {
     NewApiKey {
         account_id: of.id().clone(),
@@ -341,8 +341,7 @@ fn ok<T>(answer: Result<T, StoreError>) -> T {
 
 /// Makes a module of named tests, one for each promise of
 /// [`CredentialStore`](crate::store::CredentialStore), as
-/// [`conformance_tests!`](crate::conformance_tests) does for those of
-/// `AccountStore`.
+/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
 ///
 /// ```
 /// use signup::store::MemoryStore;

@@ -1,11 +1,11 @@
-//! Dropping a future at a poll of one's choice.
+//! Dropping a future at a chosen poll.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-/// Polls `future` so many times, each time that it is woken, and drops it then.
-/// Gives its output, or none where it was dropped before it had one.
+/// Polls `future` `polls` times, each time it is woken, then drops it. Returns its output,
+/// or `None` if it was dropped before it had one.
 ///
 /// ```
 /// use signup::store::conformance::dropped_after;

@@ -1,4 +1,4 @@
-//! What a store has stored, as rows; and the looks into the stores that are ours.
+//! The stored rows of a store, and access to those of this crate's stores.
 
 use async_trait::async_trait;
 
@@ -9,7 +9,7 @@ use super::{Credentialed, Inspect};
 
 /// A row of `accounts`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the columns are told at the store's tables")]
+#[expect(missing_docs, reason = "the stores' tables document the columns")]
 pub struct StoredAccount {
     pub id: String,
     pub email: String,
@@ -38,7 +38,7 @@ impl From<&NewAccount> for StoredAccount {
 
 /// A row of `api_keys`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the columns are told at the store's tables")]
+#[expect(missing_docs, reason = "the stores' tables document the columns")]
 pub struct StoredKey {
     pub digest: Vec<u8>,
     pub account_id: String,

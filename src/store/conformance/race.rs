@@ -7,19 +7,19 @@ use tokio::sync::Barrier;
 use super::super::{CreateOutcome, StoreError};
 use super::{Differences, Inspect, Sample, counts};
 
-/// The rounds of a race: a store that loses one in two passes one try in a million.
+/// The rounds of a race: a store that loses every second one passes once in a million runs.
 const ROUNDS: u64 = 20;
-/// The crowd of a round, after a first one with all.
+/// The number of callers in each round after the first.
 const SMALL_CROWD: usize = 50;
 
-/// Of many that create one email at the same time, all past their look, one wins and
-/// all others get that it is taken; in 20 rounds.
+/// Checks that of many simultaneous calls with one email, all past their advisory check,
+/// one wins and all others report it as taken, in 20 rounds.
 ///
-/// A store that answers `IdentifierTaken` to some has a second constraint on the
-/// address: a violation of that one is `EmailTaken` too.
+/// A store that returns `IdentifierTaken` to some has a second constraint on the address: a
+/// violation of that one is `EmailTaken` too.
 ///
 /// # Panics
-/// The promise is not kept.
+/// Panics if the promise is broken.
 pub async fn one_winner<S: Inspect>(store: S, differences: &Differences) {
     let store = Arc::new(store);
     for round in 0..ROUNDS {
@@ -58,12 +58,12 @@ async fn race<S: Inspect>(store: &Arc<S>, round: u64, crowd: usize) {
     assert_eq!(winners, 1, "of {crowd} that create one email");
 }
 
-/// While the store is away, a look is `Unavailable`; a create is that, or
+/// Checks that during an outage a look-up is `Unavailable`, and a create is that, or
 /// `OutcomeUnknown` if it may have been written. Afterwards the same account can be
 /// created, or was.
 ///
 /// # Panics
-/// The promise is not kept.
+/// Panics if the promise is broken.
 pub async fn an_outage_is_not_a_failure<S: Inspect>(store: S) {
     let new = Sample::new(1).build();
     let Some(outage) = store.outage().await else {

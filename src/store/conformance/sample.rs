@@ -1,4 +1,4 @@
-//! Accounts to store, made for tests.
+//! Accounts for the tests of a store.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::random::{Entropy, SeededRandom};
 
 use super::super::{NewAccount, NewApiKey};
 
-/// An account to be, unlike that of any other number in all that is unique.
+/// Builder for a test account. Two samples with different numbers share no unique column.
 ///
 /// ```
 /// use signup::store::conformance::Sample;
@@ -31,61 +31,61 @@ pub struct Sample {
     key: Option<NewApiKey>,
 }
 
-/// When all samples are made, in seconds since 1970.
+/// The time of all samples, in seconds since 1970.
 const NOW: u32 = 1_750_000_000;
 
 impl Sample {
-    /// The sample of that number.
+    /// Creates the sample with this number.
     pub fn new(number: u64) -> Self {
         let email = format!("sample{number}@example.com");
         Self { number, email, name: None, pepper_version: None, id: None, key: None }
     }
 
-    /// With this email, an address of the RFC 5321 profile.
+    /// Sets the email, an address of the RFC 5321 profile.
     #[must_use]
     pub fn email(mut self, email: &str) -> Self {
         email.clone_into(&mut self.email);
         self
     }
 
-    /// With the email of another.
+    /// Takes the email of another account.
     #[must_use]
     pub fn email_of(self, other: &NewAccount) -> Self {
         self.email(other.email().as_str())
     }
 
-    /// With this name, or none.
+    /// Sets or removes the name.
     #[must_use]
     pub fn name(mut self, name: Option<&str>) -> Self {
         self.name = name.map(str::to_owned);
         self
     }
 
-    /// With a hash of a pepper of this version.
+    /// Sets the pepper version of the hash.
     #[must_use]
     pub fn pepper_version(mut self, version: u32) -> Self {
         self.pepper_version = Some(version);
         self
     }
 
-    /// With the id of another.
+    /// Takes the id of another account.
     #[must_use]
     pub fn id_of(mut self, other: &NewAccount) -> Self {
         self.id = Some(other.id().clone());
         self
     }
 
-    /// With the API key of another.
+    /// Takes the API key of another account.
     #[must_use]
     pub fn key_of(mut self, other: &NewAccount) -> Self {
         self.key = Some(other.key().clone());
         self
     }
 
-    /// The account, ready to be stored.
+    /// Builds the account.
     ///
     /// # Panics
-    /// The email is no address, or the name no name.
+    /// Panics if the email or the name is invalid.
     pub fn build(self) -> NewAccount {
         let made = self.make();
         made.unwrap_or_else(|error| panic!("sample {} can't be made: {error}", self.number))
