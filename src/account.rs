@@ -1,4 +1,4 @@
-//! The account: its id, its plan, and what of it the response shows.
+//! Accounts: id, plan, and the part that the response shows.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::str::FromStr;
 use crate::fields::{Email, Name};
 use crate::random::{Entropy, RandomError};
 
-/// What every account id begins with.
+/// The prefix of account ids.
 const PREFIX: &str = "acc_";
 /// Digits of a minted id: 20 of 36, which is 103 bits.
 const MINTED_DIGITS: usize = 20;
-/// The longest id that is read, prefix included.
+/// The maximum length of an id, including the prefix.
 const MAX_BYTES: usize = 64;
-/// The longest name of a plan.
+/// The maximum length of a plan's name.
 const MAX_PLAN_BYTES: usize = 32;
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// An account id: `acc_` and lower-case letters and digits. A minted one has 20
-/// of them, 103 bits of chance, and tells nothing about when it was made.
+/// An account id: `acc_` and lower-case letters and digits. A minted one has 20 of them,
+/// 103 random bits, and does not reveal when it was minted.
 ///
 /// ```
 /// use signup::account::AccountId;
@@ -38,13 +38,13 @@ impl AccountId {
         Ok(Self(id))
     }
 
-    /// Returns an id as a store gives it back. It is believed: an id of another form
-    /// was made by the host, whose rows it must not lock out.
+    /// Creates an id from what a store has kept, without checking it: an id of another form
+    /// was made by the host and must not lock its account out.
     pub fn from_store(id: impl Into<String>) -> Self {
         Self(id.into())
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -69,15 +69,15 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// The text is no account id.
+/// The error of a malformed account id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an account id is `acc_` and 1 to 60 lower-case letters and digits")]
+#[error("invalid account id: needs `acc_` and 1 to 60 lower-case letters and digits")]
 pub struct AccountIdError;
 
-/// The plan of an account: one of the published page, or of the host's own.
+/// The plan of an account: one of the published API, or one of the host.
 ///
-/// A name has 1 to 32 lower-case letters, digits, hyphens and underscores, and begins
-/// with a letter. One that a store gives back is carried as it is.
+/// A name has 1 to 32 lower-case letters, digits, hyphens and underscores, and begins with
+/// a letter. A stored plan is carried unchanged.
 ///
 /// ```
 /// use signup::account::Plan;
@@ -90,7 +90,7 @@ pub struct AccountIdError;
 pub struct Plan(Cow<'static, str>);
 
 impl Plan {
-    /// `trial`, which a new account is on.
+    /// `trial`, the plan of a new account.
     pub const TRIAL: Self = Self(Cow::Borrowed("trial"));
     /// `starter`
     pub const STARTER: Self = Self(Cow::Borrowed("starter"));
@@ -99,16 +99,16 @@ impl Plan {
     /// `scale`
     pub const SCALE: Self = Self(Cow::Borrowed("scale"));
 
-    /// The plans of the published page, in its order.
+    /// The plans of the published API, in its order.
     pub const PUBLISHED: [Self; 4] = [Self::TRIAL, Self::STARTER, Self::PRO, Self::SCALE];
 
-    /// Returns a plan as a store gives it back. It is believed: a plan that somebody
-    /// wrote by SQL must not lock the account out.
+    /// Creates a plan from what a store has kept, without checking it: a plan written by
+    /// SQL must not lock the account out.
     pub fn from_store(plan: impl Into<String>) -> Self {
         Self(Cow::Owned(plan.into()))
     }
 
-    /// Returns the plan as it stands in the database and in JSON.
+    /// Returns the plan as written in the database and in JSON.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -142,7 +142,7 @@ impl FromStr for Plan {
     }
 }
 
-/// The text is not the name of a plan.
+/// The error of a malformed plan name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a plan is 1 to 32 lower-case letters, digits, hyphens and underscores, beginning with a letter"
@@ -159,32 +159,32 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account of these fields.
+    /// Creates an account from its fields.
     pub fn new(id: AccountId, email: Email, name: Option<Name>, plan: Plan) -> Self {
         Self { id, email, name, plan }
     }
 
-    /// What its owner gave.
+    /// Returns the fields given by the owner.
     pub(crate) fn fields(&self) -> (Email, Option<Name>) {
         (self.email.clone(), self.name.clone())
     }
 
-    /// The account's id.
+    /// Returns the account's id.
     pub fn id(&self) -> &AccountId {
         &self.id
     }
 
-    /// The address, as it was given.
+    /// Returns the address as it was given.
     pub fn email(&self) -> &Email {
         &self.email
     }
 
-    /// The display name, if one was given.
+    /// Returns the display name, if one was given.
     pub fn name(&self) -> Option<&str> {
         self.name.as_ref().map(Name::as_str)
     }
 
-    /// The plan.
+    /// Returns the plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }

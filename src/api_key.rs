@@ -1,4 +1,4 @@
-//! API keys: a prefix that secret scanners find, chance, and a checksum.
+//! API keys: a prefix for secret scanners, random digits, and a checksum.
 
 use std::fmt;
 
@@ -13,23 +13,22 @@ mod prefix;
 pub use digest::{ApiKeyDigest, ApiKeyId, ApiKeyIdError};
 pub use prefix::{ApiKeyPrefix, ApiKeyPrefixError};
 
-/// Digits of chance: 30 of 62, which is 178 bits.
+/// Random digits: 30 of 62, which is 178 bits.
 const RANDOM_DIGITS: usize = 30;
-/// Digits of the checksum: 62⁶ is over 2³², so that it always fits.
+/// Digits of the checksum: 62⁶ exceeds 2³², so it always fits.
 const CHECKSUM_DIGITS: usize = 6;
-/// Digits of chance that the display prefix shows. 26 stay secret, 154 bits; the last
-/// four digits, which are of the checksum, tell up to 24 of these.
+/// Random digits in the display prefix. 26 stay secret, 154 bits; the last four digits
+/// belong to the checksum and reveal up to 24 of these.
 const SHOWN_DIGITS: usize = 4;
-/// Digits that a list shows of the end: they are of the checksum, not of chance.
+/// Digits of the end that a list shows: they belong to the checksum.
 const LAST_DIGITS: usize = 4;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// An API key, shown once: in the answer to the sign-up that minted it.
+/// An API key, shown once, in the answer to the request that minted it.
 ///
-/// Its form is prefix, 30 base62 digits of chance, and the CRC-32 (ISO-HDLC) of
-/// all that in six base62 digits, so that a mistyped key is told from a wrong
-/// one without a look into the store. It is wiped when dropped, and can't be
-/// cloned or printed.
+/// It consists of a prefix, 30 random base62 digits, and the CRC-32 (ISO-HDLC) of both in
+/// six base62 digits, so that a typo is detected without a query. It is wiped when dropped,
+/// and can't be cloned or printed.
 pub struct ApiKey(Zeroizing<String>);
 
 impl ApiKey {
@@ -43,12 +42,11 @@ impl ApiKey {
         Ok(Self(key))
     }
 
-    /// Reads a key that somebody presents: its prefix, its length, its alphabet and
-    /// its checksum, so that a mistyped one costs no look into the store. What
-    /// passes has the form of a key; whether it is one, the store knows.
+    /// Parses a presented key. Checks prefix, length, alphabet and checksum, so that typos
+    /// are rejected without a query. A key that parses may still not exist.
     ///
     /// # Errors
-    /// Any of that is wrong.
+    /// Returns [`ApiKeyError`] for a malformed key.
     ///
     /// ```
     /// use signup::api_key::{ApiKey, ApiKeyPrefix};
@@ -62,7 +60,7 @@ impl ApiKey {
         if digits.len() != RANDOM_DIGITS + CHECKSUM_DIGITS || !in_alphabet {
             return Err(ApiKeyError);
         }
-        // All of it is ASCII, so that it can be cut anywhere.
+        // All of it is ASCII, so any index is a character boundary.
         let (body, digits) = presented.split_at(presented.len() - CHECKSUM_DIGITS);
         if digits.as_bytes() != checksum(body) {
             return Err(ApiKeyError);
@@ -70,23 +68,23 @@ impl ApiKey {
         Ok(Self(Zeroizing::new(presented.to_owned())))
     }
 
-    /// The key itself.
+    /// Returns the key itself.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What the store keeps of it.
+    /// Returns the digest, which is what a store keeps.
     pub fn digest(&self) -> ApiKeyDigest {
         ApiKeyDigest::from_octets(Sha256::digest(self.0.as_bytes()).into())
     }
 
-    /// Its last four digits, which are of the checksum, for a list of keys.
+    /// Returns the last four digits, which belong to the checksum, for a list of keys.
     pub fn last_four(&self) -> &str {
         let shown = self.0.len().saturating_sub(LAST_DIGITS);
         self.0.get(shown..).unwrap_or_default()
     }
 
-    /// How a list of keys names it: the prefix and four digits.
+    /// Returns the prefix and four random digits, for a list of keys.
     pub fn display_prefix(&self) -> &str {
         let hidden = RANDOM_DIGITS - SHOWN_DIGITS + CHECKSUM_DIGITS;
         let shown = self.0.len().saturating_sub(hidden);
@@ -94,7 +92,7 @@ impl ApiKey {
     }
 }
 
-/// The CRC-32 of `text` in base62, the most significant digit first.
+/// Returns the CRC-32 of `text` in base62, the most significant digit first.
 fn checksum(text: &str) -> [u8; CHECKSUM_DIGITS] {
     let mut rest = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECKSUM_DIGITS];
@@ -112,9 +110,9 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The text has not the form of an API key.
+/// The error of a malformed API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no API key of ours")]
+#[error("malformed API key")]
 pub struct ApiKeyError;
 
 #[cfg(test)]

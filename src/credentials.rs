@@ -25,11 +25,10 @@ use cache::KeyCache;
 pub use error::CredentialError;
 use error::internal;
 
-/// Verifies tokens, API keys and passwords, and rotates and revokes them.
+/// A service that verifies, rotates and revokes tokens, API keys and passwords.
 ///
-/// It is a [`SignupService`](crate::SignupService)'s, by
-/// [`credentials`](crate::SignupService::credentials). Clones are cheap and share
-/// everything.
+/// [`SignupService::credentials`](crate::SignupService::credentials) creates it. Clones are
+/// cheap and share everything.
 #[derive(Clone)]
 pub struct Credentials {
     context: Arc<CredentialContext>,
@@ -37,10 +36,10 @@ pub struct Credentials {
     max_api_keys: usize,
 }
 
-/// The most valid API keys of an account by default: more than its owner can tell apart.
+/// The default maximum of valid API keys per account: more than its owner can tell apart.
 const MAX_API_KEYS: usize = 100;
 
-/// What a service hands over.
+/// Everything that a sign-up service shares with its credentials.
 pub(crate) struct CredentialContext {
     pub(crate) store: Arc<dyn CredentialStore>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -51,7 +50,7 @@ pub(crate) struct CredentialContext {
     pub(crate) verifier: TokenVerifier,
     pub(crate) lookups: Arc<LookupGate>,
     pub(crate) api_key_prefix: ApiKeyPrefix,
-    /// The present prefix among them.
+    /// The prefixes of valid keys, including the current one.
     pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
 }
 
@@ -60,25 +59,25 @@ impl Credentials {
         Self { context: Arc::new(context), cache: None, max_api_keys: MAX_API_KEYS }
     }
 
-    /// The same with a cache in front of the look-up of API keys: of up to
-    /// `capacity` keys that are good and as many that are not, the least recently
-    /// seen forgotten first, each for `time_to_live`.
+    /// Adds a cache in front of API key queries: up to `capacity` valid keys and as many
+    /// unknown ones, each for `time_to_live`, the least recently used evicted first.
     ///
-    /// A change that is made through any clone is seen at once. A change in another
-    /// process, or by SQL of the host's, is seen after `time_to_live` at the
-    /// latest; [`forget_cached`](Self::forget_cached) makes it seen at once. The cache
-    /// is of this value and its clones: call it once, and clone the result. Another
-    /// `credentials()` of the same service counts as another process.
+    /// A change made through any clone takes effect at once. A change in another process,
+    /// or by the host's own SQL, takes effect after `time_to_live` at the latest;
+    /// [`forget_cached`](Self::forget_cached) makes it immediate. The cache belongs to this
+    /// value and its clones: call this once, and clone the result. Another `credentials()`
+    /// of the same service counts as another process.
     ///
-    /// Until then a good key costs no round trip, and a flood of unknown ones with
+    /// A cached key costs no round trip, and neither does a flood of unknown ones with
+    /// valid checksums. An entry takes some 200 bytes.
     /// right checksums neither; an entry takes some 200 octets.
     #[must_use]
     pub fn with_cache(self, capacity: usize, time_to_live: Duration) -> Self {
         Self { cache: Some(Arc::new(KeyCache::new(capacity, time_to_live))), ..self }
     }
 
-    /// Sets how many valid API keys an account may have. Default: 100. Keys that are
-    /// added at the same moment may exceed it by their number.
+    /// Sets the maximum of valid API keys per account. Default: 100. Keys issued
+    /// simultaneously may exceed it by their number.
     #[must_use]
     pub fn with_max_api_keys(self, max_api_keys: usize) -> Self {
         Self { max_api_keys, ..self }
@@ -91,14 +90,14 @@ impl Credentials {
         }
     }
 
-    /// Verifies a token, and that its account is there and has not revoked it. The
-    /// account is read for that, so it is at hand afterwards.
+    /// Verifies a token, and that its account exists and has not revoked it. The account is
+    /// read for that and returned.
     ///
-    /// Where another service verifies the tokens and asks no store, take a
-    /// [`TokenVerifier`].
+    /// A service that verifies tokens without a store uses a [`TokenVerifier`].
     ///
     /// # Errors
-    /// It does not verify, or the store does not answer.
+    /// Returns [`CredentialError::Rejected`] for an invalid token, and another error if the
+    /// store does not answer.
     pub async fn verify_token(&self, token: &str) -> Result<DashboardAuth, CredentialError> {
         let token = self.context.verifier.verify(token)?;
         let found = self.context.store.find_account(token.account_id()).await?;
@@ -109,11 +108,12 @@ impl Credentials {
         Ok(DashboardAuth { token, record })
     }
 
-    /// Verifies an API key. A malformed one is refused without asking the store; a
-    /// look writes nothing.
+    /// Verifies an API key. A malformed key is rejected without a query. Verification never
+    /// writes.
     ///
     /// # Errors
-    /// It is none of ours, has expired or is revoked; or the store does not answer.
+    /// Returns [`CredentialError::Rejected`] for an unknown, expired or revoked key, and
+    /// another error if the store does not answer.
     pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
         let mut prefixes = self.context.accepted_prefixes.iter();
         let key = prefixes.find_map(|prefix| ApiKey::parse(key, prefix).ok());
@@ -138,17 +138,17 @@ impl Credentials {
         Ok(ApiKeyAuth { account_id, key_id: digest.key_id(), credentials: self.clone() })
     }
 
-    /// Verifies a password, on the hash pool. An email that is not known costs a
-    /// hash as well, and gives the same answer.
+    /// Verifies a password on the hash pool. An unknown email costs a hash as well and gets
+    /// the same answer.
     ///
-    /// A stored hash of another work factor or pepper than the pool's is renewed
-    /// while the password is at hand; where that fails, the next time. Until then a
-    /// wrong password takes as long as that factor does, not as an unknown email.
-    /// Roll a new pepper out as a verifying one first: an instance that does not have
-    /// it can't judge what another has renewed.
+    /// A stored hash with another work factor or pepper than the pool's is renewed while
+    /// the password is at hand; if that fails, the next time. Until then a wrong password
+    /// takes as long as that factor, not as an unknown email. Roll a new pepper out as a
+    /// verifying one first: an instance without it can't verify what another has renewed.
     ///
     /// # Errors
-    /// Email or password is wrong; hashing capacity is full; the store does not
+    /// Returns [`CredentialError::Rejected`] if email or password is wrong, and another
+    /// error if hashing capacity is full or the store does not answer.
     /// answer, or gives a hash that the pool can't verify.
     pub async fn verify_password(
         &self,
@@ -171,7 +171,7 @@ impl Credentials {
         match (self.verify_hash(given, &stored).await?, account) {
             (Verification::Right { needs_rehash }, Some(account)) => {
                 if needs_rehash {
-                    // The password is right, whatever comes of this.
+                    // The password is right, whether or not this succeeds.
                     let _ = self.renew(&account, &stored, password).await;
                 }
                 Ok(account)
@@ -182,10 +182,9 @@ impl Credentials {
         }
     }
 
-    /// Verifies a password against a stored hash. One that can't be read, or has a
-    /// pepper that is gone, takes as long and gives the same answer as a wrong
-    /// password: a client must not learn from it that the account exists. The operator
-    /// does.
+    /// Verifies a password against a stored hash. A hash that can't be verified takes as
+    /// long and gets the same answer as a wrong password, so that a client does not learn
+    /// that the account exists. The operator gets an event.
     async fn verify_hash(
         &self,
         given: Password,
@@ -215,53 +214,57 @@ impl Credentials {
         Ok(())
     }
 
-    /// Issues a token for an account whose owner has shown a password, or another proof
-    /// that the host accepts. It is of the present generation of the account's tokens,
-    /// which is read for that.
+    /// Issues a token for an account whose owner has proven a password, or anything else
+    /// that the host accepts. It belongs to the current generation of the account's tokens,
+    /// which is read from the store.
     ///
     /// # Errors
-    /// There is no such account; or the store, clock, randomness or signing key fails.
+    /// Returns [`CredentialError::NotFound`] if there is no such account, and another error
+    /// if the store, clock, randomness or signing key fails.
     pub async fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
         let generation = self.account(account).await?.token_generation;
         let token = self.context.tokens.mint(account, generation, self.now()?, &mut self.draw()?);
         token.map_err(internal)
     }
 
-    /// Revokes all tokens of an account that were issued until now. One that is
-    /// [issued](Self::issue_token) from the answer on is valid, in the same second too:
-    /// *log out everywhere, keep me in* is this and a new token.
+    /// Revokes all tokens of an account issued until now. A token
+    /// [issued](Self::issue_token) after this returns is valid, even within the same
+    /// second: *log out everywhere else* is this call and a new token.
     ///
-    /// Each token names its generation, and this begins the next one. No clock is
-    /// asked, so a wrong one can neither lock an account out nor let a token live on.
+    /// Each token names its generation, and this begins the next one. No clock is involved,
+    /// so a wrong one can neither lock an account out nor keep a token alive.
     ///
     /// # Errors
-    /// There is no such account, or the store does not answer.
+    /// Returns [`CredentialError::NotFound`] if there is no such account, and another error
+    /// if the store does not answer.
     pub async fn revoke_tokens(&self, account: &AccountId) -> Result<(), CredentialError> {
         found_or_missing(self.context.store.revoke_tokens(account).await?)
     }
 
-    /// An account, as the store has it now.
+    /// Returns an account as the store has it now.
     ///
     /// # Errors
-    /// There is none, or the store does not answer.
+    /// Returns [`CredentialError::NotFound`] if there is none, and another error if the
+    /// store does not answer.
     pub async fn account(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
         self.context.store.find_account(id).await?.ok_or(CredentialError::NotFound)
     }
 
-    /// All API keys of an account, the oldest first; those that have expired too.
+    /// Returns all API keys of an account, the oldest first, including expired ones.
     ///
     /// # Errors
-    /// The store does not answer.
+    /// Fails if the store does not answer.
     pub async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, CredentialError> {
         Ok(self.context.store.list_api_keys(account).await?)
     }
 
-    /// Another API key for an account, which is good for so long, or until it is
-    /// revoked.
+    /// Issues another API key for an account, valid for `lifetime` or until it is revoked.
     ///
     /// # Errors
-    /// There is no such account, or it has as many valid keys as it
-    /// [may](Self::with_max_api_keys); or the store, clock or randomness fails.
+    /// Returns [`CredentialError::NotFound`] if there is no such account,
+    /// [`CredentialError::TooManyKeys`] if it has [as many valid keys as
+    /// allowed](Self::with_max_api_keys), and another error if the store, clock or
+    /// randomness fails.
     pub async fn issue_api_key(
         &self,
         account: &AccountId,
@@ -279,13 +282,13 @@ impl Credentials {
         Ok(IssuedApiKey { key, info })
     }
 
-    /// A new API key in the place of another one of the same account, which stays
-    /// good for the time of `grace`, so that its users can change over. The new one is
-    /// good for `lifetime`, or until it is revoked, whatever the old one was.
+    /// Issues an API key that replaces another one of the same account. The old key stays
+    /// valid for the time of `grace`, so that its users can change over. The new one is
+    /// valid for `lifetime` or until it is revoked.
     ///
     /// # Errors
-    /// The account has no such key, or it is no longer good; or the store, clock or
-    /// randomness fails.
+    /// Returns [`CredentialError::NotFound`] if the account has no such valid key, and
+    /// another error if the store, clock or randomness fails.
     pub async fn rotate_api_key(
         &self,
         account: &AccountId,
@@ -301,10 +304,11 @@ impl Credentials {
         Ok(IssuedApiKey { key: new_key, info })
     }
 
-    /// Takes an API key of an account's away. From the answer on it is refused.
+    /// Revokes an API key of `account`. It is rejected as soon as this returns.
     ///
     /// # Errors
-    /// The account has no such key, or the store does not answer.
+    /// Returns [`CredentialError::NotFound`] if the account has no such key, and another
+    /// error if the store does not answer.
     pub async fn revoke_api_key(
         &self,
         account: &AccountId,
@@ -313,16 +317,16 @@ impl Credentials {
         self.change(*key, self.context.store.revoke_api_key(account, key)).await
     }
 
-    /// Deletes the API keys that have expired, of all accounts, so that lists of keys
-    /// stay short: call it once a day, say.
+    /// Deletes the expired API keys of all accounts, so that lists stay short. Call it
+    /// once a day.
     ///
     /// # Errors
-    /// The store does not answer.
+    /// Fails if the store does not answer.
     pub async fn purge_expired_api_keys(&self) -> Result<(), CredentialError> {
         Ok(self.context.store.purge_api_keys(self.now()?).await?)
     }
 
-    /// The keys of the tokens, to rotate them.
+    /// Returns the token keys, to rotate them.
     pub fn token_keys(&self) -> &TokenKeys {
         self.context.tokens.keys()
     }
@@ -349,7 +353,7 @@ impl Credentials {
         Entropy::draw(&*self.context.random).map_err(internal)
     }
 
-    /// Changes a key, of which the cache keeps nothing until the store has answered.
+    /// Changes a key. The cache keeps nothing of it until the store has answered.
     async fn change(
         &self,
         key: ApiKeyId,
@@ -372,7 +376,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a store says of a change: whether it found what to change.
+/// Maps a change that found nothing to [`CredentialError::NotFound`].
 fn found_or_missing(found: bool) -> Result<(), CredentialError> {
     if found { Ok(()) } else { Err(CredentialError::NotFound) }
 }

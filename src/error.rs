@@ -1,4 +1,4 @@
-//! What a sign-up can answer other than an account, and its JSON.
+//! The errors of a sign-up, and their JSON.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,7 +12,7 @@ use crate::lookup::NoPlace;
 /// A source error of any kind: for the log, never for a client.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The wait that is told where nothing better is known.
+/// `Retry-After` when no better estimate exists.
 pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The machine-readable code of an error.
@@ -20,17 +20,17 @@ pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// Body or field is wrong, or the transport refuses the request.
+    /// A body or field is wrong, or the request is refused by its head.
     ValidationError,
-    /// A token, API key or password does not verify.
+    /// A token, API key or password is invalid.
     AuthenticationError,
-    /// There is no such thing.
+    /// The resource does not exist.
     NotFound,
     /// The email is taken.
     Conflict,
     /// Too many requests, or hashing capacity is full.
     RateLimitExceeded,
-    /// The plan's limit is used up.
+    /// The plan's limit is exhausted.
     UsageLimitExceeded,
     /// The store or another service does not answer.
     ExternalServiceError,
@@ -39,7 +39,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// All codes, in the order of the published page.
+    /// All codes, in the order of the published API.
     pub const ALL: [Self; 8] = [
         Self::ValidationError,
         Self::AuthenticationError,
@@ -51,8 +51,7 @@ impl ErrorCode {
         Self::InternalError,
     ];
 
-    /// The HTTP status that goes with the code, where the transport has none of
-    /// its own to tell.
+    /// Returns the HTTP status of the code, unless the transport has its own.
     pub const fn status(self) -> u16 {
         match self {
             Self::ValidationError => 400,
@@ -67,23 +66,23 @@ impl ErrorCode {
     }
 }
 
-/// One thing that is wrong with a request: where, and what. The value is not in it.
+/// A problem of a request: its path and a message, without the value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Issue {
     /// The keys that lead to the field; empty for the body itself.
     pub path: Vec<Cow<'static, str>>,
-    /// What is wrong, for a person.
+    /// The message for a person.
     pub message: Cow<'static, str>,
 }
 
 impl Issue {
-    /// An issue of the body itself.
+    /// Creates an issue of the body itself.
     pub fn body(message: impl Into<Cow<'static, str>>) -> Self {
         Self { path: Vec::new(), message: message.into() }
     }
 
-    /// An issue of one field.
+    /// Creates an issue of one field.
     pub fn field(
         field: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
@@ -92,42 +91,42 @@ impl Issue {
     }
 }
 
-/// Why a sign-up made no account.
+/// The reason why no account was registered.
 ///
-/// `Display` and the source chain are for the log. What a client may see is
+/// `Display` and the source chain are for the log. A client gets
 /// [`to_json`](SignupError::to_json).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignupError {
-    /// The request is wrong; every wrong field has its issue.
-    #[error("the request is invalid ({} issue(s))", .0.len())]
+    /// The request is invalid; every wrong field has its issue.
+    #[error("invalid request: {} issue(s)", .0.len())]
     Invalid(Vec<Issue>),
-    /// There is an account with this email key.
+    /// An account with this email key exists.
     #[error("an account with this email exists")]
     EmailTaken,
-    /// Hashing capacity is full; a retry after the wait may find a place.
+    /// Hashing capacity is full; a retry after the wait may succeed.
     #[error("hashing capacity is full for {retry_after:?}")]
     Busy {
-        /// How long to wait.
+        /// Time to wait.
         retry_after: Duration,
     },
-    /// The client, or the email, has come too often.
+    /// The client or the email is over its rate limit.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// A policy of the host's refuses it.
-    #[error("a policy refuses it: {message}")]
+    /// A policy of the host refuses the sign-up.
+    #[error("refused by a policy: {message}")]
     Refused {
-        /// The code, and with it the status.
+        /// The code, which determines the status.
         code: ErrorCode,
-        /// The sentence for a person.
+        /// The message for a person.
         message: Cow<'static, str>,
     },
-    /// The store, or what a policy asks, does not answer.
+    /// The store, or a service that a policy asks, does not answer.
     #[error("a service does not answer")]
     Unavailable {
-        /// How long to wait.
+        /// Time to wait.
         retry_after: Duration,
-        /// What it said.
+        /// The cause.
         source: BoxError,
     },
     /// Anything else. Nothing is stored.
@@ -140,7 +139,7 @@ impl SignupError {
         Self::Internal(source.into())
     }
 
-    /// The machine-readable code.
+    /// Returns the machine-readable code.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Invalid(_) => ErrorCode::ValidationError,
@@ -152,7 +151,7 @@ impl SignupError {
         }
     }
 
-    /// What it is called in spans and metrics.
+    /// Returns the label in spans and metrics.
     pub(crate) const fn outcome(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid",
@@ -165,7 +164,7 @@ impl SignupError {
         }
     }
 
-    /// How long to wait before a retry, where waiting helps.
+    /// Returns how long to wait before a retry, if waiting helps.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after } | Self::Unavailable { retry_after, .. } => {
@@ -180,7 +179,7 @@ impl SignupError {
         }
     }
 
-    /// The sentence for a person.
+    /// Returns the message for a person.
     pub fn message(&self) -> &str {
         match self {
             Self::Refused { message, .. } => message,
@@ -192,7 +191,7 @@ impl SignupError {
         }
     }
 
-    /// What is wrong with the request, field by field.
+    /// Returns the issues, field by field.
     pub fn issues(&self) -> &[Issue] {
         match self {
             Self::Invalid(issues) => issues,
@@ -200,7 +199,7 @@ impl SignupError {
         }
     }
 
-    /// The documented JSON, and nothing that a client must not see.
+    /// Returns the documented JSON, without anything that a client must not see.
     ///
     /// ```
     /// use signup::SignupError;

@@ -1,11 +1,11 @@
-//! What is told to whoever watches: spans and events by `tracing`, figures by
-//! `metrics`, each behind its feature. Without them there is nothing of this.
+//! Observability: `tracing` spans and events, `metrics` counters. Compiled out without
+//! those features.
 //!
-//! Neither email nor password, token or key is in any of it. The names and labels
-//! are told in `docs/observing.md`.
+//! No email, password, token or key is ever recorded. `docs/observing.md` documents all
+//! names and labels.
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-    expect(unused_variables, reason = "nobody watches all of it")
+        expect(unused_variables, reason = "unused without the `metrics` or `tracing` feature")
 )]
 
 use std::error::Error;
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use crate::clock::Clock;
 
-/// The stages that take time.
+/// The stages of a sign-up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stage {
     Validate,
@@ -25,11 +25,11 @@ pub(crate) enum Stage {
     Store,
 }
 
-/// Tells the time of a stage when it is dropped.
+/// Records the duration of a stage when dropped.
 #[must_use]
 #[cfg_attr(
     not(any(feature = "metrics", feature = "tracing")),
-    expect(dead_code, reason = "nobody watches")
+        expect(dead_code, reason = "unused without the `metrics` or `tracing` feature")
 )]
 pub(crate) struct Timed<'a> {
     stage: Stage,
@@ -38,7 +38,7 @@ pub(crate) struct Timed<'a> {
     clock: &'a dyn Clock,
 }
 
-/// Begins a stage.
+/// Starts timing a stage.
 pub(crate) fn time(stage: Stage, clock: &dyn Clock) -> Timed<'_> {
     Timed {
         stage,
@@ -72,8 +72,8 @@ impl Drop for Timed<'_> {
     }
 }
 
-/// A sign-up from start to end, in a span of its own. It is no `async fn`, whose
-/// future would hold the other one twice.
+/// Runs a sign-up in its own span. Not an `async fn`, whose future would hold the other one
+/// twice.
 #[cfg(feature = "tracing")]
 pub(crate) fn within<F: Future>(
     address: Option<IpAddr>,
@@ -101,7 +101,7 @@ pub(crate) fn within<F: Future>(_: Option<IpAddr>, signup: F) -> F {
     signup
 }
 
-/// Carries the span of the caller into a task of its own.
+/// Carries the caller's span into another task.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn in_current_span<F: Future>(task: F) -> impl Future<Output = F::Output> {
     #[cfg(feature = "tracing")]
@@ -109,7 +109,8 @@ pub(crate) fn in_current_span<F: Future>(task: F) -> impl Future<Output = F::Out
     task
 }
 
-/// The span of the sign-up, if it is not switched off: else it is one of the host's.
+/// Returns the span of the sign-up, unless it is disabled and the current one belongs to
+/// the host.
 #[cfg(feature = "tracing")]
 fn span() -> Option<tracing::Span> {
     let span = tracing::Span::current();
@@ -117,7 +118,7 @@ fn span() -> Option<tracing::Span> {
     is_ours.then_some(span)
 }
 
-/// What came of a sign-up, in its span.
+/// Records the outcome.
 pub(crate) fn outcome(outcome: &'static str, account_id: Option<&str>) {
     #[cfg(feature = "metrics")]
     metrics::counter!("signup_outcomes_total", "outcome" => outcome).increment(1);
@@ -130,13 +131,13 @@ pub(crate) fn outcome(outcome: &'static str, account_id: Option<&str>) {
     }
 }
 
-/// What came to nothing and was not the client's doing.
+/// Logs a failure that the client did not cause.
 pub(crate) fn failed(what: &'static str, error: &dyn Error) {
     #[cfg(feature = "tracing")]
     tracing::error!(error = %Chain(error), "{what}");
 }
 
-/// Jobs of a hash pool, queued and running; asked only if somebody wants to know.
+/// Records the jobs of a hash pool, queued and running, if a recorder is installed.
 pub(crate) fn hash_jobs(jobs: impl FnOnce() -> [usize; 2]) {
     #[cfg(feature = "metrics")]
     for (state, jobs) in ["queued", "running"].into_iter().zip(jobs()) {
@@ -145,19 +146,19 @@ pub(crate) fn hash_jobs(jobs: impl FnOnce() -> [usize; 2]) {
     }
 }
 
-/// An answer of the endpoint's, whoever decided it.
+/// Counts an answer of the endpoint.
 pub(crate) fn answered(status: u16) {
     #[cfg(feature = "metrics")]
     metrics::counter!("signup_http_responses_total", "status" => status.to_string()).increment(1);
 }
 
-/// Warns that a limit by client has met a request without an address.
+/// Warns about a per-client limit without a client address.
 pub(crate) fn client_without_address() {
     #[cfg(feature = "tracing")]
     tracing::warn!("no client address for a per-client rate limit: such requests share one bucket");
 }
 
-/// The limits in Redis are lost, and those in memory decide.
+/// Records that the limits in Redis are unavailable, and those in memory apply.
 #[cfg(feature = "redis")]
 pub(crate) fn limits_lost(error: &dyn Error) {
     #[cfg(feature = "metrics")]
@@ -168,7 +169,7 @@ pub(crate) fn limits_lost(error: &dyn Error) {
     tracing::warn!(error = %Chain(error), "Redis rate limits unavailable: limiting in memory");
 }
 
-/// The limits in Redis decide again.
+/// Records that the limits in Redis are available again.
 #[cfg(feature = "redis")]
 pub(crate) fn limits_back() {
     #[cfg(feature = "metrics")]
@@ -177,7 +178,7 @@ pub(crate) fn limits_back() {
     tracing::info!("Redis rate limits available again");
 }
 
-/// An error with what is behind it.
+/// An error with its chain of sources.
 #[cfg(feature = "tracing")]
 struct Chain<'a>(&'a dyn Error);
 

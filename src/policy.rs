@@ -26,39 +26,39 @@ pub use password::CommonPasswords;
 pub use password::PasswordStrength;
 pub use password::{MinimumLength, NotTheEmail};
 
-/// A rule of the host's, which sees a sign-up whose fields are good, before
-/// anything is hashed.
+/// A rule of the host for sign-ups whose fields are valid. It runs before anything is
+/// hashed.
 ///
 /// # Contract
-/// - It is asked for every sign-up, many at a time, and may be dropped at any await.
-/// - What it says to the client does not quote the password.
+/// - It runs for every sign-up, many at a time, and may be dropped at any await.
+/// - Its messages to the client never quote the password.
 #[async_trait]
 pub trait SignupPolicy: Send + Sync + 'static {
-    /// Allows the sign-up, or says what is wrong with it.
+    /// Allows the sign-up, or returns what is wrong with it.
     ///
     /// # Errors
-    /// It can't tell. What happens then, [`on_failure`](Self::on_failure) says; an
-    /// error that is a [`SignupError`] is answered as it is.
+    /// Fails if it can't decide. [`on_failure`](Self::on_failure) determines what happens
+    /// then; an error that is a [`SignupError`] is returned unchanged.
     async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError>;
 
-    /// Returns the fields of the body that it reads, besides the documented ones. Each
-    /// is optional and a string; another type is an issue of that field.
+    /// Returns the fields of the body that it reads, besides the documented ones. Each is
+    /// an optional string; another type is an issue of that field.
     ///
-    /// `email`, `password` and `name` are no such fields, nor is an empty name:
-    /// [`build`](crate::SignupServiceBuilder::build) refuses them. Several policies may
-    /// declare the same field.
+    /// `email`, `password`, `name` and an empty name are refused by
+    /// [`build`](crate::SignupServiceBuilder::build). Several policies may declare the same
+    /// field.
     fn fields(&self) -> &[&'static str] {
         &[]
     }
 
-    /// How long it may take, if it calls out; it is then asked after all that do not,
-    /// and only if those had nothing to say. That needs tokio's timer. Default: it
+    /// Returns the deadline of a policy that calls out. It then runs after those that do
+    /// not, and only if they found no issue. It needs tokio's timer. Default: `None`, it
     /// does not call out.
     fn deadline(&self) -> Option<Duration> {
         None
     }
 
-    /// What happens where it can't tell, or is late. Default: [`OnFailure::Refuse`].
+    /// Returns what happens if it can't decide or is late. Default: [`OnFailure::Refuse`].
     fn on_failure(&self) -> OnFailure {
         OnFailure::Refuse
     }
@@ -92,26 +92,25 @@ forward!(Arc, Box);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The policy has nothing against it.
+    /// Allows the sign-up.
     Allow,
-    /// The policy has nothing against it, and attaches values for the host's rows; see
+    /// Allows the sign-up and attaches values for the host's rows; see
     /// [`allow_with`](Self::allow_with).
     AllowWith(Vec<Attached>),
-    /// These fields are wrong: 400. Without any, it is allowed.
+    /// Reports wrong fields: 400. An empty list allows the sign-up.
     Invalid(Vec<Issue>),
-    /// It is refused, with the status of this code.
+    /// Refuses the sign-up, with the status of this code.
     Refuse {
         /// The code.
         code: ErrorCode,
-        /// The sentence for a person.
+        /// The message for a person.
         message: Cow<'static, str>,
     },
 }
 
 impl Verdict {
-    /// Allows the sign-up, and attaches a value that the host's rows read in the
-    /// account's transaction, by
-    /// [`NewAccount::context`](crate::store::NewAccount::context).
+    /// Allows the sign-up and attaches a value that the host's rows read in the account's
+    /// transaction, with [`NewAccount::context`](crate::store::NewAccount::context).
     ///
     /// ```
     /// use signup::policy::{InviteCode, Verdict};
@@ -121,12 +120,12 @@ impl Verdict {
     /// ```
     ///
     /// # Errors
-    /// The value can't be written as JSON.
+    /// Fails if the value can't be serialized as JSON.
     pub fn allow_with<T: ContextValue>(value: &T) -> Result<Self, BoxError> {
         Ok(Self::AllowWith(vec![Attached::new(value)?]))
     }
 
-    /// One field is wrong.
+    /// Reports one wrong field.
     ///
     /// ```
     /// use signup::policy::Verdict;
@@ -142,13 +141,13 @@ impl Verdict {
     }
 }
 
-/// The answer where a policy can't tell.
+/// The behaviour of a policy that can't decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// It fails open: the sign-up goes on.
+    /// Fails open: the sign-up continues.
     Allow,
-    /// It fails closed: 503 `EXTERNAL_SERVICE_ERROR`.
+    /// Fails closed: 503 `EXTERNAL_SERVICE_ERROR`.
     Refuse,
 }
 
@@ -159,27 +158,27 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The address.
+    /// Returns the address.
     pub fn email(&self) -> &Email {
         &self.signup.email
     }
 
-    /// The display name.
+    /// Returns the display name.
     pub fn name(&self) -> Option<&str> {
         self.signup.name.as_ref().map(crate::fields::Name::as_str)
     }
 
-    /// The password, in NFC.
+    /// Returns the password, in NFC.
     pub fn reveal_password(&self) -> &str {
         self.signup.password.reveal()
     }
 
-    /// How many characters the password was sent with.
+    /// Returns the number of characters of the password as received.
     pub fn password_chars(&self) -> usize {
         self.signup.password.chars()
     }
 
-    /// Who sends it, as far as is known.
+    /// Returns the client, as far as it is known.
     pub fn client(&self) -> Option<ClientIp> {
         self.signup.origin.client
     }

@@ -1,4 +1,4 @@
-//! What a store keeps of an API key, and what the key is called.
+//! The digest of an API key, and its public id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,11 @@ use serde::{Serialize, Serializer};
 use super::ApiKeyError;
 
 const ID_PREFIX: &str = "key_";
-/// Octets of an id: 80 bits, by which no two keys of one account are taken for each
-/// other.
+/// Bytes of an id: 80 bits tell the keys of one account apart.
 const ID_BYTES: usize = 10;
 
-/// The SHA-256 of an API key. A plain digest is enough: there is nothing to
-/// guess in 178 bits.
+/// The SHA-256 of an API key. A plain digest is enough, because 178 random bits can't be
+/// guessed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ApiKeyDigest([u8; 32]);
 
@@ -22,20 +21,20 @@ impl ApiKeyDigest {
         Self(octets)
     }
 
-    /// A digest as a store gives it back.
+    /// Creates a digest from what a store has kept.
     ///
     /// # Errors
-    /// It has not 32 octets.
+    /// Returns [`ApiKeyError`] if it is not 32 bytes long.
     pub fn from_store(octets: &[u8]) -> Result<Self, ApiKeyError> {
         octets.try_into().map(Self).map_err(|_| ApiKeyError)
     }
 
-    /// The octets, for the store.
+    /// Returns the bytes, for the store.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// What the key is called where it is listed, rotated and revoked.
+    /// Returns the id under which the key is listed, rotated and revoked.
     pub fn key_id(&self) -> ApiKeyId {
         let mut id = [0; ID_BYTES];
         // Both have their length in their type: the shorter one is filled.
@@ -50,8 +49,8 @@ impl fmt::Debug for ApiKeyDigest {
     }
 }
 
-/// What an API key is called by those who may not know it: `key_` and the first
-/// ten octets of its digest in lower-case hexadecimal. It opens nothing.
+/// The public id of an API key: `key_` and the first ten bytes of its digest in lower-case
+/// hexadecimal. It grants nothing.
 ///
 /// ```
 /// use signup::api_key::ApiKeyId;
@@ -64,7 +63,7 @@ impl fmt::Debug for ApiKeyDigest {
 pub struct ApiKeyId([u8; ID_BYTES]);
 
 impl ApiKeyId {
-    /// The octets that the digest begins with, for the store.
+    /// Returns the first bytes of the digest, for the store.
     pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
         &self.0
     }
@@ -88,7 +87,7 @@ impl FromStr for ApiKeyId {
 
     fn from_str(id: &str) -> Result<Self, ApiKeyIdError> {
         let digits = id.strip_prefix(ID_PREFIX).ok_or(ApiKeyIdError)?;
-        // `from_str_radix` would take a sign and capitals as well.
+        // `from_str_radix` would also accept a sign and capitals.
         let in_alphabet = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         if digits.len() != 2 * ID_BYTES || !in_alphabet {
             return Err(ApiKeyIdError);
@@ -99,9 +98,9 @@ impl FromStr for ApiKeyId {
     }
 }
 
-/// The text is no id of an API key.
+/// The error of a malformed API key id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the id of an API key is `key_` and 20 lower-case hexadecimal digits")]
+#[error("invalid API key id: needs `key_` and 20 lower-case hexadecimal digits")]
 pub struct ApiKeyIdError;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What API keys begin with, and how secret scanners find them.
+//! Prefixes of API keys, and rules for secret scanners.
 
 use super::{CHECKSUM_DIGITS, RANDOM_DIGITS};
 
-/// What every key begins with: product and environment, `rag_live_` by default.
+/// The prefix of API keys: product and environment, `rag_live_` by default.
 ///
 /// ```
 /// use signup::api_key::ApiKeyPrefix;
@@ -14,10 +14,10 @@ use super::{CHECKSUM_DIGITS, RANDOM_DIGITS};
 pub struct ApiKeyPrefix(String);
 
 impl ApiKeyPrefix {
-    /// A prefix of two words of 1 to 16 lower-case letters and digits.
+    /// Creates a prefix of two words of 1 to 16 lower-case letters and digits.
     ///
     /// # Errors
-    /// A word is empty, longer, or has another character in it.
+    /// Returns [`ApiKeyPrefixError`] for any other word.
     pub fn new(product: &str, environment: &str) -> Result<Self, ApiKeyPrefixError> {
         let is_word = |word: &str| {
             let in_alphabet = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -30,13 +30,13 @@ impl ApiKeyPrefix {
         }
     }
 
-    /// The prefix with both its underscores.
+    /// Returns the prefix with both underscores.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A regular expression that finds the keys of this prefix in text, for secret
-    /// scanners. It is of the kind that RE2, PCRE and Rust's `regex` all read.
+    /// Returns a regular expression that finds keys with this prefix, for secret scanners.
+    /// RE2, PCRE and Rust's `regex` accept it.
     ///
     /// ```
     /// use signup::api_key::ApiKeyPrefix;
@@ -47,8 +47,8 @@ impl ApiKeyPrefix {
         format!(r"\b{}[0-9A-Za-z]{{{}}}\b", self.0, RANDOM_DIGITS + CHECKSUM_DIGITS)
     }
 
-    /// The same as a rule of [gitleaks](https://github.com/gitleaks/gitleaks), in
-    /// TOML, to be added to its configuration.
+    /// Returns the pattern as a rule of [gitleaks](https://github.com/gitleaks/gitleaks),
+    /// in TOML, to be added to its configuration.
     ///
     /// ```
     /// use signup::api_key::ApiKeyPrefix;
@@ -72,7 +72,7 @@ impl Default for ApiKeyPrefix {
     }
 }
 
-/// The words make no prefix.
+/// The error of an invalid prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the words of an API key's prefix are 1 to 16 lower-case letters and digits each")]
+#[error("invalid API key prefix: needs two words of 1 to 16 lower-case letters and digits")]
 pub struct ApiKeyPrefixError;

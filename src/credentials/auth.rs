@@ -1,4 +1,4 @@
-//! What verifying and issuing give.
+//! The results of verifying and issuing credentials.
 
 use crate::account::{Account, AccountId};
 use crate::api_key::{ApiKey, ApiKeyId};
@@ -7,7 +7,7 @@ use crate::token::VerifiedToken;
 
 use super::{CredentialError, Credentials};
 
-/// Who presented a token that verifies. Only [`Credentials`] makes one.
+/// The presenter of a valid token. Only [`Credentials`] creates one.
 #[derive(Debug, Clone)]
 pub struct DashboardAuth {
     pub(super) token: VerifiedToken,
@@ -15,23 +15,23 @@ pub struct DashboardAuth {
 }
 
 impl DashboardAuth {
-    /// Whose token it is.
+    /// Returns the account that the token was issued to.
     pub fn account_id(&self) -> &AccountId {
         self.token.account_id()
     }
 
-    /// The account, plan included, as it was when the token was verified.
+    /// Returns the account as it was when the token was verified.
     pub fn account(&self) -> &Account {
         &self.record.account
     }
 
-    /// The token's claims.
+    /// Returns the token's claims.
     pub fn token(&self) -> &VerifiedToken {
         &self.token
     }
 }
 
-/// Who presented an API key that verifies. Only [`Credentials`] makes one.
+/// The presenter of a valid API key. Only [`Credentials`] creates one.
 #[derive(Debug, Clone)]
 pub struct ApiKeyAuth {
     pub(super) account_id: AccountId,
@@ -40,20 +40,21 @@ pub struct ApiKeyAuth {
 }
 
 impl ApiKeyAuth {
-    /// Whose key it is.
+    /// Returns the account that the key belongs to.
     pub fn account_id(&self) -> &AccountId {
         &self.account_id
     }
 
-    /// Which of the account's keys it is.
+    /// Returns the id of the key.
     pub fn key_id(&self) -> ApiKeyId {
         self.key_id
     }
 
-    /// The account, plan included, asked of the store.
+    /// Reads the account from the store.
     ///
     /// # Errors
-    /// It is gone meanwhile, and its keys with it; or the store does not answer.
+    /// Returns [`CredentialError::Rejected`] if it has been deleted, and another error if
+    /// the store does not answer.
     pub async fn account(&self) -> Result<AccountRecord, CredentialError> {
         let account = self.credentials.account(&self.account_id).await;
         account.map_err(|error| match error {
@@ -63,7 +64,7 @@ impl ApiKeyAuth {
     }
 }
 
-/// An API key that was made, to be shown once, and how a list will show it.
+/// An issued API key, to be shown once, with its entry in a list.
 #[derive(Debug)]
 pub struct IssuedApiKey {
     pub(super) key: ApiKey,
@@ -71,12 +72,12 @@ pub struct IssuedApiKey {
 }
 
 impl IssuedApiKey {
-    /// The key itself.
+    /// Returns the key itself.
     pub fn key(&self) -> &ApiKey {
         &self.key
     }
 
-    /// Its id, its dates and what is shown of it.
+    /// Returns the key's entry in a list: id, dates, and the visible digits.
     pub fn info(&self) -> &ApiKeyInfo {
         &self.info
     }

@@ -1,4 +1,4 @@
-//! What the store has said of API keys lately.
+//! The cache of API key look-ups.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,22 +9,21 @@ use std::time::Duration;
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::store::KeyOwner;
 
-/// A change whose caller went away, or whose outcome was not learned, is over after
-/// this time, whatever came of it: stores give up long before.
+/// A change whose caller went away, or whose outcome is unknown, is over after this time:
+/// stores give up long before.
 const UNSETTLED: Duration = Duration::from_mins(1);
 
-/// What the store has said of API keys lately: of good ones, and apart from them
-/// of unknown ones, so that a flood of the latter drives none of the former out.
+/// A cache of API key look-ups: of valid keys, and separately of unknown ones, so that a
+/// flood of unknown keys evicts no valid one.
 pub(super) struct KeyCache {
     time_to_live: Duration,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Grows with every change, so that an answer of before it is not kept.
+    /// Incremented by every change, so that an earlier answer is not kept.
     epoch: u64,
-    /// Keys that are being changed, or may be: what the store says of them is not
-    /// kept until then.
+    /// Keys that are being changed: the store's answers about them are not kept.
     changing: HashMap<ApiKeyId, Duration>,
     good: Recent<KeyOwner>,
     unknown: Recent<()>,
@@ -38,7 +37,7 @@ impl State {
     }
 }
 
-/// A look that found nothing: when it was, and in which epoch.
+/// A cache miss: its time and epoch.
 pub(super) struct Missed {
     epoch: u64,
     at: Duration,
@@ -55,7 +54,7 @@ impl KeyCache {
         Self { time_to_live, state: Mutex::new(state) }
     }
 
-    /// What is known of a key: its owner, or that there is none.
+    /// Returns what is known of a key: its owner, or that it is unknown to the store.
     pub(super) fn get(
         &self,
         digest: &ApiKeyDigest,
@@ -71,8 +70,7 @@ impl KeyCache {
         }
     }
 
-    /// Keeps what the store has answered, unless something was changed since the
-    /// look that asked it.
+    /// Keeps the store's answer, unless something was changed since the query.
     pub(super) fn insert(
         &self,
         Missed { epoch, at }: Missed,
@@ -91,7 +89,7 @@ impl KeyCache {
         }
     }
 
-    /// A change of a key begins: until it is over, nothing of it is known.
+    /// Begins a change of a key: until it is over, nothing is known of it.
     pub(super) fn changing(&self, key: ApiKeyId, now: Duration) {
         let state = &mut *self.state();
         state.changing.retain(|_, until| now < *until);
@@ -99,7 +97,7 @@ impl KeyCache {
         state.forget(key);
     }
 
-    /// It is over, and what came of it is known.
+    /// Ends a change of a key.
     pub(super) fn changed(&self, key: ApiKeyId) {
         let state = &mut *self.state();
         state.changing.remove(&key);
@@ -113,7 +111,7 @@ impl KeyCache {
         state.unknown.clear();
     }
 
-    /// No code under this lock can leave the state half changed.
+    /// Locks the state. No code under this lock can leave it half changed.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,8 +123,9 @@ impl fmt::Debug for KeyCache {
     }
 }
 
-/// A bounded map in two generations: when the young one is half of the capacity, it
-/// becomes the old one, and the old one is dropped. What is used moves to the young.
+/// A bounded map in two generations: when the young one has half of the capacity, it
+/// becomes the old one, and the old one is dropped. An entry that is used moves to the
+/// young one.
 struct Recent<V> {
     half: usize,
     young: Generation<V>,
@@ -136,7 +135,7 @@ struct Recent<V> {
 type Generation<V> = HashMap<ApiKeyId, Entry<V>>;
 
 struct Entry<V> {
-    /// An id is not all of a digest.
+    /// The whole digest: an id is only a part of it.
     digest: ApiKeyDigest,
     until: Duration,
     value: V,

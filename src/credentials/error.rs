@@ -1,4 +1,4 @@
-//! Why a credential is not accepted, and its JSON.
+//! The error of credentials, and its JSON.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use crate::observe;
 use crate::store::StoreError;
 use crate::token::TokenError;
 
-/// Why a credential is not accepted, or not changed.
+/// The reason why a credential was rejected or not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// It does not verify, or there is none. The cause is told to nobody, so that
-    /// an answer teaches nothing about accounts and keys.
-    #[error("the credential does not verify")]
+    /// The credential is invalid or missing. The cause is not revealed, so that an answer
+    /// says nothing about accounts and keys.
+    #[error("invalid credential")]
     Rejected,
-    /// There is no such key or account to change.
-    #[error("there is no such key or account")]
+    /// The key or account to change does not exist.
+    #[error("no such API key or account")]
     NotFound,
-    /// The account has as many valid API keys as it may: 402.
-    #[error("the account has as many API keys as it may")]
+    /// The account has its maximum of valid API keys: 402.
+    #[error("the account has its maximum of valid API keys")]
     TooManyKeys,
-    /// It could not be judged: capacity, the store, or something within.
+    /// The check failed: capacity, the store, or an internal error.
     #[error(transparent)]
     Failed(SignupError),
 }
 
 impl CredentialError {
-    /// The machine-readable code.
+    /// Returns the machine-readable code.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Rejected => ErrorCode::AuthenticationError,
@@ -39,7 +39,7 @@ impl CredentialError {
         }
     }
 
-    /// The sentence for a person.
+    /// Returns the message for a person.
     pub fn message(&self) -> &str {
         match self {
             Self::Rejected => "Missing or invalid credentials",
@@ -49,7 +49,7 @@ impl CredentialError {
         }
     }
 
-    /// How long to wait before a retry, where waiting helps.
+    /// Returns how long to wait before a retry, if waiting helps.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed(error) => error.retry_after(),
@@ -57,7 +57,7 @@ impl CredentialError {
         }
     }
 
-    /// The same JSON as of every error, and nothing that a client must not see.
+    /// Returns the documented JSON, without anything that a client must not see.
     ///
     /// ```
     /// use signup::credentials::CredentialError;
@@ -82,7 +82,7 @@ pub(super) fn internal(source: impl Into<BoxError>) -> CredentialError {
 }
 
 impl From<SignupError> for CredentialError {
-    /// What is not the client's doing is told to whoever watches.
+    /// Logs a failure that the client did not cause.
     fn from(error: SignupError) -> Self {
         if let SignupError::Internal(_) | SignupError::Unavailable { .. } = error {
             observe::failed("credential check failed", &error);

@@ -119,40 +119,40 @@ impl SqlStore<Postgres> {
         Ok(Self::with_backend(backend, pool, location, None).reopened())
     }
 
-    /// Returns the same store with its tables in a schema of its own, which
-    /// [`migrate`](Self::migrate) creates where there is none.
+    /// Sets the schema of the tables, which [`migrate`](Self::migrate) creates if it is
+    /// missing.
     #[must_use]
     pub fn with_schema(self, schema: Schema) -> Self {
         let names = Names { schema, ..self.names.clone() };
         self.with_names(names)
     }
 
-    /// Returns the same store with another deadline of a call. Default: 5 s. A look for
     /// Sets the deadline of a call. Default: 5 s. Confirming a commit whose answer was lost
     /// has as long again.
     ///
     /// A store that [opened](Self::connect) its pool opens it again, with matching
     /// statement timeouts.
+    #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self.reopened()
     }
 
-    /// Returns the same store behind a pooler that gives each transaction another
     /// Adapts the store to a pooler that gives each transaction another connection
     /// (PgBouncer in transaction mode): statements are prepared and settings made for one
     /// transaction only, so a write takes three more round trips. Migrations work through
     /// the pooler too.
+    #[must_use]
     pub fn without_prepared_statements(mut self) -> Self {
         self.backend.timeouts = Timeouts::ByTransaction;
         self.backend.prepares = false;
         self.reopened()
     }
 
-    /// Returns the same store for a pool of the host whose sessions have a
     /// Relies on the `statement_timeout` of the sessions of a host's pool, which has to be
     /// a little under the [deadline](Self::with_deadline). Without one, a write that waits
     /// for a lock goes on after its caller was told that it failed.
+    #[must_use]
     pub fn trust_session_timeout(mut self) -> Self {
         self.backend.timeouts = Timeouts::BySession;
         self

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-/// Polls `future` `polls` times, each time it is woken, then drops it. Returns its output,
+/// Polls `future` at most `polls` times, each time it is woken, then drops it. Returns its output,
 /// or `None` if it was dropped before it had one.
 ///
 /// ```
