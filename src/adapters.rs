@@ -1,5 +1,4 @@
-//! Adapters: a framework's request into the neutral one, the neutral reply into
-//! the framework's, and nothing else.
+//! Adapters between a framework and the endpoint: they only translate.
 
 #[cfg(feature = "actix")]
 pub mod actix;
@@ -16,8 +15,7 @@ use crate::http::{Body, PresentedCredentials, Refusal, Reply, SignupEndpoint, Ti
 use crate::service::Prepared;
 use crate::store::AccountStore;
 
-/// Answers the rest of a request whose head was judged. The body is not asked for where
-/// the head decided.
+/// Answers a request after its head was checked. If the head decides, the body is not read.
 async fn respond<S: AccountStore, B: AsRef<[u8]>, E>(
     endpoint: &SignupEndpoint<S>,
     ticket: Result<Ticket, Reply>,
@@ -39,7 +37,7 @@ async fn prepare_rest<S: AccountStore, B: AsRef<[u8]>, E>(
     endpoint.prepare(ticket, body).await
 }
 
-/// Reads the body within its limit and its deadline.
+/// Reads the body within its limit and deadline.
 async fn read_within<S: AccountStore, B: AsRef<[u8]>, E>(
     endpoint: &SignupEndpoint<S>,
     ticket: Result<Ticket, Reply>,
@@ -65,9 +63,9 @@ async fn read<B: AsRef<[u8]>, E>(
     Ok(body)
 }
 
-/// Who an extractor lets through.
+/// A credential that an extractor requires.
 trait Authenticated: Sized + Send {
-    /// Who presents a credential of this kind, or that none is presented.
+    /// Verifies the presented credential of this kind; `None` if none is presented.
     fn authenticate(
         credentials: &Credentials,
         presented: &PresentedCredentials,

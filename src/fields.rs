@@ -1,4 +1,4 @@
-//! The fields of a sign-up as types that can't be made from bad input.
+//! The fields of a sign-up, as types that can't be made from invalid input.
 
 pub mod email;
 pub mod name;

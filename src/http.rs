@@ -1,10 +1,10 @@
 //! The endpoint without a framework: method, headers and bytes in; status,
 //! headers and bytes out.
 //!
-//! It works in two steps, so that what the head decides needs no body:
-//! [`SignupEndpoint::head`] refuses the request or gives a [`Ticket`], which says
-//! how much body to read and for how long; [`SignupEndpoint::answer`] takes the
-//! ticket and the body and signs up.
+//! It works in two steps, so that a request that is refused by its head needs no body:
+//! [`SignupEndpoint::head`] refuses it or returns a [`Ticket`] with the limit and deadline
+//! of the body; [`SignupEndpoint::answer`] takes the ticket and the body and registers the
+//! account.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,19 +40,18 @@ use panic::catch_panic;
 /// The path of the endpoint.
 pub const PATH: &str = "/auth/signup";
 
-/// The path of the JWK set (RFC 8615 keeps `/.well-known` for such).
+/// The path of the JWK set, a well-known URI (RFC 8615).
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
-/// The most octets of a body by default: all three fields at their longest, and
-/// all of it escaped, take under 8 KiB.
+/// The default limit of a body, in bytes. All three fields at their longest, fully escaped,
+/// take under 8 KiB.
 pub const BODY_LIMIT: usize = 16 * 1024;
 
-/// The time that a body may take by default.
+/// The default deadline of a body.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The answer to a request for [`JWKS_PATH`]: the public keys as a JWK set (RFC
-/// 7517, section 5), which others may keep for five minutes. Wait as long between
-/// adding a key and promoting it.
+/// Answers a request for [`JWKS_PATH`]: the public keys as a JWK set (RFC 7517, section 5),
+/// cacheable for five minutes. Wait as long between adding a key and promoting it.
 ///
 /// ```
 /// use signup::http::jwks;
@@ -65,7 +64,7 @@ pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// ```
 pub fn jwks(keys: &TokenKeys, method: &str) -> Reply {
     match method {
-        // The server leaves the body of a HEAD out.
+        // The server omits the body of a HEAD.
         "GET" | "HEAD" => Reply::jwks(&keys.jwks()),
         _ => Reply::from(Refusal::MethodNotAllowed).allowing("GET, HEAD"),
     }
@@ -104,7 +103,7 @@ pub struct SignupEndpoint<S> {
 type OnFailure = Arc<dyn Fn(&SignupError) + Send + Sync>;
 
 impl<S: AccountStore> SignupEndpoint<S> {
-    /// The endpoint of `service`, with the default limits.
+    /// Creates the endpoint of `service`, with default limits.
     pub fn new(service: SignupService<S>) -> Self {
         let proxies = TrustedProxies::none();
         Self {
@@ -116,41 +115,41 @@ impl<S: AccountStore> SignupEndpoint<S> {
         }
     }
 
-    /// Whose word is taken for a client's address. Default: nobody's.
+    /// Sets which proxies are trusted to report the client's address. Default: none.
     #[must_use]
     pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.proxies = proxies;
         self
     }
 
-    /// The most octets of a body. Default: [`BODY_LIMIT`].
+    /// Sets the limit of a body in bytes. Default: [`BODY_LIMIT`].
     #[must_use]
     pub fn body_limit(mut self, octets: usize) -> Self {
         self.body_limit = octets;
         self
     }
 
-    /// The time from the head until the body is there. Default: [`BODY_DEADLINE`].
+    /// Sets the time from the head to the end of the body. Default: [`BODY_DEADLINE`].
     #[must_use]
     pub fn body_deadline(mut self, deadline: Duration) -> Self {
         self.body_deadline = deadline;
         self
     }
 
-    /// Calls `report` with each failure that the client did not cause, before its 500 or
-    /// 503 is answered: for a host that logs without the feature `tracing`. The error's
-    /// [source](std::error::Error::source) says what happened.
+    /// Sets a function that is called with each failure that the client did not cause,
+    /// before its 500 or 503 is answered, for a host that logs without the feature
+    /// `tracing`. The error's [source](std::error::Error::source) is the cause.
     #[must_use]
     pub fn on_failure(mut self, report: impl Fn(&SignupError) + Send + Sync + 'static) -> Self {
         self.on_failure = Some(Arc::new(report));
         self
     }
 
-    /// Judges the head of a request: whether its client has come too often; and then
-    /// method, media type and declared length, in this order.
+    /// Checks the head of a request: the client's rate limit, then method, media type and
+    /// declared length, in this order.
     ///
     /// # Errors
-    /// The answer, where the head decides it. The body need not be read.
+    /// Returns the answer if the head is refused. The body need not be read.
     pub async fn head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
         let judged = self.check_head(head).await;
         judged.map_err(|reply| {
@@ -174,7 +173,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         if declared > u64::try_from(self.body_limit).unwrap_or(u64::MAX) {
             return Err(Refusal::PayloadTooLarge.into());
         }
-        // Nobody but a policy looks at the headers.
+        // Only policies read the headers.
         let without = self.service.policies().is_empty();
         let headers = if without { &[] } else { head.headers.as_slice() };
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
@@ -187,7 +186,8 @@ impl<S: AccountStore> SignupEndpoint<S> {
         })
     }
 
-    /// Signs up. A panic on the way is answered as an internal error.
+    /// Registers an account and returns the answer. A panic is answered as an internal
+    /// error.
     pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
         let signup = async {
             let request = self.request(ticket, body)?;
@@ -198,16 +198,17 @@ impl<S: AccountStore> SignupEndpoint<S> {
         reply
     }
 
-    /// Does everything but the insert, for a host that owns the transaction: it inserts
-    /// [`Prepared::new_account`], commits, and answers by [`opened`](Self::opened). The
-    /// limits at the head, declared fields and headers are those of the endpoint.
+    /// Does everything but the insert, for a host that owns the transaction. The host
+    /// inserts [`Prepared::new_account`], commits, and answers with
+    /// [`opened`](Self::opened). Head limits, declared fields and headers are those of
+    /// the endpoint.
     ///
     /// ```
     /// use signup::SignupService;
     /// use signup::http::{Body, Reply, SignupEndpoint, Ticket};
     /// use signup::store::{InsertProof, MemoryStore};
     ///
-    /// /// Where the head was judged and the body read, as the adapters do.
+    /// /// Called after head and body were read, as the adapters do.
     /// async fn answer(endpoint: &SignupEndpoint<MemoryStore>, ticket: Ticket, body: Body) -> Reply {
     ///     let prepared = match endpoint.prepare(ticket, body).await {
     ///         Ok(prepared) => prepared,
@@ -220,7 +221,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// ```
     ///
     /// # Errors
-    /// The documented answer, where there is nothing to insert.
+    /// Returns the documented answer if there is nothing to insert.
     pub async fn prepare(&self, ticket: Ticket, body: Body) -> Result<Prepared, Reply> {
         let prepared = async {
             let request = self.request(ticket, body)?;
@@ -238,7 +239,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         reply
     }
 
-    /// Reads the body, with the fields and headers that the policies look at.
+    /// Parses the body, with the fields and headers that policies read.
     fn request(&self, ticket: Ticket, body: Body) -> Result<SignupRequest, SignupError> {
         let fields = self.service.policies().fields();
         let request = SignupRequest::from_json_with(body.as_bytes(), fields);
@@ -248,7 +249,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         Ok(headers.fold(request, |request, (name, value)| request.header(name, value)))
     }
 
-    /// Awaits a sign-up. A panic in it is an internal error.
+    /// Awaits a sign-up. A panic in it becomes an internal error.
     async fn caught<T>(
         &self,
         signup: impl Future<Output = Result<T, SignupError>>,
@@ -261,8 +262,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         Err(self.failed(&panicked))
     }
 
-    /// Returns the answer to an error, which the host hears of if the client did not
-    /// cause it.
+    /// Creates the answer to an error, and reports a failure that the client did not cause.
     fn failed(&self, error: &SignupError) -> Reply {
         let is_ours = matches!(error, SignupError::Internal(_) | SignupError::Unavailable { .. });
         if let (true, Some(report)) = (is_ours, &self.on_failure) {
@@ -271,7 +271,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         Reply::error(error)
     }
 
-    /// The answer where the body could not be read.
+    /// Creates the answer to a body that could not be read.
     pub fn refuse(&self, refusal: Refusal) -> Reply {
         let reply = Reply::from(refusal);
         observe::answered(reply.status());
@@ -306,7 +306,7 @@ impl<S> fmt::Debug for SignupEndpoint<S> {
     }
 }
 
-/// The head was good: read the body, so much and so long.
+/// The limits of a body whose head was accepted.
 pub struct Ticket {
     limit: usize,
     declared: u64,
@@ -315,7 +315,7 @@ pub struct Ticket {
     headers: Vec<(String, Vec<u8>)>,
 }
 
-/// Without the headers: there are credentials among them.
+/// Without the headers, which may hold credentials.
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket").field("limit", &self.limit).finish_non_exhaustive()
@@ -323,12 +323,12 @@ impl fmt::Debug for Ticket {
 }
 
 impl Ticket {
-    /// An empty body that takes as much as it may.
+    /// Creates an empty body with these limits.
     pub fn body(&self) -> Body {
         Body::new(self.limit, self.declared)
     }
 
-    /// The time that reading the body may take. After it, the answer is
+    /// Returns how long reading the body may take. After that, the answer is
     /// [`Refusal::RequestTimeout`].
     pub fn deadline(&self) -> Duration {
         self.deadline

@@ -1,6 +1,6 @@
-//! Limits of how often a client may come, and how often an email may be tried.
+//! Rate limits by client and by email.
 //!
-//! Off by default; [`rate_limits`](crate::SignupServiceBuilder::rate_limits) turns
+//! They are off by default; [`rate_limits`](crate::SignupServiceBuilder::rate_limits) turns
 //! them on:
 //!
 //! ```
@@ -18,30 +18,32 @@
 //! ```
 //!
 //! # What counts
-//! | bucket | what takes from it | what is asked of it |
+//! | bucket | consumed by | checked |
 //! | --- | --- | --- |
-//! | the client's requests, five times its sign-ups by default | every request that the endpoint gets, 400s too | at the head, before the body is read |
-//! | the client's sign-ups | a request whose fields are all good, whatever comes of it: 201, 409, 503 | at the head, where it decides alone; and again, atomically, when the fields are known to be good |
-//! | the email's | the same, by its key in whatever spelling: so it counts the 409s | with the one before |
+//! | the client's requests, five times its sign-ups by default | every request to the
+//! endpoint, including 400s | at the head, before the body is read |
+//! | the client's sign-ups | a request with valid fields, whatever its outcome: 201, 409,
+//! 503 | at the head, without consuming; and again, atomically, when the fields are valid |
+//! | the email's sign-ups | the same, by the email's key in whatever spelling: so it counts
+//! the 409s | with the previous one |
 //!
-//! A refused bucket is not taken from; where it is the email's, a sign-up of the
-//! client's is taken all the same. A refusal comes before the store is asked and
-//! before anything is hashed.
+//! An empty bucket is not consumed further; if it is the email's, the client's is consumed
+//! all the same. A refusal comes before the store is asked and before anything is hashed.
 //!
 //! # Clients
-//! A client is an IPv4 address or an IPv6 /64. An IPv6 address that embeds an IPv4
-//! address, by NAT64, 6to4 or Teredo, is the client of that address; one of the
-//! local-use prefix of translators, `64:ff9b:1::/48`, is a client by itself.
+//! A client is an IPv4 address or an IPv6 /64. An IPv6 address that embeds an IPv4 address,
+//! by NAT64, 6to4 or Teredo, is the client of that address; one of the local-use prefix of
+//! translators, `64:ff9b:1::/48`, is a client by itself.
 //!
 //! All requests without an address are one client, with one bucket: those over a Unix
-//! socket, by axum's `serve` without `ConnectInfo`, and of [`SignupRequest`]s that
-//! were given no [`client`](crate::SignupRequest::client). The first of them is an
-//! event of the feature `tracing`.
+//! socket, from axum's `serve` without `ConnectInfo`, and [`SignupRequest`]s without a
+//! [`client`](crate::SignupRequest::client). The feature `tracing` warns of the first of
+//! them.
 //!
 //! [`SignupRequest`]: crate::SignupRequest
 //!
-//! An address or an email is never kept, but a keyed hash of it: of an email, and of
-//! both in Redis, an HMAC.
+//! Addresses and emails are never kept, only a keyed hash: an HMAC for emails, and for both
+//! in Redis.
 
 use std::time::Duration;
 
@@ -63,16 +65,16 @@ pub use config::RedisSetupError;
 pub use limiter::Limiter;
 pub use quota::{Quota, QuotaError};
 
-/// A client or an email has come too often.
+/// The error of a client or an email over its rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("over the limit of {quota} by {policy}: wait {retry_after:?}")]
+#[error("over the limit of {quota} by {policy}: retry in {retry_after:?}")]
 #[non_exhaustive]
 pub struct RateLimited {
-    /// Which limit it is: `requests`, `client` or `email`.
+    /// The limit: `requests`, `client` or `email`.
     pub policy: &'static str,
-    /// What it allows.
+    /// Its quota.
     pub quota: Quota,
-    /// When it allows one more.
+    /// Time until it allows one more.
     pub retry_after: Duration,
 }
 

@@ -5,7 +5,7 @@
 //! names and labels.
 #![cfg_attr(
     not(all(feature = "metrics", feature = "tracing")),
-        expect(unused_variables, reason = "unused without the `metrics` or `tracing` feature")
+    expect(unused_variables, reason = "unused without the `metrics` or `tracing` feature")
 )]
 
 use std::error::Error;
@@ -29,7 +29,7 @@ pub(crate) enum Stage {
 #[must_use]
 #[cfg_attr(
     not(any(feature = "metrics", feature = "tracing")),
-        expect(dead_code, reason = "unused without the `metrics` or `tracing` feature")
+    expect(dead_code, reason = "unused without the `metrics` or `tracing` feature")
 )]
 pub(crate) struct Timed<'a> {
     stage: Stage,

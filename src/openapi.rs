@@ -1,12 +1,10 @@
 //! The OpenAPI 3.1 document of the endpoint.
 //!
-//! What can be taken from the code is: limits are the fields' constants, the
-//! enumerations are the types' own, and every example of an error is the answer
-//! that the endpoint gives.
+//! It is derived from the code: limits are the fields' constants, enumerations are the
+//! types' own, and every example of an error is a real answer of the endpoint.
 //!
-//! A host that has a document of its own merges this one into it, or takes single
-//! schemas: [`SignupRequest`], [`Signup`] and [`SignupError`] are a
-//! [`ToSchema`].
+//! A host with its own document merges this one into it, or takes single schemas:
+//! [`SignupRequest`], [`Signup`] and [`SignupError`] implement [`ToSchema`].
 //!
 //! ```
 //! use signup::{Signup, SignupError, SignupRequest};
@@ -26,7 +24,7 @@
 //! assert!(components.schemas.contains_key("SignupRequest"));
 //! ```
 //!
-//! An operation of the host's that takes a credential of ours names its scheme:
+//! An operation of the host that takes a credential of this crate names its scheme:
 //!
 //! ```
 //! use signup::openapi::{API_KEY, DASHBOARD_TOKEN, unauthorized};
@@ -68,16 +66,16 @@ use crate::response::Signup;
 
 const JSON: &str = "application/json";
 
-/// The name of the security scheme of the token: `Authorization: Bearer …`.
+/// The security scheme of the token: `Authorization: Bearer …`.
 pub const DASHBOARD_TOKEN: &str = "dashboardToken";
 
-/// The name of the security scheme of an API key: `X-API-Key: …`.
+/// The security scheme of an API key: `X-API-Key: …`.
 pub const API_KEY: &str = "apiKey";
 
-/// The document: one operation at [`PATH`], its three schemas, and the security
-/// schemes [`DASHBOARD_TOKEN`] and [`API_KEY`] of what it answers.
+/// Returns the document: one operation at [`PATH`], its three schemas, and the security
+/// schemes [`DASHBOARD_TOKEN`] and [`API_KEY`].
 ///
-/// Serve it as `application/json`, by [`OpenApi::to_json`].
+/// Serve it as `application/json`, with [`OpenApi::to_json`].
 ///
 /// ```
 /// let document = signup::openapi();
@@ -99,7 +97,7 @@ pub fn openapi() -> OpenApi {
         .build()
 }
 
-/// Returns the document with the plans that a service has, by
+/// Returns the document with the plans of a service, from
 /// [`SignupService::plans`](crate::SignupService::plans).
 ///
 /// ```
@@ -116,7 +114,8 @@ pub fn with_plans(plans: &[Plan]) -> OpenApi {
     document
 }
 
-/// `POST /auth/signup`, to be mounted in a document at another path.
+/// Returns the operation of `POST /auth/signup`, to be mounted in a document at another
+/// path.
 pub fn operation() -> Operation {
     let body = ContentBuilder::new().schema(Some(reference::<SignupRequest>()));
     let body = RequestBody::builder().content(JSON, body.build()).required(Some(Required::True));
@@ -128,7 +127,7 @@ pub fn operation() -> Operation {
              access and a raw API key. The API key is shown only once and must be stored securely.",
         ))
         .request_body(Some(body.build()))
-        // Whatever a host's document asks for everywhere: nobody has one yet.
+        // Overrides requirements of a host's whole document: nobody has a credential yet.
         .securities(Some([]))
         .response("201", created());
     for (description, answer) in refusals() {
@@ -156,12 +155,12 @@ fn key_scheme() -> SecurityScheme {
     SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-API-Key", description)))
 }
 
-/// The 401 of an operation that takes a credential.
+/// Returns the 401 of an operation that takes a credential.
 pub fn unauthorized() -> Response {
     refused("The credential is missing or does not verify", &(&CredentialError::Rejected).into())
 }
 
-/// Every answer other than 201, as it is given.
+/// Returns every answer other than 201, as the endpoint gives it.
 fn refusals() -> [(&'static str, Reply); 9] {
     let retry_after = DEFAULT_RETRY_AFTER;
     let invalid = SignupError::Invalid(vec![Issue::field("name", "Required")]);
@@ -200,7 +199,7 @@ fn refused(description: &str, answer: &Reply) -> Response {
     response.content(JSON, content.build()).build()
 }
 
-/// The headers that tell a client what to do.
+/// Describes a header that tells a client what to do.
 fn header(name: &str, value: &str) -> Option<Header> {
     let (schema, description) = match name {
         "retry-after" => {
@@ -216,7 +215,7 @@ fn header(name: &str, value: &str) -> Option<Header> {
     Some(HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build())
 }
 
-/// A header's name as documents spell it: `Retry-After`.
+/// Spells a header's name as in documents: `Retry-After`.
 fn canonical(name: &str) -> String {
     let word = |word: &str| {
         let (first, rest) = word.split_at(1);
@@ -248,7 +247,7 @@ impl PartialSchema for SignupRequest {
     }
 }
 
-/// The rule of [`Name`](crate::fields::Name), in the words of ECMA-262.
+/// The rule of [`Name`](crate::fields::Name), as an ECMA-262 pattern.
 const NO_CONTROL_CHARACTERS: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
 
 impl ToSchema for SignupRequest {
@@ -257,8 +256,8 @@ impl ToSchema for SignupRequest {
     }
 }
 
-/// The published plans. A host with [plans](crate::SignupServiceBuilder::plans) of its own
-/// takes [`with_plans`].
+/// The published plans. A host with its own [plans](crate::SignupServiceBuilder::plans)
+/// uses [`with_plans`].
 impl PartialSchema for Signup {
     fn schema() -> RefOr<Schema> {
         signup_schema(&Plan::PUBLISHED)
@@ -331,7 +330,7 @@ fn email_address() -> ObjectBuilder {
     text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Email))).examples(["dev@example.com"])
 }
 
-/// An object that has to have these properties.
+/// Creates an object schema with these required properties.
 fn object<const N: usize>(required: [(&str, ObjectBuilder); N]) -> ObjectBuilder {
     let object = ObjectBuilder::new().schema_type(Type::Object);
     required

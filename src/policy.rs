@@ -183,20 +183,20 @@ impl Attempt<'_> {
         self.signup.origin.client
     }
 
-    /// The values of a header, by its name in any case.
+    /// Returns the values of a header; its name is case-insensitive.
     pub fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let headers = self.signup.origin.headers.iter();
         let named = headers.filter(move |(key, _)| key.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_slice())
     }
 
-    /// A field of the body that the policy has declared in
+    /// Returns a field of the body that the policy has declared in
     /// [`fields`](SignupPolicy::fields).
     pub fn field(&self, name: &str) -> Option<&str> {
         self.signup.context.field(name)
     }
 
-    /// The pool that will hash the password, for what takes as long.
+    /// Returns the pool that will hash the password, for other work of that size.
     pub fn hash_pool(&self) -> &HashPool {
         self.pool
     }
@@ -208,7 +208,7 @@ impl fmt::Debug for Attempt<'_> {
     }
 }
 
-/// All policies of a service, those that call out last.
+/// The policies of a service; those that call out run last.
 #[derive(Default)]
 pub(crate) struct Policies {
     local: Vec<Arc<dyn SignupPolicy>>,
@@ -233,20 +233,20 @@ impl Policies {
         self.local.is_empty() && self.remote.is_empty()
     }
 
-    /// The fields that any of them reads.
+    /// Returns the fields that the policies declare.
     pub(crate) fn fields(&self) -> &[&'static str] {
         &self.fields
     }
 
-    /// Returns a declared field that no policy could ever read: the endpoint reads the
-    /// documented ones itself.
+    /// Returns a declared field that no policy could ever read, because the endpoint reads
+    /// it itself.
     pub(crate) fn unreadable_field(&self) -> Option<&'static str> {
         let unreadable = |field: &&str| matches!(*field, "" | "email" | "password" | "name");
         self.fields.iter().copied().find(unreadable)
     }
 
-    /// Asks them all, and attaches what they give: every issue of those that do not
-    /// call out is reported at once, one a field.
+    /// Runs all policies and attaches their values. All issues of those that do not call
+    /// out are reported together, one per field.
     pub(crate) async fn evaluate_all(
         &self,
         mut signup: ValidSignup,
@@ -279,14 +279,14 @@ impl Policies {
     }
 }
 
-/// Checks that there is a runtime, whose timer a policy with a deadline needs.
+/// Checks that there is a runtime: a policy with a deadline needs its timer.
 fn check_runtime() -> Result<(), SignupError> {
     let runtime = tokio::runtime::Handle::try_current();
     let needed = |_| "a policy with a deadline has to be asked in a tokio runtime";
     runtime.map(drop).map_err(needed).map_err(SignupError::internal)
 }
 
-/// What the policies said so far, as long as none refused.
+/// The verdicts so far, as long as none refused.
 #[derive(Default)]
 struct Findings {
     issues: Vec<Issue>,
@@ -297,7 +297,7 @@ impl Findings {
     /// Adds a verdict.
     ///
     /// # Errors
-    /// The policy refuses, or fails.
+    /// Returns the policy's refusal or failure.
     fn add(
         &mut self,
         policy: &dyn SignupPolicy,
@@ -325,7 +325,8 @@ impl Findings {
     }
 }
 
-/// One issue a field, the first one; in the order email, password, name, the rest.
+/// Sorts issues in the order email, password, name, the rest, and keeps the first of each
+/// field.
 fn in_order(mut issues: Vec<Issue>) -> Vec<Issue> {
     let mut seen = std::collections::BTreeSet::new();
     issues.retain(|issue| seen.insert(issue.path.clone()));

@@ -11,8 +11,7 @@ mod json;
 
 use json::{Malformed, Reader};
 
-/// What a request says, not yet judged: each field is missing, of a wrong type,
-/// or a text.
+/// An unvalidated request: each field is missing, of a wrong type, or text.
 ///
 /// ```
 /// use signup::SignupRequest;
@@ -34,14 +33,14 @@ pub struct SignupRequest {
     pub(crate) origin: Origin,
 }
 
-/// Where a request comes from, as far as it is known.
+/// The origin of a request, as far as it is known.
 #[derive(Default, Clone)]
 pub(crate) struct Origin {
     pub(crate) client: Option<ClientIp>,
     pub(crate) headers: Vec<(String, Zeroizing<Vec<u8>>)>,
 }
 
-/// Without the headers: there are credentials among them.
+/// Without the headers, which may hold credentials.
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Origin").field("client", &self.client).finish_non_exhaustive()
@@ -49,7 +48,7 @@ impl fmt::Debug for Origin {
 }
 
 impl SignupRequest {
-    /// A request of a host that has the fields already.
+    /// Creates a request from fields that the host has already.
     pub fn new(email: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             email: Field::text(email.into()),
@@ -58,7 +57,7 @@ impl SignupRequest {
         }
     }
 
-    /// Says who sends the request, for limits and policies.
+    /// Sets the client, for limits and policies.
     #[must_use]
     pub fn client(mut self, client: ClientIp) -> Self {
         self.origin.client = Some(client);
@@ -86,24 +85,24 @@ impl SignupRequest {
         self
     }
 
-    /// Reads the body of a request.
+    /// Parses the body of a request.
     ///
-    /// The body is judged whole, the ignored fields too: UTF-8, one object, no
-    /// key twice in it, no lone surrogate, no number out of a double's range
-    /// anywhere, no field nested deeper than 127 levels.
+    /// The whole body is checked, including ignored fields: UTF-8, one object, no duplicate
+    /// key in it, no lone surrogate, no number out of a double's range, no field nested
+    /// deeper than 127 levels.
     ///
     /// # Errors
-    /// [`SignupError::Invalid`] with the one issue of the body. What is wrong
-    /// with a field is found by validation, not here.
+    /// Returns [`SignupError::Invalid`] with the one issue of the body. Problems of a field
+    /// are found by validation, not here.
     pub fn from_json(body: &[u8]) -> Result<Self, SignupError> {
         Self::from_json_with(body, &[])
     }
 
-    /// The same, with these fields of the body besides the documented ones: those
-    /// that the policies have declared.
+    /// Parses the body like [`from_json`](Self::from_json), with these additional fields
+    /// that policies have declared.
     ///
     /// # Errors
-    /// As [`from_json`](Self::from_json).
+    /// Fails like [`from_json`](Self::from_json).
     pub fn from_json_with(body: &[u8], fields: &[&'static str]) -> Result<Self, SignupError> {
         Self::read(body, fields).map_err(|issue| SignupError::Invalid(vec![issue]))
     }
@@ -158,7 +157,7 @@ impl fmt::Debug for SignupRequest {
     }
 }
 
-/// The state of a field. A text is wiped when it is dropped: it may be the password.
+/// The state of a field. Text is wiped when dropped: it may be the password.
 #[derive(Default)]
 pub(crate) enum Field {
     #[default]
@@ -173,7 +172,7 @@ impl Field {
     }
 }
 
-/// The types of JSON, by the names that the messages use.
+/// The types of JSON, named as in the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JsonType {
     Object,

@@ -19,9 +19,9 @@ use crate::token::TokenKeys;
 
 use super::{Authenticated, prepare_rest, respond};
 
-/// Mounts the endpoint at [`PATH`], in an app or a scope of the host's.
+/// Mounts the endpoint at [`PATH`], in an app or a scope of the host.
 ///
-/// An app is built once for each worker: build the service outside, and clone it.
+/// An app is built once per worker: build the service outside, and clone it.
 ///
 /// ```
 /// use signup::SignupService;
@@ -41,7 +41,7 @@ pub fn configure<S: AccountStore>(
     endpoint: impl Into<SignupEndpoint<S>>,
 ) -> impl FnOnce(&mut ServiceConfig) {
     let endpoint = Data::new(endpoint.into());
-    // actix-web matches the decoded path: to it, `/auth/sign%75p` is ours as well.
+    // actix-web matches the decoded path: `/auth/sign%75p` would match, too.
     let as_written = fn_guard(|request| request.head().uri.path().ends_with(PATH));
     let resource = web::resource(PATH).guard(as_written).app_data(endpoint).to(signup::<S>);
     move |config| {
@@ -49,8 +49,8 @@ pub fn configure<S: AccountStore>(
     }
 }
 
-/// The bare handler, for a path of the host's choice. Mount it for *any* method:
-/// it answers those other than POST itself, as documented.
+/// Handles a request on a path of the host's choice. Mount it for *any* method: it answers
+/// those other than POST itself, as documented.
 ///
 /// ```
 /// use actix_web::web::{self, Data};
@@ -71,8 +71,8 @@ pub async fn signup<S: AccountStore>(
     respond(&endpoint, ticket, body).await.into()
 }
 
-/// Does everything but the insert, for a handler of the host that owns the transaction.
-/// Its answer is [`SignupEndpoint::opened`], or the [`Reply`] that is the error.
+/// Does everything but the insert, for a handler of the host that owns the transaction. The
+/// handler answers with [`SignupEndpoint::opened`], or with the returned [`Reply`].
 ///
 /// ```
 /// use actix_web::HttpRequest;
@@ -97,7 +97,7 @@ pub async fn signup<S: AccountStore>(
 /// ```
 ///
 /// # Errors
-/// The documented answer, where there is nothing to insert.
+/// Returns the documented answer if there is nothing to insert.
 pub async fn prepare<S: AccountStore>(
     endpoint: &SignupEndpoint<S>,
     request: &HttpRequest,
@@ -112,8 +112,8 @@ fn head(request: &HttpRequest) -> Head<'_> {
     Head::new(request.method().as_str(), pairs(request)).peer(peer)
 }
 
-/// Mounts the JWK set of these keys at [`JWKS_PATH`], in an app of the host's, where
-/// the other services look for it: at the root.
+/// Mounts the JWK set of these keys at [`JWKS_PATH`]. Mount it at the root, where other
+/// services look for it.
 ///
 /// ```
 /// use signup::token::{SigningKey, TokenKeys};
@@ -139,9 +139,8 @@ fn pairs(request: &HttpRequest) -> impl Iterator<Item = (&str, &[u8])> {
     request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
-/// As an extractor: a request without such a credential is let through, one with a
-/// credential that does not verify is refused all the same; an `Option` of
-/// actix-web's would let both through.
+/// An optional extractor: admits a request without such a credential, and refuses one with
+/// an invalid credential. actix-web's `Option` would admit both.
 #[derive(Debug, Clone)]
 pub struct Optional<A>(pub Option<A>);
 
@@ -159,8 +158,8 @@ fn authenticate<A: Authenticated + 'static>(request: &HttpRequest) -> Authentica
 
 macro_rules! extractor {
     ($auth:ty) => {
-        /// Refuses a request without such a credential, or with one that does not
-        /// verify, with 401. The app has a `Data<Credentials>`.
+        /// Refuses a request without such a credential, or with an invalid one, with 401.
+        /// The app needs a `Data<Credentials>`.
         impl FromRequest for $auth {
             type Error = CredentialError;
             type Future = Authentication<Self>;

@@ -22,7 +22,7 @@ use crate::token::TokenKeys;
 
 use super::{Authenticated, prepare_rest, respond};
 
-/// A router with the endpoint at [`PATH`], to be merged into the host's.
+/// Creates a router with the endpoint at [`PATH`], to be merged into the host's.
 ///
 /// ```
 /// use signup::SignupService;
@@ -40,8 +40,8 @@ pub fn router<S: AccountStore, T: Clone + Send + Sync + 'static>(
     Router::new().route(PATH, service(endpoint))
 }
 
-/// The endpoint as a [tower service](MethodRouter#impl-Service<Request<B>>-for-MethodRouter<(),+E>),
-/// for any path, or for a server that has none.
+/// Creates a [tower service](MethodRouter#impl-Service<Request<B>>-for-MethodRouter<(),+E>)
+/// of the endpoint, for any path, or for a server without paths.
 ///
 /// ```
 /// use axum::http::Request;
@@ -63,8 +63,8 @@ pub fn service<S: AccountStore, T: Clone + Send + Sync + 'static>(
     any(signup::<S>).with_state(endpoint.into())
 }
 
-/// The bare handler, for a path of the host's choice. Mount it for *any* method:
-/// it answers those other than POST itself, as documented.
+/// Handles a request on a path of the host's choice. Mount it for *any* method: it answers
+/// those other than POST itself, as documented.
 ///
 /// ```
 /// use axum::extract::FromRef;
@@ -94,8 +94,8 @@ pub async fn signup<S: AccountStore>(
     respond(&endpoint, ticket, request.into_body().into_data_stream()).await.into_response()
 }
 
-/// Does everything but the insert, for a handler of the host that owns the transaction.
-/// Its answer is [`SignupEndpoint::opened`], or the [`Reply`] that is the error.
+/// Does everything but the insert, for a handler of the host that owns the transaction. The
+/// handler answers with [`SignupEndpoint::opened`], or with the returned [`Reply`].
 ///
 /// ```
 /// use axum::extract::{Request, State};
@@ -115,7 +115,7 @@ pub async fn signup<S: AccountStore>(
 /// ```
 ///
 /// # Errors
-/// The documented answer, where there is nothing to insert.
+/// Returns the documented answer if there is nothing to insert.
 pub async fn prepare<S: AccountStore>(
     endpoint: &SignupEndpoint<S>,
     request: Request,
@@ -130,8 +130,8 @@ fn head(request: &Request) -> Head<'_> {
     Head::new(request.method().as_str(), pairs(request.headers())).peer(peer)
 }
 
-/// A router with the JWK set of these keys at [`JWKS_PATH`], to be merged into the
-/// host's where the other services look for it: at the root.
+/// Creates a router with the JWK set of these keys at [`JWKS_PATH`]. Merge it at the root,
+/// where other services look for it.
 ///
 /// ```
 /// use signup::token::{SigningKey, TokenKeys};
@@ -161,8 +161,7 @@ where
 
 macro_rules! extractor {
     ($auth:ty) => {
-        /// Refuses a request without such a credential, or with one that does not
-        /// verify, with 401.
+        /// Refuses a request without such a credential, or with an invalid one, with 401.
         impl<T: Send + Sync> FromRequestParts<T> for $auth
         where
             Credentials: FromRef<T>,
@@ -177,8 +176,8 @@ macro_rules! extractor {
             }
         }
 
-        /// As an `Option`: a request without such a credential is let through, one
-        /// with a credential that does not verify is refused all the same.
+        /// As an `Option`: admits a request without such a credential, and refuses one with
+        /// an invalid credential.
         impl<T: Send + Sync> OptionalFromRequestParts<T> for $auth
         where
             Credentials: FromRef<T>,

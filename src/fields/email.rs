@@ -1,4 +1,4 @@
-//! The email address, and the key that decides whether two are one.
+//! Email addresses, and the key that makes them unique.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,28 +12,28 @@ mod local_part;
 
 use local_part::{canonical_quoted, is_dot_atom, is_quoted_string};
 
-/// The longest address, in Unicode code points as received.
+/// The maximum length of an address, in Unicode code points as received.
 pub const MAX_CHARS: usize = 256;
-/// The longest local part, in octets (RFC 5321, section 4.5.3.1.1).
+/// The maximum length of a local part, in octets (RFC 5321, section 4.5.3.1.1).
 const MAX_LOCAL_OCTETS: usize = 64;
 
 const IGNORABLE: CodePointSetDataBorrowed<'static> =
     CodePointSetData::new::<DefaultIgnorableCodePoint>();
 
-/// Which addresses are accepted.
+/// The set of accepted addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum EmailProfile {
-    /// A dot-atom local part and a host name of two labels or more: what people
-    /// type into a form.
+    /// A dot-atom local part and a host name of two labels or more: the addresses that
+    /// people type into forms.
     #[default]
     Strict,
-    /// Every `Mailbox` of RFC 5321, section 4.1.2: quoted local parts, address
-    /// literals and hosts of one label too.
+    /// Every `Mailbox` of RFC 5321, section 4.1.2, including quoted local parts, address
+    /// literals and hosts of one label.
     Rfc5321,
 }
 
-/// An email address exactly as it was given, with its [`EmailKey`].
+/// An email address exactly as given, with its [`EmailKey`].
 ///
 /// ```
 /// use signup::fields::{Email, EmailProfile};
@@ -49,10 +49,11 @@ pub struct Email {
 }
 
 impl Email {
-    /// Reads an address.
+    /// Parses an address.
     ///
     /// # Errors
-    /// It has more than 256 code points, or is no address of `profile`.
+    /// Returns [`EmailError`] for more than 256 code points, or for an address outside of
+    /// `profile`.
     pub fn parse(given: impl Into<String>, profile: EmailProfile) -> Result<Self, EmailError> {
         let given = given.into();
         if given.chars().count() > MAX_CHARS {
@@ -62,36 +63,36 @@ impl Email {
         Ok(Self { given, key })
     }
 
-    /// An address and its key as a store gives them back. They are believed: rules
-    /// that have changed since do not lock anybody out.
+    /// Creates an address from what a store has kept, without checking it: rules that have
+    /// changed since must not lock anyone out.
     pub fn from_store(given: impl Into<String>, key: impl Into<String>) -> Self {
         Self { given: given.into(), key: EmailKey(key.into()) }
     }
 
-    /// The address as it was given.
+    /// Returns the address as it was given.
     pub fn as_str(&self) -> &str {
         &self.given
     }
 
-    /// What the address is unique by.
+    /// Returns the key by which the address is unique.
     pub fn key(&self) -> &EmailKey {
         &self.key
     }
 }
 
-/// What an address is unique by: the local part in ASCII lower case, and the
-/// domain as lower-case A-labels. Two addresses with one key are one account.
+/// The unique form of an address: the local part in ASCII lower case and the domain as
+/// lower-case A-labels. Two addresses with the same key are one account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EmailKey(String);
 
 impl EmailKey {
-    /// The key of an address. A key is an address itself and its own key.
+    /// Parses an address and returns its key. A key is an address too, and its own key.
     ///
-    /// The 256 characters are no rule here: the A-labels of an address within
-    /// them may be longer.
+    /// The limit of 256 characters does not apply here: the A-labels of an address within
+    /// it may be longer.
     ///
     /// # Errors
-    /// `address` is no address of `profile`.
+    /// Returns [`EmailError`] for an address outside of `profile`.
     pub fn parse(address: &str, profile: EmailProfile) -> Result<Self, EmailError> {
         let (local, domain) = address.rsplit_once('@').ok_or(EmailError::Invalid)?;
         let local = local_key(local, profile)?;
@@ -103,7 +104,7 @@ impl EmailKey {
         Ok(Self(key))
     }
 
-    /// The key as text, in ASCII.
+    /// Returns the key as text, in ASCII.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -115,7 +116,7 @@ impl fmt::Display for EmailKey {
     }
 }
 
-/// The options of `email_address` that come closest to `profile`.
+/// Returns the options of `email_address` that come closest to `profile`.
 fn grammar(profile: EmailProfile) -> Options {
     let options = Options::default().without_display_text();
     match profile {
@@ -137,8 +138,8 @@ fn local_key(local: &str, profile: EmailProfile) -> Result<String, EmailError> {
     }
 }
 
-/// Whether there is an *encoded word* (RFC 2047, section 2) in it, which a mail
-/// system down the line may decode into another address.
+/// Returns whether it contains an *encoded word* (RFC 2047, section 2), which a mail system
+/// may decode into another address.
 fn looks_encoded(local: &str) -> bool {
     let opened = local.split_once("=?");
     opened.is_some_and(|(_, rest)| rest.contains("?="))
@@ -168,16 +169,16 @@ fn domain_key(domain: &str, profile: EmailProfile) -> Result<String, EmailError>
     Ok(mapped.into_owned())
 }
 
-/// Two labels or more, and the last not all digits: neither `localhost` nor an
-/// IPv4 address, in full or in short.
+/// Returns whether a host has two labels or more, the last not all digits: neither
+/// `localhost` nor an IPv4 address, in full or in short.
 fn is_public_host(host: &str) -> bool {
     let last = host.rsplit_once('.').map(|(_, last)| last);
     last.is_some_and(|last| !last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// A character that shows as nothing. UTS-46 drops most of them from a domain,
-/// and then two addresses that differ would look the same. The joiners alone
-/// have a place in a word, and UTS-46 judges that place (`CheckJoiners`).
+/// Returns whether a character is invisible. UTS-46 drops most of these from a domain, and
+/// then two different addresses would look the same. Only the joiners have a use in words,
+/// and UTS-46 checks it (`CheckJoiners`).
 fn is_invisible(c: char) -> bool {
     !matches!(c, '\u{200c}' | '\u{200d}') && IGNORABLE.contains(c)
 }
@@ -186,8 +187,8 @@ fn bracketed(domain: &str) -> Option<&str> {
     domain.strip_prefix('[')?.strip_suffix(']')
 }
 
-/// An IPv4 or IPv6 literal in its one canonical form. Of the tagged literals of
-/// RFC 5321, section 4.1.3, `IPv6` is the only tag that IANA has registered.
+/// Parses an IPv4 or IPv6 literal into its canonical form. `IPv6` is the only registered
+/// tag of RFC 5321, section 4.1.3.
 fn address_literal(literal: &str) -> Option<String> {
     let tag = literal.get(..5);
     if tag.is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:")) {
@@ -199,14 +200,14 @@ fn address_literal(literal: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with an address. Its text is the issue's message.
+/// The error of an invalid address. Its text is the issue's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmailError {
     /// More than 256 code points.
     #[error("String must contain at most 256 character(s)")]
     TooLong,
-    /// No address of the profile.
+    /// Not an address of the profile.
     #[error("Invalid email")]
     Invalid,
 }

@@ -1,10 +1,10 @@
 //! The display name.
 
-/// The longest name, in Unicode code points as received.
+/// The maximum length of a name, in Unicode code points as received.
 pub const MAX_CHARS: usize = 256;
 
-/// A display name: at most 256 code points, no control characters, otherwise
-/// exactly as it was given. It may be empty.
+/// A display name: at most 256 code points, no control characters, otherwise exactly as
+/// given. It may be empty.
 ///
 /// ```
 /// use signup::fields::{Name, NameError};
@@ -16,10 +16,10 @@ pub const MAX_CHARS: usize = 256;
 pub struct Name(String);
 
 impl Name {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// It is longer than 256 code points, or has a control character
+    /// Returns [`NameError`] for more than 256 code points, or for a control character
     /// (general category Cc: C0, DEL and C1).
     pub fn parse(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
@@ -32,18 +32,18 @@ impl Name {
         Ok(Self(name))
     }
 
-    /// A name as a store gives it back. It is believed.
+    /// Creates a name from what a store has kept, without checking it.
     pub fn from_store(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// The name as it was given.
+    /// Returns the name as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What is wrong with a name. Its text is the issue's message.
+/// The error of an invalid name. Its text is the issue's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {

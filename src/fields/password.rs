@@ -1,30 +1,30 @@
-//! The password, on its way to the hasher and nowhere else.
+//! Passwords, on their way to the hasher only.
 
 use std::fmt;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use zeroize::Zeroizing;
 
-/// The fewest code points of a password, as received.
+/// The minimum length of a password, in code points as received.
 pub const MIN_CHARS: usize = 8;
-/// The most code points of a password, as received.
+/// The maximum length of a password, in code points as received.
 pub const MAX_CHARS: usize = 128;
 
-/// NFC makes a code point at most three times as long in UTF-8 (Unicode
-/// Standard Annex #15, section 12.1, "maximum expansion factor").
+/// The factor by which NFC may lengthen UTF-8 (Unicode Standard Annex #15, section 12.1,
+/// "maximum expansion factor").
 const NFC_EXPANSION: usize = 3;
 
-/// The most bytes of the NFC form of any password that was ever accepted, with room to
-/// spare: 128 code points of four bytes each, expanded.
+/// An upper bound on the bytes of any accepted password in NFC: 128 code points of four
+/// bytes each, expanded.
 const MAX_NFC_BYTES: usize = MAX_CHARS * NFC_EXPANSION * 4;
 
 const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
 
 /// A password of 8 to 128 Unicode code points, held in NFC.
 ///
-/// Length is counted before normalisation, on the string as received. Nothing
-/// else is done to it: no trimming, no case folding, no truncation. It is wiped
-/// when dropped, can't be cloned or printed, and is opened by name.
+/// Length is counted before normalization, on the string as received. Nothing else is
+/// changed: no trimming, no case folding, no truncation. It is wiped when dropped, can't be
+/// cloned or printed, and is revealed only by a named method.
 ///
 /// ```
 /// use signup::fields::Password;
@@ -39,12 +39,12 @@ pub struct Password {
 }
 
 impl Password {
-    /// Reads a password. The caller wipes `password`; what is kept is wiped here.
+    /// Parses a password. The caller wipes `password`; the kept copy is wiped when dropped.
     ///
     /// # Errors
-    /// It has fewer than 8 or more than 128 code points.
+    /// Returns [`PasswordError`] for fewer than 8 or more than 128 code points.
     pub fn parse(password: &str) -> Result<Self, PasswordError> {
-        // Counted only as far as it matters: a megabyte is refused at once.
+        // Counted only as far as needed: a megabyte is refused at once.
         match password.chars().take(MAX_CHARS + 1).count() {
             ..MIN_CHARS => Err(PasswordError::TooShort),
             chars @ MIN_CHARS..=MAX_CHARS => Ok(Self { nfc: nfc(password), chars }),
@@ -52,9 +52,9 @@ impl Password {
         }
     }
 
-    /// Reads the password of a log-in. Its length is not judged, but for an upper bound:
-    /// the same password may be typed with fewer or more code points than at the
-    /// sign-up, and a minimum that is raised later must lock nobody out.
+    /// Parses the password of a log-in. Only an upper bound applies: the same password may
+    /// be typed with fewer or more code points than at sign-up, and a minimum that is
+    /// raised later must lock nobody out.
     ///
     /// ```
     /// use signup::fields::Password;
@@ -65,9 +65,9 @@ impl Password {
     /// ```
     ///
     /// # Errors
-    /// It has more bytes than any password that a sign-up accepts.
+    /// Returns [`PasswordError`] for more bytes than any accepted password has.
     pub fn parse_for_login(password: &str) -> Result<Self, PasswordError> {
-        // A decomposed form is longer than the composed one, by the same factor at most.
+        // A decomposed form is longer than the composed one by at most the same factor.
         if password.len() > MAX_NFC_BYTES * NFC_EXPANSION {
             return Err(PasswordError::TooLong);
         }
@@ -78,19 +78,19 @@ impl Password {
         Ok(Self { nfc, chars: password.chars().count() })
     }
 
-    /// The password in NFC, whose UTF-8 bytes are what is hashed.
+    /// Returns the password in NFC, whose UTF-8 bytes are hashed.
     pub fn reveal(&self) -> &str {
         &self.nfc
     }
 
-    /// How many code points it was sent with.
+    /// Returns the number of code points as received.
     pub fn chars(&self) -> usize {
         self.chars
     }
 }
 
-/// The NFC form, written into memory that never has to grow, for growing
-/// would leave a copy that nobody wipes.
+/// Normalizes to NFC, in memory that never has to grow, because growing would leave a copy
+/// that nobody wipes.
 pub(crate) fn nfc(text: &str) -> Zeroizing<String> {
     let mut normalised = Zeroizing::new(String::with_capacity(text.len() * NFC_EXPANSION));
     match NFC.normalize_to(text, &mut *normalised) {
@@ -105,7 +105,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What is wrong with a password. Its text is the issue's message.
+/// The error of an invalid password. Its text is the issue's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {

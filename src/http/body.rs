@@ -1,4 +1,4 @@
-//! The body of a request, on its way in.
+//! The body of a request while it is received.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use zeroize::Zeroizing;
 
 use super::reply::Refusal;
 
-/// The body as far as it has come, never longer than its limit. It is wiped
-/// when dropped; a framework's own buffers are not, and can't be from here.
+/// The received part of a body, never longer than its limit. It is wiped when dropped; the
+/// framework's own buffers are not.
 pub struct Body {
     bytes: Zeroizing<Vec<u8>>,
     limit: usize,
 }
 
-/// What is taken at first where no length is declared.
+/// The initial capacity if no length is declared.
 const FIRST_CAPACITY: usize = 4 * 1024;
 
 impl Body {
-    /// A declared length has been checked against the limit.
+    /// Creates a body. A declared length has been checked against the limit.
     pub(super) fn new(limit: usize, declared: u64) -> Self {
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
         let capacity = if declared == 0 { FIRST_CAPACITY } else { declared };
         Self { bytes: Zeroizing::new(Vec::with_capacity(capacity.min(limit))), limit }
     }
 
-    /// Takes the next piece.
+    /// Appends the next chunk.
     ///
     /// # Errors
-    /// The body is over its limit: the answer, 413. The rest need not be read.
+    /// Returns the refusal (413) if the body exceeds its limit. The rest need not be read.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let length = self.bytes.len().saturating_add(piece.len());
         if length > self.limit {

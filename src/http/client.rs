@@ -1,4 +1,4 @@
-//! Whose address a request comes from, behind proxies or not.
+//! The client's address, behind proxies or not.
 
 use std::net::IpAddr;
 
@@ -8,15 +8,15 @@ use crate::limit::ClientIp;
 
 use super::Head;
 
-/// How much of the headers is read, in entries: more proxies than that are none.
+/// The number of header entries that are read: nobody has more proxies.
 const MAX_ENTRIES: usize = 64;
 
-/// Whose word is taken for a client's address. Default: nobody's, and the client is
-/// the peer.
+/// The proxies that are trusted to report the client's address. Default: none, and the
+/// client is the peer.
 ///
-/// Behind proxies, one header is read from its right, where the proxy that is
-/// nearest has written; what stands left of the first address that is not a
-/// proxy's, anybody may have written. All other headers are ignored.
+/// Behind proxies, one header is read from its right, where the nearest proxy has written.
+/// Anything left of the first address that is not a proxy's may be forged. All other
+/// headers are ignored.
 ///
 /// ```
 /// use signup::http::{Head, TrustedProxies};
@@ -53,33 +53,33 @@ enum Header {
 }
 
 impl TrustedProxies {
-    /// The client is the peer.
+    /// Trusts no proxy: the client is the peer.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// So many proxies stand in front, each of which adds the address that it was
-    /// asked from: the client is that many entries from the right. None is the same
-    /// as [`none`](Self::none); where there are fewer entries, it is the peer.
+    /// Trusts this number of proxies in front, each of which appends the address of its own
+    /// client: the client is that many entries from the right. Zero is the same as
+    /// [`none`](Self::none). With fewer entries it is the peer.
     pub fn hops(hops: usize) -> Self {
         let trust = if hops == 0 { Trust::Nobody } else { Trust::Hops(hops) };
         Self { trust, ..Self::default() }
     }
 
-    /// Proxies are those whose addresses are in these networks: the client is the
-    /// first address from the right that is in none, or the peer, if that is not.
+    /// Trusts proxies with addresses in these networks: the client is the first address
+    /// from the right that is in none of them, or the peer, if the peer is not.
     pub fn networks(networks: impl IntoIterator<Item = IpNet>) -> Self {
         let trust = Trust::Networks(networks.into_iter().collect());
         Self { trust, ..Self::default() }
     }
 
-    /// Reads `Forwarded` (RFC 7239), not `X-Forwarded-For`.
+    /// Reads `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
     pub fn forwarded(self) -> Self {
         Self { header: Header::Forwarded, ..self }
     }
 
-    /// Who sent a request. What can't be read, and everything left of it, is
-    /// nobody's word: then it is the peer.
+    /// Returns the client of a request. An entry that can't be parsed, and everything left
+    /// of it, is not trusted: then it is the peer.
     pub fn client(&self, head: &Head<'_>) -> ClientIp {
         let found = match &self.trust {
             Trust::Nobody => None,
@@ -89,8 +89,8 @@ impl TrustedProxies {
         found.or(head.peer).into()
     }
 
-    /// The first address from the right that is not a proxy's; the peer is the
-    /// rightmost.
+    /// Returns the first address from the right that is not a proxy's, beginning with the
+    /// peer.
     fn beyond(&self, networks: &[IpNet], head: &Head<'_>) -> Option<IpAddr> {
         let is_proxy = |address: &IpAddr| {
             let address = address.to_canonical();
@@ -108,7 +108,7 @@ impl TrustedProxies {
         furthest
     }
 
-    /// The entries from the right, those that can't be read as none.
+    /// Returns the entries from the right, `None` for those that can't be parsed.
     fn entries<'a>(&self, head: &'a Head<'_>) -> impl Iterator<Item = Option<IpAddr>> + 'a {
         let header = self.header;
         let name = match header {
@@ -128,10 +128,9 @@ impl TrustedProxies {
     }
 }
 
-/// What stands between separators, from the right, where one inside of a quoted
-/// string (RFC 9110, section 5.6.4) is none: proxies quote what clients have sent. A
-/// quote that a client has left open, on the left, takes nothing of what proxies have
-/// written, on the right.
+/// The parts between separators, from the right, ignoring separators inside of a quoted
+/// string (RFC 9110, section 5.6.4): proxies quote what clients have sent. A quote that a
+/// client left open, on the left, captures nothing that proxies have written, on the right.
 struct FromTheRight<'a> {
     rest: Option<&'a [u8]>,
     by: u8,
@@ -157,14 +156,14 @@ impl<'a> Iterator for FromTheRight<'a> {
     }
 }
 
-/// Whether what follows has a backslash of its own in front. Asked of quotes alone, so
-/// that no backslash is counted twice, however many a client sends.
+/// Returns whether an unescaped backslash precedes. Called for quotes only, so that no
+/// backslash is counted twice, however many a client sends.
 fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|octet| **octet == b'\\').count() % 2 == 1
 }
 
-/// The one `for` of an element (RFC 7239, section 4), without its quotes. Obfuscated
-/// identifiers and `unknown` are no addresses.
+/// Returns the only `for` of an element (RFC 7239, section 4), without quotes. Obfuscated
+/// identifiers and `unknown` are not addresses.
 fn forwarded_for(element: &str) -> Option<&str> {
     let pairs = FromTheRight { rest: Some(element.as_bytes()), by: b';' };
     let pairs = pairs.map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
@@ -177,11 +176,11 @@ fn forwarded_for(element: &str) -> Option<&str> {
     Some(quoted.unwrap_or(value))
 }
 
-/// An address, perhaps with a port, in brackets, or with a zone.
+/// Parses an address, optionally with a port, in brackets, or with a zone.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
-        // One colon is a port's; an IPv6 address has more.
+        // One colon separates a port; an IPv6 address has more.
         None if text.bytes().filter(|byte| *byte == b':').count() == 1 => text.split_once(':')?.0,
         None => text,
     };

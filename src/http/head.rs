@@ -1,11 +1,11 @@
-//! What of a request's head the endpoint looks at.
+//! The head of a request.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::media::{is_identity, is_json};
 
-/// The head of a request: its method and its headers, and who sends it.
+/// The head of a request: its method, its headers and its peer.
 #[derive(Clone)]
 pub struct Head<'a> {
     pub(super) method: Method,
@@ -23,8 +23,8 @@ pub(super) enum Method {
 }
 
 impl<'a> Head<'a> {
-    /// Reads a head. Headers come as names, in any case, and values; one that
-    /// comes several times is passed as often.
+    /// Creates a head. Headers are names, in any case, and values; a repeated header is
+    /// passed repeatedly.
     pub fn new(method: &str, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut content_types = 0;
         let mut head = Self {
@@ -45,7 +45,7 @@ impl<'a> Head<'a> {
             } else if name.eq_ignore_ascii_case("content-encoding") {
                 head.is_json &= is_identity(value);
             } else if name.eq_ignore_ascii_case("content-length") {
-                // One that is no number is the server's to refuse.
+                // The server refuses one that is not a number.
                 let text = std::str::from_utf8(value).ok();
                 head.content_length = text.and_then(|text| text.trim().parse().ok());
             }
@@ -54,7 +54,7 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// The address that the connection comes from; none for a Unix socket's.
+    /// Sets the peer's address, if it has one: a Unix socket has none.
     #[must_use]
     pub fn peer(mut self, address: Option<IpAddr>) -> Self {
         self.peer = address;
@@ -62,7 +62,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Without the headers: there are credentials among them.
+/// Without the headers, which may hold credentials.
 impl fmt::Debug for Head<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Head")

@@ -1,7 +1,7 @@
 //! Media types and content codings (RFC 9110, sections 8.3 and 8.4).
 
-/// Whether a `Content-Type` is `application/json`, in UTF-8 if it says in what.
-/// Parameters other than `charset` say nothing about JSON (RFC 8259, section 11).
+/// Returns whether a `Content-Type` is `application/json`, with no charset or UTF-8. Other
+/// parameters mean nothing for JSON (RFC 8259, section 11).
 pub(super) fn is_json(content_type: &[u8]) -> bool {
     let Ok(content_type) = std::str::from_utf8(content_type) else {
         return false;
@@ -11,7 +11,7 @@ pub(super) fn is_json(content_type: &[u8]) -> bool {
     essence.eq_ignore_ascii_case("application/json") && parts.all(is_harmless)
 }
 
-/// Whether a `Content-Encoding` leaves the body as it is.
+/// Returns whether a `Content-Encoding` leaves the body unchanged.
 pub(super) fn is_identity(coding: &[u8]) -> bool {
     coding.trim_ascii().eq_ignore_ascii_case(b"identity")
 }
@@ -26,7 +26,7 @@ fn is_harmless(parameter: &str) -> bool {
         || unquoted.unwrap_or(value).eq_ignore_ascii_case("utf-8")
 }
 
-/// The parts between semicolons, but for those inside of quotes.
+/// Splits at semicolons outside of quotes.
 fn split_unquoted(value: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = value.split(move |c| {

@@ -25,17 +25,17 @@ pub struct PresentedCredentials {
     api_key: Found,
 }
 
-/// A credential that is there at most once, and has the form of one.
+/// A credential that is present at most once, in the right form.
 enum Found {
     Nothing,
     One(Zeroizing<String>),
-    /// Another scheme, another form, or several.
+    /// Another scheme or form, or several credentials.
     Unusable,
 }
 
 impl PresentedCredentials {
-    /// Reads headers: names, in any case, and values; one that comes several times
-    /// is passed as often.
+    /// Parses headers: names, in any case, and values; a repeated header is passed
+    /// repeatedly.
     pub fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut presented = Self { bearer: Found::Nothing, api_key: Found::Nothing };
         for (name, value) in headers {
@@ -48,20 +48,20 @@ impl PresentedCredentials {
         presented
     }
 
-    /// Returns the token that is presented: a bearer's credential, unless it has the
-    /// form of an API key.
+    /// Returns the presented token: a bearer credential, unless it has the form of an API
+    /// key.
     ///
     /// # Errors
-    /// There is an `Authorization` which is of another scheme or form, or several.
+    /// Fails if there is an `Authorization` of another scheme or form, or several.
     pub fn token(&self) -> Result<Option<&str>, CredentialError> {
         Ok(self.bearer.get()?.filter(|bearer| !is_api_key(bearer)))
     }
 
-    /// Returns the API key that is presented, in either header: a bearer's credential,
-    /// unless it has the form of a token.
+    /// Returns the presented API key, in either header: a bearer credential, unless it has
+    /// the form of a token.
     ///
     /// # Errors
-    /// As [`token`](Self::token); or there is a key in each of the headers.
+    /// Fails like [`token`](Self::token), or if both headers hold a key.
     pub fn api_key(&self) -> Result<Option<&str>, CredentialError> {
         let bearer = self.bearer.get()?.filter(|bearer| !is_token(bearer));
         match (bearer, self.api_key.get()?) {
@@ -91,8 +91,8 @@ impl Found {
     }
 }
 
-/// What stands behind the scheme, which is compared in any case (RFC 9110, section
-/// 11.1), and one space or more.
+/// Returns the credential after the scheme, whose case is ignored (RFC 9110, section 11.1),
+/// and one space or more.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked("bearer".len())?;
     let credential = rest.trim_ascii_start();
@@ -100,17 +100,17 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     is_bearer.then_some(credential)
 }
 
-/// Whether a credential has the dots of a compact JWS, which no API key has.
+/// Returns whether a credential has the dots of a compact JWS, which no API key has.
 fn is_token(credential: &str) -> bool {
     credential.contains('.')
 }
 
-/// Whether a credential has the underscores of an API key and no dot.
+/// Returns whether a credential has the underscores of an API key and no dot.
 fn is_api_key(credential: &str) -> bool {
     credential.contains('_') && !is_token(credential)
 }
 
-/// RFC 9110, section 11.2.
+/// Returns whether the text is a `token68` (RFC 9110, section 11.2).
 fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     let in_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);

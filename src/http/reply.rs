@@ -11,7 +11,7 @@ use crate::limit::RateLimited;
 use crate::response::Signup;
 use crate::token::JwkSet;
 
-/// A refusal of the transport's, before or while the body is read.
+/// A refusal before or while the body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -19,11 +19,11 @@ pub enum Refusal {
     MethodNotAllowed,
     /// 415: the body is not plain `application/json`.
     UnsupportedMediaType,
-    /// 413: the body is over its limit.
+    /// 413: the body exceeds its limit.
     PayloadTooLarge,
     /// 408: the body did not arrive in time.
     RequestTimeout,
-    /// 400: the body broke off.
+    /// 400: the body ended early.
     Incomplete,
 }
 
@@ -49,8 +49,8 @@ impl Refusal {
     }
 }
 
-/// An answer: status, headers and body. What it is made of is wiped when it is
-/// dropped; a body that was [taken out](Reply::into_body) is the taker's.
+/// An answer: status, headers and body. The body is wiped when dropped, unless it was
+/// [taken out](Reply::into_body).
 pub struct Reply {
     status: u16,
     content_type: &'static str,
@@ -81,12 +81,12 @@ impl Reply {
         }
     }
 
-    /// The same 405 of a resource with other methods.
+    /// Returns the same 405 for a resource with other methods.
     pub(super) fn allowing(self, allow: &'static str) -> Self {
         Self { allow, ..self }
     }
 
-    /// What HEAD is answered (RFC 9110, section 9.3.2).
+    /// Removes the body, for HEAD (RFC 9110, section 9.3.2).
     pub(super) fn without_body(mut self) -> Self {
         self.body = Zeroizing::default();
         self
@@ -109,12 +109,12 @@ impl Reply {
         }
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The headers, `Content-Length` apart, which the server adds.
+    /// Returns the headers, except `Content-Length`, which the server adds.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let always = [
             ("content-type", self.content_type),
@@ -122,7 +122,8 @@ impl Reply {
             ("x-content-type-options", "nosniff"),
         ];
         let allow = (self.status == 405).then_some(("allow", self.allow));
-        // RFC 9110, section 15.5.2: a 401 has one; RFC 6750, section 3: with a parameter.
+        // A 401 needs a challenge (RFC 9110, section 15.5.2) with a parameter (RFC 6750,
+        // section 3).
         let challenge = ("www-authenticate", r#"Bearer realm="api""#);
         let challenge = (self.status == 401).then_some(challenge);
         let retry_after = self.retry_after.as_deref().map(|wait| ("retry-after", wait));
@@ -131,31 +132,31 @@ impl Reply {
         always.into_iter().chain(allow).chain(challenge).chain(retry_after).chain(limit)
     }
 
-    /// Whether the client may still be sending what nobody will read: then the
-    /// connection is closed behind the answer.
+    /// Returns whether the client may still be sending a body that nobody will read: then
+    /// the connection is closed after the answer.
     pub fn leaves_body_unread(&self) -> bool {
         matches!(self.status, 408 | 413)
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body, to be sent.
+    /// Takes the body out, to be sent.
     pub fn into_body(mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
     }
 }
 
-/// The documented 201, secrets included.
+/// The documented 201, including the secrets.
 impl From<Signup> for Reply {
     fn from(signup: Signup) -> Self {
         Self::new(201, None, signup.into_json())
     }
 }
 
-/// The documented error, and nothing that a client must not see.
+/// The documented error, without anything that a client must not see.
 impl From<&SignupError> for Reply {
     fn from(error: &SignupError) -> Self {
         Self::error(error)
@@ -184,16 +185,16 @@ impl From<Refusal> for Reply {
     }
 }
 
-/// `RateLimit-Policy` and `RateLimit` of a refusal, as structured fields
-/// (draft-ietf-httpapi-ratelimit-headers-10): the quota and its window, and that
-/// nothing is left until so many seconds are over. Whose bucket it is, is not told.
+/// Formats `RateLimit-Policy` and `RateLimit` of a refusal, as structured fields
+/// (draft-ietf-httpapi-ratelimit-headers-10): the quota and its window, and the seconds
+/// until something is left. The owner of the bucket is not revealed.
 fn limit(RateLimited { policy, quota, retry_after }: &RateLimited) -> [String; 2] {
     let (quota, window) = (quota.burst(), quota.period().as_secs());
     let wait = whole_seconds(*retry_after);
     [format!(r#""{policy}";q={quota};w={window}"#), format!(r#""{policy}";r=0;t={wait}"#)]
 }
 
-/// `Retry-After` in whole seconds, rounded up, at least one.
+/// Formats `Retry-After` in whole seconds, rounded up, at least one.
 fn whole_seconds(wait: Duration) -> u64 {
     let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     rounded_up.max(1)

@@ -3,35 +3,35 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long a service that failed is left alone.
+/// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A circuit breaker. While closed it admits every request; while open, one after each
 /// pause, which probes for all others.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// When the next probe may be made, in nanoseconds of monotonic time; 0 is closed.
+    /// The time of the next probe, in nanoseconds of monotonic time; 0 means closed.
     next_probe: AtomicU64,
-    /// How long a probe has for itself. One that is dropped ends nothing, so it has to
-    /// run out.
+    /// How long a probe blocks others. A dropped probe reports nothing, so it has to
+    /// expire.
     probe: Duration,
 }
 
-/// A request that was admitted.
+/// An admitted request.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub(super) struct Admitted {
-    /// The state that it was admitted in. What it finds counts only there.
+    /// The state at admission. The request's outcome counts only for that state.
     state: u64,
 }
 
 impl Breaker {
-    /// Creates a closed one for requests that take `deadline` at most.
+    /// Creates a closed breaker for requests that take at most `deadline`.
     pub(super) fn new(deadline: Duration) -> Self {
         Self { next_probe: AtomicU64::new(0), probe: deadline.max(PAUSE) }
     }
 
-    /// Admits a request, or returns `None` while the service is to be left alone.
+    /// Admits a request, or returns `None` while the service is paused.
     pub(super) fn admit(&self, now: Duration) -> Option<Admitted> {
         let state = self.next_probe.load(Ordering::Relaxed);
         if state == 0 {
@@ -44,12 +44,12 @@ impl Breaker {
         self.swap(state, probing).then_some(Admitted { state: probing })
     }
 
-    /// Records an answer. Returns whether it has closed the breaker.
+    /// Records a success. Returns whether it has closed the breaker.
     pub(super) fn record_success(&self, Admitted { state }: Admitted) -> bool {
         state != 0 && self.swap(state, 0)
     }
 
-    /// Records that there was no answer. Returns whether that has opened the breaker.
+    /// Records a failure. Returns whether it has opened the breaker.
     pub(super) fn record_failure(&self, Admitted { state }: Admitted, now: Duration) -> bool {
         self.swap(state, after(now, PAUSE)) && state == 0
     }
@@ -79,7 +79,7 @@ mod tests {
         (0..100).filter_map(|_| breaker.admit(now)).collect()
     }
 
-    /// One that has failed at `now`.
+    /// Creates a breaker that has failed at `now`.
     fn open(now: Duration) -> Breaker {
         let breaker = Breaker::new(DEADLINE);
         let requests = admitted(&breaker, now);

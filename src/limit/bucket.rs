@@ -1,4 +1,4 @@
-//! Buckets: the limit that each belongs to, its owner, and its quota.
+//! Buckets: limit, owner and quota.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::quota::Quota;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Key(pub(super) u64, pub(super) u64);
 
-/// A bucket that is checked, and taken from if `takes`.
+/// A bucket to check, and to consume from if `takes`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
     pub(super) policy: Policy,
@@ -25,7 +25,7 @@ pub(super) enum Policy {
     Email,
 }
 
-/// An empty bucket, and the time until it has something again.
+/// An empty bucket, and the time until it allows one more.
 pub(super) type Refusal = (Bucket, Duration);
 
 impl Policy {
@@ -40,9 +40,8 @@ impl Policy {
 
 #[cfg(feature = "redis")]
 impl Bucket {
-    /// Returns its name in Redis, without the prefix of the limits. What stands in
-    /// braces decides the slot of a cluster, so that both buckets of a client are in
-    /// one.
+    /// Returns its name in Redis, without the prefix of the limits. The part in braces
+    /// decides the slot of a cluster, so that both buckets of a client are in one.
     pub(super) fn name(&self) -> String {
         let Key(high, low) = self.owner;
         format!("{{{high:016x}{low:016x}}}:{}", self.policy.name())

@@ -1,8 +1,8 @@
-//! Who sends a request.
+//! The client of a request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Who sends a request, as far as limits and policies are concerned.
+/// The client of a request, for limits and policies.
 ///
 /// ```
 /// use signup::limit::ClientIp;
@@ -14,19 +14,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct ClientIp(Option<IpAddr>);
 
 impl ClientIp {
-    /// A client without an address. All of these are one.
+    /// A client without an address. All of them share one bucket.
     pub const UNKNOWN: Self = Self(None);
 
-    /// Returns its address, as it came; one that is IPv4-mapped as the IPv4 address.
+    /// Returns its address; an IPv4-mapped one as IPv4.
     pub fn address(&self) -> Option<IpAddr> {
         self.0
     }
 
-    /// Returns the network that shares its buckets: an IPv4 address, embedded in IPv6
-    /// or not, or an IPv6 /64, the least that a customer gets.
+    /// Returns the network that shares one bucket: an IPv4 address, embedded in IPv6 or
+    /// not, or an IPv6 /64, the usual customer allocation.
     pub(super) fn network(self) -> [u8; 16] {
         match self.0 {
-            // No network looks so.
+            // Not a network of any address.
             None => [0xff; 16],
             Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
             Some(IpAddr::V6(address)) => network_of_ipv6(address).octets(),
@@ -39,16 +39,16 @@ fn network_of_ipv6(address: Ipv6Addr) -> Ipv6Addr {
         return address.to_ipv6_mapped();
     }
     match address.segments() {
-        // A local translator makes one of these of an IPv4 address, and where in it that
-        // stands is not to be assumed (RFC 8215, section 5).
+        // A local translator embeds an IPv4 address at a position that must not be assumed
+        // (RFC 8215, section 5).
         [0x64, 0xff9b, 1, ..] => address,
         [one, two, three, four, ..] => Ipv6Addr::new(one, two, three, four, 0, 0, 0, 0),
     }
 }
 
-/// Returns the IPv4 address that a transition mechanism has put into an IPv6 address.
-/// By /64 all of IPv4 behind a translator would be one client, and the owner of an
-/// IPv4 address would be 65,536 behind 6to4.
+/// Returns the IPv4 address that a transition mechanism has embedded in an IPv6 address. By
+/// /64, all of IPv4 behind a translator would be one client, and the owner of one IPv4
+/// address would be 65,536 clients behind 6to4.
 fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let ipv4 = |high, low| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
     let (high, low): (u16, u16) = match address.segments() {

@@ -1,4 +1,4 @@
-//! Which limits there are, as a host says it.
+//! The configuration of rate limits.
 
 use std::fmt;
 #[cfg(feature = "redis")]
@@ -11,25 +11,24 @@ use super::quota::Quota;
 #[cfg(feature = "redis")]
 use super::redis;
 
-/// How many clients, and how many emails, have buckets in memory by default: in 5 MiB, and
-/// 2.5 more for the emails.
+/// The default number of clients, and of emails, with buckets in memory: 5 MiB, and 2.5
+/// more for emails.
 const CAPACITY: usize = 50_000;
-/// The least octets of a secret that several instances share.
+/// The minimum length of a shared secret, in bytes.
 #[cfg(feature = "redis")]
 const MIN_SECRET_BYTES: usize = 16;
-/// How long Redis may take for a decision, by default: a hundred times what one in the
-/// same place takes, and nothing that a person notices.
+/// The default time limit for a decision of Redis: a hundred times what a nearby one takes,
+/// and nothing that a person notices.
 #[cfg(feature = "redis")]
 const REDIS_DEADLINE: Duration = Duration::from_millis(50);
-/// How many requests a client has for each sign-up, by default: a person mistypes a few
-/// times.
+/// The default number of requests per sign-up: a person mistypes a few times.
 const REQUESTS: u32 = 5;
 
-/// Which limits there are, and where their buckets are kept.
+/// The configuration of rate limits, and of where their buckets are kept.
 #[derive(Clone)]
 #[must_use]
 pub struct RateLimits {
-    /// What its keys in Redis begin with.
+    /// The prefix of its keys in Redis.
     #[cfg(feature = "redis")]
     pub(super) name: &'static str,
     pub(super) client: Quota,
@@ -43,7 +42,7 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// So many sign-ups for each client, and five times as many requests.
+    /// Limits each client to `quota` sign-ups, and to five times as many requests.
     pub const fn per_client(quota: Quota) -> Self {
         Self {
             #[cfg(feature = "redis")]
@@ -59,58 +58,57 @@ impl RateLimits {
         }
     }
 
-    /// So many sign-ups for each email. Default: no limit.
+    /// Limits each email to `quota` sign-ups. Default: no limit.
     pub fn per_email(self, quota: Quota) -> Self {
         Self { email: Some(quota), ..self }
     }
 
-    /// So many requests of any kind for each client.
+    /// Limits each client to `quota` requests of any kind.
     pub fn requests(self, quota: Quota) -> Self {
         Self { requests: quota, ..self }
     }
 
-    /// Sets for how many clients, and for how many emails, buckets are kept in memory.
-    /// Default: 50,000 of each.
+    /// Sets the number of clients, and of emails, with buckets in memory. Default: 50,000
+    /// each.
     ///
-    /// They take memory from the start, and never more: some 100 bytes for a client,
-    /// and 50 for an email where there is a limit by email. Where more are in use at
-    /// one time, each new one replaces the least used of its own kind, which gets a
-    /// fresh quota; emails never replace clients, nor clients emails.
+    /// The memory is allocated at the start and never grows: some 100 bytes per client, and
+    /// 50 per email if emails are limited. When full, the least-used bucket of the same
+    /// kind is evicted, and its owner gets a fresh quota; emails never evict clients, nor
+    /// clients emails.
     pub fn capacity(self, owners: usize) -> Self {
         Self { capacity: owners, ..self }
     }
 
-    /// Keeps the buckets in Redis, so that all instances with this URL and this
-    /// secret share one quota: `redis://…`, or `rediss://…` with one of the TLS
-    /// features. The names of clients and emails are keyed with the secret, of 16
-    /// octets or more. It is one primary, or a proxy in front of a cluster: a script's
-    /// keys are of one slot, but redirections are not followed.
+    /// Keeps the buckets in Redis, so that all instances with this URL and this secret
+    /// share one quota: `redis://…`, or `rediss://…` with one of the TLS features. The
+    /// names of clients and emails are keyed with the secret, of 16 bytes or more. Use one
+    /// primary, or a proxy in front of a cluster: a script's keys are in one slot, but
+    /// redirections are not followed.
     ///
-    /// Nothing is connected yet. Where Redis does not answer in time, the buckets in
-    /// memory decide, which know what this instance has let through. A second later one
-    /// request asks Redis again, and the others do not wait for it: memory decides until
-    /// that one is answered. The runtime is tokio's.
+    /// It connects lazily. If Redis does not answer in time, the buckets in memory decide,
+    /// which know what this instance has let through. A second later one request probes
+    /// Redis again, and the others do not wait for it. The runtime must be tokio.
     ///
     /// # Errors
-    /// The URL is none of Redis', or the secret is short.
+    /// Returns [`RedisSetupError`] for an invalid URL or a short secret.
     #[cfg(feature = "redis")]
     pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, RedisSetupError> {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(RedisSetupError::ShortSecret);
         }
-        // Its error may quote the URL, and a password with it.
+        // Its error may quote the URL, with a password.
         let client = redis::client(url).map_err(|_| RedisSetupError::Url)?;
         Ok(Self { redis: Some((client, Zeroizing::new(secret.to_owned()))), ..self })
     }
 
-    /// What the keys in Redis begin with. Default: `signup`. Limits of something else,
-    /// such as log-ins, have another name, or they share the buckets.
+    /// Sets the prefix of the keys in Redis. Default: `signup`. Limits of something else,
+    /// such as log-ins, need another prefix, or they share the buckets.
     #[cfg(feature = "redis")]
     pub fn redis_prefix(self, name: &'static str) -> Self {
         Self { name, ..self }
     }
 
-    /// How long Redis may take for a decision. Default: 50 ms.
+    /// Sets the time limit for a decision of Redis. Default: 50 ms.
     #[cfg(feature = "redis")]
     pub fn redis_deadline(self, deadline: Duration) -> Self {
         Self { redis_deadline: deadline, ..self }
@@ -128,15 +126,15 @@ impl fmt::Debug for RateLimits {
     }
 }
 
-/// Why limits can't be kept in Redis.
+/// The reason why limits can't be kept in Redis.
 #[cfg(feature = "redis")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisSetupError {
-    /// The URL can't be read, or asks for TLS, which no feature has brought.
-    #[error("the URL of Redis can't be read; rediss:// needs the feature tls-rustls or tls-native")]
+    /// The URL is invalid, or asks for TLS without a TLS feature.
+    #[error("invalid Redis URL; rediss:// needs the feature tls-rustls or tls-native")]
     Url,
-    /// The secret has fewer than 16 octets.
-    #[error("the secret of the rate limits needs 16 bytes or more")]
+    /// The secret has fewer than 16 bytes.
+    #[error("short rate limit secret: needs 16 bytes or more")]
     ShortSecret,
 }

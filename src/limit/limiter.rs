@@ -1,4 +1,4 @@
-//! The limits at work: which buckets a request takes from, and where they are kept.
+//! The limiter: it selects the buckets of a request and checks them.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,14 +21,14 @@ use super::local::Local;
 use super::redis::{Shared, Turn};
 use super::{ClientIp, RateLimited, RateLimits};
 
-/// What a client's key is derived from, before its network.
+/// The label of a client's key, before its network.
 #[cfg(feature = "redis")]
 const NETWORK: &[u8] = b"network:";
-/// What an email's key is derived from, before its own key.
+/// The label of an email's key, before the email's own key.
 const EMAIL: &[u8] = b"email:";
 
-/// The limits at work. A service has its own; a host takes one for whatever else is
-/// to be limited in the same way, such as log-ins.
+/// A rate limiter. A service has its own; a host creates another one for anything else to
+/// be limited in the same way, such as log-ins.
 ///
 /// ```
 /// use signup::fields::{EmailKey, EmailProfile};
@@ -57,10 +57,10 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Limits by the system's clock.
+    /// Creates a limiter on the system's clock.
     ///
     /// # Errors
-    /// There is no randomness to key the buckets with.
+    /// Fails if there is no randomness to key the buckets with.
     pub fn new(limits: RateLimits) -> Result<Self, RandomError> {
         Self::with_clock(limits, Arc::new(SystemClock), &SystemRandom)
     }
@@ -94,11 +94,11 @@ impl Limiter {
         })
     }
 
-    /// Takes one request from the client's bucket, at the head of a request, if a
-    /// sign-up is left in the other one.
+    /// Checks the client's sign-up bucket and consumes one request. Called when the head
+    /// arrives.
     ///
     /// # Errors
-    /// One of them is empty. Nothing is taken.
+    /// Returns [`RateLimited`] if either bucket is empty; then nothing is consumed.
     pub async fn check_request(&self, client: ClientIp) -> Result<(), RateLimited> {
         let owner = self.network(client);
         let asked = Bucket { takes: false, ..self.sign_ups(owner) };
@@ -107,12 +107,13 @@ impl Limiter {
         self.check(&[asked, requests]).await
     }
 
-    /// Takes one sign-up from the client's bucket, and one from the email's, when the
-    /// fields are valid. `None` skips the limit by client, for attempts that no client
-    /// makes; a client of unknown address is [`ClientIp::UNKNOWN`].
+    /// Consumes one sign-up from the client's bucket and one from the email's. Called when
+    /// the fields are valid. `None` skips the limit by client, for attempts without one; a
+    /// client without an address is [`ClientIp::UNKNOWN`].
     ///
     /// # Errors
-    /// One of them is empty. Where it is the email's, the client's is taken from.
+    /// Returns [`RateLimited`] if either bucket is empty. If it is the email's, the
+    /// client's is consumed all the same.
     pub async fn check_signup(
         &self,
         client: Option<ClientIp>,
@@ -140,7 +141,7 @@ impl Limiter {
             }
             if let Some(decided) = decided {
                 decided.map_err(|refusal| self.limited(refusal))?;
-                // Memory sees it as well, for when it has to take over.
+                // Memory counts it too, in case it has to take over.
                 let _ = self.in_memory(buckets);
                 return Ok(());
             }
@@ -154,10 +155,9 @@ impl Limiter {
         buckets.iter().try_for_each(check)
     }
 
-    /// A wait is told up to a tenth too long, each time another part of that, so
-    /// that not everybody comes back at once.
+    /// Adds up to 10 % jitter to a wait, so that clients do not retry at the same moment.
     fn limited(&self, (bucket, wait): Refusal) -> RateLimited {
-        // Multiples of the golden ratio, whose fractions lie evenly.
+        // Multiples of the golden ratio, whose fractions are evenly spread.
         let number = self.refusals.fetch_add(1, Ordering::Relaxed);
         let fraction = f64::from(number.wrapping_mul(0x9E37_79B9)) / f64::from(u32::MAX);
         let retry_after = wait.saturating_add(wait.mul_f64(fraction / 10.0));
@@ -168,8 +168,8 @@ impl Limiter {
         Bucket { policy: Policy::Client, owner, quota: self.limits.client, takes: true }
     }
 
-    /// Returns the key of a client. In memory alone the keyed hash of the standard
-    /// library's maps is enough, which takes a tenth of the time.
+    /// Returns the key of a client. In memory alone, the keyed hash of the standard
+    /// library's maps is enough, and takes a tenth of the time.
     fn network(&self, client: ClientIp) -> Key {
         if client == ClientIp::UNKNOWN {
             self.warned.call_once(observe::client_without_address);
@@ -183,7 +183,7 @@ impl Limiter {
         Key(high.hash_one(network), low.hash_one(network))
     }
 
-    /// Derives a key from a name; the label tells the kinds of names apart.
+    /// Derives a key from a name; the label separates kinds of names.
     fn owner(&self, label: &[u8], name: &[u8]) -> Key {
         let mac = self.mac.clone().chain_update(label).chain_update(name);
         let (high, rest) = mac.finalize().into_bytes().split::<U8>();

@@ -1,4 +1,4 @@
-//! Buckets in memory: a bounded table for each limit.
+//! Fixed-capacity bucket tables in memory, one per limit.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::RateLimits;
 use super::bucket::{Bucket, Key, Policy};
 
-/// How many slots a key can be in: few enough to search them all.
+/// The slots that a key can be in: few enough to search all of them.
 const WAYS: usize = 8;
-/// Slots for each bucket of the capacity, so that hashing seldom fills a set.
+/// Slots per bucket of the capacity, so that sets are seldom full.
 const ROOM: usize = 2;
-/// Locks, so that threads seldom meet.
+/// Locks, so that threads seldom contend.
 const SHARDS: usize = 64;
 
-/// The buckets of all limits. Each limit has a table of its own: its buckets compete
-/// for room with buckets of the same quota alone, so that emails, which take days to
-/// refill, can't push out clients, which take seconds.
+/// The buckets of all limits. Each limit has its own table: its buckets compete only with
+/// buckets of the same quota, so that emails, which take days to refill, can't evict
+/// clients, which take seconds.
 pub(super) struct Local {
     requests: Table,
     clients: Table,
@@ -33,8 +33,7 @@ impl Local {
         }
     }
 
-    /// Checks whether a bucket has something left, and takes from it if
-    /// `bucket.takes`; else returns how long to wait.
+    /// Checks a bucket and consumes from it if `bucket.takes`, or returns how long to wait.
     pub(super) fn check(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
         let table = match bucket.policy {
             Policy::Requests => &self.requests,
@@ -53,10 +52,10 @@ impl fmt::Debug for Local {
 
 /// A set-associative table of fixed size, of buckets with one quota.
 ///
-/// A bucket that is full again need not be kept, so nothing has to be cleaned up: a
-/// new key takes the slot of one that is, and where a set has none, of the one that
-/// will be soonest, which is the one that was used least. No key can be locked out by
-/// others, and who pushes out his own bucket, with thousands of addresses, gains one
+/// A full bucket need not be kept, so nothing has to be cleaned up: a new key takes the
+/// slot of a full bucket, or else of the one that will be full soonest, which is the least
+/// used. No key can be locked out by others, and evicting one's own bucket, with thousands
+/// of addresses, gains one burst.
 /// burst.
 struct Table {
     shards: Box<[Mutex<Box<[Set]>>]>,
@@ -64,7 +63,7 @@ struct Table {
 
 type Set = [Slot; WAYS];
 
-/// A bucket: its owner, and when it will be full again.
+/// A bucket: its owner, and the time when it will be full again.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     owner: Key,
@@ -78,8 +77,8 @@ impl Table {
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
-    /// Fails as well where the table has no slot for the key, which can't be: a limit
-    /// that has lost its table refuses.
+    /// Also fails if the table has no slot for the key, which is impossible: a limit that
+    /// has lost its table must refuse.
     fn check(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
         let Bucket { owner, quota, takes, .. } = *bucket;
         let lost = quota.period();
@@ -104,7 +103,7 @@ impl Table {
     }
 }
 
-/// Returns the place of a hash among `len` of them.
+/// Maps a hash to an index below `len`.
 fn place(hash: u64, len: usize) -> Option<usize> {
     let len = u64::try_from(len).ok()?;
     usize::try_from(hash.checked_rem(len)?).ok()

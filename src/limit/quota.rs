@@ -1,12 +1,12 @@
-//! How many, in what time: the generic cell rate algorithm as a pure function.
+//! Quotas, and the generic cell rate algorithm as a pure function.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A burst that is refilled evenly over a period: `5/min` is a burst of five, and one
-/// more every twelve seconds.
+/// A burst that is refilled evenly over a period: `5/min` is a burst of five, and one more
+/// every twelve seconds.
 ///
 /// A text names the period in full or in short: `second` or `s`, `minute` or `min`,
 /// `hour` or `h`, `day` or `d`.
@@ -34,32 +34,32 @@ enum Unit {
 }
 
 impl Quota {
-    /// So many a second.
+    /// Creates a quota of `burst` per second.
     pub const fn per_second(burst: NonZeroU32) -> Self {
         Self { burst, unit: Unit::Second }
     }
 
-    /// So many a minute.
+    /// Creates a quota of `burst` per minute.
     pub const fn per_minute(burst: NonZeroU32) -> Self {
         Self { burst, unit: Unit::Minute }
     }
 
-    /// So many an hour.
+    /// Creates a quota of `burst` per hour.
     pub const fn per_hour(burst: NonZeroU32) -> Self {
         Self { burst, unit: Unit::Hour }
     }
 
-    /// So many a day.
+    /// Creates a quota of `burst` per day.
     pub const fn per_day(burst: NonZeroU32) -> Self {
         Self { burst, unit: Unit::Day }
     }
 
-    /// How many at once.
+    /// Returns the burst.
     pub const fn burst(&self) -> NonZeroU32 {
         self.burst
     }
 
-    /// The time in which as many are given again.
+    /// Returns the time to refill a full burst.
     pub const fn period(&self) -> Duration {
         match self.unit {
             Unit::Second => Duration::from_secs(1),
@@ -69,7 +69,7 @@ impl Quota {
         }
     }
 
-    /// So many times the burst in the same period.
+    /// Multiplies the burst, in the same period.
     pub(super) const fn times(self, factor: u32) -> Self {
         let burst = self.burst.saturating_mul(match NonZeroU32::new(factor) {
             Some(factor) => factor,
@@ -78,18 +78,18 @@ impl Quota {
         Self { burst, ..self }
     }
 
-    /// The time in which one is given again, in nanoseconds. A burst of over 10⁹ a
-    /// second is none that matters.
+    /// Returns the time to refill one, in nanoseconds. Rates above 10⁹ per second are
+    /// clamped.
     pub(super) fn interval(self) -> u64 {
         let nanos = self.period().as_nanos() / u128::from(self.burst.get());
         u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
     }
 
-    /// GCRA, as ITU-T I.371 has it. The whole state of a bucket is one moment, its
-    /// *theoretical arrival time*: when it will be full again, in nanoseconds on a
-    /// clock that never goes back; one that is past, or 0, is a full bucket.
+    /// Applies GCRA (ITU-T I.371). The whole state of a bucket is its *theoretical arrival
+    /// time*: when it will be full again, in nanoseconds of a monotonic clock; one in the
+    /// past, or 0, is a full bucket.
     ///
-    /// Gives the next state, or how long to wait until there is one.
+    /// Returns the next state, or how long to wait.
     pub(super) fn take(self, arrival: u64, now: u64) -> Result<u64, Duration> {
         let interval = self.interval();
         let tolerance = interval.saturating_mul(self.burst.get().into());
@@ -118,7 +118,7 @@ impl FromStr for Quota {
 
     fn from_str(quota: &str) -> Result<Self, QuotaError> {
         let (burst, unit) = quota.split_once('/').ok_or(QuotaError)?;
-        // A sign would be read, too.
+        // A sign would be accepted, too.
         if !burst.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(QuotaError);
         }
@@ -134,7 +134,7 @@ impl FromStr for Quota {
     }
 }
 
-/// An error of a text that is no quota.
+/// The error of an invalid quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid quota: needs 1 or more per `second`, `minute`, `hour` or `day`, such as 20/minute"
@@ -147,7 +147,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// The moments at which `asked` moments are let through.
+    /// Returns which of the moments `asked` are allowed.
     fn passed(quota: &str, asked: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let (quota, mut state): (Quota, u64) = (quota.parse().unwrap(), 0);
         let mut passed = Vec::new();

@@ -1,4 +1,4 @@
-//! Buckets in Redis, which several instances share.
+//! Buckets in Redis, shared by several instances.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::clock::Clock;
 use super::breaker::Breaker;
 use super::bucket::{Bucket, Refusal};
 
-/// A connection may take longer to be made: it is made behind the requests' backs.
+/// The time limit for connecting, which happens in a background task.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// GCRA in microseconds of the server's own clock, over all buckets or none of them.
-/// Its keys are of one client or one email, and so of one slot of a cluster. A bucket
-/// that is full again expires by itself.
+/// GCRA in microseconds of the server's clock, over all buckets or none. Its keys belong to
+/// one client or one email, and so to one slot of a cluster. A full bucket expires by
+/// itself.
 const SCRIPT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -44,7 +44,7 @@ end
 return {0, 0}
 ";
 
-/// Reads the URL. Nothing is connected.
+/// Parses the URL. It does not connect.
 pub(super) fn client(url: &str) -> Result<Client, RedisError> {
     #[cfg(feature = "tls-rustls")]
     if url.starts_with("rediss:") {
@@ -53,14 +53,14 @@ pub(super) fn client(url: &str) -> Result<Client, RedisError> {
     Client::open(url)
 }
 
-/// By rustls, which wants two things told: whose cryptography, if nobody has said;
-/// and the system's certificates, which redis does not look for where its other TLS
-/// is compiled in as well.
+/// Creates a client on rustls, which needs a default cryptography provider, and the
+/// system's certificates, which redis does not load if its other TLS is compiled in as
+/// well.
 #[cfg(feature = "tls-rustls")]
 fn tls_client(url: &str) -> Result<Client, RedisError> {
     use base64ct::{Base64, Encoding as _};
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody may have been faster: then there is one.
+        // Fails if another thread was faster: then there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let mut roots = String::new();
@@ -74,7 +74,7 @@ fn tls_client(url: &str) -> Result<Client, RedisError> {
     Client::build_with_tls(url, redis::TlsCertificates { client_tls: None, root_cert })
 }
 
-/// What Redis has decided.
+/// The decision of Redis.
 type Decision = Result<(), Refusal>;
 
 /// Buckets in Redis.
@@ -84,7 +84,7 @@ pub(super) struct Shared {
     script: Script,
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
     clock: Arc<dyn Clock>,
-    /// The whole decision of a request waits so long; then memory decides.
+    /// The time limit of a whole decision; after that, memory decides.
     deadline: Duration,
     breaker: Breaker,
 }
@@ -113,8 +113,8 @@ impl Shared {
         }
     }
 
-    /// Returns what Redis decides, or none where it does not answer in time or is left
-    /// alone; and what that has turned.
+    /// Returns the decision of Redis, or `None` if it does not answer in time or is paused,
+    /// and any change of its state.
     pub(super) async fn check(&self, buckets: &[Bucket]) -> (Option<Decision>, Option<Turn>) {
         let Some(admitted) = self.breaker.admit(self.clock.monotonic()) else {
             return (None, None);
@@ -134,17 +134,15 @@ impl Shared {
         }
     }
 
-    /// Lets whoever comes next make a new connection. Those who have this one keep it:
-    /// should it be good after all, nothing is lost but that.
+    /// Drops the cached connection; requests already using it are unaffected.
     fn reconnect(&self) {
-        // Locked, a new one is being made already.
+        // If it is locked, a new connection is already being made.
         if let Ok(mut connection) = self.connection.try_lock() {
             *connection = None;
         }
     }
 
-    /// Asks, and where the server turns out to be another one than it was, which is
-    /// a failover's doing, once more.
+    /// Runs the script, and once more if the server has changed, as after a failover.
     async fn decide(&self, buckets: &[Bucket]) -> Result<Decision, RedisError> {
         let asked = self.ask(buckets).await;
         match asked {
@@ -161,8 +159,8 @@ impl Shared {
             invocation.key(format!("{}:{}", self.name, bucket.name()));
             invocation.arg(interval).arg(bucket.quota.burst().get()).arg(u8::from(bucket.takes));
         }
-        // Of a caller that is out of time the answer is dropped, and the connection
-        // stays in step: it is multiplexed.
+        // The answer to a caller that is out of time is dropped; the multiplexed connection
+        // stays in step.
         let answer = invocation.invoke_async(&mut connection).await;
         if answer.is_err() {
             self.reconnect();
@@ -171,8 +169,8 @@ impl Shared {
         decision(buckets, number, early)
     }
 
-    /// The connection, or a new one, which is made in a task of its own: whoever
-    /// waits may be out of time before it is there.
+    /// Returns the connection, or makes a new one in a task of its own, because the caller
+    /// may be out of time before it is ready.
     async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
         let connection = Arc::clone(&self.connection).lock_owned().await;
         if let Some(connection) = &*connection {
@@ -201,8 +199,8 @@ fn is_failover(error: &RedisError) -> bool {
     error.kind() == read_only || error.is_connection_dropped()
 }
 
-/// Reads the script's answer: which bucket is empty, counted from one, or 0; and for
-/// how many microseconds.
+/// Parses the script's answer: the number of the empty bucket, counted from one, or 0 if
+/// every bucket allowed the request; and the microseconds to wait.
 fn decision(buckets: &[Bucket], number: usize, early: u64) -> Result<Decision, RedisError> {
     let Some(at) = number.checked_sub(1) else {
         return Ok(Ok(()));

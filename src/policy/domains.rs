@@ -1,4 +1,4 @@
-//! Which domains an email may have.
+//! Allowed and blocked domains of emails.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,7 @@ use crate::fields::{EmailKey, EmailProfile};
 
 use super::{Attempt, SignupPolicy, Verdict};
 
-/// Emails of some domains, their sub-domains included, and of no others; or of all
-/// others.
+/// A list of domains that are allowed or blocked, with their subdomains.
 ///
 /// ```
 /// use signup::policy::EmailDomains;
@@ -20,29 +19,29 @@ use super::{Attempt, SignupPolicy, Verdict};
 /// ```
 #[derive(Debug, Clone)]
 pub struct EmailDomains {
-    /// As they stand in a key, in lower-case A-labels: public lists have 100,000 and more.
+    /// As written in a key, in lower-case A-labels: public lists have 100,000 and more.
     domains: HashSet<String>,
     allows: bool,
 }
 
 impl EmailDomains {
-    /// Allows these domains, and no others.
+    /// Allows these domains and no others.
     ///
     /// # Errors
-    /// One of them is no domain of an email.
+    /// Returns [`EmailDomainError`] for an invalid domain.
     pub fn allow<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Self, EmailDomainError> {
         Ok(Self { domains: read(domains)?, allows: true })
     }
 
-    /// Refuses these domains, and no others.
+    /// Blocks these domains and no others.
     ///
     /// # Errors
-    /// One of them is no domain of an email.
+    /// Returns [`EmailDomainError`] for an invalid domain.
     pub fn block<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Self, EmailDomainError> {
         Ok(Self { domains: read(domains)?, allows: false })
     }
 
-    /// Returns whether the domain is one of these, or below one.
+    /// Returns whether the domain is on the list, or below one that is.
     fn has(&self, domain: &str) -> bool {
         let mut with_parents = std::iter::successors(Some(domain), |domain| {
             domain.split_once('.').map(|(_, parent)| parent)
@@ -55,7 +54,7 @@ fn read<'a>(
     domains: impl IntoIterator<Item = &'a str>,
 ) -> Result<HashSet<String>, EmailDomainError> {
     let read = |domain: &str| {
-        // Mapped as the domain of an address is. A top-level domain is one, too.
+        // Mapped like the domain of an address. A top-level domain is valid, too.
         let key = EmailKey::parse(&format!("x@{domain}"), EmailProfile::Rfc5321);
         let key = key.map_err(|_| EmailDomainError(domain.to_owned()))?;
         Ok(domain_of(&key).to_owned())
@@ -77,7 +76,7 @@ impl SignupPolicy for EmailDomains {
     }
 }
 
-/// The text is no domain of an email.
+/// The error of an invalid domain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no domain of an email address")]
+#[error("invalid email domain `{0}`")]
 pub struct EmailDomainError(String);

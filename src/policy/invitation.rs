@@ -1,4 +1,4 @@
-//! Sign-up by invitation only.
+//! Sign-up by invitation.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,11 +16,11 @@ const FIELD: &str = "invite_code";
 
 type Answer = Pin<Box<dyn Future<Output = Result<bool, BoxError>> + Send>>;
 
-/// Sign-up with an invitation only: the body's `invite_code`, which the host judges.
+/// Requires an invitation: the body's `invite_code`, which the host checks.
 ///
-/// The code is judged before anything is hashed. A code that works only once is used up
-/// in the account's own transaction, by [`HostRows`](crate::store::HostRows), which get
-/// it as [`InviteCode`]: of two sign-ups with one code at the same time, one is stored.
+/// The code is checked before anything is hashed. A single-use code is used up in the
+/// account's own transaction, by [`HostRows`](crate::store::HostRows), which read it as
+/// [`InviteCode`]: of two simultaneous sign-ups with one code, one is stored.
 ///
 /// ```
 /// use signup::SignupService;
@@ -37,7 +37,7 @@ pub struct InvitationOnly {
 }
 
 impl InvitationOnly {
-    /// `is_good` says whether a code is. Where it fails, or takes longer than five
+    /// Creates the policy. `is_good` checks a code; if it fails or takes longer than five
     /// seconds, the answer is 503.
     pub fn new<F>(is_good: impl Fn(String) -> F + Send + Sync + 'static) -> Self
     where
@@ -70,7 +70,7 @@ impl SignupPolicy for InvitationOnly {
     }
 }
 
-/// The invitation of a sign-up that [`InvitationOnly`] let through.
+/// The invitation code that [`InvitationOnly`] accepted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteCode(pub String);
 
@@ -78,7 +78,7 @@ impl ContextValue for InviteCode {
     const NAME: &'static str = FIELD;
 }
 
-/// Without the code, which may be worth something.
+/// Without the code, which may be valuable.
 impl fmt::Debug for InviteCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("InviteCode(_)")

@@ -15,8 +15,8 @@ pub use strength::PasswordStrength;
 
 const FIELD: &str = "password";
 
-/// Passwords need so many characters, counted as they were sent; eight is the least
-/// in any case.
+/// Requires at least this many characters, as received. The endpoint's minimum of 8 still
+/// applies.
 #[derive(Debug, Clone, Copy)]
 pub struct MinimumLength(pub usize);
 
@@ -32,8 +32,7 @@ impl SignupPolicy for MinimumLength {
     }
 }
 
-/// A password may be neither the email nor its local part, in any case of its
-/// letters.
+/// Rejects a password that equals the email or its local part, ignoring case.
 #[derive(Debug, Clone, Copy)]
 pub struct NotTheEmail;
 
@@ -51,18 +50,18 @@ impl SignupPolicy for NotTheEmail {
     }
 }
 
-/// Without a copy of the password.
+/// Compares ignoring case, without a copy of the password.
 fn same_in_any_case(one: &str, other: &str) -> bool {
     one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase))
 }
 
-/// A password may not be one of the 8,354 of eight characters or more that are used
-/// most, in any case of its letters. The whole password is compared.
+/// Rejects the 8,354 most used passwords of eight characters or more, ignoring case. The
+/// whole password is compared.
 #[cfg(feature = "common-passwords")]
 #[derive(Debug, Clone, Copy)]
 pub struct CommonPasswords;
 
-/// In lower case and NFC, sorted by their octets.
+/// In lower case and NFC, sorted by bytes.
 #[cfg(feature = "common-passwords")]
 const COMMON: &str = include_str!("common_passwords.txt");
 
@@ -78,7 +77,7 @@ impl SignupPolicy for CommonPasswords {
     }
 }
 
-/// A binary search in the text itself.
+/// Searches the text itself, by bisection.
 #[cfg(feature = "common-passwords")]
 fn is_common(password: &str) -> bool {
     let mut rest = COMMON;

@@ -1,10 +1,10 @@
 //! A strict reader of JSON text (RFC 8259).
 //!
-//! It is our own for three reasons. serde's derive takes an array for a struct
-//! and never looks at the strings and numbers that it skips. What `serde_json`
-//! makes of a number depends on features that another crate of the host's tree
-//! may turn on. And a string with an escape passes through a buffer of its that
-//! nobody wipes, while here the password is written once, into memory that is.
+//! Not `serde_json`, for three reasons. serde's derive accepts an array for a struct, and
+//! never checks the strings and numbers that it skips. What `serde_json` makes of a number
+//! depends on features that another crate of the host's tree may turn on. And a string with
+//! an escape passes through a buffer that nobody wipes, while here the password is written
+//! once, into memory that is wiped.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,17 +13,17 @@ use zeroize::Zeroizing;
 
 use super::JsonType;
 
-/// How deep a field may be nested.
+/// The maximum nesting of a field.
 const MAX_DEPTH: usize = 127;
 
-/// The text is not the JSON that it should be. Where and why is not kept: the
-/// answer does not tell.
+/// The error of malformed JSON. Position and cause are not kept, because the answer does
+/// not show them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
 type Result<T> = std::result::Result<T, Malformed>;
 
-/// A place in the text. Each method reads what its name says and moves past it.
+/// A position in the text. Each method reads what its name says and moves past it.
 pub(super) struct Reader<'a> {
     rest: &'a str,
 }
@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
         Self { rest: text }
     }
 
-    /// The type of the next value, which stays where it is.
+    /// Returns the type of the next value without moving.
     pub(super) fn kind(&mut self) -> Result<JsonType> {
         self.space();
         match self.peek() {
@@ -47,13 +47,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Nothing but white space is left.
+    /// Checks that only white space is left.
     pub(super) fn end(&mut self) -> Result<()> {
         self.space();
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 
-    /// An object, each of whose keys comes once. `field` reads the value.
+    /// Reads an object with unique keys. `field` reads each value.
     pub(super) fn object(
         &mut self,
         mut field: impl FnMut(&str, &mut Self) -> Result<()>,
@@ -75,8 +75,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Any value, checked and left behind. The open brackets are a list and not
-    /// calls, so that no depth overflows the stack.
+    /// Skips any value, but checks it. Open brackets are kept in a list, so that no nesting
+    /// overflows the stack.
     pub(super) fn value(&mut self) -> Result<()> {
         let mut closers: Vec<u8> = Vec::new();
         loop {
@@ -116,13 +116,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string, unescaped into memory that is wiped and does not grow: an
-    /// escape is never shorter than what it stands for.
+    /// Reads a string, unescaped into memory that is wiped and does not grow: an escape is
+    /// never shorter than its character.
     pub(super) fn string(&mut self) -> Result<Zeroizing<String>> {
         self.raw_string().and_then(unescaped)
     }
 
-    /// What stands between the quotes, its escapes not yet judged.
+    /// Reads the text between the quotes, with its escapes unchecked.
     fn raw_string(&mut self) -> Result<&'a str> {
         self.expect(b'"')?;
         let mut bytes = self.rest.bytes().enumerate();
@@ -155,8 +155,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A number that a double can hold: `1e999` is none. The grammar is
-    /// RFC 8259, section 6.
+    /// Reads a number that fits a double, unlike `1e999`. The grammar is RFC 8259, section
+    /// 6.
     fn number(&mut self) -> Result<()> {
         let start = self.rest;
         self.skip(b'-');
@@ -195,12 +195,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where `closer` closes an object, the next value has a key in front.
+    /// Reads a key if `closer` closes an object.
     fn key_in(&mut self, closer: u8) -> Result<()> {
         if closer == b'}' { self.key().map(drop) } else { Ok(()) }
     }
 
-    /// Whether another element follows.
+    /// Reads a comma, or `closer`; returns whether another element follows.
     fn comma_or(&mut self, closer: u8) -> Result<bool> {
         if self.take(b',') {
             Ok(true)
@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
         if self.take(byte) { Ok(()) } else { Err(Malformed) }
     }
 
-    /// Takes an ASCII byte, and the white space before it.
+    /// Reads an ASCII byte and the white space before it, if it is next.
     fn take(&mut self, byte: u8) -> bool {
         self.space();
         self.skip(byte)
@@ -253,7 +253,7 @@ fn unescaped(raw: &str) -> Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Reads an escape, past its backslash, and gives what is left behind it.
+/// Decodes an escape after its backslash; returns the character and the rest.
 fn unescape(escaped: &str) -> Result<(char, &str)> {
     let (letter, rest) = escaped.split_at_checked(1).ok_or(Malformed)?;
     let c = match letter {
@@ -269,8 +269,8 @@ fn unescape(escaped: &str) -> Result<(char, &str)> {
     Ok((c, rest))
 }
 
-/// `\u` and four hexadecimal digits, and a pair of them for what is beyond the basic plane. Half a pair
-/// is no character.
+/// Decodes `\u` and four hexadecimal digits, or a pair of them beyond the basic plane. A
+/// lone surrogate is an error.
 fn unescape_unicode(escaped: &str) -> Result<(char, &str)> {
     let (first, rest) = code_unit(escaped)?;
     if let Some(c) = char::from_u32(first.into()) {
@@ -286,7 +286,7 @@ fn unescape_unicode(escaped: &str) -> Result<(char, &str)> {
 
 fn code_unit(escaped: &str) -> Result<(u16, &str)> {
     let (digits, rest) = escaped.split_at_checked(4).ok_or(Malformed)?;
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would also accept a sign.
     if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(Malformed);
     }

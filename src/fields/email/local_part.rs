@@ -1,17 +1,17 @@
-//! The local part of an address: `Dot-string` and `Quoted-string` of RFC 5321,
-//! section 4.1.2.
+//! The local part of an address: `Dot-string` and `Quoted-string` of RFC 5321, section
+//! 4.1.2.
 
-/// Whether `local` is a *dot-atom* in ASCII: atoms with single dots between.
+/// Returns whether `local` is a *dot-atom* in ASCII: atoms with single dots between them.
 pub(super) fn is_dot_atom(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
 }
 
-/// `atext` of RFC 5322, section 3.2.3.
+/// Returns whether a byte is `atext` of RFC 5322, section 3.2.3.
 fn is_atext(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
 }
 
-/// Whether `local` is a quoted string: `qtextSMTP` is any printable ASCII but
+/// Returns whether `local` is a quoted string: `qtextSMTP` is any printable ASCII except
 /// `"` and `\`, and a backslash quotes any printable one.
 pub(super) fn is_quoted_string(local: &str) -> bool {
     let Some(quoted) = unquote(local) else {
@@ -31,8 +31,8 @@ pub(super) fn is_quoted_string(local: &str) -> bool {
     true
 }
 
-/// One form for all spellings of a quoted string: without the quotes where it
-/// needs none, and otherwise with a backslash only where there has to be one.
+/// Returns one form for all spellings of a quoted string: without quotes if it needs none,
+/// otherwise with backslashes only where they are required.
 pub(super) fn canonical_quoted(local: &str) -> String {
     let mut content = String::with_capacity(local.len());
     let mut chars = unquote(local).unwrap_or(local).chars();

@@ -8,21 +8,21 @@ use crate::policy::{Attempt, SignupPolicy, Verdict};
 
 use super::FIELD;
 
-/// How many characters zxcvbn is given at a time. Of more it takes seconds, and its
-/// numbers overflow: the factorial of more than 20 parts is beyond 64 bits.
+/// The number of characters that zxcvbn is given at a time. With more it takes seconds, and
+/// its numbers overflow: the factorial of more than 20 parts exceeds 64 bits.
 const WINDOW: usize = 20;
-/// The shortest period of a repetition that is cut. Shorter ones repeat by a multiple of
-/// theirs as well, and words such as *letter* have theirs by nature.
+/// The shortest period of a repetition that is removed. Shorter ones also repeat by a
+/// multiple of it, and words such as *letter* have them by nature.
 const PERIOD: usize = 4;
 
-/// Passwords need this score of zxcvbn, 0 to 4, with the email and the name held
-/// against them.
+/// Requires this score of zxcvbn, 0 to 4. The email and the name count as known to an
+/// attacker.
 ///
-/// zxcvbn judges 20 characters at a time, which bounds what a sign-up costs, whatever
-/// its password is. Of a longer one the first 20 are judged; if they are too easy, so is
-/// every other part of 20, after the email, the name and what repeats were cut out. The
-/// best of the scores counts. All of it runs on the threads of the hash pool, where a
-/// password that is made for it takes as long as a few hashes.
+/// zxcvbn scores 20 characters at a time, which bounds the cost of a sign-up whatever its
+/// password. The first 20 characters of a longer password are scored; if they are too easy,
+/// so is every other part of 20, after the email, the name and repetitions were removed.
+/// The best score counts. All of it runs on the threads of the hash pool, where a hostile
+/// password takes as long as a few hashes.
 ///
 /// zxcvbn works on copies of the password that nobody wipes.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl SignupPolicy for PasswordStrength {
     }
 }
 
-/// Returns the score of the first part that has the least one, or else the best score.
+/// Returns the score of the first part that reaches `least`, or else the best score.
 fn score(password: &str, known: &[&str], least: u8) -> u8 {
     let chars: Zeroizing<Vec<char>> = Zeroizing::new(password.chars().collect());
     let estimate = |part: &[char]| {
@@ -68,15 +68,14 @@ fn score(password: &str, known: &[&str], least: u8) -> u8 {
     best
 }
 
-/// Returns the parts of so many characters one after the other, of which the last ends
-/// with the password.
+/// Returns consecutive parts of [`WINDOW`] characters; the last one ends with the password.
 fn windows(chars: &[char]) -> impl Iterator<Item = &[char]> {
     let last = chars.get(chars.len().saturating_sub(WINDOW)..);
     chars.chunks_exact(WINDOW).chain(last)
 }
 
-/// Cuts out what an attacker knows, in any case: a window that cuts it in two would not
-/// recognise it.
+/// Removes what an attacker knows, ignoring case: a window that splits it would not
+/// recognize it.
 fn without(chars: &[char], known: &str) -> Zeroizing<Vec<char>> {
     let known: Vec<char> = known.chars().collect();
     let mut kept = Zeroizing::new(Vec::with_capacity(chars.len()));
@@ -99,8 +98,8 @@ fn same_in_any_case(one: &[char], other: &[char]) -> bool {
     lower(one) == lower(other)
 }
 
-/// Keeps one of each run of repetitions: a window may begin in the middle of one, where
-/// it is no word.
+/// Keeps one of each run of repetitions: a window may begin inside of one, where it is no
+/// word.
 fn without_repetitions(chars: &[char]) -> Zeroizing<Vec<char>> {
     let mut kept = Zeroizing::new(Vec::with_capacity(chars.len()));
     for char in chars {
