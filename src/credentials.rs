@@ -39,7 +39,7 @@ pub struct Credentials {
 /// The default maximum of valid API keys per account: more than its owner can tell apart.
 const MAX_API_KEYS: usize = 100;
 
-/// Everything that a sign-up service shares with its credentials.
+/// The parts that a sign-up service shares with its credentials.
 pub(crate) struct CredentialContext {
     pub(crate) store: Arc<dyn CredentialStore>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -70,7 +70,6 @@ impl Credentials {
     ///
     /// A cached key costs no round trip, and neither does a flood of unknown ones with
     /// valid checksums. An entry takes some 200 bytes.
-    /// right checksums neither; an entry takes some 200 octets.
     #[must_use]
     pub fn with_cache(self, capacity: usize, time_to_live: Duration) -> Self {
         Self { cache: Some(Arc::new(KeyCache::new(capacity, time_to_live))), ..self }

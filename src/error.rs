@@ -226,7 +226,7 @@ impl From<NoPlace> for SignupError {
     }
 }
 
-/// The envelope of every error.
+/// Writes the envelope of every error.
 pub(crate) fn error_json(code: ErrorCode, message: &str, issues: &[Issue]) -> Vec<u8> {
     let details = (!issues.is_empty()).then_some(Details { issues });
     let envelope = Envelope { error: Body { code, message, details } };

@@ -157,47 +157,47 @@ pub struct NewAccount {
 }
 
 impl NewAccount {
-    /// `accounts.id`
+    /// Returns `accounts.id`.
     pub fn id(&self) -> &AccountId {
         self.account.id()
     }
 
-    /// `accounts.email` and, by its [`key`](Email::key), `accounts.email_key`
+    /// Returns `accounts.email` and, by its [`key`](Email::key), `accounts.email_key`.
     pub fn email(&self) -> &Email {
         self.account.email()
     }
 
-    /// `accounts.name`
+    /// Returns `accounts.name`.
     pub fn name(&self) -> Option<&str> {
         self.account.name()
     }
 
-    /// `accounts.plan`
+    /// Returns `accounts.plan`.
     pub fn plan(&self) -> &Plan {
         self.account.plan()
     }
 
-    /// `accounts.password_hash`, and `accounts.pepper_version`
+    /// Returns `accounts.password_hash` and `accounts.pepper_version`.
     pub fn password_hash(&self) -> &PasswordHash {
         &self.password_hash
     }
 
-    /// `accounts.created_at` and `api_keys.created_at`
+    /// Returns `accounts.created_at` and `api_keys.created_at`.
     pub fn created_at(&self) -> Timestamp {
         self.key.created_at
     }
 
-    /// `api_keys.digest`
+    /// Returns `api_keys.digest`.
     pub fn key_digest(&self) -> &ApiKeyDigest {
         &self.key.digest
     }
 
-    /// `api_keys.prefix`
+    /// Returns `api_keys.prefix`.
     pub fn key_prefix(&self) -> &str {
         &self.key.prefix
     }
 
-    /// `api_keys.last_four`
+    /// Returns `api_keys.last_four`.
     pub fn key_last_four(&self) -> &str {
         &self.key.last_four
     }

@@ -1,4 +1,5 @@
-//! The table of `ARCHITECTURE.md` against the `use` lines: imports only go down.
+//! The rules of `ARCHITECTURE.md` and `CONTRIBUTING.md` that a program can check: imports only
+//! go down, and summaries are those of RFC 1574.
 
 #![allow(
     clippy::expect_used,
@@ -156,4 +157,78 @@ fn frameworks_and_databases_are_named_where_they_belong() {
             assert!(homes.contains(&relative) || !text.contains(name), "{name} in {relative}");
         }
     }
+}
+
+/// Openings of a summary that say nothing about what the item is or does.
+const OPENINGS: [&str; 12] = [
+    "What",
+    "Whose",
+    "Which",
+    "Who",
+    "Whoever",
+    "How",
+    "So",
+    "It",
+    "They",
+    "There",
+    "Why",
+    "Everything",
+];
+
+/// A doc comment's first line, and the first line of the item below it.
+struct Summary {
+    line: usize,
+    text: String,
+    item: String,
+}
+
+fn summaries(path: &Path) -> Vec<Summary> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines: Vec<_> = shipped.lines().map(str::trim).collect();
+    let is_doc = |line: &str| line.starts_with("///") || line.starts_with("//!");
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if !is_doc(line) || at > 0 && is_doc(lines[at - 1]) {
+            continue;
+        }
+        let mut depth = 0;
+        let item = lines[at..].iter().find(|line| {
+            let is_attribute = depth > 0 || line.starts_with("#[");
+            if is_attribute {
+                let count = |sign| i32::try_from(line.matches(sign).count()).unwrap();
+                depth += count('[') - count(']');
+            }
+            !is_doc(line) && !is_attribute
+        });
+        let text = line[3..].trim().to_owned();
+        found.push(Summary { line: at + 1, text, item: item.unwrap_or(&"").to_string() });
+    }
+    found
+}
+
+fn is_function(item: &str) -> bool {
+    let words = item.split_whitespace().filter(|word| !word.starts_with("pub"));
+    let mut words =
+        words.skip_while(|word| ["const", "async", "in"].contains(word) || word.ends_with(')'));
+    words.next() == Some("fn")
+}
+
+#[test]
+fn a_summary_is_a_verb_in_the_third_person_or_a_noun_phrase() {
+    let mut checked = 0;
+    for (_, path) in modules() {
+        for Summary { line, text, item } in summaries(&path) {
+            let at = format!("{}:{line}: {text}", path.display());
+            let first = text.split(|c: char| !c.is_alphabetic()).next().unwrap();
+            assert!(!OPENINGS.contains(&first), "{at}");
+            let is_verb = first.ends_with('s') && first.starts_with(char::is_uppercase);
+            // A field's type may be a function, too; only items begin with the word.
+            if is_function(&item) {
+                assert!(is_verb, "{at}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 300, "{checked}: functions are no longer found");
 }

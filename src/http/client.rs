@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(client(&one, "10.0.0.1", &[(XFF, "192.0.2.1")]), "10.0.0.1");
     }
 
-    /// One look at each octet; were it one at each pair of them, this would not end.
+    /// Each byte is read once; were it once per pair of bytes, this would not end.
     #[test]
     fn q07_a_head_of_nothing_but_backslashes_and_quotes_is_read_once() {
         let one = TrustedProxies::hops(1);

@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Breaker {
     /// The time of the next probe, in nanoseconds of monotonic time; 0 means closed.
     next_probe: AtomicU64,
-    /// How long a probe blocks others. A dropped probe reports nothing, so it has to
+    /// The time that a probe blocks others. A dropped probe reports nothing, so it has to
     /// expire.
     probe: Duration,
 }

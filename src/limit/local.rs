@@ -77,7 +77,7 @@ impl Table {
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
-    /// Also fails if the table has no slot for the key, which is impossible: a limit that
+    /// Checks a bucket. Also fails if the table has no slot for the key, which is impossible: a limit that
     /// has lost its table must refuse.
     fn check(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
         let Bucket { owner, quota, takes, .. } = *bucket;

@@ -18,7 +18,7 @@ use crate::validate::{ValidSignup, validate};
 
 use super::{Prepared, SignupService};
 
-/// How often identifiers are minted again if the store has them. With 103 random bits a
+/// Attempts to mint identifiers anew if the store has them. With 103 random bits a
 /// clash never happens, so more attempts would only hide a broken generator.
 const MINT_ATTEMPTS: usize = 3;
 

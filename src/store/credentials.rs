@@ -179,12 +179,12 @@ impl NewApiKey {
         }
     }
 
-    /// `api_keys.account_id`
+    /// Returns `api_keys.account_id`.
     pub fn account_id(&self) -> &AccountId {
         &self.account_id
     }
 
-    /// `api_keys.digest`
+    /// Returns `api_keys.digest`.
     pub fn digest(&self) -> &ApiKeyDigest {
         &self.digest
     }

@@ -239,8 +239,8 @@ impl Backend for Postgres {
         self.prepares && self.timeouts == Timeouts::BySession
     }
 
-    /// Behind a pooler only a transaction keeps a statement and its execution on one
-    /// server.
+    /// Begins a transaction behind a pooler, which only then keeps a statement and its
+    /// execution on one server.
     fn begin_read(&self) -> Option<SqlStr> {
         (!self.prepares).then(|| "BEGIN".into_sql_str())
     }

@@ -21,7 +21,7 @@ use super::sql::{DEADLINE, SqlStore};
 /// The connections of the store's own pool: one writes at a time, the others serve reads.
 const CONNECTIONS: u32 = 4;
 
-/// How long a transaction of the host, which has no deadline, waits for other processes.
+/// The wait of a transaction of the host, which has no deadline, for other processes.
 const HOST_PATIENCE_MILLIS: u32 = 5000;
 
 /// Accounts in a SQLite database.
@@ -207,7 +207,7 @@ impl Backend for Sqlite {
         connection.execute(sqlx::raw_sql(script)).await.map(drop)
     }
 
-    /// `BEGIN IMMEDIATE` has locked the others out.
+    /// Does nothing: `BEGIN IMMEDIATE` has locked the others out.
     async fn begin_migration(
         _: &mut SqliteConnection,
         _: &Names,
@@ -238,7 +238,7 @@ impl Backend for Sqlite {
         if may_recover { Fault::Unavailable(source) } else { Fault::Failed(source) }
     }
 
-    /// SQLite reports the columns instead of a constraint's name: `UNIQUE constraint
+    /// Parses the message, because SQLite reports the columns instead of a constraint's name: `UNIQUE constraint
     /// failed: accounts.id`.
     fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
         let error = error.as_database_error()?;

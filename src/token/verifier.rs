@@ -269,37 +269,37 @@ impl VerifiedToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// It is longer than 4096 bytes and was not parsed.
+    /// The token is longer than 4096 bytes and was not parsed.
     #[error("the token is too long")]
     TooLong,
-    /// It is not a compact JWS, or its JSON is invalid.
+    /// The token is not a compact JWS, or its JSON is invalid.
     #[error("the token is malformed")]
     Malformed,
-    /// Its `typ` is another: it was issued for another purpose.
+    /// The `typ` is another: the token was issued for another purpose.
     #[error("the token has another type")]
     Type,
-    /// Its `kid` is unknown.
+    /// The `kid` is unknown.
     #[error("the token's key id is unknown")]
     UnknownKey,
-    /// Its `alg` is not that of the key.
+    /// The `alg` is not that of the key.
     #[error("the token's algorithm does not match its key")]
     Algorithm,
-    /// Its signature is invalid.
+    /// The signature is invalid.
     #[error("the token's signature is invalid")]
     Signature,
-    /// Its `iss` is another.
+    /// The `iss` is another.
     #[error("the token is from another issuer")]
     Issuer,
-    /// Its `aud` does not contain the audience.
+    /// The `aud` does not contain the audience.
     #[error("the token is for another audience")]
     Audience,
-    /// Its `exp` has passed.
+    /// The `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// Its `iat` or `nbf` is in the future.
+    /// The `iat` or `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// Its `sub` is not an account id.
+    /// The `sub` is not an account id.
     #[error("the token's subject is not an account id")]
     Subject,
     /// The wall clock is outside of the accepted range.

@@ -27,17 +27,17 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     const DIALECT: Dialect;
     /// The numbered steps of the schema.
     const MIGRATIONS: &'static [Step];
-    /// Whether a transaction that is dropped leaves a connection that can be used
-    /// again. Otherwise the connection is closed.
+    /// True if the connection of a dropped transaction can be used again. Otherwise it is
+    /// closed.
     const REUSES_DROPPED: bool;
-    /// Whether a read after a failed commit settles whether it happened: a server may still
+    /// True if a read after a failed commit settles whether it happened: a server may still
     /// commit after its client has lost it.
     const READ_SETTLES_COMMIT: bool;
 
     /// Returns the statement that begins a write which has this time left.
     fn begin(&self, left: Duration) -> SqlStr;
 
-    /// Whether a single statement is sent without a transaction around it.
+    /// Returns whether a single statement is sent without a transaction around it.
     fn commits_alone(&self) -> bool;
 
     /// Returns the statement that begins a read, if one is needed.
@@ -45,7 +45,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
         None
     }
 
-    /// Whether prepared statements outlive a transaction.
+    /// Returns whether prepared statements outlive a transaction.
     fn persistent(&self) -> bool {
         true
     }
@@ -107,7 +107,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect {
-    /// Returns the placeholder of the n-th value, counted from one.
+    /// The placeholder of the n-th value, counted from one.
     pub placeholder: fn(usize) -> String,
     /// A query on no table of the store that the database can't answer from memory alone.
     pub ping: &'static str,

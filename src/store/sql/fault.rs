@@ -19,7 +19,7 @@ pub enum Fault {
     Lost(BoxError),
     /// The host's rows refuse the account. Nothing is stored.
     Refused(Vec<Issue>),
-    /// It fails, and will fail again. Nothing is stored.
+    /// The database fails, and will fail again. Nothing is stored.
     Failed(BoxError),
 }
 

@@ -49,7 +49,7 @@ impl Location {
             return Self("(its URL has no scheme)".to_owned());
         }
         if scheme == "sqlite" {
-            // SQLite has neither user nor password, but whoever writes them expects them
+            // SQLite has neither user nor password, but a user who writes them expects them
             // hidden.
             let plain = url.split('?').next().unwrap_or(url);
             return match plain.rsplit_once('@') {
@@ -152,7 +152,7 @@ mod tests {
                 password.insert(at, special);
                 let with_host = format!("postgres://app:{password}@db:5432/x");
                 let without = format!("postgres://app:{password}");
-                // What stands behind an `@` is a host to whoever reads the URL.
+                // A reader of the URL takes the text after an `@` for the host.
                 let urls = [Some(with_host), (special != '@').then_some(without)];
                 for url in urls.into_iter().flatten() {
                     let shown = Location::from_url(&url).to_string();
