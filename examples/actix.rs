@@ -1,6 +1,5 @@
-//! The endpoint as a server, in actix-web, with its OpenAPI document at
-//! `/openapi.json` and a page to sign up with at `/`; by the same environment
-//! variables as the axum one.
+//! A server with the endpoint in actix-web, its OpenAPI document at `/openapi.json`, and a
+//! page to sign up with at `/`. It has the settings of the axum server.
 //!
 //! ```text
 //! cargo run --release --example actix --features actix,openapi,sqlite
@@ -49,7 +48,7 @@ async fn serve(server: Server) -> Result<(), Complaint> {
     http.shutdown_signal(server.end).run().await.map_err(|error| chain(&error))
 }
 
-/// What is served beside the endpoint.
+/// The routes beside the endpoint.
 fn besides(
     document: String,
     health: Health,
@@ -81,8 +80,8 @@ async fn report(health: Data<Health>) -> HttpResponse {
         .body(json)
 }
 
-/// What a page of another origin may do: sign up and, where the app has routes with
-/// [`signup::credentials`], show a token or an API key.
+/// Allows a page of another origin to sign up and, if the app has routes with
+/// [`signup::credentials`], to present a token or an API key.
 fn cors(Origin(origin): &Origin) -> Cors {
     let x_api_key = HeaderName::from_static("x-api-key");
     Cors::default()

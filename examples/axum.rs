@@ -1,5 +1,5 @@
-//! The endpoint as a server, in axum, with its OpenAPI document at
-//! `/openapi.json` and a page to sign up with at `/`.
+//! A server with the endpoint in axum, its OpenAPI document at `/openapi.json`, and a page
+//! to sign up with at `/`.
 //!
 //! ```text
 //! cargo run --release --example axum --features axum,openapi,sqlite
@@ -7,9 +7,8 @@
 //!      -d '{"email":"dev@example.com","password":"correct horse"}'
 //! ```
 //!
-//! With the features `tracing` and `metrics` it prints its logs as JSON, and serves
-//! what Prometheus scrapes at `/metrics`. Environment variables change it; the README
-//! says how.
+//! With the features `tracing` and `metrics` it prints its logs as JSON, and serves metrics
+//! for Prometheus at `/metrics`. `examples/README.md` lists its settings.
 
 use std::process::ExitCode;
 
@@ -88,8 +87,8 @@ async fn report(health: Health) -> impl IntoResponse {
     (status, headers, json)
 }
 
-/// What a page of another origin may do: sign up and, where the app has routes with
-/// [`signup::credentials`], show a token or an API key.
+/// Allows a page of another origin to sign up and, if the app has routes with
+/// [`signup::credentials`], to present a token or an API key.
 fn cors(Origin(origin): &Origin) -> Result<CorsLayer, Complaint> {
     let origin: HeaderValue =
         origin.parse().map_err(|error| format!("SIGNUP_CORS_ORIGIN: {error}"))?;

@@ -1,4 +1,4 @@
-//! Measures this machine, and recommends a work factor.
+//! Measures this machine and recommends a work factor.
 //!
 //! ```text
 //! cargo run --release --example calibrate -- --target-ms 100
@@ -14,9 +14,9 @@ use signup::clock::{Clock, SystemClock};
 use signup::hash::Argon2Engine;
 use signup::hash::{Engine, HashInput, WorkFactor};
 
-/// How long a hash may take where nothing is said: what a sign-up form bears.
+/// The default time per hash: what users of a sign-up form tolerate.
 const TARGET_MS: f64 = 100.0;
-/// Each factor is measured for so long, and three times at least.
+/// The time to measure each factor, and three hashes at least.
 const PATIENCE: Duration = Duration::from_millis(700);
 const WIDTH: usize = 24;
 
@@ -28,7 +28,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// Hashes a second of all workers together.
+    /// Hashes per second of all workers together.
     fn per_second(&self) -> f64 {
         f64::from(u32::try_from(self.workers).unwrap_or(u32::MAX)) * 1000.0 / self.ms
     }
@@ -39,7 +39,7 @@ impl Measured {
         u64::from(self.factor.memory_kib()) * workers / 1024
     }
 
-    /// What an attacker pays: memory × passes.
+    /// The cost to an attacker: memory × passes.
     fn strength(&self) -> u64 {
         u64::from(self.factor.memory_kib()) * u64::from(self.factor.passes())
     }
@@ -117,8 +117,8 @@ fn candidates() -> Vec<(&'static str, WorkFactor)> {
     all
 }
 
-/// The median time of a hash with all workers busy, in ms; none where the memory
-/// can't be had.
+/// Returns the median time of a hash with all workers busy, in ms, or `None` if the memory
+/// can't be allocated.
 fn measure(engine: &dyn Engine, factor: WorkFactor, workers: usize) -> Option<f64> {
     let mut times = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
@@ -127,7 +127,7 @@ fn measure(engine: &dyn Engine, factor: WorkFactor, workers: usize) -> Option<f6
                 scope.spawn(move || {
                     let input = HashInput::new(b"correct horse", b"0123456789abcdef", factor);
                     let mut tag = [0; 32];
-                    // The first one takes the memory, and does not count.
+                    // The first hash allocates the memory and does not count.
                     hasher.hash(&input, &mut tag).ok()?;
                     let (begin, mut times) = (SystemClock.monotonic(), Vec::new());
                     while times.len() < 3 || since(begin) < PATIENCE {

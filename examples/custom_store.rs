@@ -1,6 +1,5 @@
-//! A store of one's own: a `users` table that was there before, with other names
-//! of its columns and integer ids, wrapped as an `AccountStore`. Then the suite of
-//! `store::conformance` proves it.
+//! A store of your own: an existing `users` table with other column names and integer ids,
+//! wrapped as an `AccountStore`. The suite of `store::conformance` then proves it.
 //!
 //! ```text
 //! cargo run --example custom_store --features conformance,sqlite
@@ -22,7 +21,7 @@ const LEGACY: &str = "
         sha256 BLOB NOT NULL UNIQUE, user_id INTEGER NOT NULL REFERENCES users, hint TEXT NOT NULL,
         since INTEGER NOT NULL);";
 
-/// The wrapper: what a host writes.
+/// The wrapper, which is all that a host writes.
 #[derive(Debug, Clone)]
 pub struct LegacyUsers {
     pool: SqlitePool,
@@ -37,7 +36,7 @@ impl AccountStore for LegacyUsers {
     }
 
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        // In a task of its own, so that a caller that goes away stops nothing.
+        // In a task of its own, so that it finishes when its caller leaves.
         let store = self.clone();
         let task = tokio::spawn(async move { store.insert(&new).await });
         task.await.unwrap_or_else(|lost| Err(StoreError::OutcomeUnknown(lost.into())))
@@ -77,9 +76,9 @@ impl LegacyUsers {
     }
 }
 
-/// The insert ignores a taken key of the address, but a table with another constraint on
-/// the address, on `mail` say, can refuse it by that one in a race: that is a taken email,
-/// too. Only the columns of identifiers are an identifier that is taken.
+/// Maps a violated constraint. The insert ignores a duplicate `mail_key`, but in a race
+/// another constraint on the address, on `mail` for example, may be violated first: that is
+/// a taken email, too. Only the columns of identifiers mean a taken identifier.
 fn clash(error: sqlx::Error) -> Result<CreateOutcome, StoreError> {
     let message = error.as_database_error().map(sqlx::error::DatabaseError::message);
     let column = message.and_then(|message| message.split_once("UNIQUE constraint failed: "));
@@ -98,7 +97,7 @@ fn failed(error: sqlx::Error) -> StoreError {
     StoreError::Failed(error.into())
 }
 
-/// The look inside that the suite takes.
+/// Access to the rows, for the suite.
 #[async_trait]
 impl Inspect for LegacyUsers {
     fn accounts(&self) -> &dyn AccountStore {
@@ -134,7 +133,7 @@ impl Inspect for LegacyUsers {
     }
 }
 
-/// An empty one.
+/// Opens an empty store.
 pub async fn open() -> LegacyUsers {
     let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await;
     let pool = pool.unwrap_or_else(|error| unreachable!("a database in memory: {error}"));
@@ -143,7 +142,7 @@ pub async fn open() -> LegacyUsers {
     LegacyUsers { pool }
 }
 
-/// Seconds, and no peppers.
+/// Whole seconds, and no pepper versions.
 pub fn differences() -> Differences {
     let mut differences = Differences::default();
     differences.created_at_unit = 1000;

@@ -1,4 +1,4 @@
-//! No HTTP, no features: one sign-up in memory, then each error.
+//! Sign-up without HTTP and without features: one account in memory, then each error.
 //!
 //! ```text
 //! cargo run --example embedded
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     show("the body is no JSON", SignupRequest::from_json(b"{").err());
     show("the body is no object", SignupRequest::from_json(b"[]").err());
 
-    // Somebody has taken all places of the queue: the running one and the next.
+    // All permits of the pool are taken: the running one and the queued one.
     let _places = (pool.reserve()?, pool.reserve()?);
     let late = SignupRequest::new("late@example.com", "correct horse");
     show("hashing capacity is full", service.signup(late).await.err());

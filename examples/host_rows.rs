@@ -1,6 +1,6 @@
-//! Rows of the host's that are stored with the account, or not at all: a
-//! workspace whose owner is the account, by a foreign key. Once by a callback of
-//! the store's, and once in a transaction that the host owns.
+//! Rows of your own that are stored with the account, or not at all: a workspace with a
+//! foreign key to its owner. Once by a callback of the store, and once in a transaction of
+//! your own.
 //!
 //! ```text
 //! cargo run --example host_rows --features sqlite
@@ -45,19 +45,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     store.migrate().await?;
     sqlx::raw_sql(WORKSPACES).execute(store.pool()).await?;
 
-    // The store's transaction, and the host's rows in it.
+    // The store's transaction, with the host's rows in it.
     let with_rows = store.clone().with_host_rows(Workspaces);
     let service = SignupService::builder(with_rows).jwt_secret(&[7; 32]).build()?;
     let request = SignupRequest::new("jane@example.com", "correct horse").name("Jane's");
     service.signup(request).await?;
-    // The workspace is refused, and the account with it.
+    // The workspace is refused, and with it the account.
     let nameless = SignupRequest::new("joe@example.com", "correct horse").name("");
     println!(
         "joe: {}",
         service.signup(nameless).await.map_or_else(|error| error.to_string(), |_| "created".into())
     );
 
-    // The host's transaction, and the account in it.
+    // The host's transaction, with the account in it.
     let request = SignupRequest::new("joe@example.com", "correct horse").name("Joe's");
     let prepared = service.prepare(request).await?;
     let mut transaction = store.pool().begin().await?;

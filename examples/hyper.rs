@@ -1,5 +1,5 @@
-//! The endpoint on plain hyper: how to mount it in a framework that has no
-//! adapter, by the layer that names none, [`signup::http`].
+//! The endpoint on plain hyper, as an example for frameworks without an adapter, with
+//! [`signup::http`].
 //!
 //! ```text
 //! cargo run --release --example hyper --features sqlite
@@ -45,7 +45,7 @@ async fn run(server: Server) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// The endpoint, what a load balancer asks, and the documented 404 elsewhere.
+/// Serves the endpoint, the health check, and the documented 404 elsewhere.
 async fn all(
     endpoint: Endpoint,
     health: Health,
@@ -67,7 +67,7 @@ async fn all(
     Ok(response.body(Full::from(json)).unwrap_or_default())
 }
 
-/// The endpoint at its path, and nothing elsewhere.
+/// Serves the endpoint at its path, and nothing elsewhere.
 pub(crate) async fn route<S: AccountStore>(
     endpoint: SignupEndpoint<S>,
     peer: SocketAddr,
@@ -83,12 +83,12 @@ pub(crate) async fn route<S: AccountStore>(
     for (name, value) in reply.headers() {
         response = response.header(name, value);
     }
-    // Status and headers of a reply are good ones.
+    // Status and headers of a reply are always valid.
     Ok(response.body(Full::from(reply.into_body())).unwrap_or_default())
 }
 
-/// First the head, which may decide; then the body, within its limit and its
-/// deadline; then the sign-up.
+/// Checks the head, which may decide; then reads the body, within its limit and deadline;
+/// then signs up.
 async fn signup<S: AccountStore>(
     endpoint: &SignupEndpoint<S>,
     peer: SocketAddr,

@@ -29,7 +29,7 @@ use signup::{SignupService, adapters};
 #[path = "support/process.rs"]
 mod process;
 
-/// How long a rotated key is still good.
+/// The time that a rotated key stays valid.
 const GRACE: Duration = Duration::from_hours(24);
 
 type Data = ([(HeaderName, &'static str); 1], Json<Value>);
@@ -56,7 +56,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 async fn serve(store: SqliteStore, secret: &str, addr: &str) -> Result<(), Box<dyn Error>> {
     store.migrate().await?;
     let service = SignupService::builder(store).jwt_secret(secret.as_bytes()).build()?;
-    // A key that was revoked by another process is good for 30 seconds at most.
+    // A key that another process revoked stays valid for at most 30 seconds.
     let credentials = service.credentials().with_cache(10_000, Duration::from_secs(30));
     let app = Router::new()
         .route("/auth/login", post(login))
@@ -125,7 +125,7 @@ fn key_id(id: &str) -> Result<ApiKeyId, CredentialError> {
     id.parse().map_err(|_| CredentialError::NotFound)
 }
 
-/// The one time that a key is shown.
+/// Shows a key, the only time.
 fn issued(key: &IssuedApiKey) -> Data {
     data(&json!({ "api_key": key.key().reveal(), "key": key.info() }))
 }

@@ -1,6 +1,6 @@
-//! Policies that call out: a captcha, and a list of leaked passwords that is asked by
-//! the range protocol, which tells it five digits of a hash and no password. Both are
-//! stubs of this example's, at a local port.
+//! Policies that call out: a captcha, and a list of leaked passwords that is queried by the
+//! range protocol, which sends five digits of a hash and no password. Both services are
+//! stubs on a local port.
 //!
 //! ```text
 //! cargo run --example policies --features axum
@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The field `captcha_token` is asked about. Where that fails nobody signs up.
+/// Checks the field `captcha_token` with a service. If that fails, nobody can sign up.
 struct Captcha(String);
 
 #[async_trait]
@@ -52,7 +52,7 @@ impl SignupPolicy for Captcha {
     }
 }
 
-/// A password that has leaked is refused. Where that can't be learned, it is not.
+/// Rejects leaked passwords. If the service fails, sign-ups continue.
 struct LeakedPasswords(String);
 
 #[async_trait]
@@ -69,7 +69,7 @@ impl SignupPolicy for LeakedPasswords {
         let hash = sha1_hex(attempt.reveal_password());
         let (prefix, suffix) = hash.split_at(5);
         let range = ask(&self.0, Method::GET, &format!("/range/{prefix}"), String::new()).await?;
-        // Lines of suffix and count; a count of nought is padding.
+        // Lines of suffix and count; a count of zero is padding.
         let mut leaked = range.lines().filter_map(|line| line.split_once(':'));
         if leaked.any(|(known, count)| known == suffix && count != "0") {
             return Ok(Verdict::invalid("password", "Password has appeared in a data breach"));
@@ -82,7 +82,7 @@ fn sha1_hex(text: &str) -> String {
     Sha1::digest(text).iter().map(|octet| format!("{octet:02X}")).collect()
 }
 
-/// One request on a connection of its own, which is enough for an example.
+/// Sends one request on its own connection, which is enough for an example.
 async fn ask(addr: &str, method: Method, path: &str, body: String) -> Result<String, BoxError> {
     let stream = TokioIo::new(TcpStream::connect(addr).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
@@ -96,7 +96,7 @@ async fn ask(addr: &str, method: Method, path: &str, body: String) -> Result<Str
     Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?)
 }
 
-/// Both services. The captcha is solved by `solved`; one password has leaked.
+/// Starts both services. The captcha is solved by `solved`; one password has leaked.
 async fn stub() -> std::io::Result<String> {
     let app = Router::new()
         .route(

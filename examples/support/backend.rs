@@ -1,4 +1,4 @@
-//! The store that a URL names, and what a server does with it besides sign-ups.
+//! The store that a URL names.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use signup::store::{AccountStore, MemoryStore, SqliteStore, StoreError};
 use super::process::Complaint;
 use super::settings::values::Database;
 
-/// How long a store may take to show that it is there.
+/// The time within which a healthy store answers.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A store, in each of its types.
@@ -24,8 +24,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Opens the store and brings its tables up to date. What was opened is closed
-    /// again where that fails.
+    /// Opens the store and brings its tables up to date. If that fails, it is closed again.
     pub async fn open(database: &Database) -> Result<Self, Complaint> {
         let (backend, migrated) = match database {
             Database::Memory => return Ok(Self::Memory(Arc::default())),
@@ -54,7 +53,7 @@ impl Backend {
         }
     }
 
-    /// The store as a service takes it: of a type that is chosen at run time.
+    /// Returns the store as a service takes it: with a type chosen at run time.
     pub fn store(&self) -> Arc<dyn AccountStore> {
         match self {
             Self::Memory(store) => Arc::clone(store) as _,
@@ -64,7 +63,7 @@ impl Backend {
         }
     }
 
-    /// Whether the store answers, soon.
+    /// Returns whether the store answers in time.
     pub async fn answers(&self) -> bool {
         matches!(tokio::time::timeout(PATIENCE, self.ping()).await, Ok(Ok(())))
     }
@@ -78,8 +77,8 @@ impl Backend {
         }
     }
 
-    /// Closes every connection, after what was begun on it. The last one of SQLite's
-    /// writes the WAL into the database and deletes it.
+    /// Closes all connections after their work. SQLite's last one writes the WAL into the
+    /// database and deletes it.
     pub async fn close(&self) {
         match self {
             Self::Memory(_) => {}

@@ -8,7 +8,7 @@ use super::backend::Backend;
 
 pub const PATH: &str = "/health";
 
-/// What is asked.
+/// The parts that are checked.
 #[derive(Clone)]
 pub struct Health {
     pub backend: Backend,
@@ -16,8 +16,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Gives status and JSON: 503 where the store does not answer. A long queue is
-    /// told and is no failure: who is sent elsewhere would fill the next one.
+    /// Returns status and JSON: 503 if the store does not answer. A long queue is reported
+    /// but is no failure: clients that are sent elsewhere fill the next one.
     pub async fn report(&self) -> (u16, String) {
         let is_up = self.backend.answers().await;
         let (status, text) = if is_up { (200, "up") } else { (503, "down") };

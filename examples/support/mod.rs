@@ -1,5 +1,5 @@
-//! What the example servers share: the settings, the start, the end, and all that is
-//! served beside the endpoint.
+//! The shared part of the example servers: settings, start, shutdown, and everything served
+//! beside the endpoint.
 
 #![allow(dead_code, reason = "each server uses its part")]
 
@@ -31,25 +31,25 @@ use settings::values::Origin;
 use settings::{Features, Settings, known};
 use telemetry::Metrics;
 
-/// The endpoint on a store whose type is erased: it is chosen at run time.
+/// The endpoint on a store whose type is chosen at run time.
 pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>>;
 
 /// A page to sign up with.
 pub const PAGE: &str = include_str!("page.html");
 
-/// How long a client may take for the head of a request.
+/// The time that a client may take for the head of a request.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a server that is asked to end waits for what it has begun: a body's 10 s,
-/// a hash's 5 s and a store's 5 s. Kubernetes kills after 30 s.
+/// The time that a stopping server waits for running requests: a body's 10 s, a hash's 5 s
+/// and a store's 5 s. Kubernetes kills after 30 s.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
-/// All that a framework serves.
+/// Everything that a framework serves.
 pub struct Server {
     pub addr: SocketAddr,
     pub endpoint: Endpoint,
     pub health: Health,
-    /// The origin whose pages may sign up, besides our own.
+    /// The other origin whose pages may sign up.
     pub cors_origin: Option<Origin>,
     pub metrics: Option<Metrics>,
     pub end: End,
@@ -57,8 +57,8 @@ pub struct Server {
     warnings: Vec<Complaint>,
 }
 
-/// Runs a server from its settings to its end: `serve` returns when the last answer
-/// has been sent, then the store is closed, and the hash pool.
+/// Runs a server from its settings to its end. `serve` returns after the last answer; then
+/// the store and the hash pool are closed.
 pub async fn run(serve: impl AsyncFnOnce(Server) -> Result<(), Complaint>) -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         None => {}
@@ -87,7 +87,7 @@ async fn start_and_end(
         Ok(endpoint) => {
             let health = Health { backend: backend.clone(), pool: Arc::clone(&pool) };
             let Settings { cors_origin, warnings, .. } = settings;
-            // Before anybody is told that the server listens, and may ask it to end.
+            // Before anyone learns that the server listens, and may ask it to end.
             let end = asked_to_end();
             let parts =
                 Server { addr, endpoint, health, cors_origin, metrics, end, workers, warnings };
@@ -96,12 +96,12 @@ async fn start_and_end(
         Err(complaint) => Err(complaint),
     };
     backend.close().await;
-    // It blocks until the last hash is done, and no thread of the runtime may.
+    // It blocks until the last hash is done, which no thread of the runtime may.
     let _ = timeout(STOP_DEADLINE, tokio::task::spawn_blocking(move || pool.shutdown())).await;
     served
 }
 
-/// Finds the address; of several the one that `127.0.0.1` reaches.
+/// Resolves the address; of several, takes the one that `127.0.0.1` reaches.
 async fn resolve(addr: &str) -> Result<SocketAddr, Complaint> {
     let found = tokio::net::lookup_host(addr).await;
     let found: Vec<_> =
@@ -158,8 +158,8 @@ fn random_secret() -> Result<Vec<u8>, Complaint> {
     Ok(secret)
 }
 
-/// The limits by client, in Redis where the settings name one. All instances have the
-/// secret of the tokens; what is made of it for Redis is no token.
+/// Creates the limits by client, in Redis if the settings name one. All instances share the
+/// secret of the tokens; the derived key for Redis is no token.
 #[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "keys names in Redis"))]
 fn rate_limits(settings: &Settings, secret: &[u8]) -> Result<Option<RateLimits>, Complaint> {
     let Some(limits) = settings.rate_limit.map(RateLimits::per_client) else {
@@ -179,7 +179,7 @@ fn rate_limits(settings: &Settings, secret: &[u8]) -> Result<Option<RateLimits>,
 }
 
 impl Server {
-    /// Says that the server has started: where, how it hashes, and what it warns of.
+    /// Announces that the server has started: its address, how it hashes, and its warnings.
     pub fn announce(&self, addrs: impl IntoIterator<Item = SocketAddr>) {
         for addr in addrs {
             println!("listening on http://{addr}");
@@ -197,7 +197,7 @@ impl Server {
     }
 }
 
-/// The OpenAPI document, as JSON.
+/// Returns the OpenAPI document as JSON.
 #[cfg(feature = "openapi")]
 pub fn openapi() -> Result<String, Complaint> {
     signup::openapi().to_json().map_err(|error| chain(&error))

@@ -1,4 +1,5 @@
-//! How a server ends: when it is asked to, and with a complaint that a person reads.
+//! The end of a server: when it is asked to, or with an error for the person at the
+//! terminal.
 
 #![allow(dead_code, reason = "each server uses its part")]
 
@@ -6,14 +7,14 @@ use std::error::Error;
 use std::pin::Pin;
 use std::process::ExitCode;
 
-/// A line for the person at the terminal.
+/// An error for the person at the terminal, in one line.
 pub type Complaint = String;
 
 /// Resolves when the process is asked to end.
 pub type End = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Resolves when the process is asked to end: by SIGTERM, as supervisors do it, or
-/// from the keyboard. It listens from the call on, not from the first poll.
+/// Resolves when the process is asked to end: by SIGTERM, as supervisors send it, or from
+/// the keyboard. It listens from the call on, not from the first poll.
 #[cfg(unix)]
 pub fn asked_to_end() -> End {
     use tokio::signal::unix::{SignalKind, signal};
@@ -29,8 +30,8 @@ pub fn asked_to_end() -> End {
     })
 }
 
-/// Resolves when the process is asked to end: by Ctrl-C, Ctrl-Break, the closed
-/// console or the system's own end. It listens from the call on.
+/// Resolves when the process is asked to end: by Ctrl-C, Ctrl-Break, a closed console or
+/// the system's shutdown. It listens from the call on.
 #[cfg(windows)]
 pub fn asked_to_end() -> End {
     use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
@@ -48,7 +49,7 @@ pub fn asked_to_end() -> End {
     })
 }
 
-/// Gives the exit code, and prints the complaint on stderr.
+/// Returns the exit code, and prints the error on stderr.
 pub fn exit(result: Result<(), Complaint>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +60,7 @@ pub fn exit(result: Result<(), Complaint>) -> ExitCode {
     }
 }
 
-/// Joins an error and its causes to one line, each cause that says something new.
+/// Joins an error and its causes to one line, without repetitions.
 pub fn chain(error: &dyn Error) -> Complaint {
     let mut line = error.to_string();
     let mut cause = error.source();

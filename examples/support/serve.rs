@@ -17,8 +17,8 @@ use tokio::net::TcpListener;
 
 use super::support::{HEAD_DEADLINE, STOP_DEADLINE};
 
-/// Serves with a service for each peer, and returns when the last answer has been
-/// sent, or its time is over.
+/// Serves each peer with its own service, and returns when the last answer was sent or time
+/// is up.
 pub async fn serve<S, B>(
     listener: TcpListener,
     end: impl Future<Output = ()>,
@@ -29,7 +29,7 @@ pub async fn serve<S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let mut server = http1::Builder::new();
-    // A client that sends its head an octet a minute would else hold on for ever.
+    // A client that sends a byte of its head per minute would otherwise hold on for ever.
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
     let connections = GracefulShutdown::new();
     let mut end = pin!(end);
@@ -39,7 +39,7 @@ pub async fn serve<S, B>(
             () = &mut end => break,
         };
         let Ok((stream, peer)) = accepted else {
-            // No file descriptor is left: some are given back soon.
+            // No file descriptor is left: some are released soon.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -47,11 +47,11 @@ pub async fn serve<S, B>(
         let connection = server.serve_connection(TokioIo::new(stream), service_for(peer));
         let connection = connections.watch(connection);
         tokio::spawn(async {
-            // A client that goes away is no error of the server's.
+            // A client that leaves is not an error of the server.
             let _ = connection.await;
         });
     }
-    // Whoever comes now is refused, and does not wait for nobody.
+    // New connections are refused instead of waiting for nobody.
     drop(listener);
     let _ = tokio::time::timeout(STOP_DEADLINE, connections.shutdown()).await;
 }

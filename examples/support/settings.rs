@@ -18,18 +18,18 @@ pub mod values;
 use known::Unknown;
 use values::{Address, Database, Origin, rate_limit};
 
-/// A line for the person at the terminal.
+/// An error for the person at the terminal.
 type Complaint = String;
 
 /// More workers than cores only wait for each other: this many are a typing error.
 const WORKERS: RangeInclusive<u64> = 1..=1024;
 const QUEUE: RangeInclusive<u64> = 1..=1_000_000;
-/// An hour: who waits longer has left.
+/// An hour: a client that waits longer has left.
 const MILLIS: RangeInclusive<u64> = 1..=3_600_000;
 const HOPS: RangeInclusive<u64> = 0..=100;
 
 const SECRET: &str = "SIGNUP_JWT_SECRET";
-/// How a secret is made.
+/// The command that makes a secret.
 const MAKE_ONE: &str = "`openssl rand -hex 32` makes one";
 
 /// Features of the crate that a setting may need.
@@ -40,12 +40,12 @@ pub struct Features {
 }
 
 impl Features {
-    /// Those that this server is built with.
+    /// The features of this build.
     pub const HERE: Self =
         Self { postgres: cfg!(feature = "postgres"), redis: cfg!(feature = "redis") };
 }
 
-/// A setting that is `None` is left to the library's default.
+/// The settings. `None` means the library's default.
 pub struct Settings {
     pub addr: Address,
     pub cors_origin: Option<Origin>,
@@ -57,18 +57,18 @@ pub struct Settings {
     pub rate_limit: Option<Quota>,
     pub redis: Option<Redis>,
     pub trusted_hops: u64,
-    /// To be printed when the server has started.
+    /// Warnings to print when the server has started.
     pub warnings: Vec<Complaint>,
 }
 
-/// Where instances share their limits, and how long an answer may take.
+/// The Redis in which instances share their limits, and its time limit.
 pub struct Redis {
     pub url: String,
     pub deadline: Duration,
 }
 
 impl Settings {
-    /// Reads the settings, and refuses the first that can't be meant.
+    /// Reads the settings, and rejects the first invalid one.
     pub fn read(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         built_with: Features,
@@ -100,15 +100,15 @@ impl Settings {
     }
 }
 
-/// The environment: settings and whatever else is in it.
+/// The environment: settings and anything else.
 struct Variables {
     texts: BTreeMap<String, String>,
     unknown: Vec<Unknown>,
 }
 
 impl Variables {
-    /// Keeps those that are ours, each of which is text without a stray end of line: a
-    /// file that became a variable has one, and it would be part of a secret or a path.
+    /// Keeps the settings, each of which must be text without a stray line end: a file that
+    /// became a variable has one, and it would be part of a secret or a path.
     fn of(all: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Complaint> {
         let (mut texts, mut unknown) = (BTreeMap::new(), Vec::new());
         for (name, value) in all {

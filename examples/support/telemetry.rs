@@ -1,9 +1,9 @@
-//! Logs and figures, where the server is built with them.
+//! Logs and metrics, if compiled in.
 
 use super::process::Complaint;
 
-/// Prints events and ended spans to stderr, a line of JSON each. `RUST_LOG` chooses
-/// which; `info` by default.
+/// Prints events and closed spans to stderr, one JSON line each, filtered by `RUST_LOG`;
+/// `info` by default.
 pub fn print_logs() {
     #[cfg(feature = "tracing")]
     {
@@ -15,7 +15,7 @@ pub fn print_logs() {
     }
 }
 
-/// The figures that Prometheus scrapes, with the feature `metrics`.
+/// The metrics for Prometheus, with the feature `metrics`.
 #[derive(Clone)]
 pub struct Metrics {
     #[cfg(feature = "metrics")]
@@ -23,11 +23,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Records the figures from here on.
+    /// Starts recording metrics.
     #[cfg(feature = "metrics")]
     pub fn record() -> Result<Option<Self>, Complaint> {
         use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-        // From a tenth of a millisecond, which a look takes, to the store's deadline.
+        // From a tenth of a millisecond, which a query takes, to the store's deadline.
         let buckets = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0];
         let stages = Matcher::Suffix("_seconds".to_owned());
         let recorder = PrometheusBuilder::new().set_buckets_for_metric(stages, &buckets);
@@ -41,7 +41,7 @@ impl Metrics {
         Ok(None)
     }
 
-    /// Renders the figures in the text format of Prometheus.
+    /// Renders the metrics in the text format of Prometheus.
     pub fn render(&self) -> String {
         #[cfg(feature = "metrics")]
         {

@@ -1,11 +1,11 @@
-//! The names of the settings, what they mean, and which was meant by another one.
+//! The names of the settings, their meaning, and the detection of misspelt ones.
 
 use std::fmt;
 
 /// A setting's name, its default and its meaning, as `--help` prints them.
 pub type Known = (&'static str, &'static str, &'static str);
 
-/// All settings, in the order of the README's table.
+/// All settings, in the order of the table in `examples/README.md`.
 pub const KNOWN: [Known; 12] = [
     ("SIGNUP_ADDR", "127.0.0.1:3000", "where it listens: HOST:PORT, or a PORT of 127.0.0.1"),
     (
@@ -32,7 +32,7 @@ pub fn is_known(name: &str) -> bool {
     KNOWN.iter().any(|(known, ..)| *known == name)
 }
 
-/// The text of `--help`.
+/// Returns the text of `--help`.
 pub fn help() -> String {
     let lines = KNOWN.iter().map(|(name, default, meaning)| {
         format!("  {name:<24}  {meaning}\n  {:<24}  default: {default}\n", "")
@@ -40,8 +40,8 @@ pub fn help() -> String {
     format!("Settings are environment variables:\n\n{}", lines.collect::<String>())
 }
 
-/// A variable with our prefix that is no setting. It does not end the server: where
-/// a service is called `signup`, Kubernetes sets `SIGNUP_PORT` and others.
+/// A variable with our prefix that is not a setting. It does not end the server: if a
+/// service is called `signup`, Kubernetes sets `SIGNUP_PORT` and others.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unknown {
     name: String,
@@ -49,7 +49,7 @@ pub struct Unknown {
 }
 
 impl Unknown {
-    /// Judges a variable's name, and refuses one that is a misspelt setting.
+    /// Checks a variable's name, and rejects a misspelt setting.
     pub fn of(name: &str) -> Result<Option<Self>, String> {
         let Some(rest) = name.strip_prefix("SIGNUP_").filter(|_| !is_known(name)) else {
             return Ok(None);

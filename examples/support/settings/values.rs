@@ -1,10 +1,10 @@
-//! The values of settings, each with the reason why another text is refused.
+//! The values of settings, and why a value is rejected.
 
 use std::net::SocketAddr;
 
 use signup::limit::Quota;
 
-/// Where to listen: a host, which may be a name, and a port.
+/// The address to listen on: a host, which may be a name, and a port.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Address(pub String);
 
@@ -15,8 +15,8 @@ impl Default for Address {
 }
 
 impl Address {
-    /// Reads `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`. A
-    /// port alone is this machine's own: who means all networks says so.
+    /// Parses `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`. A port
+    /// alone means this machine only: all networks have to be named.
     pub fn parse(text: &str) -> Result<Self, String> {
         let unreadable =
             || format!("`{text}` can't be read: set it to HOST:PORT, such as 127.0.0.1:3000");
@@ -36,7 +36,7 @@ impl Address {
     }
 }
 
-/// Where the accounts are.
+/// The database of the accounts.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Database {
     Memory,
@@ -51,7 +51,7 @@ impl Default for Database {
 }
 
 impl Database {
-    /// Reads a URL, which no complaint repeats: it may have a password in it.
+    /// Parses a URL, which no error repeats: it may contain a password.
     pub fn parse(url: &str, has_postgres: bool) -> Result<Self, String> {
         match url.split_once(':') {
             Some(("sqlite", rest)) if is_memory_misspelt(rest) => {
