@@ -6,8 +6,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::params::WorkFactor;
 use super::phc::{PasswordHash, SALT_BYTES, TAG_BYTES};
 
@@ -18,7 +16,7 @@ mod worker;
 pub use builder::{HashPoolBuilder, PoolError};
 pub use permit::{HashError, HashPermit, PoolFull, Verification};
 
-use permit::{Input, Tag, Task};
+use permit::{Input, Tag, Work};
 
 /// A pool that hashes passwords on a fixed number of threads.
 ///
@@ -187,9 +185,8 @@ pub struct PoolStats {
 }
 
 struct Job {
-    task: Task,
+    work: Box<dyn Work>,
     since: Duration,
-    reply: oneshot::Sender<Result<Tag, HashError>>,
     permit: HashPermit,
 }
 

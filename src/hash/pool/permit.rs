@@ -15,6 +15,7 @@ use crate::random::{RandomError, SecureRandom};
 use super::super::engine::EngineError;
 use super::super::params::WorkFactor;
 use super::super::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
+use super::worker::Worker;
 use super::{Job, Shared};
 
 /// A permit of the hash queue, held from before a request is processed until its hash is
@@ -55,7 +56,7 @@ impl HashPermit {
         let config = &self.shared.config;
         let (factor, pepper) = (config.factor, config.peppers.current());
         let input = Input { password, salt: salt.to_vec(), factor, pepper, tag_bytes: TAG_BYTES };
-        let tag = self.run(Task::Hash(input)).await?;
+        let tag = self.submit(move |worker| worker.compute(&input)).await?;
         Ok(PasswordHash::assemble(factor, &salt, &tag, pepper))
     }
 
@@ -94,49 +95,108 @@ impl HashPermit {
             || pepper != config.peppers.current()
             || parsed.salt.len() < SALT_BYTES
             || parsed.tag.len() < TAG_BYTES;
-        let tag = self
-            .run(Task::Hash(Input {
-                password,
-                salt: parsed.salt.to_vec(),
-                factor: parsed.factor,
-                pepper,
-                tag_bytes: parsed.tag.len(),
-            }))
-            .await?;
+        let input = Input {
+            password,
+            salt: parsed.salt.to_vec(),
+            factor: parsed.factor,
+            pepper,
+            tag_bytes: parsed.tag.len(),
+        };
+        let tag = self.submit(move |worker| worker.compute(&input)).await?;
         let right = bool::from(tag.ct_eq(parsed.tag.as_bytes()));
         Ok(if right { Verification::Right { needs_rehash } } else { Verification::Wrong })
     }
 
-    /// Runs other work that takes as long as a hash may, when its turn comes.
-    #[cfg(feature = "zxcvbn")]
-    pub(crate) async fn estimate(
+    /// Runs other work of that size, when its turn comes, on the same workers.
+    ///
+    /// # Errors
+    /// Fails if the wait exceeds the deadline or the work panics.
+    ///
+    /// ```
+    /// use signup::hash::HashPool;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let pool = HashPool::builder().workers(1).build()?;
+    /// assert_eq!(pool.reserve()?.run(|| (1..=20).product::<u64>()).await?, 2_432_902_008_176_640_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn run<T: Send + 'static>(
         self,
-        call: impl FnOnce() -> u8 + Send + 'static,
-    ) -> Result<u8, HashError> {
-        let score = self.run(Task::Call(Box::new(call))).await?;
-        Ok(score.first().copied().unwrap_or_default())
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, HashError> {
+        self.submit(|_| Ok(work())).await
     }
 
-    async fn run(self, task: Task) -> Result<Tag, HashError> {
+    async fn submit<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&mut Worker) -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
         let shared = Arc::clone(&self.shared);
         let (reply, answer) = oneshot::channel();
         let since = shared.config.clock.monotonic();
-        shared.state().queue.push_back(Job { task, since, reply, permit: self });
+        let work = Box::new(Request { work, reply });
+        shared.state().queue.push_back(Job { work, since, permit: self });
         shared.wake.notify_one();
         answer.await.unwrap_or(Err(HashError::Panicked))
     }
 }
 
-/// The work of a job.
-pub(super) enum Task {
-    /// Computes a tag.
-    Hash(Input),
-    /// Calls a function that returns one byte.
-    #[cfg(feature = "zxcvbn")]
-    Call(Box<dyn FnOnce() -> u8 + Send>),
+impl Drop for HashPermit {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.permits -= 1;
+        if state.closed && state.permits == 0 {
+            self.shared.wake.notify_all();
+        }
+    }
 }
 
-/// The input of a tag of `length` bytes.
+impl fmt::Debug for HashPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashPermit")
+    }
+}
+
+/// The work of a job, with the caller that waits for it.
+pub(super) trait Work: Send {
+    /// Returns whether nobody waits any more.
+    fn is_abandoned(&self) -> bool;
+
+    /// Replies that the job has waited too long.
+    fn refuse(self: Box<Self>, late: PoolFull);
+
+    /// Works, returns the permit, and replies.
+    fn run(self: Box<Self>, worker: &mut Worker, permit: HashPermit);
+}
+
+struct Request<F, T> {
+    work: F,
+    reply: oneshot::Sender<Result<T, HashError>>,
+}
+
+impl<F, T> Work for Request<F, T>
+where
+    F: FnOnce(&mut Worker) -> Result<T, HashError> + Send,
+    T: Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn refuse(self: Box<Self>, late: PoolFull) {
+        let _ = self.reply.send(Err(late.into()));
+    }
+
+    fn run(self: Box<Self>, worker: &mut Worker, permit: HashPermit) {
+        let Self { work, reply } = *self;
+        let result = worker.work(work);
+        drop(permit);
+        let _ = reply.send(result);
+    }
+}
+
+/// The input of a tag.
 pub(super) struct Input {
     pub(super) password: Password,
     pub(super) salt: Vec<u8>,
@@ -160,22 +220,6 @@ pub enum Verification {
         /// password again while it is at hand, and store that.
         needs_rehash: bool,
     },
-}
-
-impl Drop for HashPermit {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.permits -= 1;
-        if state.closed && state.permits == 0 {
-            self.shared.wake.notify_all();
-        }
-    }
-}
-
-impl fmt::Debug for HashPermit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HashPermit")
-    }
 }
 
 /// The error of a pool that has no permit left.

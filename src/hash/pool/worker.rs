@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::super::engine::{EngineHasher, HashInput};
-use super::{HashError, Input, Job, PoolFull, Shared, State, Tag, Task};
+use super::{HashError, Input, Job, PoolFull, Shared, State, Tag};
 
 /// The weight of one hash in the estimate of the next ones: an eighth.
 const SMOOTHING: u32 = 8;
@@ -25,12 +25,15 @@ pub(super) struct Worker {
     is_holding: bool,
     /// Whether this worker is counted in `running`.
     is_running: bool,
+    /// Tags computed by the current job.
+    hashes: u64,
     shared: Arc<Shared>,
 }
 
 impl Worker {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { hasher: None, is_holding: false, is_running: false, shared: Arc::clone(shared) }
+        let shared = Arc::clone(shared);
+        Self { hasher: None, is_holding: false, is_running: false, hashes: 0, shared }
     }
 
     /// Works until the pool is closed. If the host's clock panics, the current job fails
@@ -52,8 +55,8 @@ impl Worker {
         let Some(job) = self.next() else {
             return false;
         };
-        if let Some(job) = self.still_wanted(job) {
-            self.work(job);
+        if let Some(Job { work, permit, .. }) = self.still_wanted(job) {
+            work.run(self, permit);
         }
         true
     }
@@ -113,14 +116,14 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
         state.stats.waited += waited;
-        if job.reply.is_closed() {
+        if job.work.is_abandoned() {
             state.stats.abandoned += 1;
         } else if waited > self.shared.config.deadline {
             state.stats.refused += 1;
             let retry_after = self.shared.wait_behind(&state, state.permits);
             drop(state);
             drop(job.permit);
-            let _ = job.reply.send(Err(PoolFull { retry_after, closed: false }.into()));
+            job.work.refuse(PoolFull { retry_after, closed: false });
             return None;
         } else {
             state.stats.running += 1;
@@ -132,44 +135,38 @@ impl Worker {
         None
     }
 
-    fn work(&mut self, job: Job) {
-        let Job { task, reply, permit, .. } = job;
+    /// Runs the work of a job, and counts it. After a panic, whatever state it left
+    /// behind, nobody hashes with this worker's memory again.
+    pub(super) fn work<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, HashError>,
+    ) -> Result<T, HashError> {
         let begun = self.now();
-        let is_hash = matches!(task, Task::Hash(_));
-        let result = match task {
-            Task::Hash(input) => self.compute(&input),
-            #[cfg(feature = "zxcvbn")]
-            Task::Call(call) => {
-                let called = catch_unwind(AssertUnwindSafe(call));
-                called.map(|octet| Tag::new(vec![octet])).map_err(|_| HashError::Panicked)
-            }
-        };
+        let result = catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|_| {
+            self.release();
+            Err(HashError::Panicked)
+        });
         let took = self.now().saturating_sub(begun);
         self.is_running = false;
-        self.shared.state().finished(took, is_hash);
-        drop(permit);
-        let _ = reply.send(result);
+        let hashes = std::mem::take(&mut self.hashes);
+        self.shared.state().finished(took, hashes);
+        result
     }
 
-    fn compute(&mut self, task: &Input) -> Result<Tag, HashError> {
+    /// Computes a tag.
+    pub(super) fn compute(&mut self, input: &Input) -> Result<Tag, HashError> {
+        self.hashes += 1;
         self.hold();
         let shared = Arc::clone(&self.shared);
         let config = &shared.config;
-        let secret = config.peppers.secret(task.pepper).ok_or(HashError::UnknownPepper)?;
-        let password = task.password.reveal().as_bytes();
-        let input = HashInput::new(password, &task.salt, task.factor).with(secret, &[]);
-        let mut tag = Tag::new(vec![0; task.tag_bytes]);
-        let hasher = &mut self.hasher;
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            hasher.get_or_insert_with(|| config.engine.hasher()).hash(&input, &mut tag)
-        }));
-        let Ok(result) = outcome else {
-            // The panic may have left it in any state: nobody hashes with it again.
-            self.release();
-            return Err(HashError::Panicked);
-        };
+        let secret = config.peppers.secret(input.pepper).ok_or(HashError::UnknownPepper)?;
+        let password = input.password.reveal().as_bytes();
+        let parts = HashInput::new(password, &input.salt, input.factor).with(secret, &[]);
+        let mut tag = Tag::new(vec![0; input.tag_bytes]);
+        let hasher = self.hasher.get_or_insert_with(|| config.engine.hasher());
+        let result = hasher.hash(&parts, &mut tag);
         // A hash from elsewhere may have needed more memory than new ones do.
-        if task.factor.memory_kib() > config.factor.memory_kib() {
+        if input.factor.memory_kib() > config.factor.memory_kib() {
             self.release();
         }
         result?;
@@ -182,9 +179,9 @@ impl Worker {
 }
 
 impl State {
-    fn finished(&mut self, took: Duration, is_hash: bool) {
+    fn finished(&mut self, took: Duration, hashes: u64) {
         self.stats.running -= 1;
-        self.stats.hashes += u64::from(is_hash);
+        self.stats.hashes += hashes;
         self.recent = if self.recent.is_zero() {
             took
         } else {

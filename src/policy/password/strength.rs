@@ -36,7 +36,7 @@ impl SignupPolicy for PasswordStrength {
         let email = attempt.email().as_str().to_owned();
         let name = attempt.name().unwrap_or_default().to_owned();
         let permit = attempt.hash_pool().reserve().map_err(SignupError::from)?;
-        let score = permit.estimate(move || {
+        let score = permit.run(move || {
             let local_part = email.split('@').next().unwrap_or_default();
             score(&password, &[&email, local_part, &name], least)
         });
