@@ -145,10 +145,10 @@ fn whole(criterion: &mut Criterion) {
     group.sampling_mode(SamplingMode::Flat);
     let hs256 = async || sign_up(&hs256).await;
     let eddsa = async || sign_up(&eddsa).await;
-    difference(&mut group, "everything_but_hash_and_store/hs256", &hs256, &hand_off);
-    difference(&mut group, "everything_but_hash_and_store/eddsa", &eddsa, &hand_off);
-    difference(&mut group, "of_it_randomness_mint_and_answer/hs256", &hs256, &both);
-    difference(&mut group, "of_it_request_and_fields", &both, &hand_off);
+    difference(&mut group, "everything_but_hash_and_store/hs256", hs256, hand_off);
+    difference(&mut group, "everything_but_hash_and_store/eddsa", eddsa, hand_off);
+    difference(&mut group, "of_it_randomness_mint_and_answer/hs256", hs256, both);
+    difference(&mut group, "of_it_request_and_fields", both, hand_off);
     group.finish();
 }
 

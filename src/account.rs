@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::fields::{Email, Name};
 use crate::random::{Entropy, RandomError};
 
@@ -66,6 +69,20 @@ impl FromStr for AccountId {
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Serialize for AccountId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// Parsed like [`FromStr`], for the path of a route.
+impl<'de> Deserialize<'de> for AccountId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -142,6 +159,12 @@ impl FromStr for Plan {
     }
 }
 
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// The error of a malformed plan name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -190,6 +213,18 @@ impl Account {
     }
 }
 
+/// The account as the endpoint's 201 shows it.
+impl Serialize for Account {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut account = serializer.serialize_struct("Account", 4)?;
+        account.serialize_field("id", &self.id)?;
+        account.serialize_field("email", self.email.as_str())?;
+        account.serialize_field("name", &self.name())?;
+        account.serialize_field("plan", &self.plan)?;
+        account.end()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +246,24 @@ mod tests {
         {
             assert_eq!(text.parse::<AccountId>(), Err(AccountIdError), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_id_in_json_is_parsed() {
+        let id: AccountId = serde_json::from_str(r#""acc_a1""#).unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), r#""acc_a1""#);
+        assert!(serde_json::from_str::<AccountId>(r#""acc_../etc""#).is_err());
+    }
+
+    #[test]
+    fn an_account_is_serialized_as_the_answer_shows_it() {
+        let email = Email::from_store("Dev@x.co", "dev@x.co");
+        let id = AccountId::from_store("acc_a1");
+        let account = Account::new(id, email, None, Plan::PRO);
+        assert_eq!(
+            serde_json::to_string(&account).unwrap(),
+            r#"{"id":"acc_a1","email":"Dev@x.co","name":null,"plan":"pro"}"#
+        );
     }
 
     #[test]

@@ -111,3 +111,39 @@ fn no_crate_is_locked_at_a_version_that_an_advisory_names() {
     }
     assert!(!locked("hyper").is_empty(), "the lock file is read");
 }
+
+/// The most bytes of a README that is read to its end.
+const README_BYTES: usize = 6 * 1024;
+
+#[test]
+fn the_readme_is_short() {
+    let bytes = include_str!("../README.md").len();
+    assert!(bytes <= README_BYTES, "{bytes} bytes");
+}
+
+#[test]
+fn links_of_the_documentation_lead_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let page =
+        Regex::new(r"^https://docs\.rs/signup/latest/signup/(\w+)/(\w+)/index\.html$").unwrap();
+    let mut links = 0;
+    for (file, text) in texts() {
+        let is_page = file.extension().is_some_and(|end| end == "md") && !file.starts_with("tests");
+        for found in link.captures_iter(if is_page { &text } else { "" }) {
+            links += 1;
+            let target = &found[1];
+            let leads = if let Some(page) = page.captures(target) {
+                let modules =
+                    std::fs::read_to_string(root().join("src").join(format!("{}.rs", &page[1])));
+                modules.unwrap().contains(&format!("page!({},", &page[2]))
+            } else if target.contains("://") || target.starts_with("crate::") {
+                // The first are others' to keep, the second rustdoc's to check.
+                true
+            } else {
+                root().join(file.parent().unwrap()).join(target).exists()
+            };
+            assert!(leads, "{}: {target}", file.display());
+        }
+    }
+    assert!(links > 0);
+}
