@@ -91,6 +91,7 @@ pub mod context;
 pub mod credentials;
 pub mod error;
 pub mod fields;
+#[cfg_attr(docsrs, doc(auto_cfg = false))] // its pages need no feature to be read
 pub mod guide;
 pub mod hash;
 pub mod http;
