@@ -54,7 +54,7 @@ pub fn configure<S: AccountStore>(
 ///
 /// ```
 /// use actix_web::web::{self, Data};
-/// /// use signup::http::SignupEndpoint;
+/// use signup::http::SignupEndpoint;
 /// use signup::store::MemoryStore;
 ///
 /// fn register(endpoint: SignupEndpoint<MemoryStore>) -> actix_web::Resource {

@@ -68,7 +68,7 @@ pub fn service<S: AccountStore, T: Clone + Send + Sync + 'static>(
 ///
 /// ```
 /// use axum::extract::FromRef;
-/// /// use signup::http::SignupEndpoint;
+/// use signup::http::SignupEndpoint;
 /// use signup::store::MemoryStore;
 ///
 /// #[derive(Clone)]
