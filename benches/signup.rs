@@ -1,6 +1,7 @@
 //! What a sign-up costs besides hash and store: all of it, and each part.
 //!
-//! `cargo bench --bench signup`. A whole sign-up is measured from the head of the
+//! `cargo bench --bench signup`; with `--features metrics` a row for each stage, too, as
+//! the service itself times it. A whole sign-up is measured from the head of the
 //! request to the bytes of the answer, with an engine that hashes nothing and a
 //! store that stores nothing. It still hands a job to a worker and waits for it,
 //! which is the hash's cost: so each sign-up is paired with a bare hand-off, and
@@ -113,19 +114,21 @@ fn median(mut costs: Vec<Duration>) -> Duration {
     *costs.select_nth_unstable(half).1
 }
 
+/// From the head of the request to the bytes of the answer.
+async fn sign_up(endpoint: &SignupEndpoint<Nowhere>) {
+    let ticket = endpoint.head(&head()).await.unwrap();
+    let mut body = ticket.body();
+    body.push(BODY).unwrap();
+    let reply = endpoint.answer(ticket, body).await;
+    assert_eq!(reply.status(), 201);
+    // As an adapter does, which sends it.
+    black_box(reply.into_body());
+}
+
 fn whole(criterion: &mut Criterion) {
     let pool = pool();
     let hs256 = endpoint(SigningKey::hs256(SECRET).unwrap());
     let eddsa = endpoint(SigningKey::ed25519(&[7; 32]));
-    let sign_up = async |endpoint: &SignupEndpoint<Nowhere>| {
-        let ticket = endpoint.head(&head()).await.unwrap();
-        let mut body = ticket.body();
-        body.push(BODY).unwrap();
-        let reply = endpoint.answer(ticket, body).await;
-        assert_eq!(reply.status(), 201);
-        // As an adapter does, which sends it.
-        black_box(reply.into_body());
-    };
     let hand_off = async || {
         let (password, permit) =
             (Password::parse("correct horse").unwrap(), pool.reserve().unwrap());
@@ -151,6 +154,38 @@ fn whole(criterion: &mut Criterion) {
     difference(&mut group, "of_it_request_and_fields", both, hand_off);
     group.finish();
 }
+
+/// A row a stage, by the histogram that an operator sees. `hash` is mostly the hand-off.
+#[cfg(feature = "metrics")]
+fn stages(criterion: &mut Criterion) {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let figures = recorder.handle();
+    let spent = |stage: &str| -> Duration {
+        let name = format!("signup_stage_duration_seconds_sum{{stage=\"{stage}\"}} ");
+        let text = figures.render();
+        let sum = text.lines().find_map(|line| line.strip_prefix(&name));
+        Duration::from_secs_f64(sum.map_or(0.0, |sum| sum.parse().unwrap()))
+    };
+    let endpoint = endpoint(SigningKey::hs256(SECRET).unwrap());
+    let mut group = criterion.benchmark_group("stage");
+    metrics::with_local_recorder(&recorder, || {
+        for stage in ["validate", "limit", "policy", "lookup", "hash", "mint", "store"] {
+            group.bench_function(stage, |bencher| {
+                bencher.iter_custom(|times| {
+                    let before = spent(stage);
+                    (0..times).for_each(|_| {
+                        cost(sign_up(&endpoint));
+                    });
+                    spent(stage).saturating_sub(before)
+                });
+            });
+        }
+    });
+    group.finish();
+}
+
+#[cfg(not(feature = "metrics"))]
+fn stages(_: &mut Criterion) {}
 
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("part");
@@ -181,5 +216,5 @@ fn parts(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, whole, parts);
+criterion_group!(benches, whole, stages, parts);
 criterion_main!(benches);

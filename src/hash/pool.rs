@@ -54,14 +54,14 @@ impl HashPool {
     /// Returns [`PoolFull`] if no permit is left, or if the wait would exceed the deadline.
     pub fn reserve(&self) -> Result<HashPermit, PoolFull> {
         let mut state = self.shared.state();
-        let wait = self.shared.wait_behind(&state, state.permits);
-        let full = state.permits >= self.shared.config.permits();
-        if full || state.closed || wait > self.shared.config.deadline {
-            state.stats.refused += 1;
-            return Err(PoolFull { retry_after: wait, closed: state.closed });
-        }
+        self.shared.check_room(&mut state)?;
         state.permits += 1;
         Ok(HashPermit { shared: Arc::clone(&self.shared) })
+    }
+
+    /// Checks that [`reserve`](Self::reserve) would succeed at this moment.
+    pub(crate) fn check_room(&self) -> Result<(), PoolFull> {
+        self.shared.check_room(&mut self.shared.state())
     }
 
     /// Checks that a stored hash can be verified here, without computing anything.
@@ -210,6 +210,16 @@ struct State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    fn check_room(&self, state: &mut State) -> Result<(), PoolFull> {
+        let wait = self.wait_behind(state, state.permits);
+        let full = state.permits >= self.config.permits();
+        if full || state.closed || wait > self.config.deadline {
+            state.stats.refused += 1;
+            return Err(PoolFull { retry_after: wait, closed: state.closed });
+        }
+        Ok(())
     }
 
     /// Estimates how long `ahead` permits take to become free.

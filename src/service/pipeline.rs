@@ -63,7 +63,7 @@ impl<S: AccountStore> SignupService<S> {
     /// hashing is busy, the store is not asked.
     async fn check_email_free(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
         let _timed = self.time(Stage::Lookup);
-        drop(self.inner.pool.reserve()?);
+        self.inner.pool.check_room()?;
         let lookup = self.inner.lookups.enter()?;
         let taken = self.inner.store.is_email_taken(valid.email.key()).await?;
         lookup.answered();
