@@ -1,6 +1,7 @@
 //! The stores under test, each with a look inside.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use signup::account::AccountId;
@@ -33,17 +34,23 @@ pub fn memory() -> Arc<dyn Inspect> {
     Arc::new(MemoryStore::default())
 }
 
+/// The deadline of the endpoint's stores. A crowd of a thousand writes in turn, each to a
+/// disk that others use too; how long that takes is no matter of the endpoint's.
+const DEADLINE: Duration = Duration::from_mins(1);
+
 pub async fn sqlite() -> Arc<dyn Inspect> {
-    Arc::new(Sqlite::open().await)
+    let Sqlite { store, folder } = Sqlite::open().await;
+    Arc::new(Sqlite { store: store.with_deadline(DEADLINE), folder })
 }
 
 pub async fn postgres() -> Arc<dyn Inspect> {
-    Arc::new(postgres::store(&postgres::url()).await)
+    Arc::new(postgres::store(&postgres::url()).await.with_deadline(DEADLINE))
 }
 
 /// PostgreSQL behind PgBouncer in transaction mode.
 pub async fn pgbouncer() -> Arc<dyn Inspect> {
-    Arc::new(pooled().await)
+    let Pooled { direct, pooled } = pooled().await;
+    Arc::new(Pooled { direct, pooled: pooled.with_deadline(DEADLINE) })
 }
 
 pub async fn pooled() -> Pooled {
