@@ -137,18 +137,18 @@ impl Entropy {
     /// Appends `count` uniform digits of `alphabet` to `text`. Bytes past the last whole
     /// multiple of its length are rejected, because a remainder would favour the first
     /// digits.
-    pub(crate) fn digits(
+    pub(crate) fn digits<const N: usize>(
         &mut self,
-        alphabet: &[u8],
+        alphabet: &[u8; N],
         count: usize,
         text: &mut String,
     ) -> Result<(), RandomError> {
-        let whole = 256 / alphabet.len() * alphabet.len();
+        let whole = 256 / N * N;
         for _ in 0..count {
             let digit = loop {
                 let byte = usize::from(self.byte()?);
                 if byte < whole {
-                    break alphabet.get(byte % alphabet.len());
+                    break alphabet.get(byte % N);
                 }
             };
             let digit = digit.copied().ok_or(RandomError::Implausible)?;
@@ -191,7 +191,7 @@ mod tests {
         // Chi-square over 62 digits: 61 degrees of freedom, whose 99.9999 %
         // point is 126. The biased `byte % 62` scores over 1,000 here.
         let source = SeededRandom::new(4);
-        let alphabet: Vec<u8> = (0..62).map(|digit| b'0' + digit).collect();
+        let alphabet: [u8; 62] = std::array::from_fn(|at| b'0' + u8::try_from(at).unwrap());
         let (mut counts, draws) = ([0f64; 62], 4000);
         for _ in 0..draws {
             let mut text = String::new();

@@ -1,5 +1,6 @@
 //! Email addresses, and the key that makes them unique.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -94,10 +95,10 @@ impl EmailKey {
     /// # Errors
     /// Returns [`EmailError`] for an address outside of `profile`.
     pub fn parse(address: &str, profile: EmailProfile) -> Result<Self, EmailError> {
+        // UTS-46 maps each ASCII capital to its lower case, too, and before anything else.
+        let address = address.to_ascii_lowercase();
         let (local, domain) = address.rsplit_once('@').ok_or(EmailError::Invalid)?;
-        let local = local_key(local, profile)?;
-        let domain = domain_key(domain, profile)?;
-        let key = [&local, "@", &domain].concat();
+        let key = [&local_key(local, profile)?, "@", &domain_key(domain, profile)?].concat();
         if EmailAddress::parse_with_options(&key, grammar(profile)).is_err() {
             return Err(EmailError::Invalid);
         }
@@ -125,14 +126,14 @@ fn grammar(profile: EmailProfile) -> Options {
     }
 }
 
-fn local_key(local: &str, profile: EmailProfile) -> Result<String, EmailError> {
+fn local_key(local: &str, profile: EmailProfile) -> Result<Cow<'_, str>, EmailError> {
     if local.len() > MAX_LOCAL_OCTETS || looks_encoded(local) {
         return Err(EmailError::Invalid);
     }
     if is_dot_atom(local) {
-        Ok(local.to_ascii_lowercase())
+        Ok(local.into())
     } else if profile == EmailProfile::Rfc5321 && is_quoted_string(local) {
-        Ok(canonical_quoted(local).to_ascii_lowercase())
+        Ok(canonical_quoted(local).into())
     } else {
         Err(EmailError::Invalid)
     }
@@ -145,11 +146,11 @@ fn looks_encoded(local: &str) -> bool {
     opened.is_some_and(|(_, rest)| rest.contains("?="))
 }
 
-fn domain_key(domain: &str, profile: EmailProfile) -> Result<String, EmailError> {
+fn domain_key(domain: &str, profile: EmailProfile) -> Result<Cow<'_, str>, EmailError> {
     if profile == EmailProfile::Rfc5321
         && let Some(literal) = bracketed(domain)
     {
-        return address_literal(literal).ok_or(EmailError::Invalid);
+        return address_literal(literal).map(Cow::from).ok_or(EmailError::Invalid);
     }
     if !domain.is_ascii() && domain.chars().any(is_invisible) {
         return Err(EmailError::Invalid);
@@ -166,7 +167,7 @@ fn domain_key(domain: &str, profile: EmailProfile) -> Result<String, EmailError>
     if profile == EmailProfile::Strict && !is_public_host(&mapped) {
         return Err(EmailError::Invalid);
     }
-    Ok(mapped.into_owned())
+    Ok(mapped)
 }
 
 /// Returns whether a host has two labels or more, the last not all digits: neither
@@ -187,11 +188,11 @@ fn bracketed(domain: &str) -> Option<&str> {
     domain.strip_prefix('[')?.strip_suffix(']')
 }
 
-/// Parses an IPv4 or IPv6 literal into its canonical form. `IPv6` is the only registered
+/// Parses an IPv4 or IPv6 literal in lower case into its canonical form. `IPv6` is the only registered
 /// tag of RFC 5321, section 4.1.3.
 fn address_literal(literal: &str) -> Option<String> {
     let tag = literal.get(..5);
-    if tag.is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:")) {
+    if tag == Some("ipv6:") {
         let address: Ipv6Addr = literal.get(5..)?.parse().ok()?;
         Some(format!("[ipv6:{address}]"))
     } else {

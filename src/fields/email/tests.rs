@@ -14,6 +14,22 @@ fn the_length_comes_before_the_form() {
     assert_eq!(parse("\u{1f600}".repeat(256)), Some(EmailError::Invalid));
 }
 
+proptest! {
+    /// Lower-casing ASCII before UTS-46 changes neither what it accepts nor what it returns.
+    #[test]
+    fn ascii_case_can_be_mapped_first(
+        domain in "[A-Za-z0-9.-]{1,20}|(XN|xn|Xn)--[A-Za-z0-9-]{1,12}|\
+                   [K\u{212a}S\u{17f}\u{300}\u{df}\u{1e9e}I\u{130}a-c.]{1,8}",
+    ) {
+        let map = |domain: &str| {
+            let (deny, length) = (AsciiDenyList::STD3, DnsLength::Verify);
+            let mapped = Uts46::new().to_ascii(domain.as_bytes(), deny, Hyphens::Check, length);
+            mapped.ok().map(Cow::into_owned)
+        };
+        prop_assert_eq!(map(&domain.to_ascii_lowercase()), map(&domain));
+    }
+}
+
 #[test]
 fn invisible_characters_are_refused_on_both_sides() {
     for invisible in
