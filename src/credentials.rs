@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::AccountId;
-use crate::api_key::{ApiKey, ApiKeyId, ApiKeyPrefix};
+use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, Timestamp};
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::{HashPool, PasswordHash, Verification};
 use crate::lookup::LookupGate;
 use crate::observe;
 use crate::random::{Entropy, SecureRandom};
-use crate::store::{AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError};
-use crate::token::{Token, TokenKeys, TokenMint, TokenVerifier};
+use crate::store::{AccountRecord, CredentialStore};
+use crate::token::{Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
 
+mod api_keys;
 mod auth;
 mod cache;
 mod error;
@@ -107,36 +108,6 @@ impl Credentials {
         Ok(DashboardAuth { token, record })
     }
 
-    /// Verifies an API key. A malformed key is rejected without a query. Verification never
-    /// writes.
-    ///
-    /// # Errors
-    /// Returns [`CredentialError::Rejected`] for an unknown, expired or revoked key, and
-    /// another error if the store does not answer.
-    pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
-        let mut prefixes = self.context.accepted_prefixes.iter();
-        let key = prefixes.find_map(|prefix| ApiKey::parse(key, prefix).ok());
-        let digest = key.ok_or(CredentialError::Rejected)?.digest();
-        let owner = match &self.cache {
-            None => self.context.store.find_api_key(&digest).await?,
-            Some(cache) => match cache.get(&digest, self.context.clock.monotonic()) {
-                Ok(known) => known,
-                Err(missed) => {
-                    let found = self.context.store.find_api_key(&digest).await?;
-                    cache.insert(missed, &digest, found.clone());
-                    found
-                }
-            },
-        };
-        let KeyOwner { account_id, expires_at } = owner.ok_or(CredentialError::Rejected)?;
-        if let Some(expires_at) = expires_at
-            && self.now()? >= expires_at
-        {
-            return Err(CredentialError::Rejected);
-        }
-        Ok(ApiKeyAuth { account_id, key_id: digest.key_id(), credentials: self.clone() })
-    }
-
     /// Verifies a password on the hash pool. An unknown email costs a hash as well and gets
     /// the same answer.
     ///
@@ -148,7 +119,6 @@ impl Credentials {
     /// # Errors
     /// Returns [`CredentialError::Rejected`] if email or password is wrong, and another
     /// error if hashing capacity is full or the store does not answer.
-    /// answer, or gives a hash that the pool can't verify.
     pub async fn verify_password(
         &self,
         email: &str,
@@ -221,8 +191,23 @@ impl Credentials {
     /// Returns [`CredentialError::NotFound`] if there is no such account, and another error
     /// if the store, clock, randomness or signing key fails.
     pub async fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
+        self.issue_token_with(account, &TokenOptions::new()).await
+    }
+
+    /// Issues a token like [`issue_token`](Self::issue_token), with a lifetime and
+    /// additional claims of its own.
+    ///
+    /// # Errors
+    /// Fails like [`issue_token`](Self::issue_token), and if the token would be longer than
+    /// the 4,096 bytes that a verifier accepts.
+    pub async fn issue_token_with(
+        &self,
+        account: &AccountId,
+        options: &TokenOptions,
+    ) -> Result<Token, CredentialError> {
         let generation = self.account(account).await?.token_generation;
-        let token = self.context.tokens.mint(account, generation, self.now()?, &mut self.draw()?);
+        let (now, mut draw) = (self.now()?, self.draw()?);
+        let token = self.context.tokens.mint(account, generation, now, &mut draw, options);
         token.map_err(internal)
     }
 
@@ -249,99 +234,9 @@ impl Credentials {
         self.context.store.find_account(id).await?.ok_or(CredentialError::NotFound)
     }
 
-    /// Returns all API keys of an account, the oldest first, including expired ones.
-    ///
-    /// # Errors
-    /// Fails if the store does not answer.
-    pub async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, CredentialError> {
-        Ok(self.context.store.list_api_keys(account).await?)
-    }
-
-    /// Issues another API key for an account, valid for `lifetime` or until it is revoked.
-    ///
-    /// # Errors
-    /// Returns [`CredentialError::NotFound`] if there is no such account,
-    /// [`CredentialError::TooManyKeys`] if it has [as many valid keys as
-    /// allowed](Self::with_max_api_keys), and another error if the store, clock or
-    /// randomness fails.
-    pub async fn issue_api_key(
-        &self,
-        account: &AccountId,
-        lifetime: Option<Duration>,
-    ) -> Result<IssuedApiKey, CredentialError> {
-        let now = self.now()?;
-        let keys = self.context.store.list_api_keys(account).await?;
-        let is_valid = |key: &&ApiKeyInfo| key.expires_at.is_none_or(|end| end > now);
-        if keys.iter().filter(is_valid).count() >= self.max_api_keys {
-            return Err(CredentialError::TooManyKeys);
-        }
-        let (key, new) = self.mint_key(account, now, lifetime)?;
-        let info = new.info();
-        found_or_missing(self.context.store.add_api_key(new).await?)?;
-        Ok(IssuedApiKey { key, info })
-    }
-
-    /// Issues an API key that replaces another one of the same account. The old key stays
-    /// valid for the time of `grace`, so that its users can change over. The new one is
-    /// valid for `lifetime` or until it is revoked.
-    ///
-    /// # Errors
-    /// Returns [`CredentialError::NotFound`] if the account has no such valid key, and
-    /// another error if the store, clock or randomness fails.
-    pub async fn rotate_api_key(
-        &self,
-        account: &AccountId,
-        key: &ApiKeyId,
-        grace: Duration,
-        lifetime: Option<Duration>,
-    ) -> Result<IssuedApiKey, CredentialError> {
-        let now = self.now()?;
-        let until = now.plus(grace).map_err(internal)?;
-        let (new_key, new) = self.mint_key(account, now, lifetime)?;
-        let info = new.info();
-        self.change(*key, self.context.store.rotate_api_key(key, until, new)).await?;
-        Ok(IssuedApiKey { key: new_key, info })
-    }
-
-    /// Revokes an API key of `account`. It is rejected as soon as this returns.
-    ///
-    /// # Errors
-    /// Returns [`CredentialError::NotFound`] if the account has no such key, and another
-    /// error if the store does not answer.
-    pub async fn revoke_api_key(
-        &self,
-        account: &AccountId,
-        key: &ApiKeyId,
-    ) -> Result<(), CredentialError> {
-        self.change(*key, self.context.store.revoke_api_key(account, key)).await
-    }
-
-    /// Deletes the expired API keys of all accounts, so that lists stay short. Call it
-    /// once a day.
-    ///
-    /// # Errors
-    /// Fails if the store does not answer.
-    pub async fn purge_expired_api_keys(&self) -> Result<(), CredentialError> {
-        Ok(self.context.store.purge_api_keys(self.now()?).await?)
-    }
-
     /// Returns the token keys, to rotate them.
     pub fn token_keys(&self) -> &TokenKeys {
         self.context.tokens.keys()
-    }
-
-    fn mint_key(
-        &self,
-        account: &AccountId,
-        now: Timestamp,
-        lifetime: Option<Duration>,
-    ) -> Result<(ApiKey, NewApiKey), CredentialError> {
-        let expires_at = lifetime.map(|lifetime| now.plus(lifetime)).transpose();
-        let expires_at = expires_at.map_err(internal)?;
-        let key =
-            ApiKey::mint(&self.context.api_key_prefix, &mut self.draw()?).map_err(internal)?;
-        let new = NewApiKey::of(&key, account.clone(), now, expires_at);
-        Ok((key, new))
     }
 
     fn now(&self) -> Result<Timestamp, CredentialError> {
@@ -350,22 +245,6 @@ impl Credentials {
 
     fn draw(&self) -> Result<Entropy, CredentialError> {
         Entropy::draw(&*self.context.random).map_err(internal)
-    }
-
-    /// Changes a key. The cache keeps nothing of it until the store has answered.
-    async fn change(
-        &self,
-        key: ApiKeyId,
-        change: impl Future<Output = Result<bool, StoreError>>,
-    ) -> Result<(), CredentialError> {
-        if let Some(cache) = &self.cache {
-            cache.changing(key, self.context.clock.monotonic());
-        }
-        let changed = change.await;
-        if let (Some(cache), Ok(_)) = (&self.cache, &changed) {
-            cache.changed(key);
-        }
-        found_or_missing(changed?)
     }
 }
 

@@ -7,6 +7,7 @@
 //! account.
 
 use std::fmt;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,10 +190,10 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// Registers an account and returns the answer. A panic is answered as an internal
     /// error.
     pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
-        let signup = async {
+        let signup = pin!(async {
             let request = self.request(ticket, body)?;
             self.service.signup(request).await
-        };
+        });
         let reply = self.caught(signup).await.map_or_else(|reply| reply, Reply::from);
         observe::answered(reply.status());
         reply
@@ -223,10 +224,10 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// # Errors
     /// Returns the documented answer if there is nothing to insert.
     pub async fn prepare(&self, ticket: Ticket, body: Body) -> Result<Prepared, Reply> {
-        let prepared = async {
+        let prepared = pin!(async {
             let request = self.request(ticket, body)?;
             self.service.prepare(request).await
-        };
+        });
         self.caught(prepared).await.inspect_err(|reply| observe::answered(reply.status()))
     }
 
@@ -252,7 +253,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// Awaits a sign-up. A panic in it becomes an internal error.
     async fn caught<T>(
         &self,
-        signup: impl Future<Output = Result<T, SignupError>>,
+        signup: Pin<&mut impl Future<Output = Result<T, SignupError>>>,
     ) -> Result<T, Reply> {
         if let Some(result) = catch_panic(signup).await {
             return result.map_err(|error| self.failed(&error));

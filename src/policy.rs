@@ -249,12 +249,12 @@ impl Policies {
     /// out are reported together, one per field.
     pub(crate) async fn evaluate_all(
         &self,
-        mut signup: ValidSignup,
+        signup: &mut ValidSignup,
         pool: &HashPool,
-    ) -> Result<ValidSignup, SignupError> {
+    ) -> Result<(), SignupError> {
         let mut found = Findings::default();
         for policy in &self.local {
-            let judged = policy.evaluate(&Attempt { signup: &signup, pool }).await;
+            let judged = policy.evaluate(&Attempt { signup, pool }).await;
             found.add(&**policy, judged)?;
         }
         if !self.remote.is_empty() && found.issues.is_empty() {
@@ -264,7 +264,7 @@ impl Policies {
             if !found.issues.is_empty() {
                 break;
             }
-            let attempt = Attempt { signup: &signup, pool };
+            let attempt = Attempt { signup, pool };
             let judged = tokio::time::timeout(*deadline, policy.evaluate(&attempt)).await;
             let late = |_| Err("a policy did not answer before its deadline".into());
             found.add(&**policy, judged.unwrap_or_else(late))?;
@@ -275,7 +275,7 @@ impl Policies {
         for attached in found.attached {
             signup.context.attach(attached);
         }
-        Ok(signup)
+        Ok(())
     }
 }
 

@@ -8,18 +8,15 @@
 //! or two of them, and read the wall clock.
 
 use std::fmt;
-use std::time::Duration;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use zeroize::Zeroizing;
 
-use crate::account::AccountId;
-use crate::clock::{ClockError, Timestamp};
-use crate::random::{Entropy, RandomError};
-
+mod alg;
 mod jwk;
 mod key;
 mod keys;
+mod mint;
+mod options;
 #[cfg(feature = "pem")]
 mod pem;
 mod verifier;
@@ -28,6 +25,8 @@ pub use jsonwebtoken::Algorithm;
 pub use jsonwebtoken::jwk::{Jwk, JwkSet};
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use keys::TokenKeys;
+pub(crate) use mint::TokenMint;
+pub use options::TokenOptions;
 pub(crate) use verifier::MAX_LEEWAY;
 pub use verifier::{TokenError, TokenVerifier, VerifiedToken};
 
@@ -58,81 +57,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(_)")
     }
-}
-
-/// Mints the tokens of a service.
-pub(crate) struct TokenMint {
-    keys: TokenKeys,
-    issuer: String,
-    audience: String,
-    /// The claims that all tokens share, as the beginning of their JSON.
-    claims: String,
-    lifetime: Duration,
-}
-
-impl TokenMint {
-    pub(crate) fn new(
-        keys: TokenKeys,
-        issuer: String,
-        audience: String,
-        lifetime: Duration,
-    ) -> serde_json::Result<Self> {
-        let (iss, aud) = (serde_json::to_string(&issuer)?, serde_json::to_string(&audience)?);
-        let claims = format!(r#"{{"iss":{iss},"aud":{aud}"#);
-        Ok(Self { keys, issuer, audience, claims, lifetime })
-    }
-
-    pub(crate) fn keys(&self) -> &TokenKeys {
-        &self.keys
-    }
-
-    /// Returns a verifier for the tokens minted here.
-    pub(crate) fn verifier(&self) -> TokenVerifier {
-        TokenVerifier::new(self.keys.clone()).issuer(&*self.issuer).audience(&*self.audience)
-    }
-
-    /// Mints a token of this generation, which is named only if it is not the first.
-    pub(crate) fn mint(
-        &self,
-        account: &AccountId,
-        generation: i64,
-        now: Timestamp,
-        draw: &mut Entropy,
-    ) -> Result<Token, MintError> {
-        let key = self.keys.signing().ok_or(KeyError::Unusable)?;
-        let (iat, exp) = (now.as_secs(), now.plus(self.lifetime)?.as_secs());
-        let jti = Base64UrlUnpadded::encode_string(&draw.take::<16>()?);
-        // The claims of RFC 7519, section 4.1, except `nbf`. None of them needs an escape.
-        let opening = &self.claims;
-        let generation = match generation {
-            0 => String::new(),
-            number => format!(r#","{GENERATION}":{number}"#),
-        };
-        let claims = format!(
-            r#"{opening},"sub":"{account}","iat":{iat},"exp":{exp},"jti":"{jti}"{generation}}}"#
-        );
-        let signed = [key.header(), &Base64UrlUnpadded::encode_string(claims.as_bytes())].join(".");
-        let signature = Zeroizing::new(key.sign(signed.as_bytes())?);
-        let signature = Zeroizing::new(Base64UrlUnpadded::encode_string(&signature));
-        // The signed part is no secret without its signature.
-        let mut token = Zeroizing::new(String::with_capacity(signed.len() + 1 + signature.len()));
-        for part in [&signed, ".", &signature] {
-            token.push_str(part);
-        }
-        Ok(Token(token))
-    }
-}
-
-/// The reason why no token could be minted.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum MintError {
-    #[error(transparent)]
-    Clock(#[from] ClockError),
-    #[error(transparent)]
-    Random(#[from] RandomError),
-    #[error(transparent)]
-    Key(#[from] KeyError),
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::random::Entropy;
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{AccountStore, CreateOutcome, NewAccount, NewApiKey};
+use crate::token::TokenOptions;
 use crate::validate::{ValidSignup, validate};
 
 use super::{Prepared, SignupService};
@@ -54,9 +55,10 @@ impl<S: AccountStore> SignupService<S> {
 
     /// Runs the policies: after the rate limits, because policies may be expensive; before
     /// reserving a hash permit, because they may be slow.
-    async fn apply_policies(&self, Limited(valid): Limited) -> Result<Screened, SignupError> {
+    async fn apply_policies(&self, Limited(mut valid): Limited) -> Result<Screened, SignupError> {
         let _timed = self.time(Stage::Policy);
-        self.inner.policies.evaluate_all(valid, &self.inner.pool).await.map(Screened)
+        self.inner.policies.evaluate_all(&mut valid, &self.inner.pool).await?;
+        Ok(Screened(valid))
     }
 
     /// Checks whether the email is taken, to save a hash; only the insert decides. If
@@ -101,7 +103,9 @@ impl<S: AccountStore> SignupService<S> {
         let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
-        let token = inner.tokens.mint(&id, 0, now, &mut draw).map_err(SignupError::internal)?;
+        let options = TokenOptions::new();
+        let token = inner.tokens.mint(&id, 0, now, &mut draw, &options);
+        let token = token.map_err(SignupError::internal)?;
         let key = NewApiKey::of(&api_key, id.clone(), now, None);
         let account = Arc::new(Account::new(id, email, name, inner.initial_plan.clone()));
         let new = NewAccount { account: Arc::clone(&account), password_hash, key, context };

@@ -2,23 +2,12 @@
 //! SubjectPublicKeyInfo (RFC 5280, section 4.1), as `openssl genpkey` and
 //! `openssl pkey -pubout` write them.
 
-use pkcs8::der::Decode as _;
-use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::spki::SubjectPublicKeyInfoRef;
 use pkcs8::{Document, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
-
 use zeroize::Zeroizing;
 
+use super::alg::{self, Der};
 use super::key::{KeyError, SigningKey, VerifyingKey};
-
-/// RFC 8410, section 3.
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-/// RFC 5480, section 2.1.1.
-#[cfg(feature = "es256")]
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-/// RFC 8017, appendix C.
-#[cfg(feature = "rs256")]
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 impl SigningKey {
     /// Parses a private key, `-----BEGIN PRIVATE KEY-----`: Ed25519, and with their
@@ -42,23 +31,8 @@ impl SigningKey {
         let pem = plain(pem, "PRIVATE KEY")?;
         let (_, document) = SecretDocument::from_pem(&pem).map_err(|_| KeyError::Unusable)?;
         let key = PrivateKeyInfoRef::try_from(document.as_bytes());
-        let key = key.map_err(|_| KeyError::Unusable)?;
-        match key.algorithm.oid {
-            ED25519 => {
-                // An octet string in an octet string (RFC 8410, section 7).
-                let seed = <&OctetStringRef>::from_der(key.private_key.as_bytes());
-                let seed = seed.map_err(|_| KeyError::Unusable)?.as_bytes().try_into();
-                Ok(Self::ed25519(seed.map_err(|_| KeyError::Unusable)?))
-            }
-            #[cfg(feature = "es256")]
-            EC => {
-                let key = p256::SecretKey::try_from(key).map_err(|_| KeyError::Unusable)?;
-                Self::es256(&key.to_bytes().into())
-            }
-            #[cfg(feature = "rs256")]
-            RSA => Self::rs256(document.as_bytes()),
-            _ => Err(KeyError::Unusable),
-        }
+        let form = form(key.map_err(|_| KeyError::Unusable)?.algorithm.oid)?;
+        (form.private)(document.as_bytes())
     }
 }
 
@@ -72,23 +46,15 @@ impl VerifyingKey {
         let pem = plain(pem, "PUBLIC KEY")?;
         let (_, document) = Document::from_pem(&pem).map_err(|_| KeyError::Unusable)?;
         let key = SubjectPublicKeyInfoRef::try_from(document.as_bytes());
-        let key = key.map_err(|_| KeyError::Unusable)?;
-        let octets = key.subject_public_key.as_bytes().ok_or(KeyError::Unusable)?;
-        match key.algorithm.oid {
-            ED25519 => Self::ed25519(octets.try_into().map_err(|_| KeyError::Unusable)?),
-            #[cfg(feature = "es256")]
-            EC => {
-                let key = p256::PublicKey::try_from(key).map_err(|_| KeyError::Unusable)?;
-                Self::es256(&key.to_sec1_bytes())
-            }
-            #[cfg(feature = "rs256")]
-            RSA => {
-                let key = aws_lc_rs::rsa::PublicKey::from_der(document.as_bytes());
-                Self::from_rs256(&key.map_err(|_| KeyError::Unusable)?)
-            }
-            _ => Err(KeyError::Unusable),
-        }
+        let form = form(key.map_err(|_| KeyError::Unusable)?.algorithm.oid)?;
+        (form.public)(document.as_bytes())
     }
+}
+
+/// Returns the form of this algorithm's keys.
+fn form(oid: ObjectIdentifier) -> Result<&'static Der, KeyError> {
+    let mut forms = alg::ALL.iter().filter_map(|forms| forms.der.as_ref());
+    forms.find(|der| der.oid == oid).ok_or(KeyError::Unusable)
 }
 
 /// Normalizes a PEM: one line end after each line and no blank line. Editors, clipboards

@@ -2,17 +2,20 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use super::mint::MintError;
 use super::*;
-use crate::clock::ManualClock;
-use crate::random::SeededRandom;
+use crate::clock::{ManualClock, Timestamp};
+use crate::random::{Entropy, SeededRandom};
 
 mod keys;
+mod options;
 mod wycheproof;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -23,11 +26,15 @@ fn hs256() -> SigningKey {
 }
 
 fn mint(keys: impl Into<TokenKeys>) -> Token {
+    mint_with(keys, &TokenOptions::new()).unwrap()
+}
+
+fn mint_with(keys: impl Into<TokenKeys>, options: &TokenOptions) -> Result<Token, MintError> {
     let day = Duration::from_hours(24);
     let mint = TokenMint::new(keys.into(), "signup".into(), "dashboard".into(), day).unwrap();
     let now = Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX).unwrap();
     let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
-    mint.mint(&"acc_x".parse().unwrap(), 0, now, &mut draw).unwrap()
+    mint.mint(&"acc_x".parse().unwrap(), 0, now, &mut draw, options)
 }
 
 fn verifier(keys: impl Into<TokenKeys>) -> TokenVerifier {

@@ -17,7 +17,7 @@ use super::{AUDIENCE, ISSUER, TYPE};
 
 /// The longest token that is parsed, in bytes. A token of this crate, with an issuer and an
 /// audience of a line each, has under a thousand.
-const MAX_TOKEN_BYTES: usize = 4096;
+pub(super) const MAX_TOKEN_BYTES: usize = 4096;
 
 /// The clock difference of issuer and verifier that is tolerated for `iat` and `nbf`, in
 /// seconds: a token that is used on another instance right after it was issued must not
@@ -107,7 +107,7 @@ impl TokenVerifier {
         if !key.verifies(signed.as_bytes(), &decode(signature)?) {
             return Err(TokenError::Signature);
         }
-        self.check_claims(&object(&decode(claims)?)?)
+        self.check_claims(decode(claims)?)
     }
 
     /// Returns the key that a valid header names.
@@ -120,7 +120,8 @@ impl TokenVerifier {
         if header.alg == key.alg() { Ok(key) } else { Err(TokenError::Algorithm) }
     }
 
-    fn check_claims(&self, claims: &Claims<'_>) -> Result<VerifiedToken, TokenError> {
+    fn check_claims(&self, json: Vec<u8>) -> Result<VerifiedToken, TokenError> {
+        let claims: Claims<'_> = object(&json)?;
         let now = Timestamp::read(&self.clock, Timestamp::MAX).map_err(|_| TokenError::Clock)?;
         let (now, leeway) = (now.as_secs().unsigned_abs(), self.leeway.as_secs());
         if claims.iss != self.issuer {
@@ -137,13 +138,13 @@ impl TokenVerifier {
         if begins > now.saturating_add(leeway.max(SKEW)) {
             return Err(TokenError::NotYetValid);
         }
-        let account_id = claims.sub.parse().map_err(|_| TokenError::Subject)?;
         Ok(VerifiedToken {
-            account_id,
-            id: claims.jti.clone().into_owned(),
+            account_id: claims.sub.parse().map_err(|_| TokenError::Subject)?,
+            id: claims.jti.into_owned(),
             issued_at: claims.iat,
             expires_at: claims.exp,
             generation: claims.generation.unwrap_or(0),
+            json,
         })
     }
 }
@@ -234,6 +235,8 @@ pub struct VerifiedToken {
     issued_at: u64,
     expires_at: u64,
     generation: u64,
+    /// All claims, in JSON.
+    json: Vec<u8>,
 }
 
 impl VerifiedToken {
@@ -262,6 +265,16 @@ impl VerifiedToken {
     /// Returns when it expires (`exp`), in seconds since 1970.
     pub fn expires_at(&self) -> u64 {
         self.expires_at
+    }
+
+    /// Deserializes the claims, for those that [`TokenOptions::claims`] added.
+    ///
+    /// # Errors
+    /// Returns [`TokenError::Claims`] if they do not have the form of `T`.
+    ///
+    /// [`TokenOptions::claims`]: super::TokenOptions::claims
+    pub fn claims<'a, T: Deserialize<'a>>(&'a self) -> Result<T, TokenError> {
+        serde_json::from_slice(&self.json).map_err(|_| TokenError::Claims)
     }
 }
 
@@ -302,6 +315,9 @@ pub enum TokenError {
     /// The `sub` is not an account id.
     #[error("the token's subject is not an account id")]
     Subject,
+    /// The additional claims are of another form, or set a claim of this crate's.
+    #[error("the token's additional claims are invalid")]
+    Claims,
     /// The wall clock is outside of the accepted range.
     #[error("the clock is outside of the accepted range")]
     Clock,

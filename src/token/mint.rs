@@ -1,0 +1,110 @@
+//! Minting of tokens.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
+use zeroize::Zeroizing;
+
+use crate::account::AccountId;
+use crate::clock::{ClockError, Timestamp};
+use crate::random::{Entropy, RandomError};
+
+use super::verifier::MAX_TOKEN_BYTES;
+use super::{GENERATION, KeyError, Token, TokenKeys, TokenOptions, TokenVerifier};
+
+/// The room for the claims of each token: `sub`, two times, `jti` and the generation.
+const ROOM_FOR_CLAIMS: usize = 224;
+
+/// Mints the tokens of a service.
+pub(crate) struct TokenMint {
+    keys: TokenKeys,
+    issuer: String,
+    audience: String,
+    /// The claims that all tokens share, as the beginning of their JSON.
+    claims: String,
+    lifetime: Duration,
+}
+
+impl TokenMint {
+    pub(crate) fn new(
+        keys: TokenKeys,
+        issuer: String,
+        audience: String,
+        lifetime: Duration,
+    ) -> serde_json::Result<Self> {
+        let (iss, aud) = (serde_json::to_string(&issuer)?, serde_json::to_string(&audience)?);
+        let claims = format!(r#"{{"iss":{iss},"aud":{aud}"#);
+        Ok(Self { keys, issuer, audience, claims, lifetime })
+    }
+
+    pub(crate) fn keys(&self) -> &TokenKeys {
+        &self.keys
+    }
+
+    /// Returns a verifier for the tokens minted here.
+    pub(crate) fn verifier(&self) -> TokenVerifier {
+        TokenVerifier::new(self.keys.clone()).issuer(&*self.issuer).audience(&*self.audience)
+    }
+
+    /// Mints a token of this generation, which is named only if it is not the first.
+    pub(crate) fn mint(
+        &self,
+        account: &AccountId,
+        generation: i64,
+        now: Timestamp,
+        draw: &mut Entropy,
+        options: &TokenOptions,
+    ) -> Result<Token, MintError> {
+        let key = self.keys.signing().ok_or(KeyError::Unusable)?;
+        let lifetime = options.lifetime.unwrap_or(self.lifetime);
+        let (iat, exp) = (now.as_secs(), now.plus(lifetime)?.as_secs());
+        let jti = Base64UrlUnpadded::encode_string(&draw.take::<16>()?);
+        // The claims of RFC 7519, section 4.1, except `nbf`. None of them needs an escape.
+        let (opening, own) = (&self.claims, &options.claims);
+        let mut claims = String::with_capacity(opening.len() + own.len() + ROOM_FOR_CLAIMS);
+        write!(
+            claims,
+            r#"{opening},"sub":"{account}","iat":{iat},"exp":{exp},"jti":"{jti}"{own}"#
+        )?;
+        if generation != 0 {
+            write!(claims, r#","{GENERATION}":{generation}"#)?;
+        }
+        claims.push('}');
+
+        // Header and claims are no secret without the signature.
+        let mut signed = String::with_capacity(key.header().len() + 1 + claims.len() * 4 / 3 + 3);
+        signed.push_str(key.header());
+        signed.push('.');
+        URL_SAFE_NO_PAD.encode_string(&claims, &mut signed);
+        let signature = Zeroizing::new(key.sign(signed.as_bytes())?);
+        let signature = Zeroizing::new(Base64UrlUnpadded::encode_string(&signature));
+        let length = signed.len() + 1 + signature.len();
+        if length > MAX_TOKEN_BYTES {
+            return Err(MintError::TooLong);
+        }
+        let mut token = Zeroizing::new(String::with_capacity(length));
+        for part in [&signed, ".", &signature] {
+            token.push_str(part);
+        }
+        Ok(Token(token))
+    }
+}
+
+/// The reason why no token could be minted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum MintError {
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the token's additional claims are too long")]
+    TooLong,
+    #[error(transparent)]
+    Format(#[from] fmt::Error),
+}
