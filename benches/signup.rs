@@ -19,8 +19,9 @@ use async_trait::async_trait;
 use cpu_time::ThreadTime;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
+use signup::error::BoxError;
 use signup::fields::{Email, EmailKey, EmailProfile, Name, Password};
-use signup::hash::{Engine, EngineError, EngineHasher, FakeEngine, HashInput, HashPool};
+use signup::hash::{Engine, EngineHasher, FakeEngine, HashInput, HashPool};
 use signup::http::{Head, SignupEndpoint};
 use signup::random::{SecureRandom, SystemRandom};
 use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
@@ -63,7 +64,7 @@ impl Engine for Gated {
 }
 
 impl EngineHasher for Gated {
-    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), BoxError> {
         let _open = GATE.lock().unwrap();
         self.0.hash(input, tag)
     }
@@ -101,13 +102,13 @@ impl Wake for Wakes {
 /// worker is none of it: between two rounds of polls this thread spins, because going to
 /// sleep and waking up would cost more than all that is measured.
 fn cost<T>(future: impl AsyncFn() -> T) -> Duration {
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let woken = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&woken));
     let mut pending: Vec<_> = (0..BATCH).map(|_| Box::pin(future())).collect();
     let mut done = Vec::with_capacity(pending.len());
     let mut took = Duration::ZERO;
     loop {
-        wakes.0.store(0, Ordering::Release);
+        woken.0.store(0, Ordering::Release);
         let mut still = Vec::with_capacity(pending.len());
         let closed = GATE.lock().unwrap();
         let start = ThreadTime::now();
@@ -121,7 +122,7 @@ fn cost<T>(future: impl AsyncFn() -> T) -> Duration {
         if pending.is_empty() {
             return took / BATCH;
         }
-        while wakes.0.load(Ordering::Acquire) < pending.len() {
+        while woken.0.load(Ordering::Acquire) < pending.len() {
             std::hint::spin_loop();
         }
     }

@@ -8,6 +8,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fields::{Email, Name};
+use crate::issue::InvalidValue;
 use crate::random::{Entropy, RandomError};
 
 /// The prefix of account ids.
@@ -19,6 +20,12 @@ const MAX_BYTES: usize = 64;
 /// The maximum length of a plan's name.
 const MAX_PLAN_BYTES: usize = 32;
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+const INVALID_ID: InvalidValue =
+    InvalidValue::new("invalid account id: needs `acc_` and 1 to 60 lower-case letters and digits");
+const INVALID_PLAN: InvalidValue = InvalidValue::new(
+    "a plan is 1 to 32 lower-case letters, digits, hyphens and underscores, beginning with a letter",
+);
 
 /// An account id: `acc_` and lower-case letters and digits. A minted one has 20 of them,
 /// 103 random bits, and does not reveal when it was minted.
@@ -54,13 +61,13 @@ impl AccountId {
 }
 
 impl FromStr for AccountId {
-    type Err = AccountIdError;
+    type Err = InvalidValue;
 
-    fn from_str(id: &str) -> Result<Self, AccountIdError> {
-        let digits = id.strip_prefix(PREFIX).ok_or(AccountIdError)?;
+    fn from_str(id: &str) -> Result<Self, InvalidValue> {
+        let digits = id.strip_prefix(PREFIX).ok_or(INVALID_ID)?;
         let in_alphabet = digits.bytes().all(|digit| ALPHABET.contains(&digit));
         if digits.is_empty() || id.len() > MAX_BYTES || !in_alphabet {
-            return Err(AccountIdError);
+            return Err(INVALID_ID);
         }
         Ok(Self(id.to_owned()))
     }
@@ -85,11 +92,6 @@ impl<'de> Deserialize<'de> for AccountId {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
-
-/// The error of a malformed account id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("invalid account id: needs `acc_` and 1 to 60 lower-case letters and digits")]
-pub struct AccountIdError;
 
 /// The plan of an account: one of the published API, or one of the host.
 ///
@@ -144,9 +146,9 @@ impl fmt::Display for Plan {
 }
 
 impl FromStr for Plan {
-    type Err = PlanError;
+    type Err = InvalidValue;
 
-    fn from_str(plan: &str) -> Result<Self, PlanError> {
+    fn from_str(plan: &str) -> Result<Self, InvalidValue> {
         let in_alphabet = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
         };
@@ -154,7 +156,7 @@ impl FromStr for Plan {
         if letter_first && plan.len() <= MAX_PLAN_BYTES && plan.bytes().all(in_alphabet) {
             Ok(Self(Cow::Owned(plan.to_owned())))
         } else {
-            Err(PlanError)
+            Err(INVALID_PLAN)
         }
     }
 }
@@ -164,13 +166,6 @@ impl Serialize for Plan {
         serializer.serialize_str(self.as_str())
     }
 }
-
-/// The error of a malformed plan name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a plan is 1 to 32 lower-case letters, digits, hyphens and underscores, beginning with a letter"
-)]
-pub struct PlanError;
 
 /// An account as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,7 +239,7 @@ mod tests {
         for text in
             ["", "acc_", "acc_A", "acc_a-b", "usr_a", " acc_a", "acc_a\n", "acc_\u{430}", &long]
         {
-            assert_eq!(text.parse::<AccountId>(), Err(AccountIdError), "{text:?}");
+            assert_eq!(text.parse::<AccountId>(), Err(INVALID_ID), "{text:?}");
         }
     }
 
@@ -273,7 +268,7 @@ mod tests {
         }
         let long = "p".repeat(33);
         for text in ["", "Trial", "1st", "a b", "-a", "a\"", "\u{e9}", &long] {
-            assert_eq!(text.parse::<Plan>(), Err(PlanError), "{text:?}");
+            assert_eq!(text.parse::<Plan>(), Err(INVALID_PLAN), "{text:?}");
         }
         assert_eq!("p".repeat(32).parse::<Plan>().unwrap().as_str().len(), 32);
     }

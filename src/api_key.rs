@@ -5,13 +5,14 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::issue::InvalidValue;
 use crate::random::{Entropy, RandomError};
 
 mod digest;
 mod prefix;
 
-pub use digest::{ApiKeyDigest, ApiKeyId, ApiKeyIdError};
-pub use prefix::{ApiKeyPrefix, ApiKeyPrefixError};
+pub use digest::{ApiKeyDigest, ApiKeyId};
+pub use prefix::ApiKeyPrefix;
 
 /// Random digits: 30 of 62, which is 178 bits.
 const RANDOM_DIGITS: usize = 30;
@@ -22,6 +23,7 @@ const CHECKSUM_DIGITS: usize = 6;
 const SHOWN_DIGITS: usize = 4;
 /// Digits of the end that a list shows: they belong to the checksum.
 const LAST_DIGITS: usize = 4;
+const MALFORMED: InvalidValue = InvalidValue::new("malformed API key");
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// An API key, shown once, in the answer to the request that minted it.
@@ -46,7 +48,7 @@ impl ApiKey {
     /// are rejected without a query. A key that parses may still not exist.
     ///
     /// # Errors
-    /// Returns [`ApiKeyError`] for a malformed key.
+    /// Returns [`InvalidValue`] for a malformed key.
     ///
     /// ```
     /// use signup::api_key::{ApiKey, ApiKeyPrefix};
@@ -54,16 +56,16 @@ impl ApiKey {
     /// let prefix = ApiKeyPrefix::default();
     /// assert!(ApiKey::parse("rag_live_000000000000000000000000000000000000", &prefix).is_err());
     /// ```
-    pub fn parse(presented: &str, prefix: &ApiKeyPrefix) -> Result<Self, ApiKeyError> {
-        let digits = presented.strip_prefix(prefix.as_str()).ok_or(ApiKeyError)?;
+    pub fn parse(presented: &str, prefix: &ApiKeyPrefix) -> Result<Self, InvalidValue> {
+        let digits = presented.strip_prefix(prefix.as_str()).ok_or(MALFORMED)?;
         let in_alphabet = digits.bytes().all(|digit| digit.is_ascii_alphanumeric());
         if digits.len() != RANDOM_DIGITS + CHECKSUM_DIGITS || !in_alphabet {
-            return Err(ApiKeyError);
+            return Err(MALFORMED);
         }
         // All of it is ASCII, so any index is a character boundary.
         let (body, digits) = presented.split_at(presented.len() - CHECKSUM_DIGITS);
         if digits.as_bytes() != checksum(body) {
-            return Err(ApiKeyError);
+            return Err(MALFORMED);
         }
         Ok(Self(Zeroizing::new(presented.to_owned())))
     }
@@ -109,11 +111,6 @@ impl fmt::Debug for ApiKey {
         f.write_str("ApiKey(_)")
     }
 }
-
-/// The error of a malformed API key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed API key")]
-pub struct ApiKeyError;
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +166,7 @@ mod tests {
         assert_eq!(checksum(body), digits.as_bytes());
     }
 
-    fn parse(text: &str) -> Result<ApiKeyDigest, ApiKeyError> {
+    fn parse(text: &str) -> Result<ApiKeyDigest, InvalidValue> {
         ApiKey::parse(text, &ApiKeyPrefix::default()).map(|key| key.digest())
     }
 

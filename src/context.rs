@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::error::BoxError;
+use crate::issue::BoxError;
 
 /// A value that a policy attaches to a sign-up and that the host's rows read in the
 /// account's transaction.

@@ -1,95 +1,14 @@
 //! The errors of a sign-up, and their JSON.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use crate::hash::{HashError, PoolFull};
+pub use crate::issue::{BoxError, ErrorCode, InvalidValue, Issue};
+pub(crate) use crate::issue::{DEFAULT_RETRY_AFTER, error_json};
 use crate::limit::RateLimited;
 use crate::lookup::NoPlace;
-
-/// A source error of any kind: for the log, never for a client.
-pub type BoxError = Box<dyn Error + Send + Sync>;
-
-/// `Retry-After` when no better estimate exists.
-pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The machine-readable code of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[non_exhaustive]
-pub enum ErrorCode {
-    /// A body or field is wrong, or the request is refused by its head.
-    ValidationError,
-    /// A token, API key or password is invalid.
-    AuthenticationError,
-    /// The resource does not exist.
-    NotFound,
-    /// The email is taken.
-    Conflict,
-    /// Too many requests, or hashing capacity is full.
-    RateLimitExceeded,
-    /// The plan's limit is exhausted.
-    UsageLimitExceeded,
-    /// The store or another service does not answer.
-    ExternalServiceError,
-    /// Anything else.
-    InternalError,
-}
-
-impl ErrorCode {
-    /// All codes, in the order of the published API.
-    pub const ALL: [Self; 8] = [
-        Self::ValidationError,
-        Self::AuthenticationError,
-        Self::NotFound,
-        Self::Conflict,
-        Self::RateLimitExceeded,
-        Self::UsageLimitExceeded,
-        Self::ExternalServiceError,
-        Self::InternalError,
-    ];
-
-    /// Returns the HTTP status of the code, unless the transport has its own.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::ValidationError => 400,
-            Self::AuthenticationError => 401,
-            Self::UsageLimitExceeded => 402,
-            Self::NotFound => 404,
-            Self::Conflict => 409,
-            Self::RateLimitExceeded => 429,
-            Self::InternalError => 500,
-            Self::ExternalServiceError => 503,
-        }
-    }
-}
-
-/// A problem of a request: its path and a message, without the value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Issue {
-    /// The keys that lead to the field; empty for the body itself.
-    pub path: Vec<Cow<'static, str>>,
-    /// The message for a person.
-    pub message: Cow<'static, str>,
-}
-
-impl Issue {
-    /// Creates an issue of the body itself.
-    pub fn body(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { path: Vec::new(), message: message.into() }
-    }
-
-    /// Creates an issue of one field.
-    pub fn field(
-        field: impl Into<Cow<'static, str>>,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { path: vec![field.into()], message: message.into() }
-    }
-}
+use crate::store::StoreError;
 
 /// The reason why no account was registered.
 ///
@@ -214,6 +133,38 @@ impl SignupError {
     }
 }
 
+impl From<PoolFull> for SignupError {
+    /// Maps a pool that is shut down to unavailable: another instance may take the retry.
+    fn from(full: PoolFull) -> Self {
+        if full.closed {
+            return Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: full.into() };
+        }
+        Self::Busy { retry_after: full.retry_after }
+    }
+}
+
+impl From<HashError> for SignupError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Late(full) => full.into(),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<StoreError> for SignupError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Failed(source) => Self::Internal(source),
+            StoreError::EmailTaken => Self::EmailTaken,
+            StoreError::Refused(issues) => Self::Invalid(issues),
+            StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => {
+                Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: error.into() }
+            }
+        }
+    }
+}
+
 impl From<NoPlace> for SignupError {
     fn from(no_place: NoPlace) -> Self {
         match no_place {
@@ -226,34 +177,10 @@ impl From<NoPlace> for SignupError {
     }
 }
 
-/// Writes the envelope of every error.
-pub(crate) fn error_json(code: ErrorCode, message: &str, issues: &[Issue]) -> Vec<u8> {
-    let details = (!issues.is_empty()).then_some(Details { issues });
-    let envelope = Envelope { error: Body { code, message, details } };
-    // Strings and lists of strings: there is nothing in it that can fail.
-    serde_json::to_vec(&envelope).unwrap_or_default()
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    error: Body<'a>,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    code: ErrorCode,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Details<'a>>,
-}
-
-#[derive(Serialize)]
-struct Details<'a> {
-    issues: &'a [Issue],
-}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]

@@ -8,9 +8,9 @@ mod pool;
 
 #[cfg(feature = "simd")]
 pub use engine::SimdEngine;
-pub use engine::{Argon2Engine, Engine, EngineError, EngineHasher, FakeEngine, HashInput};
+pub use engine::{Argon2Engine, Engine, EngineHasher, FakeEngine, HashInput};
 pub use params::{Limits, WorkFactor, WorkFactorError};
-pub use pepper::{Pepper, PepperError};
+pub use pepper::Pepper;
 pub(crate) use phc::SALT_BYTES;
 pub use phc::{PasswordHash, PhcError};
 pub use pool::Verification;

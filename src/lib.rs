@@ -95,6 +95,7 @@ pub mod fields;
 pub mod guide;
 pub mod hash;
 pub mod http;
+mod issue;
 pub mod limit;
 mod lookup;
 mod observe;
@@ -114,7 +115,7 @@ pub use error::SignupError;
 pub use openapi::openapi;
 pub use request::SignupRequest;
 pub use response::Signup;
-pub use service::{ConfigError, Prepared, ProofMismatch, SignupService, SignupServiceBuilder};
+pub use service::{ConfigError, Prepared, SignupService, SignupServiceBuilder};
 
 /// The README's Rust, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]

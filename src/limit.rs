@@ -63,7 +63,7 @@ pub use config::RateLimits;
 #[cfg(feature = "redis")]
 pub use config::RedisSetupError;
 pub use limiter::Limiter;
-pub use quota::{Quota, QuotaError};
+pub use quota::Quota;
 
 /// The error of a client or an email over its rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

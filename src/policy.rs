@@ -18,7 +18,7 @@ mod domains;
 mod invitation;
 mod password;
 
-pub use domains::{EmailDomainError, EmailDomains};
+pub use domains::EmailDomains;
 pub use invitation::{InvitationOnly, InviteCode};
 #[cfg(feature = "common-passwords")]
 pub use password::CommonPasswords;
@@ -38,7 +38,7 @@ pub trait SignupPolicy: Send + Sync + 'static {
     ///
     /// # Errors
     /// Fails if it can't decide. [`on_failure`](Self::on_failure) determines what happens
-    /// then; an error that is a [`SignupError`] is returned unchanged.
+    /// then.
     async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError>;
 
     /// Returns the fields of the body that it reads, besides the documented ones. Each is
@@ -105,6 +105,11 @@ pub enum Verdict {
         code: ErrorCode,
         /// The message for a person.
         message: Cow<'static, str>,
+    },
+    /// Refuses the sign-up for now, because what the policy works with is busy: 429.
+    Busy {
+        /// Time to wait.
+        retry_after: Duration,
     },
 }
 
@@ -310,10 +315,10 @@ impl Findings {
             Ok(Verdict::Refuse { code, message }) => {
                 return Err(SignupError::Refused { code, message });
             }
-            Err(error) => match (error.downcast::<SignupError>(), policy.on_failure()) {
-                (Ok(error), _) => return Err(*error),
-                (Err(_), OnFailure::Allow) => {}
-                (Err(source), OnFailure::Refuse) => {
+            Ok(Verdict::Busy { retry_after }) => return Err(SignupError::Busy { retry_after }),
+            Err(source) => match policy.on_failure() {
+                OnFailure::Allow => {}
+                OnFailure::Refuse => {
                     return Err(SignupError::Unavailable {
                         retry_after: DEFAULT_RETRY_AFTER,
                         source,

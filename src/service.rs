@@ -28,7 +28,7 @@ mod prepared;
 mod recording;
 
 pub use builder::{ConfigError, SignupServiceBuilder};
-pub use prepared::{Prepared, ProofMismatch};
+pub use prepared::Prepared;
 use recording::Recording;
 
 /// A service that registers accounts: it validates, hashes, mints and stores.

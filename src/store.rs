@@ -8,9 +8,9 @@ use crate::account::{Account, AccountId, Plan};
 use crate::api_key::ApiKeyDigest;
 use crate::clock::Timestamp;
 use crate::context::SignupContext;
-use crate::error::{BoxError, DEFAULT_RETRY_AFTER, Issue, SignupError};
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
+use crate::issue::{BoxError, Issue};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -30,9 +30,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresStore};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{
-    HostRows, HostRowsError, HostTransaction, OpenError, PrefixError, Schema, SqlStore, TablePrefix,
-};
+pub use sql::{HostRows, HostRowsError, HostTransaction, OpenError, Schema, SqlStore, TablePrefix};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};
 
@@ -225,6 +223,10 @@ pub enum StoreError {
     /// be asked again.
     #[error("the outcome is unknown: the store was lost during the commit")]
     OutcomeUnknown(#[source] BoxError),
+    /// An account with this email key exists, as `create_in` of an SQL store says it.
+    /// Nothing is stored.
+    #[error("an account with this email exists")]
+    EmailTaken,
     /// The host's rows refuse the account with these issues. Nothing is stored.
     #[error("the host's rows refuse the account")]
     Refused(Vec<Issue>),
@@ -246,16 +248,4 @@ fn join_task<T>(
             Err(StoreError::OutcomeUnknown("the runtime ended before the store answered".into()))
         }
     })
-}
-
-impl From<StoreError> for SignupError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Failed(source) => Self::Internal(source),
-            StoreError::Refused(issues) => Self::Invalid(issues),
-            StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => {
-                Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: error.into() }
-            }
-        }
-    }
 }

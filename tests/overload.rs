@@ -7,8 +7,9 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use signup::error::BoxError;
 use signup::fields::EmailKey;
-use signup::hash::{Engine, EngineError, EngineHasher, HashInput, HashPool, WorkFactor};
+use signup::hash::{Engine, EngineHasher, HashInput, HashPool, WorkFactor};
 use signup::store::{AccountStore, CreateOutcome, MemoryStore, NewAccount, StoreError};
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
@@ -103,7 +104,7 @@ impl Engine for Held {
 }
 
 impl EngineHasher for Held {
-    fn hash(&mut self, _: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+    fn hash(&mut self, _: &HashInput<'_>, tag: &mut [u8]) -> Result<(), BoxError> {
         self.0.wait();
         tag.fill(1);
         Ok(())

@@ -459,7 +459,7 @@ async fn a_host_that_owns_the_transaction_gets_its_answer_against_the_proof() {
     // A taken email leaves the transaction usable.
     let twice = service.prepare(request("A@x.co")).await.unwrap();
     let taken = store.create_in(&mut transaction, twice.new_account()).await;
-    assert!(matches!(taken, Err(SignupError::EmailTaken)));
+    assert!(matches!(taken, Err(StoreError::EmailTaken)));
     transaction.commit().await.unwrap();
     let signup = prepared.open(inserted).unwrap();
     assert_eq!(store.stored_accounts().await[0].id, signup.account().id().as_str());

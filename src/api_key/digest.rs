@@ -5,11 +5,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::ApiKeyError;
+use crate::issue::InvalidValue;
+
+use super::MALFORMED;
 
 const ID_PREFIX: &str = "key_";
 /// Bytes of an id: 80 bits tell the keys of one account apart.
 const ID_BYTES: usize = 10;
+
+const INVALID_ID: InvalidValue =
+    InvalidValue::new("invalid API key id: needs `key_` and 20 lower-case hexadecimal digits");
 
 /// The SHA-256 of an API key. A plain digest is enough, because 178 random bits can't be
 /// guessed.
@@ -24,9 +29,9 @@ impl ApiKeyDigest {
     /// Creates a digest from what a store has kept.
     ///
     /// # Errors
-    /// Returns [`ApiKeyError`] if it is not 32 bytes long.
-    pub fn from_store(octets: &[u8]) -> Result<Self, ApiKeyError> {
-        octets.try_into().map(Self).map_err(|_| ApiKeyError)
+    /// Returns [`InvalidValue`] if it is not 32 bytes long.
+    pub fn from_store(octets: &[u8]) -> Result<Self, InvalidValue> {
+        octets.try_into().map(Self).map_err(|_| MALFORMED)
     }
 
     /// Returns the bytes, for the store.
@@ -91,25 +96,20 @@ impl<'de> Deserialize<'de> for ApiKeyId {
 }
 
 impl FromStr for ApiKeyId {
-    type Err = ApiKeyIdError;
+    type Err = InvalidValue;
 
-    fn from_str(id: &str) -> Result<Self, ApiKeyIdError> {
-        let digits = id.strip_prefix(ID_PREFIX).ok_or(ApiKeyIdError)?;
+    fn from_str(id: &str) -> Result<Self, InvalidValue> {
+        let digits = id.strip_prefix(ID_PREFIX).ok_or(INVALID_ID)?;
         // `from_str_radix` would also accept a sign and capitals.
         let in_alphabet = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         if digits.len() != 2 * ID_BYTES || !in_alphabet {
-            return Err(ApiKeyIdError);
+            return Err(INVALID_ID);
         }
-        let number = u128::from_str_radix(digits, 16).map_err(|_| ApiKeyIdError)?;
+        let number = u128::from_str_radix(digits, 16).map_err(|_| INVALID_ID)?;
         let octets = number.to_be_bytes().last_chunk().copied();
-        octets.map(Self).ok_or(ApiKeyIdError)
+        octets.map(Self).ok_or(INVALID_ID)
     }
 }
-
-/// The error of a malformed API key id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("invalid API key id: needs `key_` and 20 lower-case hexadecimal digits")]
-pub struct ApiKeyIdError;
 
 #[cfg(test)]
 mod tests {
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         let right = id.to_string();
         for wrong in ["", "key_", &right[1..], &right[..23], &right.to_uppercase(), "key_+1"] {
-            assert_eq!(wrong.parse::<ApiKeyId>(), Err(ApiKeyIdError), "{wrong}");
+            assert_eq!(wrong.parse::<ApiKeyId>(), Err(INVALID_ID), "{wrong}");
         }
         assert!(format!("{right}0").parse::<ApiKeyId>().is_err());
         assert!("key_+0000000000000000001".parse::<ApiKeyId>().is_err());

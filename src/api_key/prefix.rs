@@ -1,6 +1,12 @@
 //! Prefixes of API keys, and rules for secret scanners.
 
+use crate::issue::InvalidValue;
+
 use super::{CHECKSUM_DIGITS, RANDOM_DIGITS};
+
+const INVALID_PREFIX: InvalidValue = InvalidValue::new(
+    "invalid API key prefix: needs two words of 1 to 16 lower-case letters and digits",
+);
 
 /// The prefix of API keys: product and environment, `rag_live_` by default.
 ///
@@ -17,8 +23,8 @@ impl ApiKeyPrefix {
     /// Creates a prefix of two words of 1 to 16 lower-case letters and digits.
     ///
     /// # Errors
-    /// Returns [`ApiKeyPrefixError`] for any other word.
-    pub fn new(product: &str, environment: &str) -> Result<Self, ApiKeyPrefixError> {
+    /// Returns [`InvalidValue`] for any other word.
+    pub fn new(product: &str, environment: &str) -> Result<Self, InvalidValue> {
         let is_word = |word: &str| {
             let in_alphabet = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
             (1..=16).contains(&word.len()) && word.bytes().all(in_alphabet)
@@ -26,7 +32,7 @@ impl ApiKeyPrefix {
         if is_word(product) && is_word(environment) {
             Ok(Self(format!("{product}_{environment}_")))
         } else {
-            Err(ApiKeyPrefixError)
+            Err(INVALID_PREFIX)
         }
     }
 
@@ -71,8 +77,3 @@ impl Default for ApiKeyPrefix {
         Self("rag_live_".to_owned())
     }
 }
-
-/// The error of an invalid prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("invalid API key prefix: needs two words of 1 to 16 lower-case letters and digits")]
-pub struct ApiKeyPrefixError;

@@ -11,6 +11,7 @@ use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 mod local_part;
 
+use super::FieldError;
 use local_part::{canonical_quoted, is_dot_atom, is_quoted_string};
 
 /// The maximum length of an address, in Unicode code points as received.
@@ -53,12 +54,12 @@ impl Email {
     /// Parses an address.
     ///
     /// # Errors
-    /// Returns [`EmailError`] for more than 256 code points, or for an address outside of
+    /// Returns [`FieldError`] for more than 256 code points, or for an address outside of
     /// `profile`.
-    pub fn parse(given: impl Into<String>, profile: EmailProfile) -> Result<Self, EmailError> {
+    pub fn parse(given: impl Into<String>, profile: EmailProfile) -> Result<Self, FieldError> {
         let given = given.into();
         if given.chars().count() > MAX_CHARS {
-            return Err(EmailError::TooLong);
+            return Err(FieldError::TooLong(MAX_CHARS));
         }
         let key = EmailKey::parse(&given, profile)?;
         Ok(Self { given, key })
@@ -93,14 +94,14 @@ impl EmailKey {
     /// it may be longer.
     ///
     /// # Errors
-    /// Returns [`EmailError`] for an address outside of `profile`.
-    pub fn parse(address: &str, profile: EmailProfile) -> Result<Self, EmailError> {
+    /// Returns [`FieldError`] for an address outside of `profile`.
+    pub fn parse(address: &str, profile: EmailProfile) -> Result<Self, FieldError> {
         // UTS-46 maps each ASCII capital to its lower case, too, and before anything else.
         let address = address.to_ascii_lowercase();
-        let (local, domain) = address.rsplit_once('@').ok_or(EmailError::Invalid)?;
+        let (local, domain) = address.rsplit_once('@').ok_or(FieldError::InvalidEmail)?;
         let key = [&local_key(local, profile)?, "@", &domain_key(domain, profile)?].concat();
         if EmailAddress::parse_with_options(&key, grammar(profile)).is_err() {
-            return Err(EmailError::Invalid);
+            return Err(FieldError::InvalidEmail);
         }
         Ok(Self(key))
     }
@@ -126,16 +127,16 @@ fn grammar(profile: EmailProfile) -> Options {
     }
 }
 
-fn local_key(local: &str, profile: EmailProfile) -> Result<Cow<'_, str>, EmailError> {
+fn local_key(local: &str, profile: EmailProfile) -> Result<Cow<'_, str>, FieldError> {
     if local.len() > MAX_LOCAL_OCTETS || looks_encoded(local) {
-        return Err(EmailError::Invalid);
+        return Err(FieldError::InvalidEmail);
     }
     if is_dot_atom(local) {
         Ok(local.into())
     } else if profile == EmailProfile::Rfc5321 && is_quoted_string(local) {
         Ok(canonical_quoted(local).into())
     } else {
-        Err(EmailError::Invalid)
+        Err(FieldError::InvalidEmail)
     }
 }
 
@@ -146,14 +147,14 @@ fn looks_encoded(local: &str) -> bool {
     opened.is_some_and(|(_, rest)| rest.contains("?="))
 }
 
-fn domain_key(domain: &str, profile: EmailProfile) -> Result<Cow<'_, str>, EmailError> {
+fn domain_key(domain: &str, profile: EmailProfile) -> Result<Cow<'_, str>, FieldError> {
     if profile == EmailProfile::Rfc5321
         && let Some(literal) = bracketed(domain)
     {
-        return address_literal(literal).map(Cow::from).ok_or(EmailError::Invalid);
+        return address_literal(literal).map(Cow::from).ok_or(FieldError::InvalidEmail);
     }
     if !domain.is_ascii() && domain.chars().any(is_invisible) {
-        return Err(EmailError::Invalid);
+        return Err(FieldError::InvalidEmail);
     }
     let hyphens = match profile {
         EmailProfile::Strict => Hyphens::Check,
@@ -163,9 +164,9 @@ fn domain_key(domain: &str, profile: EmailProfile) -> Result<Cow<'_, str>, Email
     // `Verify` is 1 to 63 octets a label, 253 in all, no root dot.
     let mapped =
         Uts46::new().to_ascii(domain.as_bytes(), AsciiDenyList::STD3, hyphens, DnsLength::Verify);
-    let mapped = mapped.map_err(|_| EmailError::Invalid)?;
+    let mapped = mapped.map_err(|_| FieldError::InvalidEmail)?;
     if profile == EmailProfile::Strict && !is_public_host(&mapped) {
-        return Err(EmailError::Invalid);
+        return Err(FieldError::InvalidEmail);
     }
     Ok(mapped)
 }
@@ -199,18 +200,6 @@ fn address_literal(literal: &str) -> Option<String> {
         let address: Ipv4Addr = literal.parse().ok()?;
         Some(format!("[{address}]"))
     }
-}
-
-/// The error of an invalid address. Its text is the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EmailError {
-    /// More than 256 code points.
-    #[error("String must contain at most 256 character(s)")]
-    TooLong,
-    /// Not an address of the profile.
-    #[error("Invalid email")]
-    Invalid,
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The display name.
 
+use super::FieldError;
+
 /// The maximum length of a name, in Unicode code points as received.
 pub const MAX_CHARS: usize = 256;
 
@@ -7,10 +9,10 @@ pub const MAX_CHARS: usize = 256;
 /// given. It may be empty.
 ///
 /// ```
-/// use signup::fields::{Name, NameError};
+/// use signup::fields::{Name, FieldError};
 ///
 /// assert_eq!(Name::parse("Jane Developer").unwrap().as_str(), "Jane Developer");
-/// assert_eq!(Name::parse("Jane\u{1b}[31m"), Err(NameError::ControlCharacter));
+/// assert_eq!(Name::parse("Jane\u{1b}[31m"), Err(FieldError::ControlCharacter));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
@@ -19,15 +21,15 @@ impl Name {
     /// Parses a name.
     ///
     /// # Errors
-    /// Returns [`NameError`] for more than 256 code points, or for a control character
+    /// Returns [`FieldError`] for more than 256 code points, or for a control character
     /// (general category Cc: C0, DEL and C1).
-    pub fn parse(name: impl Into<String>) -> Result<Self, NameError> {
+    pub fn parse(name: impl Into<String>) -> Result<Self, FieldError> {
         let name = name.into();
         if name.chars().count() > MAX_CHARS {
-            return Err(NameError::TooLong);
+            return Err(FieldError::TooLong(MAX_CHARS));
         }
         if name.chars().any(char::is_control) {
-            return Err(NameError::ControlCharacter);
+            return Err(FieldError::ControlCharacter);
         }
         Ok(Self(name))
     }
@@ -43,26 +45,14 @@ impl Name {
     }
 }
 
-/// The error of an invalid name. Its text is the issue's message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NameError {
-    /// More than 256 code points.
-    #[error("String must contain at most 256 character(s)")]
-    TooLong,
-    /// A character of general category Cc.
-    #[error("String must not contain control characters")]
-    ControlCharacter,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_length_comes_before_the_form() {
-        assert_eq!(Name::parse("\0".repeat(257)), Err(NameError::TooLong));
-        assert_eq!(Name::parse("\0".repeat(256)), Err(NameError::ControlCharacter));
+        assert_eq!(Name::parse("\0".repeat(257)), Err(FieldError::TooLong(MAX_CHARS)));
+        assert_eq!(Name::parse("\0".repeat(256)), Err(FieldError::ControlCharacter));
     }
 
     #[test]
@@ -70,7 +60,7 @@ mod tests {
         let controls = ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}');
         for control in controls {
             let name = format!("a{control}b");
-            assert_eq!(Name::parse(name), Err(NameError::ControlCharacter));
+            assert_eq!(Name::parse(name), Err(FieldError::ControlCharacter));
         }
         assert!(Name::parse("\u{20}\u{7e}\u{a0}\u{2028}").is_ok());
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use icu_normalizer::ComposingNormalizerBorrowed;
 use zeroize::Zeroizing;
 
+use super::FieldError;
+
 /// The minimum length of a password, in code points as received.
 pub const MIN_CHARS: usize = 8;
 /// The maximum length of a password, in code points as received.
@@ -42,13 +44,13 @@ impl Password {
     /// Parses a password. The caller wipes `password`; the kept copy is wiped when dropped.
     ///
     /// # Errors
-    /// Returns [`PasswordError`] for fewer than 8 or more than 128 code points.
-    pub fn parse(password: &str) -> Result<Self, PasswordError> {
+    /// Returns [`FieldError`] for fewer than 8 or more than 128 code points.
+    pub fn parse(password: &str) -> Result<Self, FieldError> {
         // Counted only as far as needed: a megabyte is refused at once.
         match password.chars().take(MAX_CHARS + 1).count() {
-            ..MIN_CHARS => Err(PasswordError::TooShort),
+            ..MIN_CHARS => Err(FieldError::TooShort(MIN_CHARS)),
             chars @ MIN_CHARS..=MAX_CHARS => Ok(Self { nfc: nfc(password), chars }),
-            _ => Err(PasswordError::TooLong),
+            _ => Err(FieldError::TooLong(MAX_CHARS)),
         }
     }
 
@@ -65,15 +67,15 @@ impl Password {
     /// ```
     ///
     /// # Errors
-    /// Returns [`PasswordError`] for more bytes than any accepted password has.
-    pub fn parse_for_login(password: &str) -> Result<Self, PasswordError> {
+    /// Returns [`FieldError`] for more bytes than any accepted password has.
+    pub fn parse_for_login(password: &str) -> Result<Self, FieldError> {
         // A decomposed form is longer than the composed one by at most the same factor.
         if password.len() > MAX_NFC_BYTES * NFC_EXPANSION {
-            return Err(PasswordError::TooLong);
+            return Err(FieldError::TooLong(MAX_CHARS));
         }
         let nfc = nfc(password);
         if nfc.len() > MAX_NFC_BYTES {
-            return Err(PasswordError::TooLong);
+            return Err(FieldError::TooLong(MAX_CHARS));
         }
         Ok(Self { nfc, chars: password.chars().count() })
     }
@@ -105,18 +107,6 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The error of an invalid password. Its text is the issue's message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PasswordError {
-    /// Fewer than 8 code points.
-    #[error("String must contain at least 8 character(s)")]
-    TooShort,
-    /// More than 128 code points.
-    #[error("String must contain at most 128 character(s)")]
-    TooLong,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,9 +114,9 @@ mod tests {
     #[test]
     fn lengths_are_counted_in_code_points() {
         let emoji = |count| Password::parse(&"\u{1f600}".repeat(count));
-        assert_eq!(emoji(7).err(), Some(PasswordError::TooShort));
+        assert_eq!(emoji(7).err(), Some(FieldError::TooShort(MIN_CHARS)));
         assert!(emoji(8).is_ok() && emoji(128).is_ok());
-        assert_eq!(emoji(129).err(), Some(PasswordError::TooLong));
+        assert_eq!(emoji(129).err(), Some(FieldError::TooLong(MAX_CHARS)));
     }
 
     #[test]
@@ -153,7 +143,10 @@ mod tests {
             assert_eq!(signed_up.reveal(), typed.reveal());
         }
         for long in ["x".repeat(MAX_NFC_BYTES + 1), "x".repeat(1 << 20)] {
-            assert_eq!(Password::parse_for_login(&long).err(), Some(PasswordError::TooLong));
+            assert_eq!(
+                Password::parse_for_login(&long).err(),
+                Some(FieldError::TooLong(MAX_CHARS))
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::BoxError;
+use crate::issue::BoxError;
 
 use super::params::WorkFactor;
 
@@ -36,8 +36,9 @@ pub trait EngineHasher: Send {
     /// Computes the tag of `input` into `tag`. The tag's length is part of the hashed data.
     ///
     /// # Errors
-    /// Fails if memory can't be allocated or the engine rejects the input.
-    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError>;
+    /// Fails if memory can't be allocated or the engine rejects the input. The error is
+    /// logged and must not contain the input.
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), BoxError>;
 }
 
 /// The input and cost of a hash (RFC 9106, section 3.1).
@@ -80,17 +81,5 @@ impl<'a> HashInput<'a> {
 impl fmt::Debug for HashInput<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HashInput").field("factor", &self.factor).finish_non_exhaustive()
-    }
-}
-
-/// The error of an engine that could not compute a tag.
-#[derive(Debug, thiserror::Error)]
-#[error("the password could not be hashed")]
-pub struct EngineError(#[source] BoxError);
-
-impl EngineError {
-    /// Wraps an error of an engine. `source` is logged and must not contain the input.
-    pub fn new(source: impl Into<BoxError>) -> Self {
-        Self(source.into())
     }
 }

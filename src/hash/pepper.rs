@@ -6,6 +6,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::issue::InvalidValue;
+
 /// The minimum length of a pepper in bytes: 128 bits, as for a key of that strength.
 const MIN_BYTES: usize = 16;
 
@@ -28,11 +30,14 @@ impl Pepper {
     /// Creates a pepper of 16 bytes or more.
     ///
     /// # Errors
-    /// Returns [`PepperError::Short`] if it has fewer.
-    pub fn new(version: u32, secret: impl Into<Vec<u8>>) -> Result<Self, PepperError> {
+    /// Returns [`InvalidValue`] if it has fewer.
+    pub fn new(version: u32, secret: impl Into<Vec<u8>>) -> Result<Self, InvalidValue> {
         let secret = Zeroizing::new(secret.into());
         if secret.len() < MIN_BYTES {
-            return Err(PepperError::Short { octets: secret.len() });
+            return Err(InvalidValue::with_value(format!(
+                "short pepper: {} bytes, needs at least 16",
+                secret.len()
+            )));
         }
         Ok(Self { version, secret })
     }
@@ -42,24 +47,6 @@ impl fmt::Debug for Pepper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pepper").field("version", &self.version).finish_non_exhaustive()
     }
-}
-
-/// The reason why a pepper is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PepperError {
-    /// A pepper of fewer than 16 bytes.
-    #[error("short pepper: {octets} bytes, needs at least 16")]
-    Short {
-        /// Its length.
-        octets: usize,
-    },
-    /// Two peppers with the same version.
-    #[error("two peppers of version {version}")]
-    Twice {
-        /// The shared version.
-        version: u32,
-    },
 }
 
 /// The peppers of a pool: one hashes, all verify.
@@ -83,8 +70,9 @@ impl Peppers {
         self.add(pepper);
     }
 
-    pub(super) fn check(&self) -> Result<(), PepperError> {
-        self.twice.map_or(Ok(()), |version| Err(PepperError::Twice { version }))
+    /// Returns a version that two peppers have.
+    pub(super) fn duplicate(&self) -> Option<u32> {
+        self.twice
     }
 
     /// Returns the version of new hashes.

@@ -5,6 +5,12 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::issue::InvalidValue;
+
+const INVALID_QUOTA: InvalidValue = InvalidValue::new(
+    "invalid quota: needs 1 or more per `second`, `minute`, `hour` or `day`, such as 20/minute",
+);
+
 /// A burst that is refilled evenly over a period: `5/min` is a burst of five, and one more
 /// every twelve seconds.
 ///
@@ -114,32 +120,25 @@ impl fmt::Display for Quota {
 }
 
 impl FromStr for Quota {
-    type Err = QuotaError;
+    type Err = InvalidValue;
 
-    fn from_str(quota: &str) -> Result<Self, QuotaError> {
-        let (burst, unit) = quota.split_once('/').ok_or(QuotaError)?;
+    fn from_str(quota: &str) -> Result<Self, InvalidValue> {
+        let (burst, unit) = quota.split_once('/').ok_or(INVALID_QUOTA)?;
         // A sign would be accepted, too.
         if !burst.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Err(QuotaError);
+            return Err(INVALID_QUOTA);
         }
-        let burst = burst.parse().map_err(|_| QuotaError)?;
+        let burst = burst.parse().map_err(|_| INVALID_QUOTA)?;
         let unit = match unit {
             "s" | "second" => Unit::Second,
             "min" | "minute" => Unit::Minute,
             "h" | "hour" => Unit::Hour,
             "d" | "day" => Unit::Day,
-            _ => return Err(QuotaError),
+            _ => return Err(INVALID_QUOTA),
         };
         Ok(Self { burst, unit })
     }
 }
-
-/// The error of an invalid quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid quota: needs 1 or more per `second`, `minute`, `hour` or `day`, such as 20/minute"
-)]
-pub struct QuotaError;
 
 #[cfg(test)]
 mod tests {
@@ -205,7 +204,7 @@ mod tests {
             "20 / minute",
             "4294967296/s",
         ] {
-            assert_eq!(text.parse::<Quota>(), Err(QuotaError), "{text}");
+            assert_eq!(text.parse::<Quota>(), Err(INVALID_QUOTA), "{text}");
         }
     }
 

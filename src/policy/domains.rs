@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, InvalidValue};
 use crate::fields::{EmailKey, EmailProfile};
 
 use super::{Attempt, SignupPolicy, Verdict};
@@ -28,16 +28,16 @@ impl EmailDomains {
     /// Allows these domains and no others.
     ///
     /// # Errors
-    /// Returns [`EmailDomainError`] for an invalid domain.
-    pub fn allow<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Self, EmailDomainError> {
+    /// Returns [`InvalidValue`] for an invalid domain.
+    pub fn allow<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidValue> {
         Ok(Self { domains: read(domains)?, allows: true })
     }
 
     /// Blocks these domains and no others.
     ///
     /// # Errors
-    /// Returns [`EmailDomainError`] for an invalid domain.
-    pub fn block<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Self, EmailDomainError> {
+    /// Returns [`InvalidValue`] for an invalid domain.
+    pub fn block<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidValue> {
         Ok(Self { domains: read(domains)?, allows: false })
     }
 
@@ -50,13 +50,12 @@ impl EmailDomains {
     }
 }
 
-fn read<'a>(
-    domains: impl IntoIterator<Item = &'a str>,
-) -> Result<HashSet<String>, EmailDomainError> {
+fn read<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<HashSet<String>, InvalidValue> {
     let read = |domain: &str| {
         // Mapped like the domain of an address. A top-level domain is valid, too.
         let key = EmailKey::parse(&format!("x@{domain}"), EmailProfile::Rfc5321);
-        let key = key.map_err(|_| EmailDomainError(domain.to_owned()))?;
+        let key =
+            key.map_err(|_| InvalidValue::with_value(format!("invalid email domain `{domain}`")))?;
         Ok(domain_of(&key).to_owned())
     };
     domains.into_iter().map(read).collect()
@@ -75,8 +74,3 @@ impl SignupPolicy for EmailDomains {
         Ok(Verdict::invalid("email", "Email domain is not allowed"))
     }
 }
-
-/// The error of an invalid domain.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid email domain `{0}`")]
-pub struct EmailDomainError(String);

@@ -305,6 +305,10 @@ fn all_that_do_not_call_out_are_heard_and_the_others_only_then() {
     assert_eq!(error.code().status(), 402);
     assert_eq!(error.to_json(), br#"{"error":{"code":"USAGE_LIMIT_EXCEEDED","message":"Pay"}}"#);
     assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["first"]);
+    let busy = || Ok(Verdict::Busy { retry_after: Duration::from_mins(7) });
+    let busy = sign_up(policies(busy), request()).err().and_then(|error| error.retry_after());
+    assert_eq!(busy, Some(Duration::from_mins(7)));
+    assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["first"]);
     for (code, waits) in [(ErrorCode::RateLimitExceeded, true), (ErrorCode::Conflict, false)] {
         let refused = SignupError::Refused { code, message: "No".into() };
         assert_eq!(refused.retry_after().is_some(), waits);

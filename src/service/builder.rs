@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Plan, PlanError};
+use crate::account::Plan;
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::error::InvalidValue;
 use crate::fields::EmailProfile;
 use crate::hash::{HashPool, PoolError};
 use crate::limit::{Limiter, RateLimits};
@@ -202,8 +203,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         if !self.plans.contains(&self.initial_plan) {
             return Err(ConfigError::InitialPlan(self.initial_plan));
         }
-        if let Some(plan) = self.plans.iter().find(|plan| plan.as_str().parse::<Plan>().is_err()) {
-            return Err(ConfigError::Plan(plan.clone()));
+        for plan in &self.plans {
+            let checked = plan.as_str().parse::<Plan>();
+            checked.map_err(|source| ConfigError::Plan { plan: plan.clone(), source })?;
         }
         if self.token_leeway > MAX_LEEWAY {
             return Err(ConfigError::TokenLeeway(self.token_leeway));
@@ -280,8 +282,13 @@ pub enum ConfigError {
     #[error("initial plan `{0}` is not among the plans: add it to plans")]
     InitialPlan(Plan),
     /// A plan has an invalid name, see [`Plan`].
-    #[error("invalid plan `{0}`: {error}", error = PlanError)]
-    Plan(Plan),
+    #[error("invalid plan `{plan}`: {source}")]
+    Plan {
+        /// The plan.
+        plan: Plan,
+        /// The form of a plan's name.
+        source: InvalidValue,
+    },
     /// A policy declares this field, which it could never read.
     #[error(
         "invalid policy field `{0}`: it must not be empty, nor email, password or name, which \

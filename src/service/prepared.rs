@@ -23,10 +23,10 @@ impl Prepared {
     /// Opens the answer with the proof that its account was inserted.
     ///
     /// # Errors
-    /// Returns [`ProofMismatch`] for the proof of another account.
-    pub fn open(self, proof: InsertProof) -> Result<Signup, ProofMismatch> {
+    /// Returns [`SignupError::Internal`] for the proof of another account.
+    pub fn open(self, proof: InsertProof) -> Result<Signup, SignupError> {
         if proof.into_id() != *self.new.id() {
-            return Err(ProofMismatch);
+            return Err(SignupError::internal("the proof belongs to another account"));
         }
         observe::outcome("created", None);
         Ok(self.signup)
@@ -38,14 +38,3 @@ impl fmt::Debug for Prepared {
         f.debug_struct("Prepared").field("new", &self.new).finish_non_exhaustive()
     }
 }
-
-impl From<ProofMismatch> for SignupError {
-    fn from(wrong: ProofMismatch) -> Self {
-        Self::internal(wrong)
-    }
-}
-
-/// The error of a proof that belongs to another account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the proof belongs to another account")]
-pub struct ProofMismatch;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{Pool, SqlSafeStr as _};
 
-use crate::error::SignupError;
 use crate::fields::EmailKey;
 
 use super::{AccountStore, CreateOutcome, InsertProof, NewAccount, StoreError};
@@ -31,7 +30,7 @@ use backend::{Backend, Clash, Connection};
 use change::{Applied, Change};
 pub use host::{HostRows, HostRowsError, HostTransaction};
 use names::Names;
-pub use names::{PrefixError, Schema, TablePrefix};
+pub use names::{Schema, TablePrefix};
 use open::Location;
 pub use open::OpenError;
 use queries::Queries;
@@ -144,17 +143,17 @@ impl<B: Backend> SqlStore<B> {
     /// and may roll back instead.
     ///
     /// # Errors
-    /// Returns [`SignupError::EmailTaken`], or another error if the insert fails.
+    /// Returns [`StoreError::EmailTaken`], or another error if the insert fails.
     pub async fn create_in(
         &self,
         transaction: &mut sqlx::Transaction<'_, B::Database>,
         new: &NewAccount,
-    ) -> Result<InsertProof, SignupError> {
+    ) -> Result<InsertProof, StoreError> {
         let change = Change { steps: self.inserts(new), new: None };
         match self.apply_in_savepoint(transaction, &change).await? {
             Applied::All => Ok(InsertProof::for_account(new)),
-            Applied::NotFound | Applied::Clash(Clash::Email) => Err(SignupError::EmailTaken),
-            Applied::Clash(_) => Err(SignupError::internal("the identifier is taken")),
+            Applied::NotFound | Applied::Clash(Clash::Email) => Err(StoreError::EmailTaken),
+            Applied::Clash(_) => Err(StoreError::Failed("the identifier is taken".into())),
         }
     }
 

@@ -9,7 +9,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
 
-use crate::error::BoxError;
+use crate::issue::BoxError;
 
 use super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
 use super::sql::fault::{Fault, without_rows};

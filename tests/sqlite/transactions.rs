@@ -1,6 +1,5 @@
 //! Accounts in transactions of the host, and constraints of the host's own.
 
-use signup::SignupError;
 use signup::store::conformance::{Inspect as _, Sample};
 use signup::store::{AccountStore as _, CreateOutcome, StoreError};
 
@@ -14,7 +13,7 @@ async fn a_second_insert_that_fails_leaves_nothing_and_the_transaction_goes_on()
     sqlx::raw_sql(trigger).execute(store.pool()).await.unwrap();
     let mut transaction = store.pool().begin().await.unwrap();
     let failed = store.create_in(&mut transaction, &Sample::new(1).build()).await;
-    assert!(matches!(failed, Err(SignupError::Internal(_))), "{failed:?}");
+    assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
     sqlx::raw_sql("DROP TRIGGER refuse").execute(&mut *transaction).await.unwrap();
     let other = Sample::new(2).build();
     let inserted = store.create_in(&mut transaction, &other).await.unwrap();

@@ -2,7 +2,9 @@
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, Params, ParamsBuilder, Version};
 
-use super::{Engine, EngineError, EngineHasher, HashInput};
+use crate::issue::BoxError;
+
+use super::{Engine, EngineHasher, HashInput};
 
 /// An engine on the `argon2` crate of RustCrypto: always available, with no `unsafe` here.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,16 +25,16 @@ struct Arena(Vec<Block>);
 impl Arena {
     /// Returns the arena with at least `blocks` blocks, or an error where an allocator
     /// would abort.
-    fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], EngineError> {
+    fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], BoxError> {
         let missing = blocks.saturating_sub(self.0.len());
-        self.0.try_reserve_exact(missing).map_err(EngineError::new)?;
+        self.0.try_reserve_exact(missing)?;
         self.0.resize(self.0.len() + missing, Block::new());
         Ok(&mut self.0)
     }
 }
 
 impl EngineHasher for Arena {
-    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), BoxError> {
         let params = params(input, tag.len())?;
         let arena = self.at_least(params.block_count())?;
         let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
@@ -41,12 +43,12 @@ impl EngineHasher for Arena {
             .and_then(|argon2| {
                 argon2.hash_password_into_with_memory(input.password, input.salt, tag, arena)
             })
-            .map_err(EngineError::new)
+            .map_err(BoxError::from)
     }
 }
 
-fn params(input: &HashInput<'_>, tag: usize) -> Result<Params, EngineError> {
-    let data = AssociatedData::new(input.associated_data).map_err(EngineError::new)?;
+fn params(input: &HashInput<'_>, tag: usize) -> Result<Params, BoxError> {
+    let data = AssociatedData::new(input.associated_data)?;
     ParamsBuilder::new()
         .m_cost(input.factor.memory_kib())
         .t_cost(input.factor.passes())
@@ -54,7 +56,7 @@ fn params(input: &HashInput<'_>, tag: usize) -> Result<Params, EngineError> {
         .output_len(tag)
         .data(data)
         .build()
-        .map_err(EngineError::new)
+        .map_err(BoxError::from)
 }
 
 #[cfg(test)]

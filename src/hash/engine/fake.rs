@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::{Engine, EngineError, EngineHasher, HashInput};
+use crate::issue::BoxError;
+
+use super::{Engine, EngineHasher, HashInput};
 
 /// An engine that returns cheap fake tags. **For tests only**: its tags look like
 /// Argon2id's and can be guessed by the billion.
@@ -58,11 +60,11 @@ impl Engine for FakeEngine {
 }
 
 impl EngineHasher for FakeEngine {
-    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), EngineError> {
+    fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), BoxError> {
         self.0.hashes.fetch_add(1, Ordering::SeqCst);
         assert!(!self.0.panics.load(Ordering::SeqCst), "the fake engine was told to panic");
         if self.0.fails.load(Ordering::SeqCst) {
-            return Err(EngineError::new("the fake engine was told to fail"));
+            return Err("the fake engine was told to fail".into());
         }
         let digest = Sha256::new()
             .chain_update(input.salt)

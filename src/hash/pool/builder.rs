@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 
 use super::super::engine::{Argon2Engine, Engine};
 use super::super::params::{Limits, WorkFactor, WorkFactorError};
-use super::super::pepper::{Pepper, PepperError, Peppers};
+use super::super::pepper::{Pepper, Peppers};
 use super::super::phc::{Parsed, PasswordHash};
 use super::{HashError, HashPool, Shared, State, lock, worker};
 
@@ -126,7 +126,9 @@ impl HashPoolBuilder {
             return Err(PoolError::TooLarge { workers: self.workers, queue: self.queue });
         }
         self.factor.check_strong()?;
-        self.peppers.check()?;
+        if let Some(version) = self.peppers.duplicate() {
+            return Err(PoolError::DuplicatePepper(version));
+        }
         self.limits = self.limits.at_least(self.factor);
         let shared = Arc::new(Shared {
             config: self,
@@ -191,8 +193,8 @@ pub enum PoolError {
     #[error(transparent)]
     WorkFactor(#[from] WorkFactorError),
     /// Two peppers have the same version.
-    #[error(transparent)]
-    Pepper(#[from] PepperError),
+    #[error("two peppers of version {0}")]
+    DuplicatePepper(u32),
     /// The system could not start a thread.
     #[error("could not start a thread of the hash pool")]
     Thread(#[source] std::io::Error),

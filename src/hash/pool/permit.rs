@@ -8,11 +8,10 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use crate::error::{DEFAULT_RETRY_AFTER, SignupError};
 use crate::fields::Password;
+use crate::issue::BoxError;
 use crate::random::{RandomError, SecureRandom};
 
-use super::super::engine::EngineError;
 use super::super::params::WorkFactor;
 use super::super::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
 use super::worker::Worker;
@@ -241,8 +240,8 @@ pub enum HashError {
     #[error(transparent)]
     Late(#[from] PoolFull),
     /// The engine failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
+    #[error("the password could not be hashed")]
+    Engine(#[source] BoxError),
     /// No salt could be drawn.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -255,23 +254,4 @@ pub enum HashError {
     /// The worker panicked. It has been replaced.
     #[error("the hash worker panicked")]
     Panicked,
-}
-
-impl From<PoolFull> for SignupError {
-    /// Maps a pool that is shut down to unavailable: another instance may take the retry.
-    fn from(full: PoolFull) -> Self {
-        if full.closed {
-            return Self::Unavailable { retry_after: DEFAULT_RETRY_AFTER, source: full.into() };
-        }
-        Self::Busy { retry_after: full.retry_after }
-    }
-}
-
-impl From<HashError> for SignupError {
-    fn from(error: HashError) -> Self {
-        match error {
-            HashError::Late(full) => full.into(),
-            other => Self::internal(other),
-        }
-    }
 }

@@ -3,12 +3,12 @@ use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
-use super::super::engine::{Engine, EngineError, EngineHasher, FakeEngine, HashInput};
-use super::super::pepper::{Pepper, PepperError};
+use super::super::engine::{Engine, EngineHasher, FakeEngine, HashInput};
+use super::super::pepper::Pepper;
 use super::super::phc::PasswordHash;
 use super::*;
 use crate::clock::{Clock, ManualClock};
-use crate::error::SignupError;
+use crate::error::{BoxError, SignupError};
 use crate::fields::Password;
 
 /// An engine whose hashes stop until they are let go, one by one.
@@ -35,7 +35,7 @@ impl Engine for Gate {
 }
 
 impl EngineHasher for Gate {
-    fn hash(&mut self, _: &HashInput<'_>, _: &mut [u8]) -> Result<(), EngineError> {
+    fn hash(&mut self, _: &HashInput<'_>, _: &mut [u8]) -> Result<(), BoxError> {
         self.begun.send(()).unwrap();
         lock(&self.open).recv().unwrap();
         Ok(())
@@ -380,7 +380,7 @@ fn peppers_rotate() {
 #[test]
 fn two_peppers_of_one_version_and_a_weak_factor_make_no_pool() {
     let twice = HashPool::builder().verifying_pepper(pepper(1)).pepper(pepper(1)).build();
-    assert!(matches!(twice, Err(PoolError::Pepper(PepperError::Twice { version: 1 }))));
+    assert!(matches!(twice, Err(PoolError::DuplicatePepper(1))));
     let weak = WorkFactor::stored(8, 1, 1).unwrap();
     let weak = HashPool::builder().work_factor(weak).build();
     assert!(matches!(weak, Err(PoolError::WorkFactor(_))));

@@ -169,7 +169,7 @@ impl Worker {
         if input.factor.memory_kib() > config.factor.memory_kib() {
             self.release();
         }
-        result?;
+        result.map_err(HashError::Engine)?;
         Ok(tag)
     }
 

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::error::{BoxError, SignupError};
+use crate::error::BoxError;
+use crate::hash::{HashError, PoolFull};
 use crate::policy::{Attempt, SignupPolicy, Verdict};
 
 use super::FIELD;
@@ -35,16 +36,31 @@ impl SignupPolicy for PasswordStrength {
         let password = Zeroizing::new(attempt.reveal_password().to_owned());
         let email = attempt.email().as_str().to_owned();
         let name = attempt.name().unwrap_or_default().to_owned();
-        let permit = attempt.hash_pool().reserve().map_err(SignupError::from)?;
+        let permit = match attempt.hash_pool().reserve() {
+            Ok(permit) => permit,
+            Err(full) => return busy(full),
+        };
         let score = permit.run(move || {
             let local_part = email.split('@').next().unwrap_or_default();
             score(&password, &[&email, local_part, &name], least)
         });
-        if score.await.map_err(SignupError::from)? < least {
-            return Ok(Verdict::invalid(FIELD, "Password is too easy to guess"));
+        match score.await {
+            Ok(score) if score < least => {
+                Ok(Verdict::invalid(FIELD, "Password is too easy to guess"))
+            }
+            Ok(_) => Ok(Verdict::Allow),
+            Err(HashError::Late(full)) => busy(full),
+            Err(error) => Err(error.into()),
         }
-        Ok(Verdict::Allow)
     }
+}
+
+/// Returns the verdict without a permit. A pool that is shut down will not have one later.
+fn busy(full: PoolFull) -> Result<Verdict, BoxError> {
+    if full.closed {
+        return Err(full.into());
+    }
+    Ok(Verdict::Busy { retry_after: full.retry_after })
 }
 
 /// Returns the score of the first part that reaches `least`, or else the best score.

@@ -93,7 +93,7 @@ mod sql {
     use super::super::{Credentialed, Inspect};
     use super::{StoredAccount, StoredKey};
     use crate::account::AccountId;
-    use crate::error::BoxError;
+    use crate::issue::BoxError;
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
     use crate::store::{AccountStore, CredentialStore, SqlStore};

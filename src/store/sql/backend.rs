@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Database, Pool, SqlStr};
 
-use crate::error::BoxError;
+use crate::issue::BoxError;
 use crate::store::NewAccount;
 
 use super::fault::Fault;

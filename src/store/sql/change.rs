@@ -7,7 +7,7 @@ use sqlx::Connection as _;
 use sqlx::pool::PoolConnection;
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::BoxError;
+use crate::issue::BoxError;
 use crate::store::{NewAccount, StoreError};
 
 use super::SqlStore;

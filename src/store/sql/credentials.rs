@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use crate::account::{Account, AccountId, Plan};
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
-use crate::error::BoxError;
 use crate::fields::{Email, EmailKey, Name};
 use crate::hash::PasswordHash;
+use crate::issue::BoxError;
 use crate::store::{
     AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError, StoredPassword,
 };

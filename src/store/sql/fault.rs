@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::error::{BoxError, Issue};
+use crate::issue::{BoxError, Issue};
 use crate::store::StoreError;
 
 use super::host::HostRowsError;

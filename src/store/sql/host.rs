@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::error::{BoxError, Issue};
+use crate::issue::{BoxError, Issue};
 use crate::store::NewAccount;
 
 use super::backend::{Backend, Connection};

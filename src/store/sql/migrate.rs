@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 use tokio::time::timeout;
 
-use crate::error::BoxError;
+use crate::issue::BoxError;
 
 use super::SqlStore;
 use super::backend::{Backend, Connection, Step};

@@ -1,5 +1,11 @@
 //! Names of schema, tables and constraints.
 
+use crate::issue::InvalidValue;
+
+const INVALID_PREFIX: InvalidValue = InvalidValue::new(
+    "invalid table prefix: needs up to 32 lower-case letters, digits and underscores",
+);
+
 /// A prefix of all tables' names. Empty by default.
 ///
 /// ```
@@ -16,13 +22,13 @@ impl TablePrefix {
     /// not begin with a digit. It becomes part of the SQL, so nothing else is allowed.
     ///
     /// # Errors
-    /// Returns [`PrefixError`] for any other text.
-    pub fn new(prefix: &str) -> Result<Self, PrefixError> {
+    /// Returns [`InvalidValue`] for any other text.
+    pub fn new(prefix: &str) -> Result<Self, InvalidValue> {
         let in_alphabet =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let digit_first = prefix.starts_with(|first: char| first.is_ascii_digit());
         if prefix.len() > 32 || digit_first || !prefix.bytes().all(in_alphabet) {
-            return Err(PrefixError);
+            return Err(INVALID_PREFIX);
         }
         Ok(Self(prefix.to_owned()))
     }
@@ -32,11 +38,6 @@ impl TablePrefix {
         &self.0
     }
 }
-
-/// The error of an invalid prefix of table names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("invalid table prefix: needs up to 32 lower-case letters, digits and underscores")]
-pub struct PrefixError;
 
 /// The schema of the tables. By default the first one of the search path.
 ///
@@ -53,10 +54,10 @@ impl Schema {
     /// Creates a schema's name of up to 32 lower-case letters, digits and underscores.
     ///
     /// # Errors
-    /// Returns [`PrefixError`] for any other text.
-    pub fn new(name: &str) -> Result<Self, PrefixError> {
+    /// Returns [`InvalidValue`] for any other text.
+    pub fn new(name: &str) -> Result<Self, InvalidValue> {
         if name.is_empty() {
-            return Err(PrefixError);
+            return Err(INVALID_PREFIX);
         }
         TablePrefix::new(name).map(Self)
     }
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn a_prefix_is_an_identifier() {
         for bad in ["1a", "A_", "a-b", "a b", "a\"", "\u{e9}", &"a".repeat(33)] {
-            assert_eq!(TablePrefix::new(bad), Err(PrefixError), "{bad}");
+            assert_eq!(TablePrefix::new(bad), Err(INVALID_PREFIX), "{bad}");
         }
         let prefix = TablePrefix::new("x_").unwrap();
         assert_eq!(prefix.as_str(), "x_");

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 
-use crate::error::BoxError;
+use crate::issue::BoxError;
 
 /// The reason why a store can't be opened or brought up to date. It names the URL
 /// without user, password and parameters.

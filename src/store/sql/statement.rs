@@ -8,7 +8,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::error::BoxError;
+use crate::issue::BoxError;
 use crate::store::StoreError;
 
 /// A statement with its values.
