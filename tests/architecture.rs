@@ -129,8 +129,8 @@ fn frameworks_and_databases_are_named_where_they_belong() {
             ],
         ),
         ("redis::", &["limit/config.rs", "limit/limiter.rs", "limit/redis.rs"]),
-        ("metrics::", &["observe.rs"]),
-        ("tracing::", &["observe.rs"]),
+        ("metrics::", &["observe.rs", "observe/metrics.rs"]),
+        ("tracing::", &["observe.rs", "observe/tracing.rs"]),
         (
             "tokio::time",
             &[
