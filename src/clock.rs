@@ -11,6 +11,25 @@ use serde::Serialize;
 /// - [`wall`](Clock::wall) may jump in either direction; nothing is measured by it.
 /// - [`monotonic`](Clock::monotonic) never goes back. Its origin is arbitrary, but
 ///   the same for all readings of one clock and its clones.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use signup::clock::{Clock, SystemClock};
+///
+/// /// The system's clock, as far ahead as a test environment wants it.
+/// struct Ahead(Duration);
+///
+/// impl Clock for Ahead {
+///     fn wall(&self) -> SystemTime {
+///         SystemClock.wall() + self.0
+///     }
+///
+///     fn monotonic(&self) -> Duration {
+///         SystemClock.monotonic()
+///     }
+/// }
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// Returns the time of day, for what is written down (`iat`, `exp`, `created_at`).
     fn wall(&self) -> SystemTime;

@@ -8,17 +8,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::context::{Attached, ContextValue};
-use crate::error::{BoxError, DEFAULT_RETRY_AFTER, ErrorCode, Issue, SignupError};
+use crate::error::{BoxError, ErrorCode, Issue};
 use crate::fields::Email;
 use crate::hash::HashPool;
 use crate::limit::ClientIp;
 use crate::validate::ValidSignup;
 
 mod domains;
+mod evaluate;
 mod invitation;
 mod password;
 
 pub use domains::EmailDomains;
+pub(crate) use evaluate::Policies;
 pub use invitation::{InvitationOnly, InviteCode};
 #[cfg(feature = "common-passwords")]
 pub use password::CommonPasswords;
@@ -32,6 +34,30 @@ pub use password::{MinimumLength, NotTheEmail};
 /// # Contract
 /// - It runs for every sign-up, many at a time, and may be dropped at any await.
 /// - Its messages to the client never quote the password.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use signup::error::BoxError;
+/// use signup::policy::{Attempt, SignupPolicy, Verdict};
+///
+/// /// Asks for the consent that the form's checkbox sends as `"terms": "2026-11"`.
+/// struct Terms;
+///
+/// #[async_trait]
+/// impl SignupPolicy for Terms {
+///     async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+///         Ok(match attempt.field("terms") {
+///             Some("2026-11") => Verdict::Allow,
+///             Some(_) => Verdict::invalid("terms", "These are not the current terms"),
+///             None => Verdict::invalid("terms", "Required"),
+///         })
+///     }
+///
+///     fn fields(&self) -> &[&'static str] {
+///         &["terms"]
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait SignupPolicy: Send + Sync + 'static {
     /// Allows the sign-up, or returns what is wrong with it.
@@ -211,135 +237,6 @@ impl fmt::Debug for Attempt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Attempt(_)")
     }
-}
-
-/// The policies of a service; those that call out run last.
-#[derive(Default)]
-pub(crate) struct Policies {
-    local: Vec<Arc<dyn SignupPolicy>>,
-    remote: Vec<(Duration, Arc<dyn SignupPolicy>)>,
-    fields: Vec<&'static str>,
-}
-
-impl Policies {
-    pub(crate) fn add(&mut self, policy: Arc<dyn SignupPolicy>) {
-        for field in policy.fields() {
-            if !self.fields.contains(field) {
-                self.fields.push(field);
-            }
-        }
-        match policy.deadline() {
-            Some(deadline) => self.remote.push((deadline, policy)),
-            None => self.local.push(policy),
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.local.is_empty() && self.remote.is_empty()
-    }
-
-    /// Returns the fields that the policies declare.
-    pub(crate) fn fields(&self) -> &[&'static str] {
-        &self.fields
-    }
-
-    /// Returns a declared field that no policy could ever read, because the endpoint reads
-    /// it itself.
-    pub(crate) fn unreadable_field(&self) -> Option<&'static str> {
-        let unreadable = |field: &&str| matches!(*field, "" | "email" | "password" | "name");
-        self.fields.iter().copied().find(unreadable)
-    }
-
-    /// Runs all policies and attaches their values. All issues of those that do not call
-    /// out are reported together, one per field.
-    pub(crate) async fn evaluate_all(
-        &self,
-        signup: &mut ValidSignup,
-        pool: &HashPool,
-    ) -> Result<(), SignupError> {
-        let mut found = Findings::default();
-        for policy in &self.local {
-            let judged = policy.evaluate(&Attempt { signup, pool }).await;
-            found.add(&**policy, judged)?;
-        }
-        if !self.remote.is_empty() && found.issues.is_empty() {
-            check_runtime()?;
-        }
-        for (deadline, policy) in &self.remote {
-            if !found.issues.is_empty() {
-                break;
-            }
-            let attempt = Attempt { signup, pool };
-            let judged = tokio::time::timeout(*deadline, policy.evaluate(&attempt)).await;
-            let late = |_| Err("a policy did not answer before its deadline".into());
-            found.add(&**policy, judged.unwrap_or_else(late))?;
-        }
-        if !found.issues.is_empty() {
-            return Err(SignupError::Invalid(in_order(found.issues)));
-        }
-        for attached in found.attached {
-            signup.context.attach(attached);
-        }
-        Ok(())
-    }
-}
-
-/// Checks that there is a runtime: a policy with a deadline needs its timer.
-fn check_runtime() -> Result<(), SignupError> {
-    let runtime = tokio::runtime::Handle::try_current();
-    let needed = |_| "a policy with a deadline has to be asked in a tokio runtime";
-    runtime.map(drop).map_err(needed).map_err(SignupError::internal)
-}
-
-/// The verdicts so far, as long as none refused.
-#[derive(Default)]
-struct Findings {
-    issues: Vec<Issue>,
-    attached: Vec<Attached>,
-}
-
-impl Findings {
-    /// Adds a verdict.
-    ///
-    /// # Errors
-    /// Returns the policy's refusal or failure.
-    fn add(
-        &mut self,
-        policy: &dyn SignupPolicy,
-        judged: Result<Verdict, BoxError>,
-    ) -> Result<(), SignupError> {
-        match judged {
-            Ok(Verdict::Allow) => {}
-            Ok(Verdict::AllowWith(attached)) => self.attached.extend(attached),
-            Ok(Verdict::Invalid(issues)) => self.issues.extend(issues),
-            Ok(Verdict::Refuse { code, message }) => {
-                return Err(SignupError::Refused { code, message });
-            }
-            Ok(Verdict::Busy { retry_after }) => return Err(SignupError::Busy { retry_after }),
-            Err(source) => match policy.on_failure() {
-                OnFailure::Allow => {}
-                OnFailure::Refuse => {
-                    return Err(SignupError::Unavailable {
-                        retry_after: DEFAULT_RETRY_AFTER,
-                        source,
-                    });
-                }
-            },
-        }
-        Ok(())
-    }
-}
-
-/// Sorts issues in the order email, password, name, the rest, and keeps the first of each
-/// field.
-fn in_order(mut issues: Vec<Issue>) -> Vec<Issue> {
-    let mut seen = std::collections::BTreeSet::new();
-    issues.retain(|issue| seen.insert(issue.path.clone()));
-    issues.sort_by_key(|issue| {
-        let field = issue.path.first().map_or("", |field| &**field);
-        ["email", "password", "name"].iter().position(|known| *known == field).unwrap_or(3)
-    });
-    issues
 }
 
 #[cfg(test)]

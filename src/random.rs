@@ -15,6 +15,22 @@ use zeroize::Zeroizing;
 /// # Contract
 /// All of `bytes` is filled from a cryptographically secure generator, or an error is
 /// returned. An error becomes `INTERNAL_ERROR`, and nothing is stored.
+///
+/// ```
+/// use std::io::Read as _;
+///
+/// use signup::random::{RandomError, SecureRandom};
+///
+/// /// A hardware generator that the kernel does not mix in.
+/// struct Hardware;
+///
+/// impl SecureRandom for Hardware {
+///     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+///         let mut device = std::fs::File::open("/dev/hwrng").map_err(|_| RandomError::Failed)?;
+///         device.read_exact(bytes).map_err(|_| RandomError::Failed)
+///     }
+/// }
+/// ```
 pub trait SecureRandom: Send + Sync + 'static {
     /// Fills `bytes`.
     ///

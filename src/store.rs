@@ -18,17 +18,17 @@ mod credentials;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod records;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub use credentials::{
-    AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoredPassword,
-};
+pub use credentials::CredentialStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresStore};
+pub use records::{AccountRecord, ApiKeyInfo, KeyOwner, NewApiKey, StoredPassword};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sql::{HostRows, HostRowsError, HostTransaction, OpenError, Schema, SqlStore, TablePrefix};
 #[cfg(feature = "sqlite")]
@@ -55,6 +55,41 @@ pub use sqlite::{Sqlite, SqliteStore};
 /// - A future that is dropped at any point leaves both rows or none, and no open
 ///   transaction.
 /// - Text is returned byte for byte, and an email key is compared by its bytes.
+///
+/// ```
+/// use std::sync::{Mutex, PoisonError};
+///
+/// use async_trait::async_trait;
+/// use signup::fields::EmailKey;
+/// use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
+///
+/// /// Accounts of a demonstration, which end with the process. The lock makes it atomic.
+/// #[derive(Default)]
+/// struct Demo(Mutex<Vec<NewAccount>>);
+///
+/// #[async_trait]
+/// impl AccountStore for Demo {
+///     async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+///         let accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         Ok(accounts.iter().any(|account| account.email().key() == key))
+///     }
+///
+///     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
+///         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         if accounts.iter().any(|account| account.email().key() == new.email().key()) {
+///             return Ok(CreateOutcome::EmailTaken);
+///         }
+///         let same = |account: &NewAccount| {
+///             account.id() == new.id() || account.key_digest() == new.key_digest()
+///         };
+///         if accounts.iter().any(same) {
+///             return Ok(CreateOutcome::IdentifierTaken);
+///         }
+///         accounts.push(new);
+///         Ok(CreateOutcome::Stored)
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
     /// Returns whether an account with this key exists. Advisory: saves work, decides

@@ -26,6 +26,10 @@ mod flawed_credentials;
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_store;
 
+#[path = "../examples/custom_credentials.rs"]
+#[allow(dead_code, reason = "its main is the example's")]
+mod custom_credentials;
+
 use support::{postgres, stores};
 use tokio::task::JoinHandle;
 
@@ -49,6 +53,25 @@ signup::credential_conformance_tests!(
     stores::pooled()
 );
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
+signup::conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    custom_on_postgres,
+    users()
+);
+signup::credential_conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    custom_credentials_on_postgres,
+    users()
+);
+
+/// The example's store, in a schema of its own.
+async fn users() -> custom_credentials::Users {
+    let store = postgres::store(&postgres::url()).await;
+    let options = postgres::url().parse::<sqlx::postgres::PgConnectOptions>().unwrap();
+    let table = store.table("");
+    let options = options.options([("search_path", table.trim_end_matches('.'))]);
+    custom_credentials::Users::connect(options).await.unwrap()
+}
 
 /// What a [`Flawed`] store gets wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

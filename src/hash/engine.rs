@@ -22,6 +22,36 @@ pub use simd::SimdEngine;
 /// All engines compute the same tag for the same input. Each worker calls
 /// [`hasher`](Engine::hasher) for its first hash, and again after it was idle or has
 /// panicked.
+///
+/// ```
+/// use signup::error::BoxError;
+/// use signup::hash::{Argon2Engine, Engine, EngineHasher, HashInput, HashPool};
+///
+/// /// Logs what each hash cost in bytes of memory.
+/// struct Logged;
+///
+/// struct LoggedHasher(Box<dyn EngineHasher>);
+///
+/// impl Engine for Logged {
+///     fn name(&self) -> &'static str {
+///         "logged"
+///     }
+///
+///     fn hasher(&self) -> Box<dyn EngineHasher> {
+///         Box::new(LoggedHasher(Argon2Engine.hasher()))
+///     }
+/// }
+///
+/// impl EngineHasher for LoggedHasher {
+///     fn hash(&mut self, input: &HashInput<'_>, tag: &mut [u8]) -> Result<(), BoxError> {
+///         println!("{} KiB", input.factor.memory_kib());
+///         self.0.hash(input, tag)
+///     }
+/// }
+///
+/// let pool = HashPool::builder().engine(Logged).build().unwrap();
+/// # drop(pool);
+/// ```
 pub trait Engine: Send + Sync + 'static {
     /// Returns the engine's name, for metrics and logs.
     fn name(&self) -> &'static str;
@@ -31,7 +61,7 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 /// The part of an [`Engine`] that one worker owns. It keeps its memory between hashes and
-/// releases it when dropped.
+/// releases it when dropped. [`Engine`] shows an implementation.
 pub trait EngineHasher: Send {
     /// Computes the tag of `input` into `tag`. The tag's length is part of the hashed data.
     ///

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::SignupError;
 use crate::hash::FakeEngine;
 use crate::service::{ConfigError, SignupServiceBuilder};
 use crate::store::MemoryStore;

@@ -24,17 +24,18 @@ use super::{AccountStore, CreateOutcome, NewAccount, StoreError};
 mod credentials;
 mod drop_at;
 mod inspect;
+mod log_in;
 mod race;
 mod sample;
 
 pub use credentials::{
-    Credentialed, a_dropped_rotation_is_whole, a_password_is_found_and_renewed,
-    a_revoked_key_is_gone, a_rotated_key_expires, added_keys_are_listed,
-    an_account_is_found_and_its_tokens_are_revoked, expired_keys_are_purged,
-    keys_are_found_by_their_digest, nothing_of_a_deleted_account_is_found, one_revokes,
+    Credentialed, a_dropped_rotation_is_whole, a_revoked_key_is_gone, a_rotated_key_expires,
+    added_keys_are_listed, expired_keys_are_purged, keys_are_found_by_their_digest,
+    nothing_of_a_deleted_account_is_found, one_revokes,
 };
 pub use drop_at::dropped_after;
 pub use inspect::{StoredAccount, StoredKey};
+pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};
 pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use sample::Sample;
 

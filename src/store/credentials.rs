@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Serialize;
 
-use crate::account::{Account, AccountId};
-use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
+use crate::account::AccountId;
+use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
-use super::StoreError;
+use super::{AccountRecord, ApiKeyInfo, KeyOwner, NewApiKey, StoreError, StoredPassword};
 
 /// A store of credentials, beside [`AccountStore`](super::AccountStore). A host that only
 /// registers accounts does not need it.
@@ -27,7 +26,88 @@ use super::StoreError;
 ///   [`AccountStore::create`](super::AccountStore::create).
 ///
 /// The suite of [`credential_conformance_tests!`](crate::credential_conformance_tests)
-/// tests all of this.
+/// tests all of this. `examples/custom_credentials.rs` implements it on a `users` table in
+/// PostgreSQL.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use signup::account::AccountId;
+/// use signup::api_key::{ApiKeyDigest, ApiKeyId};
+/// use signup::clock::Timestamp;
+/// use signup::fields::EmailKey;
+/// use signup::hash::PasswordHash;
+/// use signup::store::{
+///     AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError, StoredPassword,
+/// };
+///
+/// /// Looks API keys up in a replica that is near, as far behind as the host allows for.
+/// /// Whatever decides otherwise is asked of the primary.
+/// struct NearReplica<S> {
+///     primary: S,
+///     replica: S,
+/// }
+///
+/// #[async_trait]
+/// impl<S: CredentialStore> CredentialStore for NearReplica<S> {
+///     async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+///         match self.replica.find_api_key(digest).await {
+///             Ok(Some(owner)) => Ok(Some(owner)),
+///             // A key that is new has not arrived there yet.
+///             Ok(None) | Err(_) => self.primary.find_api_key(digest).await,
+///         }
+///     }
+///
+///     async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+///         self.primary.add_api_key(new).await
+///     }
+///
+///     async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+///         self.primary.list_api_keys(account).await
+///     }
+///
+///     async fn rotate_api_key(
+///         &self,
+///         old: &ApiKeyId,
+///         until: Timestamp,
+///         new: NewApiKey,
+///     ) -> Result<bool, StoreError> {
+///         self.primary.rotate_api_key(old, until, new).await
+///     }
+///
+///     async fn revoke_api_key(
+///         &self,
+///         account: &AccountId,
+///         key: &ApiKeyId,
+///     ) -> Result<bool, StoreError> {
+///         self.primary.revoke_api_key(account, key).await
+///     }
+///
+///     async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+///         self.primary.purge_api_keys(expired_at).await
+///     }
+///
+///     async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
+///         self.primary.find_password(key).await
+///     }
+///
+///     async fn renew_password_hash(
+///         &self,
+///         account: &AccountId,
+///         old: &PasswordHash,
+///         new: &PasswordHash,
+///     ) -> Result<bool, StoreError> {
+///         self.primary.renew_password_hash(account, old, new).await
+///     }
+///
+///     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
+///         self.primary.find_account(id).await
+///     }
+///
+///     async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
+///         self.primary.revoke_tokens(account).await
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait CredentialStore: Send + Sync + 'static {
     /// Returns the owner of a key, or `None` for an unknown key.
@@ -77,148 +157,6 @@ pub trait CredentialStore: Send + Sync + 'static {
     /// Begins the next generation of an account's tokens, which revokes those of all
     /// earlier ones. Returns false if there is no such account.
     async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError>;
-}
-
-/// The owner of an API key, and its expiry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyOwner {
-    /// `api_keys.account_id`
-    pub account_id: AccountId,
-    /// `api_keys.expires_at`: from then on the key is not valid.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl KeyOwner {
-    /// Creates the result of a look-up.
-    pub const fn new(account_id: AccountId, expires_at: Option<Timestamp>) -> Self {
-        Self { account_id, expires_at }
-    }
-}
-
-/// The password hash of an account.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct StoredPassword {
-    /// `accounts.id`
-    pub account_id: AccountId,
-    /// `accounts.password_hash`, and `accounts.pepper_version`
-    pub hash: PasswordHash,
-}
-
-impl StoredPassword {
-    /// Creates the result of a look-up.
-    pub const fn new(account_id: AccountId, hash: PasswordHash) -> Self {
-        Self { account_id, hash }
-    }
-}
-
-/// An API key as a list shows it: enough to tell keys apart, and useless to an attacker.
-///
-/// As JSON, its times are in milliseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ApiKeyInfo {
-    /// Identifies the key when it is rotated or revoked.
-    pub id: ApiKeyId,
-    /// `api_keys.prefix`: the beginning of the key.
-    pub prefix: String,
-    /// `api_keys.last_four`: its last four digits; empty for a key stored before they were
-    /// kept.
-    pub last_four: String,
-    /// `api_keys.created_at`
-    pub created_at: Timestamp,
-    /// `api_keys.expires_at`
-    pub expires_at: Option<Timestamp>,
-}
-
-impl ApiKeyInfo {
-    /// Creates the result of a look-up for a key that does not expire.
-    pub const fn new(
-        id: ApiKeyId,
-        prefix: String,
-        last_four: String,
-        created_at: Timestamp,
-    ) -> Self {
-        Self { id, prefix, last_four, created_at, expires_at: None }
-    }
-
-    /// Sets when the key expires.
-    #[must_use]
-    pub const fn expires_at(mut self, expires_at: Option<Timestamp>) -> Self {
-        self.expires_at = expires_at;
-        self
-    }
-}
-
-/// An API key to be stored.
-#[derive(Debug, Clone)]
-pub struct NewApiKey {
-    pub(crate) account_id: AccountId,
-    pub(crate) digest: ApiKeyDigest,
-    pub(crate) prefix: String,
-    pub(crate) last_four: String,
-    pub(crate) created_at: Timestamp,
-    pub(crate) expires_at: Option<Timestamp>,
-}
-
-impl NewApiKey {
-    pub(crate) fn of(
-        key: &ApiKey,
-        account_id: AccountId,
-        created_at: Timestamp,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
-        Self {
-            account_id,
-            digest: key.digest(),
-            prefix: key.display_prefix().to_owned(),
-            last_four: key.last_four().to_owned(),
-            created_at,
-            expires_at,
-        }
-    }
-
-    /// Returns `api_keys.account_id`.
-    pub fn account_id(&self) -> &AccountId {
-        &self.account_id
-    }
-
-    /// Returns `api_keys.digest`.
-    pub fn digest(&self) -> &ApiKeyDigest {
-        &self.digest
-    }
-
-    /// Returns the key as a list shows it: the other columns of `api_keys`.
-    pub fn info(&self) -> ApiKeyInfo {
-        ApiKeyInfo {
-            id: self.digest.key_id(),
-            prefix: self.prefix.clone(),
-            last_four: self.last_four.clone(),
-            created_at: self.created_at,
-            expires_at: self.expires_at,
-        }
-    }
-}
-
-/// An account as a store returns it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AccountRecord {
-    /// The part that its owner sees.
-    pub account: Account,
-    /// `accounts.created_at`
-    pub created_at: Timestamp,
-    /// `accounts.token_generation`: tokens of another generation are revoked. A new account
-    /// is in generation 0.
-    pub token_generation: i64,
-}
-
-impl AccountRecord {
-    /// Creates the result of a look-up.
-    pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
-        Self { account, created_at, token_generation }
-    }
 }
 
 macro_rules! forward {

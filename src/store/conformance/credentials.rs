@@ -12,11 +12,10 @@ use tokio::sync::Barrier;
 use crate::account::AccountId;
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
-use crate::fields::{EmailKey, EmailProfile};
-use crate::hash::PasswordHash;
 
 use super::super::{ApiKeyInfo, CredentialStore, KeyOwner, NewAccount, NewApiKey};
 use super::super::{CreateOutcome, StoreError};
+use super::log_in::password;
 use super::{Chain, Inspect, Sample, dropped_after};
 
 /// A store under test whose credentials are tested too.
@@ -193,60 +192,6 @@ pub async fn a_dropped_rotation_is_whole<S: Credentialed>(store: S) {
     }
 }
 
-/// Checks that a password is found by its email key, and renewed only if it is still the
-/// one that was verified.
-pub async fn a_password_is_found_and_renewed<S: Credentialed>(store: S) {
-    let one = Sample::new(1).email("Kim@Example.com").pepper_version(7).build();
-    let other = signed_up(&store, 2).await;
-    created(&store, &one).await;
-    assert_eq!(password(&store, "KIM@example.COM").await, Some(hash_of(&one)));
-    assert_eq!(password(&store, "nobody@example.com").await, None);
-
-    let new = PasswordHash::from_store("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$dGFn", None);
-    let renewed =
-        store.credentials().renew_password_hash(one.id(), other.password_hash(), &new).await;
-    assert!(!ok(renewed), "renewed, though the hash is another");
-    let renewed =
-        store.credentials().renew_password_hash(other.id(), one.password_hash(), &new).await;
-    assert!(!ok(renewed), "renewed, though the account is another");
-    assert_eq!(password(&store, "kim@example.com").await, Some(hash_of(&one)));
-
-    let renewed =
-        store.credentials().renew_password_hash(one.id(), one.password_hash(), &new).await;
-    assert!(ok(renewed), "not renewed");
-    assert_eq!(password(&store, "kim@example.com").await, Some((one.id().clone(), new.clone())));
-    let email = other.email().as_str().to_owned();
-    assert_eq!(password(&store, &email).await, Some(hash_of(&other)));
-    let again = store.credentials().renew_password_hash(one.id(), one.password_hash(), &new).await;
-    assert!(!ok(again), "renewed twice");
-}
-
-/// Checks that an account is found as it was registered, and that each revocation of its
-/// tokens begins another generation.
-pub async fn an_account_is_found_and_its_tokens_are_revoked<S: Credentialed>(store: S) {
-    for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane \u{1f600}"))] {
-        let new = Sample::new(number).name(name).build();
-        created(&store, &new).await;
-        let found = ok(store.credentials().find_account(new.id()).await)
-            .map(|found| (found.account == *new.account, found.created_at, found.token_generation));
-        assert_eq!(found, Some((true, new.created_at(), 0)), "the account");
-    }
-    let (one, other) = (Sample::new(1).build(), Sample::new(2).build());
-    for expected in 1..=3 {
-        assert!(ok(store.credentials().revoke_tokens(one.id()).await));
-        assert_eq!(generation(&store, &one).await, Some(expected), "a generation each time");
-    }
-    assert_eq!(generation(&store, &other).await, Some(0), "another's tokens");
-    let nobody = Sample::new(9).build();
-    assert_eq!(generation(&store, &nobody).await, None);
-    assert!(!ok(store.credentials().revoke_tokens(nobody.id()).await));
-}
-
-async fn generation<S: Credentialed>(store: &S, of: &NewAccount) -> Option<i64> {
-    let found = ok(store.credentials().find_account(of.id()).await);
-    found.map(|found| found.token_generation)
-}
-
 /// Checks that expired keys are deleted, and no others.
 pub async fn expired_keys_are_purged<S: Credentialed>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
@@ -284,11 +229,11 @@ pub async fn nothing_of_a_deleted_account_is_found<S: Credentialed>(store: S) {
     assert!(ok(store.credentials().find_api_key(other.key_digest()).await).is_some());
 }
 
-async fn created<S: Credentialed>(store: &S, new: &NewAccount) {
+pub(super) async fn created<S: Credentialed>(store: &S, new: &NewAccount) {
     assert_eq!(ok(store.accounts().create(new.clone()).await), CreateOutcome::Stored);
 }
 
-async fn signed_up<S: Credentialed>(store: &S, number: u64) -> NewAccount {
+pub(super) async fn signed_up<S: Credentialed>(store: &S, number: u64) -> NewAccount {
     let new = Sample::new(number).build();
     created(store, &new).await;
     new
@@ -319,23 +264,7 @@ async fn expires<S: Credentialed>(
     assert_eq!(key.map(|key| key.expires_at), Some(at), "when a key expires");
 }
 
-type Found = Option<(AccountId, PasswordHash)>;
-
-async fn password<S: Credentialed>(store: &S, email: &str) -> Found {
-    match EmailKey::parse(email, EmailProfile::Strict) {
-        Ok(key) => {
-            let found = ok(store.credentials().find_password(&key).await);
-            found.map(|found| (found.account_id, found.hash))
-        }
-        Err(error) => panic!("an address of the suite's: {error}"),
-    }
-}
-
-fn hash_of(new: &NewAccount) -> (AccountId, PasswordHash) {
-    (new.id().clone(), new.password_hash().clone())
-}
-
-fn ok<T>(answer: Result<T, StoreError>) -> T {
+pub(super) fn ok<T>(answer: Result<T, StoreError>) -> T {
     answer.unwrap_or_else(|error| panic!("the store failed: {}", Chain(&error)))
 }
 

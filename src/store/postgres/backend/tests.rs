@@ -1,7 +1,7 @@
 use std::io;
 
-use super::super::sql::HostRowsError;
 use super::*;
+use crate::store::HostRowsError;
 
 #[test]
 fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {

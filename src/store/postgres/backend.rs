@@ -1,0 +1,197 @@
+//! What PostgreSQL does differently from the other databases.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, Postgres as Database};
+use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
+
+use crate::store::NewAccount;
+
+use super::super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
+use super::super::sql::fault::{Fault, without_rows};
+use super::super::sql::names::Names;
+use super::super::sql::queries::Queries;
+use super::super::sql::statement::{Kind, Row, Statement, query, trusted, values};
+use super::{Postgres, Timeouts, server_millis};
+
+/// The advisory lock of a migration, held until its transaction ends: `signup` in ASCII.
+const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;
+
+impl sealed::Sealed for Postgres {}
+
+impl Backend for Postgres {
+    type Database = Database;
+
+    const DIALECT: Dialect = Dialect {
+        placeholder: |number| format!("${number}"),
+        ping: "SELECT 1",
+        bytes: "bytea",
+        least: "least",
+        // By name: another constraint, of the host, is another error. No row data gets into
+        // the server's log.
+        ignore_taken_email: "ON CONFLICT ON CONSTRAINT {p}accounts_email_key_key DO NOTHING",
+    };
+    const MIGRATIONS: &'static [Step] = &[
+        Step {
+            version: 1,
+            description: "accounts and api_keys",
+            sql: include_str!("0001_accounts.sql"),
+            requires: 1,
+        },
+        Step {
+            version: 2,
+            description: "credentials",
+            sql: include_str!("0002_credentials.sql"),
+            requires: 1,
+        },
+        Step {
+            version: 3,
+            description: "token generation",
+            sql: include_str!("0003_token_generation.sql"),
+            requires: 3,
+        },
+    ];
+    // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
+    const REUSES_DROPPED: bool = false;
+    const READ_SETTLES_COMMIT: bool = false;
+
+    fn begin(&self, left: Duration) -> SqlStr {
+        if self.timeouts == Timeouts::BySession || left == Duration::MAX {
+            return "BEGIN".into_sql_str();
+        }
+        trusted(format!("BEGIN; SET LOCAL statement_timeout = {}", server_millis(left)))
+    }
+
+    fn commits_alone(&self) -> bool {
+        self.prepares && self.timeouts == Timeouts::BySession
+    }
+
+    /// Begins a transaction behind a pooler, which only then keeps a statement and its
+    /// execution on one server.
+    fn begin_read(&self) -> Option<SqlStr> {
+        (!self.prepares).then(|| "BEGIN".into_sql_str())
+    }
+
+    fn persistent(&self) -> bool {
+        self.prepares
+    }
+
+    fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
+        vec![queries.insert_both(new)]
+    }
+
+    async fn execute(
+        connection: &mut PgConnection,
+        statement: &Statement,
+        persistent: bool,
+    ) -> Result<u64, sqlx::Error> {
+        let done = query::<Database>(statement, persistent).execute(connection).await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn fetch(
+        connection: &mut PgConnection,
+        statement: &Statement,
+        kinds: &'static [Kind],
+        persistent: bool,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let rows = query::<Database>(statement, persistent).fetch_all(connection).await?;
+        rows.iter().map(|row| values(row, kinds)).collect()
+    }
+
+    async fn run(connection: &mut PgConnection, script: SqlStr) -> Result<(), sqlx::Error> {
+        connection.execute(sqlx::raw_sql(script)).await.map(drop)
+    }
+
+    async fn begin_migration(
+        connection: &mut PgConnection,
+        names: &Names,
+        limit: Duration,
+    ) -> Result<(), sqlx::Error> {
+        // Commits of other instances are visible only after waiting for them.
+        let settings = format!(
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; \
+             SELECT pg_advisory_xact_lock({MIGRATION_LOCK})",
+            server_millis(limit),
+        );
+        Self::run(connection, trusted(settings)).await?;
+        let encoding: String =
+            sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut *connection).await?;
+        if encoding != "UTF8" {
+            let text = format!(
+                "the database's encoding is {encoding}, which can't hold every name: create one \
+                 with ENCODING 'UTF8'"
+            );
+            return Err(sqlx::Error::Protocol(text));
+        }
+        let Some(schema) = names.schema.name() else {
+            return Ok(());
+        };
+        let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+            .bind(schema)
+            .fetch_one(&mut *connection)
+            .await?;
+        if exists {
+            return Ok(());
+        }
+        Self::run(connection, trusted(format!("CREATE SCHEMA {schema}"))).await
+    }
+
+    fn find_column(names: &Names, table: &str, column: &str) -> Statement {
+        let sql = "SELECT 1 FROM pg_attribute
+                   WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped";
+        Statement::new(&sql.into_sql_str(), [names.table(table).as_str().into(), column.into()])
+    }
+
+    fn fault(error: sqlx::Error) -> Fault {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let kind = match code.as_deref() {
+            Some("40001" | "40P01") => Fault::Conflict,
+            // The server ended the session, perhaps between commit and answer, or does not
+            // know itself whether the commit happened.
+            Some("57P01" | "57P02" | "57P03" | "57P05" | "40003") => Fault::Lost,
+            Some(code) if is_transient(code) => Fault::Unavailable,
+            Some(_) => Fault::Failed,
+            None => match error {
+                sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+                    Fault::Lost
+                }
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
+                    Fault::Unavailable
+                }
+                _ => Fault::Failed,
+            },
+        };
+        kind(without_rows(error))
+    }
+
+    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
+        let error = error.as_database_error()?;
+        let constraint = error.constraint()?;
+        let is = |name: &str| constraint == names.constraint(name);
+        match error.code()?.as_ref() {
+            UNIQUE_VIOLATION if is("accounts_email_key_key") => Some(Clash::Email),
+            UNIQUE_VIOLATION if is("accounts_pkey") || is("api_keys_pkey") => {
+                Some(Clash::Identifier)
+            }
+            FOREIGN_KEY_VIOLATION if is("api_keys_account_id_fkey") => Some(Clash::Orphan),
+            _ => None,
+        }
+    }
+}
+
+const UNIQUE_VIOLATION: &str = "23505";
+const FOREIGN_KEY_VIOLATION: &str = "23503";
+
+/// Returns whether an SQLSTATE is about the moment and not about the statement: classes 08
+/// (connection), 53 (resources), 57 (operator, including statement timeouts), 58 (system),
+/// and 25006 (read-only, as after a failover), 25P02 (a transaction that someone left
+/// failed), 55P03 (lock not available).
+/// be had).
+fn is_transient(code: &str) -> bool {
+    let class = code.get(..2).unwrap_or_default();
+    matches!(class, "08" | "53" | "57" | "58") || matches!(code, "25006" | "25P02" | "55P03")
+}
+
+#[cfg(test)]
+mod tests;

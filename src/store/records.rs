@@ -1,0 +1,150 @@
+//! What a [`CredentialStore`](super::CredentialStore) returns and is given.
+
+use serde::Serialize;
+
+use crate::account::{Account, AccountId};
+use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
+use crate::clock::Timestamp;
+use crate::hash::PasswordHash;
+
+/// The owner of an API key, and its expiry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyOwner {
+    /// `api_keys.account_id`
+    pub account_id: AccountId,
+    /// `api_keys.expires_at`: from then on the key is not valid.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl KeyOwner {
+    /// Creates the result of a look-up.
+    pub const fn new(account_id: AccountId, expires_at: Option<Timestamp>) -> Self {
+        Self { account_id, expires_at }
+    }
+}
+
+/// The password hash of an account.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredPassword {
+    /// `accounts.id`
+    pub account_id: AccountId,
+    /// `accounts.password_hash`, and `accounts.pepper_version`
+    pub hash: PasswordHash,
+}
+
+impl StoredPassword {
+    /// Creates the result of a look-up.
+    pub const fn new(account_id: AccountId, hash: PasswordHash) -> Self {
+        Self { account_id, hash }
+    }
+}
+
+/// An API key as a list shows it: enough to tell keys apart, and useless to an attacker.
+///
+/// As JSON, its times are in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ApiKeyInfo {
+    /// Identifies the key when it is rotated or revoked.
+    pub id: ApiKeyId,
+    /// `api_keys.prefix`: the beginning of the key.
+    pub prefix: String,
+    /// `api_keys.last_four`: its last four digits; empty for a key stored before they were
+    /// kept.
+    pub last_four: String,
+    /// `api_keys.created_at`
+    pub created_at: Timestamp,
+    /// `api_keys.expires_at`
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ApiKeyInfo {
+    /// Creates the result of a look-up for a key that does not expire.
+    pub const fn new(
+        id: ApiKeyId,
+        prefix: String,
+        last_four: String,
+        created_at: Timestamp,
+    ) -> Self {
+        Self { id, prefix, last_four, created_at, expires_at: None }
+    }
+
+    /// Sets when the key expires.
+    #[must_use]
+    pub const fn expires_at(mut self, expires_at: Option<Timestamp>) -> Self {
+        self.expires_at = expires_at;
+        self
+    }
+}
+
+/// An API key to be stored.
+#[derive(Debug, Clone)]
+pub struct NewApiKey {
+    pub(crate) account_id: AccountId,
+    pub(crate) digest: ApiKeyDigest,
+    pub(crate) prefix: String,
+    pub(crate) last_four: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl NewApiKey {
+    pub(crate) fn of(
+        key: &ApiKey,
+        account_id: AccountId,
+        created_at: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            account_id,
+            digest: key.digest(),
+            prefix: key.display_prefix().to_owned(),
+            last_four: key.last_four().to_owned(),
+            created_at,
+            expires_at,
+        }
+    }
+
+    /// Returns `api_keys.account_id`.
+    pub fn account_id(&self) -> &AccountId {
+        &self.account_id
+    }
+
+    /// Returns `api_keys.digest`.
+    pub fn digest(&self) -> &ApiKeyDigest {
+        &self.digest
+    }
+
+    /// Returns the key as a list shows it: the other columns of `api_keys`.
+    pub fn info(&self) -> ApiKeyInfo {
+        ApiKeyInfo {
+            id: self.digest.key_id(),
+            prefix: self.prefix.clone(),
+            last_four: self.last_four.clone(),
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// An account as a store returns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccountRecord {
+    /// The part that its owner sees.
+    pub account: Account,
+    /// `accounts.created_at`
+    pub created_at: Timestamp,
+    /// `accounts.token_generation`: tokens of another generation are revoked. A new account
+    /// is in generation 0.
+    pub token_generation: i64,
+}
+
+impl AccountRecord {
+    /// Creates the result of a look-up.
+    pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
+        Self { account, created_at, token_generation }
+    }
+}
