@@ -1,4 +1,4 @@
-//! What a [`CredentialStore`](super::CredentialStore) returns and is given.
+//! The values that a [`CredentialStore`](super::CredentialStore) takes and returns.
 
 use serde::Serialize;
 

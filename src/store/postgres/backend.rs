@@ -1,4 +1,4 @@
-//! What PostgreSQL does differently from the other databases.
+//! The PostgreSQL back end.
 
 use std::time::Duration;
 
