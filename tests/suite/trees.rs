@@ -1,14 +1,6 @@
 //! Hosts whose trees turn on features of crates that we share with them, each
 //! built and run for itself.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::path::Path;
 use std::process::Command;
 
@@ -98,7 +90,7 @@ fn jsonwebtoken_decodes_our_tokens() {
 
 /// The code of the first block of a kind in the README.
 fn readme(kind: &str) -> &'static str {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once(&format!("```{kind}\n")).unwrap();
     rest.split_once("```").unwrap().0
 }

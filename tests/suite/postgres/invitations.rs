@@ -11,7 +11,7 @@ use signup::store::{HostRows, HostRowsError, NewAccount, PostgresStore};
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::PgConnection;
 
-use super::support::postgres;
+use crate::support::postgres;
 
 const ROUNDS: usize = 1000;
 

@@ -1,14 +1,6 @@
 //! SQLite's own cases: a disk that is full, names of tables, rows of the host's,
 //! and a pool that is the host's.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use async_trait::async_trait;
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{

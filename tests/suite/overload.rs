@@ -1,7 +1,5 @@
 //! Hazards 7: ten thousand sign-ups at once, in process.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;

@@ -1,14 +1,6 @@
 //! Hazards 5, 6 and 8 on a real PostgreSQL: connections that are lost at a given
 //! point, isolation levels, rows of the host's, and servers that go away.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,15 +17,13 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::task::JoinSet;
 
-mod support;
-
 #[path = "postgres/invitations.rs"]
 mod invitations;
 #[path = "postgres/operations.rs"]
 mod operations;
 
-use support::postgres::{self, Postgres};
-use support::proxy::{Proxy, Trouble};
+use crate::support::postgres::{self, Postgres};
+use crate::support::proxy::{Proxy, Trouble};
 
 const DEADLINE: Duration = Duration::from_secs(2);
 

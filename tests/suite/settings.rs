@@ -1,23 +1,15 @@
 //! The settings of the example servers: what is read, and what is refused with which
 //! words.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::ffi::OsString;
 use std::time::Duration;
 
-#[path = "../examples/support/settings.rs"]
-mod settings;
+#[path = "../../examples/support/settings.rs"]
+mod example;
 
-use settings::known::{KNOWN, help};
-use settings::values::{Address, Database, Origin, rate_limit};
-use settings::{Features, Settings};
+use example::known::{KNOWN, help};
+use example::values::{Address, Database, Origin, rate_limit};
+use example::{Features, Settings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const ALL: Features = Features { postgres: true, redis: true };
@@ -267,7 +259,7 @@ fn a_misspelt_setting_is_refused_and_a_strange_one_warned_of() {
 /// The names in the table of `examples/README.md` are those that are read, in one order.
 #[test]
 fn help_and_the_table_have_every_setting() {
-    let readme = include_str!("../examples/README.md");
+    let readme = include_str!("../../examples/README.md");
     let section = readme.split("## Settings of the servers").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));

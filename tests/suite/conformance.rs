@@ -1,14 +1,6 @@
 //! Every store of ours, and a host's own, against the suite; and for each promise
 //! a store that breaks it, which the suite has to catch.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,20 +9,18 @@ use signup::fields::EmailKey;
 use signup::store::conformance::{self, Differences, Inspect, Outage, StoredAccount, StoredKey};
 use signup::store::{AccountStore, CreateOutcome, MemoryStore, NewAccount, StoreError};
 
-mod support;
-
 #[path = "conformance/credentials.rs"]
 mod flawed_credentials;
 
-#[path = "../examples/custom_store.rs"]
+#[path = "../../examples/custom_store.rs"]
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_store;
 
-#[path = "../examples/custom_credentials.rs"]
+#[path = "../../examples/custom_credentials.rs"]
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_credentials;
 
-use support::{postgres, stores};
+use crate::support::{postgres, stores};
 use tokio::task::JoinHandle;
 
 signup::conformance_tests!(memory, async { MemoryStore::default() });

@@ -1,7 +1,5 @@
 //! The endpoint inside of a host's own actix-web application.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::test::{TestRequest, call_service, init_service};

@@ -1,7 +1,5 @@
 //! The endpoint inside of a host's own axum application.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 
 use axum::body::Body;

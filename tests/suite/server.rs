@@ -1,13 +1,5 @@
 //! The example servers as processes: killed, ended, overrun and misconfigured.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,12 +14,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-mod support;
-
-use support::client::{Client, signup};
-use support::memory;
-use support::postgres;
-use support::server::{Server, complaint};
+use crate::support::client::{Client, signup};
+use crate::support::memory;
+use crate::support::postgres;
+use crate::support::server::{Server, complaint};
 
 /// What the servers of this file are.
 const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
@@ -188,7 +178,7 @@ async fn r06_two_processes_on_one_database_have_one_winner() {
 
 #[test]
 fn the_example_of_policies_fails_open_and_closed_as_it_says() {
-    let output = std::process::Command::new(support::example("policies")).output().unwrap();
+    let output = std::process::Command::new(crate::support::example("policies")).output().unwrap();
     let output = String::from_utf8(output.stdout).unwrap();
     let statuses: Vec<_> = output.lines().filter_map(|line| line.split(' ').next()).collect();
     let statuses: Vec<_> = statuses.into_iter().filter(|status| !status.is_empty()).collect();
@@ -291,7 +281,7 @@ async fn the_document_and_the_page_are_served() {
         assert_eq!(document.body, signup::openapi().to_json().unwrap().into_bytes());
         let page = client.request("GET", "/", &[], b"").await;
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
-        assert_eq!(page.body, include_bytes!("../examples/support/page.html"));
+        assert_eq!(page.body, include_bytes!("../../examples/support/page.html"));
     }
 }
 

@@ -1,22 +1,12 @@
 //! The engines against the vectors of RFC 9106 and of the reference
 //! implementation, and against each other.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use signup::hash::{Argon2Engine, Engine, EngineHasher, HashInput, SimdEngine, WorkFactor};
 
-mod support;
-
-use support::corpus;
+use crate::support::corpus;
 
 fn engines() -> [Box<dyn Engine>; 2] {
     [Box::new(Argon2Engine), Box::new(SimdEngine)]

@@ -1,13 +1,5 @@
 //! What is seen from outside: spans, logs and metrics, and what must not be.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -20,10 +12,8 @@ use signup::store::SqliteStore;
 use tokio::net::TcpListener;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-mod support;
-
-use support::client::{Client, JSON, signup};
-use support::server::Server;
+use crate::support::client::{Client, JSON, signup};
+use crate::support::server::Server;
 
 const SERVERS: [&str; 2] = ["axum", "actix"];
 
@@ -225,7 +215,7 @@ async fn s06_metrics_have_few_labels_and_none_of_them_is_of_a_client() {
 fn the_dashboard_knows_the_metrics() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/grafana-dashboard.json");
     let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let told = include_str!("../docs/observing.md");
+    let told = include_str!("../../docs/observing.md");
     let mut asked = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {

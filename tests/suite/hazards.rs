@@ -1,7 +1,5 @@
 //! The rows of `HAZARDS.md` against the tests: each has one, or a written reason.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -234,7 +234,7 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         expired_keys_are_purged,
         nothing_of_a_deleted_account_is_found,
     );
-    crate::broken(promises).await
+    super::broken(promises).await
 }
 
 #[tokio::test]

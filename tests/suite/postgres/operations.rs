@@ -9,8 +9,8 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Row as _};
 
-use super::support::postgres;
 use super::{execute, with_settings};
+use crate::support::postgres;
 
 /// The advisory lock of whoever migrates.
 const LOCK: &str = "SELECT pg_advisory_lock(x'7369676e757000'::bigint)";

@@ -1,14 +1,6 @@
 //! The example servers as who operates them meets them: what they say at their start,
 //! what a load balancer asks, and what they leave behind.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Stdio;
@@ -19,11 +11,9 @@ use signup::store::SqliteStore;
 use signup::store::conformance::Inspect as _;
 use tokio::task::JoinSet;
 
-mod support;
-
-use support::client::{Client, Response, signup};
-use support::postgres::Postgres;
-use support::server::{Server, command, complaint};
+use crate::support::client::{Client, Response, signup};
+use crate::support::postgres::Postgres;
+use crate::support::server::{Server, command, complaint};
 
 const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
 

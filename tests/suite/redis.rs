@@ -1,13 +1,5 @@
 //! Rate limits in Redis: shared, and without it as well.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +12,10 @@ use signup::store::MemoryStore;
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
 
-mod support;
-
-use support::backend::NOW;
-use support::client::{Client, signup};
-use support::redis::{Alias, Redis, Silent};
-use support::server::Server;
+use crate::support::backend::NOW;
+use crate::support::client::{Client, signup};
+use crate::support::redis::{Alias, Redis, Silent};
+use crate::support::server::Server;
 
 const SECRET: &[u8] = b"a secret that instances share";
 /// Where it is Redis that has to decide, on however slow a machine.

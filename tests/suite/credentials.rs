@@ -1,14 +1,6 @@
 //! Extractors and JWK set of both adapters, and the example of a log-in: the same
 //! answers from each.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +17,9 @@ use signup::token::{SigningKey, TokenKeys, TokenVerifier};
 use signup::{SignupRequest, SignupService};
 use tokio::net::TcpListener;
 
-mod support;
-
-use support::backend::NOW;
-use support::client::{Client, JSON, PASSWORD, Response, signup};
-use support::server::Server;
+use crate::support::backend::NOW;
+use crate::support::client::{Client, JSON, PASSWORD, Response, signup};
+use crate::support::server::Server;
 
 /// A host with a route for each extractor, in both frameworks.
 struct Host {

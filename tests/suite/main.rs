@@ -1,0 +1,32 @@
+//! All tests that need no harness of their own, in one binary: it is linked once.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod actix_host;
+mod architecture;
+mod axum_host;
+mod conformance;
+mod credentials;
+#[cfg(feature = "simd")]
+mod engines;
+mod hazards;
+mod observe;
+mod openapi;
+mod operating;
+mod overload;
+mod postgres;
+mod redis;
+mod repository;
+mod server;
+mod settings;
+mod sqlite;
+mod trees;
