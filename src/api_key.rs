@@ -1,12 +1,10 @@
 //! API keys: a prefix for secret scanners, random digits, and a checksum.
 
-use std::fmt;
-
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use crate::issue::InvalidValue;
 use crate::random::{Entropy, RandomError};
+use crate::secret::Secret;
 
 mod digest;
 mod prefix;
@@ -31,12 +29,13 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// It consists of a prefix, 30 random base62 digits, and the CRC-32 (ISO-HDLC) of both in
 /// six base62 digits, so that a typo is detected without a query. It is wiped when dropped,
 /// and can't be cloned or printed.
-pub struct ApiKey(Zeroizing<String>);
+#[derive(Debug)]
+pub struct ApiKey(Secret<String>);
 
 impl ApiKey {
     pub(crate) fn mint(prefix: &ApiKeyPrefix, draw: &mut Entropy) -> Result<Self, RandomError> {
         let length = prefix.as_str().len() + RANDOM_DIGITS + CHECKSUM_DIGITS;
-        let mut key = Zeroizing::new(String::with_capacity(length));
+        let mut key = Secret::new(String::with_capacity(length));
         key.push_str(prefix.as_str());
         draw.digits(ALPHABET, RANDOM_DIGITS, &mut key)?;
         let checksum = checksum(&key);
@@ -67,7 +66,7 @@ impl ApiKey {
         if digits.as_bytes() != checksum(body) {
             return Err(MALFORMED);
         }
-        Ok(Self(Zeroizing::new(presented.to_owned())))
+        Ok(Self(Secret::new(presented.to_owned())))
     }
 
     /// Returns the key itself.
@@ -104,12 +103,6 @@ fn checksum(text: &str) -> [u8; CHECKSUM_DIGITS] {
         rest /= 62;
     }
     digits
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(_)")
-    }
 }
 
 #[cfg(test)]

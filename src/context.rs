@@ -2,13 +2,12 @@
 //! host's own rows.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
 use crate::issue::BoxError;
+use crate::secret::Secret;
 
 /// A value that a policy attaches to a sign-up and that the host's rows read in the
 /// account's transaction.
@@ -36,10 +35,10 @@ pub trait ContextValue: Serialize + DeserializeOwned {
 }
 
 /// A [`ContextValue`] on its way from a policy to the context.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
     name: &'static str,
-    json: Zeroizing<String>,
+    json: Secret<String>,
 }
 
 impl Attached {
@@ -48,7 +47,7 @@ impl Attached {
     /// # Errors
     /// Fails if it can't be serialized as JSON.
     pub fn new<T: ContextValue>(value: &T) -> Result<Self, BoxError> {
-        Ok(Self { name: T::NAME, json: Zeroizing::new(serde_json::to_string(value)?) })
+        Ok(Self { name: T::NAME, json: Secret::new(serde_json::to_string(value)?) })
     }
 
     /// Returns the name of the value's type.
@@ -57,22 +56,15 @@ impl Attached {
     }
 }
 
-/// Without the value, which may be a valuable code.
-impl fmt::Debug for Attached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attached").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 /// The declared fields of a request, and the values that policies attached.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SignupContext {
-    fields: Vec<(&'static str, Zeroizing<String>)>,
-    values: BTreeMap<&'static str, Zeroizing<String>>,
+    fields: Vec<(&'static str, Secret<String>)>,
+    values: BTreeMap<&'static str, Secret<String>>,
 }
 
 impl SignupContext {
-    pub(crate) fn new(fields: Vec<(&'static str, Zeroizing<String>)>) -> Self {
+    pub(crate) fn new(fields: Vec<(&'static str, Secret<String>)>) -> Self {
         Self { fields, values: BTreeMap::new() }
     }
 
@@ -97,15 +89,6 @@ impl SignupContext {
     }
 }
 
-/// The names alone: a value may be a valuable code.
-impl fmt::Debug for SignupContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields: Vec<_> = self.fields.iter().map(|(name, _)| name).collect();
-        let values: Vec<_> = self.values.keys().collect();
-        f.debug_struct("SignupContext").field("fields", &fields).field("values", &values).finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_value_is_read_back_and_never_printed() {
-        let field = ("code", Zeroizing::new("s3cret".to_owned()));
+        let field = ("code", Secret::new("s3cret".to_owned()));
         let mut context = SignupContext::new(vec![field]);
         assert_eq!(context.get::<(u8, String)>().unwrap(), None);
         let attached = Attached::new(&(7, "s3cret".to_owned())).unwrap();

@@ -105,6 +105,7 @@ pub mod policy;
 pub mod random;
 mod request;
 mod response;
+mod secret;
 mod service;
 pub mod store;
 pub mod token;

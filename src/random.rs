@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 /// A source of randomness.
 ///
@@ -120,13 +121,13 @@ const DRAW: usize = 128;
 
 /// The randomness of one sign-up; each byte is taken once.
 pub(crate) struct Entropy {
-    bytes: Zeroizing<[u8; DRAW]>,
+    bytes: Secret<[u8; DRAW]>,
     taken: usize,
 }
 
 impl Entropy {
     pub(crate) fn draw(source: &dyn SecureRandom) -> Result<Self, RandomError> {
-        let mut bytes = Zeroizing::new([0; DRAW]);
+        let mut bytes = Secret::new([0; DRAW]);
         source.fill(bytes.as_mut_slice())?;
         // A stuck generator repeats one byte. A working one does that once in 2¹⁰¹⁶ draws.
         if bytes.windows(2).all(|pair| pair.first() == pair.last()) {

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use crate::error::{Issue, SignupError};
 use crate::limit::ClientIp;
+use crate::secret::Secret;
 
 mod json;
 
@@ -23,7 +22,7 @@ use json::{Malformed, Reader};
 /// assert!(from_json.is_ok());
 /// # let _ = by_hand;
 /// ```
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct SignupRequest {
     pub(crate) email: Field,
     pub(crate) password: Field,
@@ -34,17 +33,10 @@ pub struct SignupRequest {
 }
 
 /// The origin of a request, as far as it is known.
-#[derive(Default, Clone)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Origin {
     pub(crate) client: Option<ClientIp>,
-    pub(crate) headers: Vec<(String, Zeroizing<Vec<u8>>)>,
-}
-
-/// Without the headers, which may hold credentials.
-impl fmt::Debug for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Origin").field("client", &self.client).finish_non_exhaustive()
-    }
+    pub(crate) headers: Vec<(String, Secret<Vec<u8>>)>,
 }
 
 impl SignupRequest {
@@ -67,7 +59,7 @@ impl SignupRequest {
     /// Adds a header, for policies.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.origin.headers.push((name.into(), Zeroizing::new(value.into())));
+        self.origin.headers.push((name.into(), Secret::new(value.into())));
         self
     }
 
@@ -151,24 +143,18 @@ impl From<Malformed> for Issue {
     }
 }
 
-impl fmt::Debug for SignupRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SignupRequest(_)")
-    }
-}
-
 /// The state of a field. Text is wiped when dropped: it may be the password.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) enum Field {
     #[default]
     Missing,
     WrongType(JsonType),
-    Text(Zeroizing<String>),
+    Text(Secret<String>),
 }
 
 impl Field {
     fn text(text: String) -> Self {
-        Self::Text(Zeroizing::new(text))
+        Self::Text(Secret::new(text))
     }
 }
 

@@ -1,20 +1,19 @@
 //! The answer to a sign-up: account, token and API key, and their JSON.
 
-use std::fmt;
 use std::sync::Arc;
-
-use zeroize::Zeroizing;
 
 use crate::account::Account;
 use crate::api_key::ApiKey;
+use crate::secret::Secret;
 use crate::token::Token;
 
 /// A successful sign-up, the only holder of the token and the API key.
+#[derive(Debug)]
 pub struct Signup {
     account: Arc<Account>,
     token: Token,
     api_key: ApiKey,
-    json: Zeroizing<Vec<u8>>,
+    json: Secret<Vec<u8>>,
 }
 
 impl Signup {
@@ -29,7 +28,7 @@ impl Signup {
         Ok(Self { account, token, api_key, json })
     }
 
-    pub(crate) fn into_json(self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn into_json(self) -> Secret<Vec<u8>> {
         self.json
     }
 
@@ -54,16 +53,10 @@ impl Signup {
     }
 }
 
-impl fmt::Debug for Signup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signup").field("account", &self.account).finish_non_exhaustive()
-    }
-}
-
 /// Writes the documented JSON. Token, API key, id and plan need no escapes; email and name
 /// come from the client and are escaped.
 fn json(account: &Account, token: &Token, api_key: &ApiKey) -> JsonResult {
-    let mut json = Zeroizing::new(Vec::with_capacity(room_for(account, token, api_key)));
+    let mut json = Secret::new(Vec::with_capacity(room_for(account, token, api_key)));
     let opening = [
         r#"{"data":{"token":""#,
         token.reveal(),
@@ -85,7 +78,7 @@ fn json(account: &Account, token: &Token, api_key: &ApiKey) -> JsonResult {
     Ok(json)
 }
 
-type JsonResult = serde_json::Result<Zeroizing<Vec<u8>>>;
+type JsonResult = serde_json::Result<Secret<Vec<u8>>>;
 
 /// Returns an upper bound of the JSON's length in bytes, so that its memory does not grow
 /// and leave a copy behind. A byte of email or name takes at most two: neither has a

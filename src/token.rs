@@ -7,9 +7,7 @@
 //! are not used: they go through a process-wide provider, panic if the host's tree has none
 //! or two of them, and read the wall clock.
 
-use std::fmt;
-
-use zeroize::Zeroizing;
+use crate::secret::Secret;
 
 mod alg;
 mod jwk;
@@ -43,19 +41,14 @@ const GENERATION: &str = "signup_generation";
 
 /// A signed token. It is a bearer secret: wiped when dropped, and revealed only by a named
 /// method.
+#[derive(Debug)]
 #[must_use = "nobody else has it"]
-pub struct Token(Zeroizing<String>);
+pub struct Token(Secret<String>);
 
 impl Token {
     /// Returns the compact JWS.
     pub fn reveal(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(_)")
     }
 }
 

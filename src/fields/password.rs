@@ -3,7 +3,8 @@
 use std::fmt;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
-use zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 use super::FieldError;
 
@@ -36,7 +37,7 @@ const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::n
 /// assert_eq!(format!("{password:?}"), "Password(_)");
 /// ```
 pub struct Password {
-    nfc: Zeroizing<String>,
+    nfc: Secret<String>,
     chars: usize,
 }
 
@@ -93,8 +94,8 @@ impl Password {
 
 /// Normalizes to NFC, in memory that never has to grow, because growing would leave a copy
 /// that nobody wipes.
-pub(crate) fn nfc(text: &str) -> Zeroizing<String> {
-    let mut normalised = Zeroizing::new(String::with_capacity(text.len() * NFC_EXPANSION));
+pub(crate) fn nfc(text: &str) -> Secret<String> {
+    let mut normalised = Secret::new(String::with_capacity(text.len() * NFC_EXPANSION));
     match NFC.normalize_to(text, &mut *normalised) {
         Ok(()) => normalised,
         Err(fmt::Error) => unreachable!("a String takes all that is written to it"),

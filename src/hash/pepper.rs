@@ -2,11 +2,9 @@
 //! guess passwords.
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use zeroize::Zeroizing;
 
 use crate::issue::InvalidValue;
+use crate::secret::Secret;
 
 /// The minimum length of a pepper in bytes: 128 bits, as for a key of that strength.
 const MIN_BYTES: usize = 16;
@@ -21,9 +19,10 @@ const MIN_BYTES: usize = 16;
 /// let new = Pepper::new(2, *b"a secret from 2026").unwrap();
 /// let pool = HashPool::builder().verifying_pepper(old).pepper(new).build().unwrap();
 /// ```
+#[derive(Debug)]
 pub struct Pepper {
     version: u32,
-    secret: Zeroizing<Vec<u8>>,
+    secret: Secret<Vec<u8>>,
 }
 
 impl Pepper {
@@ -32,7 +31,7 @@ impl Pepper {
     /// # Errors
     /// Returns [`InvalidValue`] if it has fewer.
     pub fn new(version: u32, secret: impl Into<Vec<u8>>) -> Result<Self, InvalidValue> {
-        let secret = Zeroizing::new(secret.into());
+        let secret = Secret::new(secret.into());
         if secret.len() < MIN_BYTES {
             return Err(InvalidValue::with_value(format!(
                 "short pepper: {} bytes, needs at least 16",
@@ -43,17 +42,11 @@ impl Pepper {
     }
 }
 
-impl fmt::Debug for Pepper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pepper").field("version", &self.version).finish_non_exhaustive()
-    }
-}
-
 /// The peppers of a pool: one hashes, all verify.
 #[derive(Default)]
 pub(super) struct Peppers {
     current: Option<u32>,
-    secrets: BTreeMap<u32, Zeroizing<Vec<u8>>>,
+    secrets: BTreeMap<u32, Secret<Vec<u8>>>,
     /// A duplicate version, for the builder to refuse.
     twice: Option<u32>,
 }

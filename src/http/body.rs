@@ -1,15 +1,14 @@
 //! The body of a request while it is received.
 
-use std::fmt;
-
-use zeroize::Zeroizing;
+use crate::secret::Secret;
 
 use super::reply::Refusal;
 
 /// The received part of a body, never longer than its limit. It is wiped when dropped; the
 /// framework's own buffers are not.
+#[derive(Debug)]
 pub struct Body {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Secret<Vec<u8>>,
     limit: usize,
 }
 
@@ -21,7 +20,7 @@ impl Body {
     pub(super) fn new(limit: usize, declared: u64) -> Self {
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
         let capacity = if declared == 0 { FIRST_CAPACITY } else { declared };
-        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity.min(limit))), limit }
+        Self { bytes: Secret::new(Vec::with_capacity(capacity.min(limit))), limit }
     }
 
     /// Appends the next chunk.
@@ -35,7 +34,7 @@ impl Body {
         }
         if length > self.bytes.capacity() {
             // Growing in place would leave a copy that nobody wipes.
-            let mut grown = Zeroizing::new(Vec::with_capacity(2 * length));
+            let mut grown = Secret::new(Vec::with_capacity(2 * length));
             grown.extend_from_slice(&self.bytes);
             self.bytes = grown;
         }
@@ -45,12 +44,6 @@ impl Body {
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("length", &self.bytes.len()).finish_non_exhaustive()
     }
 }
 

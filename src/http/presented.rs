@@ -1,10 +1,7 @@
 //! The credentials in a request's headers.
 
-use std::fmt;
-
-use zeroize::Zeroizing;
-
 use crate::credentials::CredentialError;
+use crate::secret::Secret;
 
 /// The credentials that the headers of a request present: `Authorization: Bearer …`
 /// (RFC 6750, section 2.1) and `X-API-Key: …`. Nothing is verified yet.
@@ -20,15 +17,17 @@ use crate::credentials::CredentialError;
 /// assert!(twice.token().is_err());
 /// assert_eq!(PresentedCredentials::new([]).api_key().unwrap(), None);
 /// ```
+#[derive(Debug)]
 pub struct PresentedCredentials {
     bearer: Found,
     api_key: Found,
 }
 
 /// A credential that is present at most once, in the right form.
+#[derive(Debug)]
 enum Found {
     Nothing,
-    One(Zeroizing<String>),
+    One(Secret<String>),
     /// Another scheme or form, or several credentials.
     Unusable,
 }
@@ -76,7 +75,7 @@ impl Found {
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         *self = match (&self, text) {
             (Self::Nothing, Some(text)) if is_token68(text) => {
-                Self::One(Zeroizing::new(text.to_owned()))
+                Self::One(Secret::new(text.to_owned()))
             }
             _ => Self::Unusable,
         };
@@ -115,12 +114,6 @@ fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     let in_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     !body.is_empty() && body.bytes().all(in_alphabet)
-}
-
-impl fmt::Debug for PresentedCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PresentedCredentials(_)")
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! Answers, complete with headers.
 
-use std::fmt;
 use std::time::Duration;
-
-use zeroize::Zeroizing;
 
 use crate::credentials::CredentialError;
 use crate::error::{ErrorCode, SignupError, error_json};
 use crate::limit::RateLimited;
 use crate::response::Signup;
+use crate::secret::Secret;
 use crate::token::JwkSet;
 
 /// A refusal before or while the body is read.
@@ -51,6 +49,7 @@ impl Refusal {
 
 /// An answer: status, headers and body. The body is wiped when dropped, unless it was
 /// [taken out](Reply::into_body).
+#[derive(Debug)]
 pub struct Reply {
     status: u16,
     content_type: &'static str,
@@ -58,7 +57,7 @@ pub struct Reply {
     allow: &'static str,
     retry_after: Option<String>,
     limit: Option<Box<[String; 2]>>,
-    body: Zeroizing<Vec<u8>>,
+    body: Secret<Vec<u8>>,
 }
 
 impl Reply {
@@ -88,15 +87,11 @@ impl Reply {
 
     /// Removes the body, for HEAD (RFC 9110, section 9.3.2).
     pub(super) fn without_body(mut self) -> Self {
-        self.body = Zeroizing::default();
+        self.body = Secret::default();
         self
     }
 
-    fn new(
-        status: u16,
-        retry_after: Option<Duration>,
-        body: impl Into<Zeroizing<Vec<u8>>>,
-    ) -> Self {
+    fn new(status: u16, retry_after: Option<Duration>, body: impl Into<Secret<Vec<u8>>>) -> Self {
         let retry_after = retry_after.map(|wait| whole_seconds(wait).to_string());
         Self {
             status,
@@ -198,12 +193,6 @@ fn limit(RateLimited { policy, quota, retry_after }: &RateLimited) -> [String; 2
 fn whole_seconds(wait: Duration) -> u64 {
     let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     rounded_up.max(1)
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 #[cfg(feature = "redis")]
-use zeroize::Zeroizing;
+use crate::secret::Secret;
 
 use super::quota::Quota;
 #[cfg(feature = "redis")]
@@ -36,7 +36,7 @@ pub struct RateLimits {
     pub(super) email: Option<Quota>,
     pub(super) capacity: usize,
     #[cfg(feature = "redis")]
-    pub(super) redis: Option<(::redis::Client, Zeroizing<Vec<u8>>)>,
+    pub(super) redis: Option<(::redis::Client, Secret<Vec<u8>>)>,
     #[cfg(feature = "redis")]
     pub(super) redis_deadline: Duration,
 }
@@ -98,7 +98,7 @@ impl RateLimits {
         }
         // Its error may quote the URL, with a password.
         let client = redis::client(url).map_err(|_| RedisSetupError::Url)?;
-        Ok(Self { redis: Some((client, Zeroizing::new(secret.to_owned()))), ..self })
+        Ok(Self { redis: Some((client, Secret::new(secret.to_owned()))), ..self })
     }
 
     /// Sets the prefix of the keys in Redis. Default: `signup`. Limits of something else,

@@ -8,12 +8,12 @@ use std::sync::{Arc, Once};
 use hmac::digest::consts::U8;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::fields::EmailKey;
 use crate::observe;
 use crate::random::{RandomError, SecureRandom, SystemRandom};
+use crate::secret::Secret;
 
 use super::bucket::{Bucket, Key, Policy, Refusal};
 use super::local::Local;
@@ -70,7 +70,7 @@ impl Limiter {
         clock: Arc<dyn Clock>,
         random: &dyn SecureRandom,
     ) -> Result<Self, RandomError> {
-        let mut secret = Zeroizing::new(vec![0; 32]);
+        let mut secret = Secret::new(vec![0; 32]);
         random.fill(&mut secret)?;
         #[cfg(feature = "redis")]
         if let Some((_, shared)) = &limits.redis {

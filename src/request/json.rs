@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use zeroize::Zeroizing;
+use crate::secret::Secret;
 
 use super::JsonType;
 
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a string, unescaped into memory that is wiped and does not grow: an escape is
     /// never shorter than its character.
-    pub(super) fn string(&mut self) -> Result<Zeroizing<String>> {
+    pub(super) fn string(&mut self) -> Result<Secret<String>> {
         self.raw_string().and_then(unescaped)
     }
 
@@ -240,8 +240,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn unescaped(raw: &str) -> Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(raw.len()));
+fn unescaped(raw: &str) -> Result<Secret<String>> {
+    let mut text = Secret::new(String::with_capacity(raw.len()));
     let mut rest = raw;
     while let Some((plain, escaped)) = rest.split_once('\\') {
         text.push_str(plain);

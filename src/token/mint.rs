@@ -6,11 +6,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64ct::{Base64UrlUnpadded, Encoding};
-use zeroize::Zeroizing;
 
 use crate::account::AccountId;
 use crate::clock::{ClockError, Timestamp};
 use crate::random::{Entropy, RandomError};
+use crate::secret::Secret;
 
 use super::verifier::MAX_TOKEN_BYTES;
 use super::{GENERATION, KeyError, Token, TokenKeys, TokenOptions, TokenVerifier};
@@ -79,13 +79,13 @@ impl TokenMint {
         signed.push_str(key.header());
         signed.push('.');
         URL_SAFE_NO_PAD.encode_string(&claims, &mut signed);
-        let signature = Zeroizing::new(key.sign(signed.as_bytes())?);
-        let signature = Zeroizing::new(Base64UrlUnpadded::encode_string(&signature));
+        let signature = Secret::new(key.sign(signed.as_bytes())?);
+        let signature = Secret::new(Base64UrlUnpadded::encode_string(&signature));
         let length = signed.len() + 1 + signature.len();
         if length > MAX_TOKEN_BYTES {
             return Err(MintError::TooLong);
         }
-        let mut token = Zeroizing::new(String::with_capacity(length));
+        let mut token = Secret::new(String::with_capacity(length));
         for part in [&signed, ".", &signature] {
             token.push_str(part);
         }

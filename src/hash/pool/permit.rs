@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
 
 use crate::fields::Password;
 use crate::issue::BoxError;
 use crate::random::{RandomError, SecureRandom};
+use crate::secret::Secret;
 
 use super::super::params::WorkFactor;
 use super::super::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
@@ -204,7 +204,7 @@ pub(super) struct Input {
     pub(super) tag_bytes: usize,
 }
 
-pub(super) type Tag = Zeroizing<Vec<u8>>;
+pub(super) type Tag = Secret<Vec<u8>>;
 
 /// The result of verifying a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, SqlSafeStr as _};
 use sqlx::{SqlStr, Type};
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::issue::BoxError;
+use crate::secret::Secret;
 use crate::store::StoreError;
 
 /// A statement with its values.
@@ -29,7 +29,7 @@ impl Statement {
 #[derive(Clone)]
 pub(in crate::store) enum Value {
     /// Wiped when dropped: a password hash may be among them.
-    Text(Option<Zeroizing<String>>),
+    Text(Option<Secret<String>>),
     Bytes(Vec<u8>),
     Integer(Option<i64>),
 }
@@ -51,7 +51,7 @@ impl From<&str> for Value {
 
 impl From<Option<&str>> for Value {
     fn from(text: Option<&str>) -> Self {
-        Self::Text(text.map(|text| Zeroizing::new(text.to_owned())))
+        Self::Text(text.map(|text| Secret::new(text.to_owned())))
     }
 }
 
@@ -122,7 +122,7 @@ where
 {
     let read = |(at, kind): (usize, &Kind)| {
         Ok(match kind {
-            Kind::Text => Value::Text(row.try_get::<Option<String>, _>(at)?.map(Zeroizing::new)),
+            Kind::Text => Value::Text(row.try_get::<Option<String>, _>(at)?.map(Secret::new)),
             Kind::Bytes => Value::Bytes(row.try_get(at)?),
             Kind::Integer => Value::Integer(row.try_get(at)?),
         })

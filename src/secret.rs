@@ -1,0 +1,58 @@
+//! A wrapper that lets types with secrets derive `Debug`.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// A secret: wiped when dropped, and shown by `Debug` as `_`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Secret<T: Zeroize>(Zeroizing<T>);
+
+impl<T: Zeroize> Secret<T> {
+    pub(crate) fn new(secret: T) -> Self {
+        Self(Zeroizing::new(secret))
+    }
+}
+
+impl<T: Zeroize> From<T> for Secret<T> {
+    fn from(secret: T) -> Self {
+        Self::new(secret)
+    }
+}
+
+impl<T: Zeroize> Deref for Secret<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize> DerefMut for Secret<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_with_a_secret_derives_its_debug() {
+        #[derive(Debug)]
+        struct Pair {
+            _name: &'static str,
+            _secret: Secret<Vec<u8>>,
+        }
+        let pair = Pair { _name: "K", _secret: Secret::new(b"hunter2".to_vec()) };
+        assert_eq!(format!("{pair:?}"), r#"Pair { _name: "K", _secret: _ }"#);
+    }
+}
