@@ -9,6 +9,23 @@ use serde::Serialize;
 /// A source error of any kind: for the log, never for a client.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
+/// An error with its chain of sources, for the log.
+#[cfg(any(feature = "conformance", feature = "tracing"))]
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
+
+#[cfg(any(feature = "conformance", feature = "tracing"))]
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut error = self.0;
+        write!(f, "{error}")?;
+        while let Some(source) = error.source() {
+            write!(f, ": {source}")?;
+            error = source;
+        }
+        Ok(())
+    }
+}
+
 /// `Retry-After` when no better estimate exists.
 pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -1,12 +1,13 @@
 //! Spans and events.
 
 use std::error::Error;
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::field::Empty;
 use tracing::{Instrument, Span, error, info_span, warn};
+
+use crate::issue::Chain;
 
 use super::Stage;
 
@@ -95,19 +96,4 @@ pub(super) fn limits_lost(error: &dyn Error) {
 #[cfg(feature = "redis")]
 pub(super) fn limits_back() {
     tracing::info!(target: TARGET, "Redis rate limits available again");
-}
-
-/// An error with its chain of sources.
-struct Chain<'a>(&'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut error = self.0;
-        write!(f, "{error}")?;
-        while let Some(source) = error.source() {
-            write!(f, ": {source}")?;
-            error = source;
-        }
-        Ok(())
-    }
 }

@@ -19,7 +19,9 @@
 
 use async_trait::async_trait;
 
-use super::{AccountStore, CreateOutcome, NewAccount, StoreError};
+use crate::issue::Chain;
+
+use super::{AccountStore, CreateOutcome, NewAccount};
 
 mod credentials;
 mod drop_at;
@@ -278,20 +280,6 @@ async fn is_kept<S: Inspect>(store: &S, new: &NewAccount, differences: &Differen
     let keys = store.stored_keys().await;
     let found: Vec<_> = keys.iter().filter(|row| row.account_id == key.account_id).collect();
     assert_eq!(found, [&key], "what was stored of an API key");
-}
-
-/// An error with its chain of sources.
-struct Chain<'a>(&'a StoreError);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut error: Option<&dyn std::error::Error> = Some(self.0);
-        while let Some(current) = error {
-            write!(f, "{current}; ")?;
-            error = current.source();
-        }
-        Ok(())
-    }
 }
 
 /// Makes a module of named tests, one for each promise of

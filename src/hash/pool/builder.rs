@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 
-use super::super::engine::{Argon2Engine, Engine};
-use super::super::params::{Limits, WorkFactor, WorkFactorError};
-use super::super::pepper::{Pepper, Peppers};
-use super::super::phc::{Parsed, PasswordHash};
 use super::{HashError, HashPool, Shared, State, lock, worker};
+use crate::hash::engine::{Argon2Engine, Engine};
+use crate::hash::params::{Limits, WorkFactor, WorkFactorError};
+use crate::hash::pepper::{Pepper, Peppers};
+use crate::hash::phc::{Parsed, PasswordHash};
 
 /// The maximum number of workers: more than any machine has cores.
 const MAX_WORKERS: usize = 1024;

@@ -12,10 +12,10 @@ use crate::issue::BoxError;
 use crate::random::{RandomError, SecureRandom};
 use crate::secret::Secret;
 
-use super::super::params::WorkFactor;
-use super::super::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
 use super::worker::Worker;
 use super::{Job, Shared};
+use crate::hash::params::WorkFactor;
+use crate::hash::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
 
 /// A permit of the hash queue, held from before a request is processed until its hash is
 /// done. Dropping it returns it.

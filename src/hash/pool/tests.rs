@@ -3,13 +3,13 @@ use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
-use super::super::engine::{Engine, EngineHasher, FakeEngine, HashInput};
-use super::super::pepper::Pepper;
-use super::super::phc::PasswordHash;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::error::{BoxError, SignupError};
 use crate::fields::Password;
+use crate::hash::engine::{Engine, EngineHasher, FakeEngine, HashInput};
+use crate::hash::pepper::Pepper;
+use crate::hash::phc::PasswordHash;
 
 /// An engine whose hashes stop until they are let go, one by one.
 #[derive(Clone)]
@@ -240,7 +240,7 @@ fn a_worker_without_memory_waits_for_nothing_but_a_job() {
 fn the_memory_of_a_larger_hash_is_given_back_at_once() {
     gives_back(HashPool::builder());
     #[cfg(feature = "simd")]
-    gives_back(HashPool::builder().engine(super::super::engine::SimdEngine));
+    gives_back(HashPool::builder().engine(crate::hash::engine::SimdEngine));
 }
 
 fn gives_back(pool: HashPoolBuilder) {

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::super::engine::{EngineHasher, HashInput};
 use super::{HashError, Input, Job, PoolFull, Shared, State, Tag};
+use crate::hash::engine::{EngineHasher, HashInput};
 
 /// The weight of one hash in the estimate of the next ones: an eighth.
 const SMOOTHING: u32 = 8;

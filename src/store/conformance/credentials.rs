@@ -12,11 +12,13 @@ use tokio::sync::Barrier;
 use crate::account::AccountId;
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
+use crate::issue::Chain;
 
-use super::super::{ApiKeyInfo, CredentialStore, KeyOwner, NewAccount, NewApiKey};
-use super::super::{CreateOutcome, StoreError};
 use super::log_in::password;
-use super::{Chain, Inspect, Sample, dropped_after};
+use super::{Inspect, Sample, dropped_after};
+use crate::store::{
+    ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner, NewAccount, NewApiKey, StoreError,
+};
 
 /// A store under test whose credentials are tested too.
 #[async_trait]

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::super::{AccountStore, CredentialStore, MemoryStore, NewAccount, NewApiKey};
 use super::{Credentialed, Inspect};
+use crate::store::{AccountStore, CredentialStore, MemoryStore, NewAccount, NewApiKey};
 
 /// A row of `accounts`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,10 +90,10 @@ impl Inspect for MemoryStore {
 mod sql {
     use async_trait::async_trait;
 
-    use super::super::{Credentialed, Inspect};
     use super::{StoredAccount, StoredKey};
     use crate::account::AccountId;
     use crate::issue::BoxError;
+    use crate::store::conformance::{Credentialed, Inspect};
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
     use crate::store::{AccountStore, CredentialStore, SqlStore};

@@ -1,4 +1,4 @@
-//! The promises of [`CredentialStore`](super::super::CredentialStore) for log-ins: passwords
+//! The promises of [`CredentialStore`](crate::store::CredentialStore) for log-ins: passwords
 //! and tokens.
 
 #![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
@@ -7,9 +7,9 @@ use crate::account::AccountId;
 use crate::fields::{EmailKey, EmailProfile};
 use crate::hash::PasswordHash;
 
-use super::super::NewAccount;
 use super::credentials::{created, ok, signed_up};
 use super::{Credentialed, Sample};
+use crate::store::NewAccount;
 
 /// Checks that a password is found by its email key, and renewed only if it is still the
 /// one that was verified.

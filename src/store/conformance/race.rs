@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-use super::super::{CreateOutcome, StoreError};
 use super::{Differences, Inspect, Sample, counts};
+use crate::store::{CreateOutcome, StoreError};
 
 /// The rounds of a race: a store that loses every second one passes once in a million runs.
 const ROUNDS: u64 = 20;

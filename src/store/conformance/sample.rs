@@ -9,7 +9,7 @@ use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::random::{Entropy, SeededRandom};
 
-use super::super::{NewAccount, NewApiKey};
+use crate::store::{NewAccount, NewApiKey};
 
 /// Builder for a test account. Two samples with different numbers share no unique column.
 ///

@@ -7,12 +7,12 @@ use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
 
 use crate::store::NewAccount;
 
-use super::super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
-use super::super::sql::fault::{Fault, without_rows};
-use super::super::sql::names::Names;
-use super::super::sql::queries::Queries;
-use super::super::sql::statement::{Kind, Row, Statement, query, trusted, values};
 use super::{Postgres, Timeouts, server_millis};
+use crate::store::sql::backend::{Backend, Clash, Dialect, Step, sealed};
+use crate::store::sql::fault::{Fault, without_rows};
+use crate::store::sql::names::Names;
+use crate::store::sql::queries::Queries;
+use crate::store::sql::statement::{Kind, Row, Statement, query, trusted, values};
 
 /// The advisory lock of a migration, held until its transaction ends: `signup` in ASCII.
 const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;

@@ -90,8 +90,8 @@ mod der {
     use pkcs8::spki::SubjectPublicKeyInfoRef;
     use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 
-    use super::super::Der;
     use super::{KeyError, SigningKey, VerifyingKey};
+    use crate::token::alg::Der;
 
     pub(super) const FORM: Der = Der {
         // RFC 8410, section 3.
