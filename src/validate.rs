@@ -7,6 +7,7 @@ use crate::context::SignupContext;
 use crate::error::{Issue, SignupError};
 use crate::fields::{Email, EmailProfile, Name, Password};
 use crate::request::{Field, Origin, SignupRequest};
+use crate::secret::Secret;
 
 /// A sign-up whose fields are valid. Only validation creates one. Some fields are secrets,
 /// so it has no `Debug`.
@@ -20,26 +21,28 @@ pub(crate) struct ValidSignup {
 }
 
 /// Validates every field, and reports all issues in the order email, password, name, then
-/// the fields that policies have declared.
+/// the fields that policies have declared. The result is boxed because every stage moves it.
 pub(crate) fn validate(
     request: SignupRequest,
     profile: EmailProfile,
-) -> Result<ValidSignup, SignupError> {
+) -> Result<Box<ValidSignup>, SignupError> {
     let mut issues = Issues(Vec::new());
-    let email = issues.required("email", &request.email, |text| Email::parse(text, profile));
-    let password = issues.required("password", &request.password, Password::parse);
-    let name = issues.optional("name", &request.name, Name::parse);
+    let email = issues.required("email", request.email, |mut text| {
+        Email::parse(std::mem::take(&mut *text), profile)
+    });
+    let password = issues.required("password", request.password, |text| Password::parse(&text));
+    let name =
+        issues.optional("name", request.name, |mut text| Name::parse(std::mem::take(&mut *text)));
     let mut fields = Vec::with_capacity(request.declared.len());
     for (key, field) in request.declared {
-        issues.optional(key, &field, |_| Ok::<_, Infallible>(()));
-        if let Field::Text(text) = field {
-            fields.push((key, text));
-        }
+        let text = issues.optional(key, field, Ok::<_, Infallible>);
+        fields.extend(text.map(|text| (key, text)));
     }
     match (email, password) {
         (Some(email), Some(password)) if issues.0.is_empty() => {
             let context = SignupContext::new(fields);
-            Ok(ValidSignup { email, password, name, context, origin: request.origin })
+            let origin = request.origin;
+            Ok(Box::new(ValidSignup { email, password, name, context, origin }))
         }
         _ => Err(SignupError::Invalid(issues.0)),
     }
@@ -48,11 +51,11 @@ pub(crate) fn validate(
 struct Issues(Vec<Issue>);
 
 impl Issues {
-    fn required<'a, T, E: Display>(
+    fn required<T, E: Display>(
         &mut self,
         key: &'static str,
-        field: &'a Field,
-        parse: impl FnOnce(&'a str) -> Result<T, E>,
+        field: Field,
+        parse: impl FnOnce(Secret<String>) -> Result<T, E>,
     ) -> Option<T> {
         if matches!(field, Field::Missing) {
             self.0.push(Issue::field(key, "Required"));
@@ -60,11 +63,11 @@ impl Issues {
         self.optional(key, field, parse)
     }
 
-    fn optional<'a, T, E: Display>(
+    fn optional<T, E: Display>(
         &mut self,
         key: &'static str,
-        field: &'a Field,
-        parse: impl FnOnce(&'a str) -> Result<T, E>,
+        field: Field,
+        parse: impl FnOnce(Secret<String>) -> Result<T, E>,
     ) -> Option<T> {
         let message = match field {
             Field::Missing => return None,

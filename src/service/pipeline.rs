@@ -39,12 +39,12 @@ impl<S: AccountStore> SignupService<S> {
         observe::time(stage, &*self.inner.clock)
     }
 
-    fn validate(&self, request: SignupRequest) -> Result<ValidSignup, SignupError> {
+    fn validate(&self, request: SignupRequest) -> Result<Box<ValidSignup>, SignupError> {
         let _timed = self.time(Stage::Validate);
         validate(request, self.inner.email_profile)
     }
 
-    async fn limit(&self, valid: ValidSignup) -> Result<Limited, SignupError> {
+    async fn limit(&self, valid: Box<ValidSignup>) -> Result<Limited, SignupError> {
         let _timed = self.time(Stage::Limit);
         if let Some(limiter) = &self.inner.limiter {
             let client = valid.origin.client.unwrap_or_default();
@@ -80,8 +80,8 @@ impl<S: AccountStore> SignupService<S> {
 
     async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
         let _timed = self.time(Stage::Hash);
-        let Admitted { signup: ValidSignup { email, password, name, context, .. }, permit } =
-            admitted;
+        let Admitted { signup, permit } = admitted;
+        let ValidSignup { email, password, name, context, .. } = *signup;
         let (salt, draw) = self.draw()?;
         let password_hash = Arc::new(permit.hash_with_salt(password, salt).await?);
         Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw })
@@ -135,17 +135,17 @@ impl<S: AccountStore> SignupService<S> {
 }
 
 /// A sign-up within its rate limits.
-struct Limited(ValidSignup);
+struct Limited(Box<ValidSignup>);
 
 /// A sign-up that passed every policy.
-struct Screened(ValidSignup);
+struct Screened(Box<ValidSignup>);
 
 /// A sign-up whose email was not taken when checked.
-struct Free(ValidSignup);
+struct Free(Box<ValidSignup>);
 
 /// A sign-up with its hash permit.
 struct Admitted {
-    signup: ValidSignup,
+    signup: Box<ValidSignup>,
     permit: HashPermit,
 }
 
