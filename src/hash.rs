@@ -9,7 +9,7 @@ mod pool;
 #[cfg(feature = "simd")]
 pub use engine::SimdEngine;
 pub use engine::{Argon2Engine, Engine, EngineHasher, FakeEngine, HashInput};
-pub use params::{Limits, WorkFactor, WorkFactorError};
+pub use params::{Limits, WorkFactor};
 pub use pepper::Pepper;
 pub(crate) use phc::SALT_BYTES;
 pub use phc::{PasswordHash, PhcError};

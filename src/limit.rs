@@ -60,8 +60,6 @@ mod redis;
 
 pub use client::ClientIp;
 pub use config::RateLimits;
-#[cfg(feature = "redis")]
-pub use config::RedisSetupError;
 pub use limiter::Limiter;
 pub use quota::Quota;
 

@@ -7,7 +7,9 @@ use argon2::password_hash::phc;
 use base64ct::{Base64Unpadded, Encoding as _};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::params::{Limits, WorkFactor, WorkFactorError};
+use crate::issue::InvalidValue;
+
+use super::params::{Limits, WorkFactor};
 
 /// Argon2 version 1.3 (RFC 9106).
 const VERSION: u32 = 0x13;
@@ -117,7 +119,7 @@ impl fmt::Debug for PasswordHash {
 }
 
 /// The reason why a stored hash can't be verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PhcError {
     /// Not a PHC string, or one without salt, tag or parameters.
@@ -131,7 +133,7 @@ pub enum PhcError {
     Version,
     /// A work factor that is invalid or beyond the limits.
     #[error(transparent)]
-    WorkFactor(#[from] WorkFactorError),
+    WorkFactor(#[from] InvalidValue),
 }
 
 #[cfg(test)]
@@ -183,12 +185,12 @@ mod tests {
     fn a_cost_beyond_the_limits_is_refused_as_a_number() {
         for (from, to) in [("m=19456", "m=1048577"), ("t=2", "t=17"), ("p=1", "p=17")] {
             let refused = parse(&GOOD.replace(from, to));
-            let excessive =
-                matches!(refused, Err(PhcError::WorkFactor(WorkFactorError::Excessive(..))));
-            assert!(excessive, "{to}");
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.starts_with("excessive work factor"), "{to}: {refused}");
         }
         assert!(parse(&GOOD.replace("m=19456,t=2", "m=1048576,t=16")).is_ok());
         let none = parse(&GOOD.replace("m=19456", "m=7"));
-        assert!(matches!(none, Err(PhcError::WorkFactor(WorkFactorError::Impossible(_)))));
+        let none = none.unwrap_err().to_string();
+        assert!(none.starts_with("invalid work factor"), "{none}");
     }
 }

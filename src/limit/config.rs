@@ -5,6 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 #[cfg(feature = "redis")]
+use crate::issue::InvalidValue;
+#[cfg(feature = "redis")]
 use crate::secret::Secret;
 
 use super::quota::Quota;
@@ -17,6 +19,12 @@ const CAPACITY: usize = 50_000;
 /// The minimum length of a shared secret, in bytes.
 #[cfg(feature = "redis")]
 const MIN_SECRET_BYTES: usize = 16;
+#[cfg(feature = "redis")]
+const SHORT_SECRET: InvalidValue =
+    InvalidValue::new("short rate limit secret: needs 16 bytes or more");
+#[cfg(feature = "redis")]
+const INVALID_URL: InvalidValue =
+    InvalidValue::new("invalid Redis URL; rediss:// needs the feature tls-rustls or tls-native");
 /// The default time limit for a decision of Redis: a hundred times what a nearby one takes,
 /// and nothing that a person notices.
 #[cfg(feature = "redis")]
@@ -90,14 +98,14 @@ impl RateLimits {
     /// Redis again, and the others do not wait for it. The runtime must be tokio.
     ///
     /// # Errors
-    /// Returns [`RedisSetupError`] for an invalid URL or a short secret.
+    /// Returns [`InvalidValue`] for an invalid URL or a short secret.
     #[cfg(feature = "redis")]
-    pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, RedisSetupError> {
+    pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, InvalidValue> {
         if secret.len() < MIN_SECRET_BYTES {
-            return Err(RedisSetupError::ShortSecret);
+            return Err(SHORT_SECRET);
         }
         // Its error may quote the URL, with a password.
-        let client = redis::client(url).map_err(|_| RedisSetupError::Url)?;
+        let client = redis::client(url).map_err(|_| INVALID_URL)?;
         Ok(Self { redis: Some((client, Secret::new(secret.to_owned()))), ..self })
     }
 
@@ -124,17 +132,4 @@ impl fmt::Debug for RateLimits {
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }
-}
-
-/// The reason why limits can't be kept in Redis.
-#[cfg(feature = "redis")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RedisSetupError {
-    /// The URL is invalid, or asks for TLS without a TLS feature.
-    #[error("invalid Redis URL; rediss:// needs the feature tls-rustls or tls-native")]
-    Url,
-    /// The secret has fewer than 16 bytes.
-    #[error("short rate limit secret: needs 16 bytes or more")]
-    ShortSecret,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use signup::clock::ManualClock;
 use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
-use signup::limit::{ClientIp, Limiter, RateLimits, RedisSetupError};
+use signup::limit::{ClientIp, Limiter, RateLimits};
 use signup::store::MemoryStore;
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
@@ -374,10 +374,10 @@ async fn by_tls_the_systems_authorities_are_trusted_and_no_others() {
 fn what_can_not_work_is_told_at_once_and_without_the_password() {
     let limits = || RateLimits::per_client("1/h".parse().unwrap());
     let short = limits().in_redis("redis://localhost", b"short").unwrap_err();
-    assert_eq!(short, RedisSetupError::ShortSecret);
+    assert!(short.to_string().starts_with("short rate limit secret"), "{short}");
     for url in ["localhost", "http://localhost", "redis://u:canary@[::1"] {
         let error = limits().in_redis(url, SECRET).unwrap_err();
-        assert_eq!(error, RedisSetupError::Url, "{url}");
+        assert!(error.to_string().starts_with("invalid Redis URL"), "{url}: {error}");
         assert!(!error.to_string().contains("canary"));
     }
     let shown = format!("{:?}", limits().in_redis("redis://u:canary@localhost", SECRET).unwrap());

@@ -9,9 +9,10 @@ use crate::clock::{Clock, SystemClock};
 
 use super::{HashError, HashPool, Shared, State, lock, worker};
 use crate::hash::engine::{Argon2Engine, Engine};
-use crate::hash::params::{Limits, WorkFactor, WorkFactorError};
+use crate::hash::params::{Limits, WorkFactor};
 use crate::hash::pepper::{Pepper, Peppers};
 use crate::hash::phc::{Parsed, PasswordHash};
+use crate::issue::InvalidValue;
 
 /// The maximum number of workers: more than any machine has cores.
 const MAX_WORKERS: usize = 1024;
@@ -191,7 +192,7 @@ pub enum PoolError {
     },
     /// The work factor is weaker than OWASP's table.
     #[error(transparent)]
-    WorkFactor(#[from] WorkFactorError),
+    WorkFactor(#[from] InvalidValue),
     /// Two peppers have the same version.
     #[error("two peppers of version {0}")]
     DuplicatePepper(u32),
