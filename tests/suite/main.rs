@@ -19,6 +19,7 @@ mod credentials;
 #[cfg(feature = "simd")]
 mod engines;
 mod hazards;
+mod invitations;
 mod observe;
 mod openapi;
 mod operating;

@@ -17,8 +17,6 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::task::JoinSet;
 
-#[path = "postgres/invitations.rs"]
-mod invitations;
 #[path = "postgres/operations.rs"]
 mod operations;
 

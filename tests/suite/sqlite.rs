@@ -12,8 +12,6 @@ use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 
 #[path = "sqlite/deadlines.rs"]
 mod deadlines;
-#[path = "sqlite/invitations.rs"]
-mod invitations;
 #[path = "sqlite/opening.rs"]
 mod opening;
 #[path = "sqlite/transactions.rs"]

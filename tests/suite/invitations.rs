@@ -1,0 +1,123 @@
+//! An invitation that is valid once, used up in the account's own transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use signup::hash::{FakeEngine, HashPool};
+use signup::policy::{InvitationOnly, InviteCode};
+use signup::store::conformance::Inspect;
+use signup::store::{
+    AccountStore, HostRows, HostRowsError, NewAccount, PostgresStore, SqliteStore,
+};
+use signup::{SignupError, SignupRequest, SignupService};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::support::postgres;
+
+const ROUNDS: usize = 1000;
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS invitations (code text PRIMARY KEY, used_by text)";
+const USE: &str = "UPDATE invitations SET used_by = $1 WHERE code = $2 AND used_by IS NULL";
+const IS_FREE: &str = "SELECT 1 FROM invitations WHERE code = $1 AND used_by IS NULL";
+const ADD: &str = "INSERT INTO invitations (code) VALUES ($1)";
+const USED_BY: &str = "SELECT used_by FROM invitations WHERE code = $1";
+
+struct Invitations;
+
+/// The host's rows and its policy, whose statements are the same for every database.
+macro_rules! invitations {
+    ($connection:ty, $store:ty, $service:ident) => {
+        #[async_trait]
+        impl HostRows<$connection> for Invitations {
+            async fn insert(
+                &self,
+                connection: &mut $connection,
+                new: &NewAccount,
+            ) -> Result<(), HostRowsError> {
+                let code = new.context().get::<InviteCode>()?.expect("the policy attaches it");
+                assert_eq!(new.context().field("invite_code"), Some(&*code.0));
+                let used = sqlx::query(USE).bind(new.id().as_str()).bind(code.0);
+                match used.execute(connection).await?.rows_affected() {
+                    0 => Err(HostRowsError::refuse("invite_code", "Invitation code is not valid")),
+                    _ => Ok(()),
+                }
+            }
+        }
+
+        fn $service(store: $store) -> SignupService<$store> {
+            let pool = store.pool().clone();
+            let invited = InvitationOnly::new(move |code| {
+                let pool = pool.clone();
+                async move {
+                    let free = sqlx::query(IS_FREE).bind(code).fetch_optional(&pool);
+                    Ok(free.await?.is_some())
+                }
+            });
+            let pool =
+                HashPool::builder().workers(2).engine(FakeEngine::default()).build().unwrap();
+            SignupService::builder(store.with_host_rows(Invitations))
+                .jwt_secret(&[7; 32])
+                .hash_pool(Arc::new(pool))
+                .policy(invited)
+                .build()
+                .unwrap()
+        }
+    };
+}
+
+invitations!(SqliteConnection, SqliteStore, on_sqlite);
+invitations!(PgConnection, PostgresStore, on_postgres);
+
+/// Signs up twice at a time with one code, `ROUNDS` times.
+async fn race<S: AccountStore>(
+    service: SignupService<S>,
+    store: &impl Inspect,
+    add: impl AsyncFn(&str),
+    used_by: impl AsyncFn(&str) -> String,
+) {
+    for round in 0..ROUNDS {
+        let code = format!("code{round}");
+        add(&code).await;
+        let sign_up = |email: String| {
+            let request = SignupRequest::new(email, "correct horse");
+            service.signup(request.field("invite_code", code.clone()))
+        };
+        let (one, other) =
+            tokio::join!(sign_up(format!("a{round}@x.co")), sign_up(format!("b{round}@x.co")));
+        let (won, lost) = if one.is_ok() { (one, other) } else { (other, one) };
+        let Err(SignupError::Invalid(issues)) = lost else { panic!("round {round}: {lost:?}") };
+        assert_eq!(issues[0].path, ["invite_code"]);
+        assert_eq!(won.unwrap().account().id().as_str(), used_by(&code).await);
+    }
+    assert_eq!(store.stored_accounts().await.len(), ROUNDS);
+    assert_eq!(store.stored_keys().await.len(), ROUNDS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_code_makes_one_account_in_each_of_1000_rounds_on_sqlite() {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    store.migrate().await.unwrap();
+    let pool = store.pool();
+    sqlx::raw_sql(TABLE).execute(pool).await.unwrap();
+    let add = async |code: &str| {
+        sqlx::query(ADD).bind(code).execute(pool).await.unwrap();
+    };
+    let used_by =
+        async |code: &str| sqlx::query_scalar(USED_BY).bind(code).fetch_one(pool).await.unwrap();
+    race(on_sqlite(store.clone()), &store, add, used_by).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn one_code_makes_one_account_in_each_of_1000_rounds_on_postgres() {
+    let store = postgres::store(&postgres::url()).await;
+    let pool = store.pool();
+    // The policy's query and the host's rows find the table by the search path.
+    sqlx::raw_sql(TABLE).execute(pool).await.unwrap();
+    let add = async |code: &str| {
+        sqlx::query(ADD).bind(code).execute(pool).await.unwrap();
+    };
+    let used_by =
+        async |code: &str| sqlx::query_scalar(USED_BY).bind(code).fetch_one(pool).await.unwrap();
+    race(on_postgres(store.clone()), &store, add, used_by).await;
+}
