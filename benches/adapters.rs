@@ -1,6 +1,6 @@
-//! What an adapter and its framework add to a request: the same refused request
-//! through the layer that names no framework, through axum and through actix-web,
-//! all without sockets.
+//! The time that an adapter and its framework add to a request: the same refused request
+//! through the layer without a framework, through axum and through actix-web, all without
+//! sockets.
 //!
 //! `cargo bench --features actix,axum --bench adapters`. The frameworks' requests
 //! are put together outside of what is measured.

@@ -1,4 +1,4 @@
-//! What a hash costs: each named work factor, by each engine, with fresh memory
+//! The cost of a hash: each named work factor, by each engine, with fresh memory
 //! through the bare crate and with the arena of a worker.
 //!
 //! `cargo bench --features simd --bench hashing`. The ratios that matter are

@@ -1,4 +1,4 @@
-//! What a rate limit costs, and what it is good for: a decision in memory, the memory
+//! The cost and the benefit of a rate limit: a decision in memory, the memory
 //! of ten million clients, and a valid sign-up under a flood of refused requests.
 //!
 //! `cargo bench --features axum --bench limits`. The flood comes over real sockets of

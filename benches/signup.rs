@@ -1,4 +1,4 @@
-//! What a sign-up costs besides hash and store: all of it, and each part.
+//! The cost of a sign-up besides hash and store: in all, and of each part.
 //!
 //! `cargo bench --bench signup`; with `--features metrics` a row for each stage, too, as
 //! the service itself times it. A whole sign-up is measured from the head of the

@@ -1,6 +1,6 @@
-//! What a store costs: creates a second, at 1 and at 16 at a time, and with
-//! 10⁴ and 10⁶ accounts there; on PostgreSQL against the transaction that is
-//! written by hand, of four round trips on the same pool.
+//! The cost of a store: accounts created per second, 1 and 16 at a time, and with 10⁴ and
+//! 10⁶ existing accounts; on PostgreSQL against a hand-written transaction of four round
+//! trips on the same pool.
 //!
 //! `cargo bench --features full --bench stores`. It starts a PostgreSQL of its
 //! own by `scripts/postgres.sh`, with its default settings, and ends it. What is
@@ -32,7 +32,7 @@ const BLOCKS: usize = 9;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// What people write: begin, two inserts, commit.
+/// Inserts as a hand-written server does: begin, two inserts, commit.
 struct ByHand(PgPool);
 
 #[async_trait]
@@ -146,7 +146,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Fills the tables up to so many accounts, of the same shape as real ones.
+/// Fills the tables up to that many accounts, of the same shape as real ones.
 async fn fill(pool: &PgPool, rows: u64) {
     let fill = format!(
         "WITH account AS (

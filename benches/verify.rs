@@ -1,4 +1,4 @@
-//! What verifying costs: tokens, API keys with and without a cache, and a password
+//! The cost of verifying: tokens, API keys with and without a cache, and a password
 //! of a known email against one of an unknown.
 //!
 //! `cargo bench --features full --bench verify`; with `SIGNUP_BENCH_POSTGRES` set to

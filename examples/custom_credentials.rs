@@ -44,7 +44,7 @@ const TABLES: &str = r#"
         ends      bigint);
     CREATE INDEX IF NOT EXISTS user_keys_user_id ON user_keys (user_id);"#;
 
-/// How long any call may take.
+/// The deadline of a call.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The wrapper, which is all that a host writes.

@@ -24,12 +24,12 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 mod chart;
 
-/// How long a row is measured, after its first hashes.
+/// The duration of a row, after its first hashes.
 const MEASURED: Duration = Duration::from_secs(6);
 const CONCURRENT: [usize; 3] = [16, 64, 512];
 const WAYS: [&str; 4] = ["pool", "pool, simd", "semaphore", "spawn_blocking"];
 
-/// What was measured of a way at a number of concurrent sign-ups.
+/// The measurements of one way at a number of concurrent sign-ups.
 #[derive(Debug, Clone, Default)]
 struct Row {
     way: String,
@@ -255,7 +255,7 @@ fn precise(number: u64) -> f64 {
     f64::from(u32::try_from(number).unwrap())
 }
 
-/// So many clients, each of which signs up again and again; once at least.
+/// Runs clients that sign up repeatedly, at least once each.
 async fn clients(
     way: &Way,
     concurrent: usize,
@@ -286,7 +286,7 @@ fn since(start: Duration) -> Duration {
     SystemClock.monotonic().saturating_sub(start)
 }
 
-/// How much later than asked for a timer of the same runtime fires, at worst.
+/// Returns the worst delay of a timer of the same runtime.
 async fn worst_lag(during: Duration) -> Duration {
     let begin = SystemClock.monotonic();
     let (tick, mut worst) = (Duration::from_millis(2), Duration::ZERO);

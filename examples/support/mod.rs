@@ -44,7 +44,7 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// and a store's 5 s. Kubernetes kills after 30 s.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Everything that a framework serves.
+/// The parts that a framework serves.
 pub struct Server {
     pub addr: SocketAddr,
     pub endpoint: Endpoint,
@@ -96,7 +96,7 @@ async fn start_and_end(
         Err(complaint) => Err(complaint),
     };
     backend.close().await;
-    // It blocks until the last hash is done, which no thread of the runtime may.
+    // Blocks until the last hash is done, so not on a thread of the runtime.
     let _ = timeout(STOP_DEADLINE, tokio::task::spawn_blocking(move || pool.shutdown())).await;
     served
 }

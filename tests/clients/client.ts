@@ -53,7 +53,7 @@ assert.deepEqual(issues, [
   { path: ["password"], message: "String must contain at least 8 character(s)" },
 ]);
 
-// What the types refuse.
+// Bodies that the types reject.
 // @ts-expect-error: the password is missing
 await client.POST("/auth/signup", { body: { email: "other@example.com" } });
 // @ts-expect-error: a name that is there is a string

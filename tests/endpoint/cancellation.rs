@@ -59,7 +59,7 @@ async fn dropped_at_every_poll(backend: Backend) {
             break;
         }
     }
-    // It was dropped at its hash at least, and in the end it was not.
+    // The future was dropped at least at its hash, and in the last round not at all.
     assert!(dropped, "nothing was ever dropped");
     app.stores(accounts).await;
 }

@@ -80,7 +80,7 @@ async fn unicode_collisions_are_no_second_account(backend: Backend) {
             assert!(row.email_key.starts_with("a@xn--"), "{row:?}");
         }
     }
-    // No two accounts look alike to whoever folds and normalises.
+    // No two accounts are equal after folding and normalization.
     let stored = app.store.stored_accounts().await;
     let mut keys: Vec<_> = stored.iter().map(|row| row.email_key.clone()).collect();
     keys.sort_unstable();

@@ -102,7 +102,7 @@ async fn nothing_of_a_deleted_account_verifies(backend: Backend) {
     let added = app.credentials.issue_api_key(&account, None).await;
     assert!(matches!(added, Err(CredentialError::NotFound)));
     assert!(app.credentials.verify_api_key(&other_key).await.is_ok());
-    // What the host has done itself, the cache learns when it is told, or in time.
+    // The cache learns of the host's own changes when it is emptied, or in time.
     assert!(cached.verify_api_key(&key).await.is_ok());
     cached.forget_cached();
     is_rejected(cached.verify_api_key(&key).await);
@@ -131,7 +131,7 @@ async fn a_rotated_key_is_good_for_its_time_of_grace(backend: Backend) {
     let late = credentials.rotate_api_key(&account, &old, grace, None).await;
     assert!(matches!(late, Err(CredentialError::NotFound)), "an expired key is not rotated");
     assert_eq!(credentials.api_keys(&account).await.unwrap().len(), 2);
-    // Without grace the old one is no good at once.
+    // Without a grace period the old key is invalid at once.
     let newest =
         credentials.rotate_api_key(&account, &new.info().id, Duration::ZERO, None).await.unwrap();
     is_rejected(credentials.verify_api_key(new.key().reveal()).await);
@@ -186,7 +186,7 @@ async fn one_answer_for_every_cause_of_a_refused_log_in(backend: Backend) {
     }
     let asked = u64::try_from(wrong.len()).unwrap();
     assert_eq!(hashes() - before, asked, "an unknown email costs a hash as well");
-    // What can't be anybody's costs none.
+    // A malformed key costs no query.
     for (email, password) in [
         ("no address", client::PASSWORD),
         ("kim@example.com", &*"x".repeat(1 << 20)),
@@ -220,7 +220,7 @@ async fn a_hash_of_another_work_factor_or_pepper_is_renewed(backend: Backend) {
     let harder =
         || HashPool::builder().workers(1).work_factor(WorkFactor::new(20_000, 2, 1).unwrap());
 
-    // What is as new ones are stays as it is, and so does it after a wrong password.
+    // A hash with the current work factor is not renewed, nor is one after a wrong password.
     assert_eq!(app.credentials.verify_password("a@x.co", "correct horse").await.unwrap(), account);
     let pool = std::sync::Arc::new(harder().build().unwrap());
     let renewing = with_pool(&app, std::sync::Arc::clone(&pool));

@@ -508,7 +508,7 @@ async fn no_address_takes_long_to_refuse(backend: Backend) {
 
 async fn keys_are_compared_by_their_bytes(backend: Backend) {
     let mut app = backend.app().await;
-    // What collations fold, order away or ignore, and bytes tell apart.
+    // Pairs that collations treat as equal and bytes do not.
     let distinct = [
         "a-b@x.co", "ab@x.co", "a_b@x.co", "a`b@x.co", "a'b@x.co", "a{b@x.co", "a~b@x.co",
         "ss@x.co", "s@x.co",

@@ -25,7 +25,7 @@ async fn at_create(backend: Backend, fault: Fault) -> App {
     backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await
 }
 
-/// A clock that panics when it is told to.
+/// A clock that panics on demand.
 struct Panicking(Arc<AtomicBool>);
 
 impl Clock for Panicking {

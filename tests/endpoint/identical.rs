@@ -13,7 +13,7 @@ use signup::random::SeededRandom;
 use crate::support::backend::{Backend, Options};
 use crate::support::client::{Client, JSON, Recording, Response, request, signup};
 
-/// What the contract names of a head, and the length that goes with the body.
+/// The documented headers, and the length of the body.
 const HEADERS: [&str; 6] = [
     "content-type",
     "cache-control",
@@ -44,7 +44,7 @@ impl Servers {
             let response = client.send(request, request.starts_with(b"HEAD ")).await;
             if let Some((other, expected)) = &first {
                 let sent = String::from_utf8_lossy(request);
-                // What length a HEAD is told is the server's own affair.
+                // The length in the answer to a HEAD is the server's own affair.
                 let length = !request.starts_with(b"HEAD ");
                 let (left, right) = (seen(&response, length), seen(expected, length));
                 assert_eq!(left, right, "{adapter} and {other}: {sent}");
@@ -94,7 +94,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// All adapters give the same answers, and none of them is a 5xx.
+/// Checks that all adapters give the same answers, none of them a 5xx.
 pub async fn every_adapter_gives_the_same_answers(
     backends: Vec<Backend>,
     files: &[&[crate::Case]],

@@ -103,7 +103,7 @@ async fn behind_a_proxy_it_is_the_rightmost(backend: Backend) {
     };
     let mut app = backend.with(options).await;
     assert_eq!(from(&mut app, "a@x.co", "192.0.2.1").await, 201);
-    // What a client writes itself stands left of what the proxy writes.
+    // The entry that a client writes itself is left of the entry of the proxy.
     assert_eq!(from(&mut app, "b@x.co", "203.0.113.9, 192.0.2.1").await, 429);
     assert_eq!(from(&mut app, "b@x.co", "192.0.2.1, 192.0.2.2").await, 201);
     let body = signup("c@x.co").to_string();
@@ -115,7 +115,7 @@ async fn behind_a_proxy_it_is_the_rightmost(backend: Backend) {
 async fn a_conflict_takes_of_the_emails_and_a_400_of_neither(backend: Backend) {
     let limits = per_client("10/h").per_email("2/h".parse().unwrap());
     let (mut app, clock) = limited(backend, limits).await;
-    // A body that is no good takes a request, of which there are five to a sign-up.
+    // An invalid body takes a request, of which there are five per sign-up.
     for _ in 0..20 {
         assert_eq!(
             app.post_json(&json!({"email": "kim@x.co", "password": "short"})).await.status,
@@ -126,7 +126,7 @@ async fn a_conflict_takes_of_the_emails_and_a_400_of_neither(backend: Backend) {
     assert_eq!(app.signup("Kim@x.co").await.status, 201);
     assert_eq!(app.signup("kim@X.co").await.status, 409);
     is_limited(&app.signup("KIM@x.co").await, "email");
-    // That one has taken of the client's, as all have whose fields were good.
+    // This one has taken from the client's quota, as all with valid fields have.
     for number in 0..7 {
         assert_eq!(app.signup(&format!("q{number}@x.co")).await.status, 201);
     }

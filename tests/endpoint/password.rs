@@ -23,7 +23,7 @@ async fn account(backend: Backend, password: &str) -> App {
     app
 }
 
-/// Whether a password is the account's, judged by the argon2 crate itself, and by
+/// Returns whether a password is the account's, judged by the argon2 crate itself, and by
 /// ours if it is without pepper.
 async fn verifies(app: &App, candidate: &str) -> bool {
     let stored = app.store.stored_accounts().await.remove(0);
@@ -187,7 +187,7 @@ async fn naughty_strings_round_trip(backend: Backend) {
     }
     assert!(created > 300);
     app.stores(created).await;
-    // What was hashed is the NFC form: the fake engine's tag is a plain digest.
+    // The NFC form was hashed: the fake engine's tag is a plain digest.
     for row in app.store.stored_accounts().await {
         let number: usize =
             row.email.strip_prefix('p').unwrap().split('@').next().unwrap().parse().unwrap();

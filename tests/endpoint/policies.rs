@@ -52,7 +52,7 @@ async fn what_is_wrong_with_a_password_is_told_at_its_field(backend: Backend) {
     let mut app = with(backend, vec![Arc::new(NotTheEmail), Arc::new(MinimumLength(10))]).await;
     for password in ["Kimberley", "kimberley@x.co", "123456789"] {
         let body = json!({"email": "kimberley@x.co", "password": password});
-        // The document does not know of the host's policies.
+        // The document does not have the host's policies.
         app.request("POST", &[JSON], body.to_string()).await.is_invalid(&["password"]);
     }
     assert_eq!(app.engine.hashes(), 0);

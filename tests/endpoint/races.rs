@@ -19,7 +19,7 @@ use crate::support::faults::{Faulty, FaultyRandom};
 
 const CROWD: usize = 1000;
 
-/// An app whose store waits for so many inserts before it begins with them.
+/// An app whose store begins inserting only when that many inserts wait.
 async fn gated(backend: Backend, crowd: usize, argon2: bool) -> App {
     let wrap = move |store| -> Arc<dyn AccountStore> {
         let gate = Some(Arc::new(Barrier::new(crowd)));
@@ -28,7 +28,7 @@ async fn gated(backend: Backend, crowd: usize, argon2: bool) -> App {
     backend.with(Options { queue: crowd, wrap: Box::new(wrap), argon2, ..Options::default() }).await
 }
 
-/// How often each status came, over the service itself.
+/// Counts the statuses of sign-ups over the service itself.
 async fn statuses(app: &App, emails: impl Iterator<Item = String>) -> HashMap<u16, usize> {
     let mut tasks = JoinSet::new();
     for email in emails {

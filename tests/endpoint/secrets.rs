@@ -16,7 +16,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-/// What the panic hook is told, from now on.
+/// Records the messages of panics from now on.
 fn overheard() -> Arc<Mutex<String>> {
     let heard = Arc::new(Mutex::new(String::new()));
     let ear = Arc::clone(&heard);

@@ -35,7 +35,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// A source file's code: without its tests, its comments and its docs.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
-    // A macro names the crate of whoever uses it, not a module.
+    // In a macro it is the user's crate, not a module.
     let text = text.replace("$crate::", "");
     let code = text.split("#[cfg(test)]").next().unwrap();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
@@ -224,4 +224,11 @@ fn a_summary_is_a_verb_in_the_third_person_or_a_noun_phrase() {
         }
     }
     assert!(checked > 300, "{checked}: functions are no longer found");
+    let others = ["benches", "examples", "tests/endpoint", "tests/suite", "tests/support"];
+    for path in others.into_iter().flat_map(|folder| sources(&root().join(folder))) {
+        for Summary { line, text, .. } in summaries(&path) {
+            let first = text.split(|c: char| !c.is_alphabetic()).next().unwrap();
+            assert!(!OPENINGS.contains(&first), "{}:{line}: {text}", path.display());
+        }
+    }
 }

@@ -63,7 +63,7 @@ async fn users() -> custom_credentials::Users {
     custom_credentials::Users::connect(options).await.unwrap()
 }
 
-/// What a [`Flawed`] store gets wrong.
+/// The flaw of a [`Flawed`] store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     None,
@@ -74,9 +74,9 @@ enum Flaw {
     StopsHalfWay,
     CallsEveryClashTaken,
     CutsTheName,
-    /// It takes a violation of a second index on the address for one of identifiers.
+    /// Reports a violation of a second index on the address as one of identifiers.
     OverlooksASecondIndex,
-    /// It calls a store that is away a failure.
+    /// Reports an unavailable store as failed.
     FailsWhenAway,
 }
 
@@ -206,7 +206,7 @@ impl Inspect for Flawed {
     }
 }
 
-/// Which of the promises a store with that flaw does not keep.
+/// Returns the promises that a store with this flaw breaks.
 async fn caught(flaw: Flaw) -> Vec<&'static str> {
     let store = move || Flawed::new(flaw);
     let differences = Differences::default;

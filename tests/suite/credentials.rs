@@ -254,7 +254,7 @@ async fn a_store_that_does_not_answer_refuses_nobody() {
             response.header("retry-after").is_some()
                 && response.header("www-authenticate").is_none()
         );
-        // What can't be good is refused without it.
+        // An invalid one is rejected without a query.
         let mistyped = &header[..header.len() - 1];
         host.get(path, &[mistyped]).await.is(401, "AUTHENTICATION_ERROR");
     }

@@ -15,7 +15,7 @@ fn rows(text: &str) -> BTreeSet<String> {
     row.captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
 
-/// Returns the hazards, those that own cases stand for, and those without a test.
+/// Returns the hazards, those covered by cases of this crate, and those without a test.
 fn hazards() -> [BTreeSet<String>; 3] {
     let text = std::fs::read_to_string(root().join("tests/HAZARDS.md")).unwrap();
     let (text, untested) = text.split_once("\n## Rows without a test\n").unwrap();

@@ -1,4 +1,5 @@
-//! What is seen from outside: spans, logs and metrics, and what must not be.
+//! Spans, logs and metrics as an operator sees them, and the secrets that must not be in
+//! them.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -37,7 +38,7 @@ impl Write for Lines {
     }
 }
 
-/// Everything that anybody tells at any level, from now on. It is the process's, so
+/// The events of all targets at every level, from now on. It is the process's, so
 /// that one test has it.
 fn overheard() -> Lines {
     let lines = Lines::default();
@@ -93,7 +94,7 @@ async fn no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
         let line = text.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
     }
-    // What there is to tell is told.
+    // Everything documented is recorded.
     let spans: Vec<Value> = text
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())

@@ -21,7 +21,7 @@ fn url(folder: &Path) -> String {
     format!("sqlite://{}", folder.join("signup.db").display())
 }
 
-/// Signs up on 4 connections at a time until so many have been answered, asks the
+/// Signs up on 4 connections at a time until that many were answered, asks the
 /// server to end in the middle of the others, and gives the emails that got a 201.
 async fn until_ended(server: Server, round: usize, answers: usize) -> Vec<String> {
     let answered = Arc::new(AtomicUsize::new(0));

@@ -164,7 +164,7 @@ async fn f07_a_rotation_whose_answer_is_lost_is_told_as_it_was() {
             old = new.digest().key_id();
         }
     }
-    // A key whose end was not answered may be good or not, and is told so.
+    // A key whose revocation got no answer may be valid or not, and the error says so.
     behind.proxy.plan(account.id().as_str(), Trouble::CutAfter);
     let revoked = behind.store.revoke_api_key(account.id(), &old).await;
     assert!(matches!(revoked, Err(StoreError::OutcomeUnknown(_))), "{revoked:?}");
@@ -351,7 +351,7 @@ async fn r12_a_violation_of_the_hosts_own_constraint_is_no_conflict() {
     assert_eq!(store.create(named(1)).await.unwrap(), CreateOutcome::Stored);
     let error = store.create(named(2)).await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)), "{error:?}");
-    // What the database quotes of the row stays out of the error.
+    // The row that the database quotes stays out of the error.
     let shown = format!("{error:?} {error}");
     assert!(!shown.contains("Jane") && !shown.contains("argon2id"), "{shown}");
 }

@@ -52,7 +52,7 @@ impl Instance {
         Self { service, clock }
     }
 
-    /// Whether a sign-up passes. That Redis is slow or away may not fail it.
+    /// Returns whether a sign-up passes. A slow or missing Redis must not fail it.
     async fn passes(&self, number: usize) -> bool {
         let request = SignupRequest::new(format!("r{number}@x.co"), "correct horse");
         let request = request.client(ClientIp::from(CLIENT.parse::<IpAddr>().unwrap()));
@@ -66,7 +66,7 @@ impl Instance {
         }
     }
 
-    /// How many of so many pass, one after the other.
+    /// Returns how many of `of` requests pass, one after the other.
     async fn passed(&self, of: usize) -> usize {
         let mut passed = 0;
         for number in 0..of {
@@ -134,7 +134,7 @@ async fn q14_without_redis_memory_decides_until_it_is_there() {
     for instance in [&one, &other] {
         instance.try_again();
     }
-    // They share one by themselves.
+    // Each instance finds the shared one by itself.
     assert_eq!((one.passed(2).await, other.passed(5).await), (2, 1));
     // And again, when it goes away in the middle and comes back with nothing.
     redis.stop();
@@ -194,7 +194,7 @@ async fn q14_a_redis_that_is_slow_is_not_waited_for() {
     let instance = || Instance::at(&redis.url(), "3/h", NOW, Duration::from_millis(50));
     let one = instance();
     assert_eq!(one.passed(2).await, 2);
-    // It would answer in an hour. Memory knows of the two that have passed.
+    // Redis would answer in an hour. Memory has counted the two that have passed.
     let () = redis.command(&["CLIENT", "PAUSE", "3600000", "ALL"]).await;
     assert_eq!(one.passed(5).await, 1);
     one.try_again();
@@ -257,7 +257,7 @@ async fn q17_a_failover_is_followed() {
     alias.point_to(replica.addr());
     alias.cut();
     assert_eq!(instance.passed(7).await, 3);
-    // It is promoted, and knows what the primary knew.
+    // The replica is promoted, and has what the primary had.
     primary.stop();
     let () = replica.command(&["REPLICAOF", "NO", "ONE"]).await;
     instance.try_again();
@@ -318,7 +318,7 @@ async fn limits_of_another_name_have_buckets_of_their_own_and_a_raised_quota_loc
     assert!(limiter("1/d", "signup").check_signup(client, &key).await.is_ok());
     assert!(limiter("1/d", "signup").check_signup(client, &key).await.is_err());
     assert!(limiter("1/d", "login").check_signup(client, &key).await.is_ok());
-    // What is stored is a day ahead; nobody waits for longer than one of twenty takes.
+    // The stored time is a day ahead; nobody waits longer than one of twenty takes.
     let refused = limiter("20/min", "signup").check_signup(client, &key).await.unwrap_err();
     assert!(refused.retry_after < Duration::from_secs(4), "{refused}");
 }

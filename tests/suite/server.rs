@@ -19,10 +19,10 @@ use crate::support::memory;
 use crate::support::postgres;
 use crate::support::server::{Server, complaint};
 
-/// What the servers of this file are.
+/// The example servers under test.
 const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
 
-/// What the servers are run on.
+/// The databases that the servers run on.
 enum Database {
     Sqlite(tempfile::TempDir),
     /// A database of its own on the server that is there for all tests.
@@ -71,14 +71,14 @@ impl Database {
     }
 }
 
-/// What became of a round's sign-ups.
+/// The outcome of one round of sign-ups.
 #[derive(Default)]
 struct Round {
     created: HashSet<String>,
     unanswered: HashSet<String>,
 }
 
-/// Signs up on 8 connections until so many have been answered, then kills the
+/// Signs up on 8 connections until that many were answered, then kills the
 /// server in the middle of the others.
 async fn until_killed(server: Server, round: usize, answers: usize) -> Round {
     let answered = Arc::new(AtomicUsize::new(0));
@@ -156,7 +156,7 @@ async fn kill_100_times(database: Database) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r06_two_processes_on_one_database_have_one_winner() {
     let database = Database::sqlite();
-    // They migrate at the same time, too.
+    // Both migrate at the same time, too.
     let urls = [database.url(), database.url()];
     let servers = urls.map(|url| std::thread::spawn(move || Server::start(SERVERS[0], &url, &[])));
     let servers = servers.map(|server| server.join().unwrap());
@@ -237,7 +237,7 @@ async fn x08_a_server_that_is_asked_to_end_finishes_what_it_has() {
         let rest = tasks.join_all().await;
         let created = 1 + rest.iter().filter(|status| **status == Some(201)).count();
         assert!(server.wait(), "{name}");
-        // Whoever was not answered had not been heard.
+        // A client without an answer was not accepted.
         assert_eq!(database.check().await.len(), created, "{name}");
     }
 }

@@ -20,7 +20,7 @@ fn read(variables: &[(&str, &str)], built_with: Features) -> Result<Settings, St
     Settings::read(variables, built_with)
 }
 
-/// What is said of settings that can't be meant.
+/// Returns the error for invalid settings.
 #[track_caller]
 fn refusal(variables: &[(&str, &str)], built_with: Features) -> String {
     let read = read(variables, built_with);

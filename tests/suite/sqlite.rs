@@ -56,7 +56,7 @@ async fn f08_a_disk_that_is_full_is_unavailable_and_recovers() {
     assert!(matches!(again, Err(StoreError::Unavailable(_))), "{again:?}");
     assert_eq!(store.stored_accounts().await.len() as u64, stored);
     assert_eq!(store.stored_keys().await.len() as u64, stored);
-    // There is room again.
+    // Now the disk has room again.
     assert_eq!(unlimited.create(Sample::new(stored).build()).await.unwrap(), CreateOutcome::Stored);
 }
 

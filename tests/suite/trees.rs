@@ -22,7 +22,7 @@ fn run(package: &str) {
 /// there shall be one.
 type Errors = Vec<(usize, String)>;
 
-/// What the compiler says of a program, by line.
+/// Returns the compiler's errors for a program, by line.
 fn errors(name: &str) -> Errors {
     let mut cargo = cargo("check", "compile-fail");
     let output = cargo.args(["--example", name, "--message-format", "short"]).output().unwrap();
@@ -40,7 +40,7 @@ fn errors(name: &str) -> Errors {
     errors
 }
 
-/// What it shall say: all that stands behind `//~`.
+/// Returns the expected errors: the text after each `//~`.
 fn expected(text: &str) -> Errors {
     let lines = text.lines().zip(1..);
     let marked = lines.filter_map(|(line, number)| Some((number, line.split_once("//~ ")?.1)));

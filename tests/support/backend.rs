@@ -35,7 +35,7 @@ pub type Serve = fn(TcpListener, Endpoint) -> Future<()>;
 /// Opens an empty store.
 pub type Open = fn() -> Future<Arc<dyn Inspect>>;
 
-/// What a suite runs against: how to serve, and on what.
+/// A backend that a suite runs against: an adapter and a store.
 #[derive(Clone, Copy)]
 pub struct Backend {
     pub name: &'static str,
@@ -50,7 +50,7 @@ pub struct Backend {
 
 type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn AccountStore> + Send>;
 
-/// What a case changes of the service.
+/// The changes that a case makes to the service.
 pub struct Options {
     pub body_limit: usize,
     pub body_deadline: Duration,
@@ -94,7 +94,7 @@ impl Backend {
     pub async fn with(self, options: Options) -> App {
         let store = (self.open)().await;
         let engine = FakeEngine::default();
-        // Whoever waits at a gate of a test's waits for all the others.
+        // A sign-up at the gate of a test waits for all others.
         let deadline = Duration::from_mins(10);
         let pool = HashPool::builder().workers(2).queue(options.queue).deadline(deadline);
         let pool =
@@ -140,7 +140,7 @@ pub struct App {
     pub store: Arc<dyn Inspect>,
     pub engine: FakeEngine,
     pub service: Service,
-    /// What verifies what the service hands out, on the same store.
+    /// Returns the credentials service on the same store.
     pub credentials: Credentials,
     pub client: Client,
 }
@@ -175,7 +175,7 @@ impl App {
         response
     }
 
-    /// There are so many accounts, and as many keys, each of its own account.
+    /// Checks that there are `expected` accounts, each with one key of its own.
     pub async fn stores(&self, expected: usize) {
         let accounts = self.store.stored_accounts().await;
         let keys = self.store.stored_keys().await;
@@ -185,7 +185,7 @@ impl App {
         }
     }
 
-    /// Nothing came of it: no account, no key, no hash.
+    /// Checks that nothing came of it: no account, no key, no hash.
     pub async fn untouched(&self) {
         self.stores(0).await;
         assert_eq!(self.engine.hashes(), 0);

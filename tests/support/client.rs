@@ -77,7 +77,7 @@ impl Response {
         assert!(self.json()["error"].get("details").is_none());
     }
 
-    /// What holds for every answer on the path.
+    /// Checks the properties of every answer on the path.
     pub fn check_contract(&self, to_head: bool) {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         assert_eq!(self.header("cache-control"), Some("no-store"));
@@ -123,7 +123,7 @@ impl Response {
 /// Where a client notes down what it sends.
 pub type Recording = &'static Mutex<Vec<Vec<u8>>>;
 
-/// One connection, opened anew where the server has closed it.
+/// A connection, reopened if the server has closed it.
 pub struct Client {
     addr: SocketAddr,
     stream: Option<TcpStream>,
@@ -228,7 +228,7 @@ pub async fn read_response(stream: &mut TcpStream, to_head: bool) -> Option<Resp
 /// The password of everybody whom [`signup`] signs up.
 pub const PASSWORD: &str = "correct horse";
 
-/// A good sign-up, with other fields as told.
+/// Returns a valid sign-up for this address.
 pub fn signup(email: &str) -> Value {
     json!({"email": email, "password": PASSWORD})
 }

@@ -34,9 +34,9 @@ pub fn check_answer(response: &Response, json: &Value) {
     }
 }
 
-/// What the document's schema refuses makes no account; what it takes is not
-/// refused, but for what a schema can't say: the form of an email, and a text
-/// that is no JSON to the endpoint.
+/// Compares an answer with the document's schema: a body that it rejects creates no
+/// account, and one that it accepts is accepted, except for what a schema can't express:
+/// the form of an email, and text that the endpoint does not accept as JSON.
 #[track_caller]
 pub fn check_request(body: &[u8], response: &Response) {
     let Ok(json) = serde_json::from_slice(body) else { return };

@@ -9,16 +9,16 @@ use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
 use tokio::sync::Barrier;
 
-/// What a [`Faulty`] store does at a call.
+/// The behaviour of a [`Faulty`] store at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Unavailable,
     OutcomeUnknown,
     Failed,
     Panic,
-    /// It never answers.
+    /// Never answers.
     Hang,
-    /// It does as it should, and then its answer is lost.
+    /// Works, and then loses its answer.
     LoseAnswer,
 }
 
@@ -45,7 +45,7 @@ pub struct Faulty<S> {
     pub at_look: Option<Fault>,
     /// Struck instead of the insert.
     pub at_create: Option<Fault>,
-    /// Where so many inserts wait for each other, all past their look.
+    /// The barrier of that many inserts, all after their look-up.
     pub gate: Option<Arc<Barrier>>,
     pub looks: AtomicUsize,
 }

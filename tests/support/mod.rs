@@ -1,5 +1,5 @@
-//! What the test binaries share: backends to run a suite against, and a client
-//! that sends bytes as they are.
+//! Shared parts of the test binaries: backends to run a suite against, and a client that
+//! sends bytes unchanged.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 

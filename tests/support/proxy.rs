@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What happens to the connection on which the marker is seen.
+/// The trouble of the connection on which the marker is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// It is cut, and the marker never reaches the server.
+    /// Cut before the marker reaches the server.
     CutBefore,
     /// The marker reaches the server, which answers; then it is cut.
     CutAfter,
@@ -52,17 +52,17 @@ impl Proxy {
         Self { addr, plan, round_trips }
     }
 
-    /// What to do at the next sight of `marker`. It happens once.
+    /// Sets the trouble for the next occurrence of `marker`. It happens once.
     pub fn plan(&self, marker: &str, trouble: Trouble) {
         *self.plan.lock().unwrap() = Some((marker.as_bytes().to_vec(), trouble));
     }
 
-    /// How often a client has asked something and been answered.
+    /// Returns how many requests of clients were answered.
     pub fn round_trips(&self) -> usize {
         self.round_trips.load(Ordering::Relaxed)
     }
 
-    /// Whether it has happened.
+    /// Returns whether the trouble has happened.
     pub fn struck(&self) -> bool {
         self.plan.lock().unwrap().is_none()
     }

@@ -25,7 +25,7 @@ impl Redis {
         redis
     }
 
-    /// One that is not started yet.
+    /// Creates a server that is not started yet.
     pub fn stopped(settings: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -139,7 +139,7 @@ impl Silent {
         format!("redis://{}", self.addr)
     }
 
-    /// How many scripts it was asked for.
+    /// Returns the number of scripts that it was asked to run.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }

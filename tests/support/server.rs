@@ -76,7 +76,7 @@ impl Drop for Server {
     }
 }
 
-/// What an example says on stderr that can't start.
+/// Returns the stderr of an example that can't start.
 pub fn complaint(name: &str, database_url: &str, settings: &[(&str, &str)]) -> String {
     let mut child = command(name, database_url, settings).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();

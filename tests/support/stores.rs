@@ -23,7 +23,7 @@ use super::postgres;
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
 pub trait Inspect: AccountStore + CredentialStore + conformance::Inspect + Credentialed {
-    /// All bytes that the store has written.
+    /// Returns all bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
 
     /// Takes an account away, with its keys.

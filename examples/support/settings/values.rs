@@ -133,7 +133,7 @@ impl Origin {
     }
 }
 
-/// Whether a port is as it would be written: not empty, and without zeros in front.
+/// Returns whether a port is written as usual: not empty, and without leading zeros.
 fn is_canonical(authority: &hyper::http::uri::Authority) -> bool {
     let port = authority.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
     authority.as_str() == format!("{}{port}", authority.host())

@@ -13,7 +13,7 @@ use signup::store::{
     NewAccount, NewApiKey, StoreError, StoredPassword,
 };
 
-/// What a [`Flawed`] store gets wrong.
+/// The flaw of a [`Flawed`] store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     None,
@@ -42,7 +42,7 @@ impl Flawed {
         Self { flaw, store: MemoryStore::default(), gone: std::sync::Mutex::default() }
     }
 
-    /// Whose key that is, whoever asks.
+    /// Ignores whose key it is.
     fn owner_of(&self, key: &ApiKeyId) -> Option<AccountId> {
         let keys = self.store.api_keys();
         let key = keys.iter().find(|known| known.digest().key_id() == *key);
@@ -219,7 +219,7 @@ macro_rules! promises {
     };
 }
 
-/// Which of the promises a store with that flaw does not keep.
+/// Returns the promises that a store with this flaw breaks.
 async fn caught(flaw: Flaw) -> Vec<&'static str> {
     let promises = promises!(
         flaw,

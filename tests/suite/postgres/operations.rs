@@ -12,7 +12,7 @@ use sqlx::{Connection as _, Row as _};
 use super::{execute, with_settings};
 use crate::support::postgres;
 
-/// The advisory lock of whoever migrates.
+/// The advisory lock of a migration.
 const LOCK: &str = "SELECT pg_advisory_lock(x'7369676e757000'::bigint)";
 
 async fn setting(pool: &PgPool) -> String {
@@ -36,7 +36,7 @@ async fn the_servers_timeout_follows_the_deadline_and_is_in_no_startup_packet() 
     // Behind a pooler no session is changed.
     let pooled = patient.without_prepared_statements();
     assert_eq!(setting(pooled.pool()).await, "0");
-    // Nor is one of the host's.
+    // Nor is a timeout of the host.
     let hosts = PgPool::connect(&postgres::url()).await.unwrap();
     let hosts = PostgresStore::new(hosts)
         .with_schema(postgres::schema_of(&postgres::store(&postgres::url()).await));

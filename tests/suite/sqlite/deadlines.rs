@@ -1,4 +1,4 @@
-//! One deadline for all of a call, whoever is in the way: another process that
+//! One deadline for a whole call, whatever is in the way: another process that
 //! writes, or a row of the host's that is stuck.
 
 use std::sync::Arc;
@@ -124,7 +124,7 @@ async fn a_transaction_of_the_host_takes_its_turn_among_the_writers_of_all_prefi
     for store in [&file.store, &prefixed] {
         let refused = store.create(Sample::new(2).build()).await;
         let Err(StoreError::Unavailable(source)) = refused else { panic!("{refused:?}") };
-        // It waited for its turn, and not for SQLite's lock.
+        // The call waited for its turn, not for SQLite's lock.
         assert!(source.to_string().contains("turn"), "{source}");
     }
     held.commit().await.unwrap();

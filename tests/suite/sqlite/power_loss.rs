@@ -1,5 +1,5 @@
-//! What a loss of power leaves of SQLite's write-ahead log: any part of its end may
-//! be missing, or garbage.
+//! A loss of power: any part of the end of SQLite's write-ahead log may be missing or
+//! garbage.
 
 use std::ops::Range;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What was parsed, nobody else makes.
+//! Parsed fields, which only parsing creates.
 
 use signup::fields::{Email, EmailKey};
 

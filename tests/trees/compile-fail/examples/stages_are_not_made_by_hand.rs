@@ -1,4 +1,4 @@
-//! What a stage of the pipeline makes, nobody else can.
+//! Results of pipeline stages, which only their stage creates.
 
 use signup::account::{Account, AccountId};
 use signup::fields::{EmailKey, Name};

@@ -1,4 +1,4 @@
-//! What has been verified, nobody but its verifier makes.
+//! Verified credentials, which only their verifier creates.
 
 use signup::credentials::{ApiKeyAuth, DashboardAuth};
 use signup::token::VerifiedToken;
