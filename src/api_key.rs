@@ -94,13 +94,13 @@ impl ApiKey {
 }
 
 /// Returns the CRC-32 of `text` in base62, the most significant digit first.
+#[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
 fn checksum(text: &str) -> [u8; CHECKSUM_DIGITS] {
-    let mut rest = crc32fast::hash(text.as_bytes());
+    let mut rest = crc32fast::hash(text.as_bytes()) as usize;
     let mut digits = [b'0'; CHECKSUM_DIGITS];
     for digit in digits.iter_mut().rev() {
-        let value = usize::try_from(rest % 62).unwrap_or_default();
-        *digit = ALPHABET.get(value).copied().unwrap_or(b'0');
-        rest /= 62;
+        *digit = ALPHABET[rest % ALPHABET.len()];
+        rest /= ALPHABET.len();
     }
     digits
 }

@@ -136,24 +136,17 @@ impl Entropy {
         Ok(Self { bytes, taken: 0 })
     }
 
-    fn byte(&mut self) -> Result<u8, RandomError> {
-        let byte = self.bytes.get(self.taken).copied();
-        self.taken += 1;
-        byte.ok_or(RandomError::Implausible)
-    }
-
     /// Takes the next `N` bytes.
     pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], RandomError> {
-        let mut taken = [0; N];
-        for byte in &mut taken {
-            *byte = self.byte()?;
-        }
-        Ok(taken)
+        let left = self.bytes.get(self.taken..).and_then(|left| left.first_chunk());
+        self.taken += N;
+        left.copied().ok_or(RandomError::Implausible)
     }
 
     /// Appends `count` uniform digits of `alphabet` to `text`. Bytes past the last whole
     /// multiple of its length are rejected, because a remainder would favour the first
     /// digits.
+    #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
     pub(crate) fn digits<const N: usize>(
         &mut self,
         alphabet: &[u8; N],
@@ -163,12 +156,11 @@ impl Entropy {
         let whole = 256 / N * N;
         for _ in 0..count {
             let digit = loop {
-                let byte = usize::from(self.byte()?);
-                if byte < whole {
-                    break alphabet.get(byte % N);
+                let [byte] = self.take()?;
+                if usize::from(byte) < whole {
+                    break alphabet[usize::from(byte) % N];
                 }
             };
-            let digit = digit.copied().ok_or(RandomError::Implausible)?;
             text.push(char::from(digit));
         }
         Ok(())

@@ -6,6 +6,10 @@ pub(super) fn is_json(content_type: &[u8]) -> bool {
     let Ok(content_type) = std::str::from_utf8(content_type) else {
         return false;
     };
+    // As nearly every client writes it.
+    if content_type == "application/json" {
+        return true;
+    }
     let mut parts = split_unquoted(content_type);
     let essence = parts.next().unwrap_or_default();
     essence.eq_ignore_ascii_case("application/json") && parts.all(is_harmless)

@@ -61,7 +61,7 @@ impl TokenMint {
         let key = self.keys.signing().ok_or(KeyError::Unusable)?;
         let lifetime = options.lifetime.unwrap_or(self.lifetime);
         let (iat, exp) = (now.as_secs(), now.plus(lifetime)?.as_secs());
-        let jti = Base64UrlUnpadded::encode_string(&draw.take::<16>()?);
+        let jti = URL_SAFE_NO_PAD.encode(draw.take::<16>()?);
         // The claims of RFC 7519, section 4.1, except `nbf`. None of them needs an escape.
         let (opening, own) = (&self.claims, &options.claims);
         let mut claims = String::with_capacity(opening.len() + own.len() + ROOM_FOR_CLAIMS);
