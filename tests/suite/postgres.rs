@@ -667,11 +667,13 @@ async fn r04_a_crowd_of_500_at_read_committed() {
 async fn r06_two_processes_of_500_have_one_winner_in_20_rounds() {
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::process::{Command, Stdio};
+    // The name of a test of this binary.
+    const CROWD: &str = "postgres::r04_a_crowd_of_500_at_read_committed";
     let store = postgres::store(&postgres::url()).await;
     let schema = store.table("").trim_end_matches('.').to_owned();
     let mut processes = [0, 1_000_000].map(|first| {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "r04_a_crowd_of_500_at_read_committed", "--nocapture"])
+            .args(["--ignored", "--exact", CROWD, "--nocapture"])
             .env("SIGNUP_TEST_CROWD", format!("{schema}/{first}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
