@@ -145,3 +145,17 @@ fn links_of_the_documentation_lead_somewhere() {
     }
     assert!(links > 0);
 }
+
+#[test]
+fn the_page_allows_its_own_script_and_style_and_no_other() {
+    use base64ct::{Base64, Encoding as _};
+    use sha2::{Digest as _, Sha256};
+    let page = include_str!("../../examples/support/page.html");
+    for (element, directive) in [("script", "script-src"), ("style", "style-src")] {
+        let inline = Regex::new(&format!("(?s)<{element}>(.*?)</{element}>")).unwrap();
+        let inline: Vec<_> = inline.captures_iter(page).map(|found| found[1].to_owned()).collect();
+        assert_eq!(inline.len(), 1, "{element}");
+        let digest = Base64::encode_string(&Sha256::digest(&inline[0]));
+        assert!(page.contains(&format!("{directive} 'sha256-{digest}'")), "{directive}: {digest}");
+    }
+}
