@@ -65,10 +65,10 @@ impl TokenMint {
         // The claims of RFC 7519, section 4.1, except `nbf`. None of them needs an escape.
         let (opening, own) = (&self.claims, &options.claims);
         let mut claims = String::with_capacity(opening.len() + own.len() + ROOM_FOR_CLAIMS);
-        write!(
-            claims,
-            r#"{opening},"sub":"{account}","iat":{iat},"exp":{exp},"jti":"{jti}"{own}"#
-        )?;
+        for part in [opening, r#","sub":""#, account.as_str(), r#"","jti":""#, &jti, "\"", own] {
+            claims.push_str(part);
+        }
+        write!(claims, r#","iat":{iat},"exp":{exp}"#)?;
         if generation != 0 {
             write!(claims, r#","{GENERATION}":{generation}"#)?;
         }
