@@ -276,12 +276,16 @@ fn unavailable(error: sqlx::Error) -> StoreError {
 fn lost(error: sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => unavailable(error),
-        // Out of resources, stopped by an operator or a time limit, or a serialization
-        // failure: it was rolled back.
+        // Rolled back: out of resources, stopped by an operator or a time limit, or a
+        // conflict. 40003 is the one of its class whose outcome is unknown.
         sqlx::Error::Database(ref answer) => {
-            match answer.code().as_deref().map(|code| &code[..2]) {
-                Some("40" | "53" | "57") => unavailable(error),
-                _ => StoreError::Failed(error.into()),
+            let code = answer.code().unwrap_or_default().into_owned();
+            if code == "40003" {
+                StoreError::OutcomeUnknown(error.into())
+            } else if ["40", "53", "57"].iter().any(|class| code.starts_with(class)) {
+                unavailable(error)
+            } else {
+                StoreError::Failed(error.into())
             }
         }
         _ => StoreError::OutcomeUnknown(error.into()),

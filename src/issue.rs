@@ -105,8 +105,8 @@ impl Issue {
     }
 }
 
-/// The error of a text or number of the host's, or of a client's, that is not of the
-/// documented form. It says which form that is, without the value.
+/// The error of a text or number that does not have the documented form. Its message names
+/// that form, and never contains a secret.
 ///
 /// ```
 /// use signup::account::AccountId;
@@ -123,6 +123,7 @@ impl InvalidValue {
         Self(Cow::Borrowed(message))
     }
 
+    /// Creates an error whose message quotes what was given, which is no secret.
     pub(crate) const fn with_value(message: String) -> Self {
         Self(Cow::Owned(message))
     }

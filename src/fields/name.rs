@@ -9,7 +9,7 @@ pub const MAX_CHARS: usize = 256;
 /// given. It may be empty.
 ///
 /// ```
-/// use signup::fields::{Name, FieldError};
+/// use signup::fields::{FieldError, Name};
 ///
 /// assert_eq!(Name::parse("Jane Developer").unwrap().as_str(), "Jane Developer");
 /// assert_eq!(Name::parse("Jane\u{1b}[31m"), Err(FieldError::ControlCharacter));

@@ -59,7 +59,7 @@ impl TokenOptions {
     }
 
     /// Sets the additional claims: the members of `claims`, a struct or a map. They are
-    /// signed, not encrypted; whoever has the token can read them.
+    /// signed, not encrypted: everybody who has the token can read them.
     ///
     /// # Errors
     /// Returns [`TokenError::Claims`] if it is no object in JSON, or has a registered claim

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::account::AccountId;
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::secret::Secret;
 
 use super::key::VerifyingKey;
 use super::keys::TokenKeys;
@@ -144,7 +145,7 @@ impl TokenVerifier {
             issued_at: claims.iat,
             expires_at: claims.exp,
             generation: claims.generation.unwrap_or(0),
-            json,
+            json: json.into(),
         })
     }
 }
@@ -235,8 +236,8 @@ pub struct VerifiedToken {
     issued_at: u64,
     expires_at: u64,
     generation: u64,
-    /// All claims, in JSON.
-    json: Vec<u8>,
+    /// All claims, in JSON. Those of the host may be personal, so `Debug` omits them.
+    json: Secret<Vec<u8>>,
 }
 
 impl VerifiedToken {

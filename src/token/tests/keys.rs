@@ -208,3 +208,43 @@ fn white_space_at_the_end_of_a_text_is_no_part_of_a_secret() {
     bytes[31] = b'\n';
     assert!(SigningKey::hs256(&bytes).is_ok());
 }
+
+#[test]
+fn the_prepared_keys_are_wiped_when_they_are_dropped() {
+    fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+    is_wiped::<Sha256>();
+    is_wiped::<ed25519_dalek::SigningKey>();
+    #[cfg(feature = "es256")]
+    is_wiped::<p256::ecdsa::SigningKey>();
+    // It is made of the states of its digest, and has no mark of its own.
+    assert!(std::mem::needs_drop::<Hmac<Sha256>>());
+}
+
+#[test]
+fn another_secret_has_another_key_id_and_nothing_shows_it() {
+    let one = SigningKey::hs256(SECRET).unwrap();
+    let other = SigningKey::hs256(&[2; 32]).unwrap();
+    assert_ne!(one.key_id(), other.key_id());
+    let shown = format!("{one:?} {:?} {:?}", one.verifying_key(), verifier(hs256()));
+    assert!(!shown.contains("0123456789abcdef"));
+}
+
+proptest! {
+    /// Any change of one character, any swap, cut or addition.
+    #[test]
+    fn nothing_but_a_minted_token_verifies(at in 0usize..1000, with in "[ -~]", how in 0..4) {
+        let verifier = verifier(hs256());
+        let minted = mint(hs256());
+        let mut token: Vec<char> = minted.reveal().chars().collect();
+        let at = at % token.len();
+        let with = with.chars().next().unwrap();
+        match how {
+            0 => token[at] = with,
+            1 => { let next = (at + 1) % token.len(); token.swap(at, next); }
+            2 => { token.remove(at); }
+            _ => token.insert(at, with),
+        }
+        let token: String = token.into_iter().collect();
+        prop_assert_eq!(verifier.verify(&token).is_ok(), token == minted.reveal());
+    }
+}
