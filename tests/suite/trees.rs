@@ -9,7 +9,8 @@ fn cargo(command: &str, package: &str) -> Command {
     // In cargo's target folder, wherever that is.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("trees");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([command, "--quiet", "--manifest-path", manifest, "--package", package]);
+    cargo.args([command, "--quiet", "--locked", "--manifest-path", manifest]);
+    cargo.args(["--package", package]);
     cargo.arg("--target-dir").arg(target);
     cargo
 }
