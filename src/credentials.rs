@@ -10,10 +10,11 @@ use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, Timestamp};
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::{HashPool, PasswordHash, Verification};
+use crate::idempotency::ReplaySecrets;
 use crate::lookup::LookupGate;
 use crate::observe;
 use crate::random::{Entropy, SecureRandom};
-use crate::store::{AccountRecord, CredentialStore};
+use crate::store::{AccountRecord, CredentialStore, ReplayStore};
 use crate::token::{Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
 
 mod api_keys;
@@ -21,6 +22,7 @@ mod auth;
 mod cache;
 mod error;
 
+pub use api_keys::ApiKeyOptions;
 pub use auth::{ApiKeyAuth, DashboardAuth, IssuedApiKey};
 use cache::KeyCache;
 pub use error::CredentialError;
@@ -53,6 +55,13 @@ pub(crate) struct CredentialContext {
     pub(crate) api_key_prefix: ApiKeyPrefix,
     /// The prefixes of valid keys, including the current one.
     pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
+    pub(crate) replay: Option<KeyReplay>,
+}
+
+/// The part of a service that answers retries of requests for API keys.
+pub(crate) struct KeyReplay {
+    pub(crate) secrets: ReplaySecrets,
+    pub(crate) store: Arc<dyn ReplayStore>,
 }
 
 impl Credentials {

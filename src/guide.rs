@@ -13,6 +13,7 @@ page!(getting_started, "docs/getting-started.md", "axum", "sqlite");
 page!(configuration, "docs/configuration.md");
 page!(stores, "docs/stores.md", "postgres", "sqlite");
 page!(credentials, "docs/credentials.md");
+page!(retries, "docs/retries.md");
 page!(limits, "docs/limits.md");
 page!(policies, "docs/policies.md");
 page!(observing, "docs/observing.md", "metrics", "tracing");

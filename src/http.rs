@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SignupError;
+use crate::idempotency::IdempotencyKey;
 use crate::limit::ClientIp;
 use crate::observe;
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::service::{Prepared, SignupService};
+use crate::service::{Preparation, Prepared, SignupService};
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
@@ -146,8 +147,9 @@ impl<S: AccountStore> SignupEndpoint<S> {
         self
     }
 
-    /// Checks the head of a request: the client's rate limit, then method, media type and
-    /// declared length, in this order.
+    /// Checks the head of a request: method, media type, declared length, the client's rate
+    /// limit, and the form of an idempotency key, in this order. Each request counts for
+    /// the limit.
     ///
     /// # Errors
     /// Returns the answer if the head is refused. The body need not be read.
@@ -161,9 +163,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
 
     async fn check_head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
         let client = self.proxies.client(head);
-        if let Err(limited) = self.service.check_request(client).await {
-            return Err(Reply::error(&limited.into()));
-        }
+        let limit = self.service.check_request(client).await;
         if head.method != Method::Post {
             return Err(Refusal::MethodNotAllowed.into());
         }
@@ -174,6 +174,11 @@ impl<S: AccountStore> SignupEndpoint<S> {
         if declared > u64::try_from(self.body_limit).unwrap_or(u64::MAX) {
             return Err(Refusal::PayloadTooLarge.into());
         }
+        if let Err(limited) = limit {
+            return Err(Reply::error(&limited.into()));
+        }
+        let idempotency_key = self.service.idempotency_key(head.idempotency_keys());
+        let idempotency_key = idempotency_key.map_err(|invalid| Reply::error(&invalid))?;
         // Only policies read the headers.
         let without = self.service.policies().is_empty();
         let headers = if without { &[] } else { head.headers.as_slice() };
@@ -183,6 +188,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
             declared,
             deadline: self.body_deadline,
             client,
+            idempotency_key,
             headers: headers.collect(),
         })
     }
@@ -226,9 +232,25 @@ impl<S: AccountStore> SignupEndpoint<S> {
     pub async fn prepare(&self, ticket: Ticket, body: Body) -> Result<Prepared, Reply> {
         let prepared = pin!(async {
             let request = self.request(ticket, body)?;
-            self.service.prepare(request).await
+            self.service.prepare_or_replay(request).await
         });
-        self.caught(prepared).await.inspect_err(|reply| observe::answered(reply.status()))
+        let reply = match self.caught(prepared).await {
+            Ok(Preparation::New(prepared)) => return Ok(prepared),
+            Ok(Preparation::Replayed(signup)) => Reply::from(signup),
+            Err(reply) => reply,
+        };
+        observe::answered(reply.status());
+        Err(reply)
+    }
+
+    /// Answers for a sign-up that was [prepared](Self::prepare) and whose insert found the
+    /// email taken: by the first answer, if it is a retry, and otherwise by the documented
+    /// 409.
+    pub async fn replay(&self, taken: Prepared) -> Reply {
+        let replayed = pin!(self.service.replay(taken));
+        let reply = self.caught(replayed).await.map_or_else(|reply| reply, Reply::from);
+        observe::answered(reply.status());
+        reply
     }
 
     /// Returns the answer to a sign-up that was [prepared](Self::prepare), inserted and
@@ -246,7 +268,8 @@ impl<S: AccountStore> SignupEndpoint<S> {
         let request = SignupRequest::from_json_with(body.as_bytes(), fields);
         drop(body);
         let headers = ticket.headers.into_iter();
-        let request = request?.client(ticket.client);
+        let mut request = request?.client(ticket.client);
+        request.idempotency_key = ticket.idempotency_key;
         Ok(headers.fold(request, |request, (name, value)| request.header(name, value)))
     }
 
@@ -313,6 +336,7 @@ pub struct Ticket {
     declared: u64,
     deadline: Duration,
     client: ClientIp,
+    idempotency_key: Option<IdempotencyKey>,
     headers: Vec<(String, Vec<u8>)>,
 }
 

@@ -30,6 +30,7 @@
 //! | mount the endpoint | [getting started](guide::getting_started), `adapters::axum`, `adapters::actix` |
 //! | mount it without an adapter | [`http::SignupEndpoint`] |
 //! | register accounts without HTTP | [`SignupService::signup`] |
+//! | let clients retry a sign-up | [`SignupServiceBuilder::retry_safe`] |
 //! | protect a route | `DashboardAuth` and `ApiKeyAuth` in [`credentials`] |
 //! | write a log-in | [`Credentials::verify_password`](credentials::Credentials::verify_password), then [`issue_token`](credentials::Credentials::issue_token) |
 //! | store my own rows with the account | [stores](guide::stores) |
@@ -52,6 +53,7 @@
 //! - [`token`]: signing keys, their rotation, and a verifier that needs no store.
 //! - [`api_key`]: API keys, their prefixes and digests.
 //! - [`hash`]: Argon2id, its work factors, engines and peppers, and the pool.
+//! - [`idempotency`]: retries by `Idempotency-Key`.
 //! - [`limit`]: rate limits by client and by email, in memory or in Redis.
 //! - [`policy`]: rules of the host for sign-ups.
 //! - [`context`]: values that policies hand to the host's rows.
@@ -95,6 +97,7 @@ pub mod fields;
 pub mod guide;
 pub mod hash;
 pub mod http;
+pub mod idempotency;
 mod issue;
 pub mod limit;
 mod lookup;
@@ -116,7 +119,7 @@ pub use error::SignupError;
 pub use openapi::openapi;
 pub use request::SignupRequest;
 pub use response::Signup;
-pub use service::{ConfigError, Prepared, SignupService, SignupServiceBuilder};
+pub use service::{ConfigError, Preparation, Prepared, SignupService, SignupServiceBuilder};
 
 /// The README's Rust, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]

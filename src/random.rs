@@ -117,7 +117,7 @@ pub enum RandomError {
 /// Bytes drawn per sign-up. Salt and `jti` take 16 each. The 50 digits of account id and
 /// API key take one byte each, and 3 % more for those that [`Entropy::digits`] rejects, so
 /// that 96 bytes run out with a probability below 2⁻¹⁶⁰.
-const DRAW: usize = 128;
+pub(crate) const DRAW: usize = 128;
 
 /// The randomness of one sign-up; each byte is taken once.
 pub(crate) struct Entropy {
@@ -134,6 +134,11 @@ impl Entropy {
             return Err(RandomError::Implausible);
         }
         Ok(Self { bytes, taken: 0 })
+    }
+
+    /// Creates the same from bytes that were derived from a secret.
+    pub(crate) fn derived(bytes: Secret<[u8; DRAW]>) -> Self {
+        Self { bytes, taken: 0 }
     }
 
     /// Takes the next `N` bytes.

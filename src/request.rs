@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::{Issue, SignupError};
+use crate::idempotency::IdempotencyKey;
 use crate::limit::ClientIp;
 use crate::secret::Secret;
 
@@ -30,6 +31,7 @@ pub struct SignupRequest {
     /// Fields that a policy has declared, in its order.
     pub(crate) declared: Vec<(&'static str, Field)>,
     pub(crate) origin: Origin,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
 /// The origin of a request, as far as it is known.
@@ -60,6 +62,15 @@ impl SignupRequest {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.origin.headers.push((name.into(), Secret::new(value.into())));
+        self
+    }
+
+    /// Sets the idempotency key, by which a retry of the request gets the same answer. A
+    /// service that is not [`retry_safe`](crate::SignupServiceBuilder::retry_safe) ignores
+    /// it.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key);
         self
     }
 

@@ -14,6 +14,7 @@ pub struct Signup {
     token: Token,
     api_key: ApiKey,
     json: Secret<Vec<u8>>,
+    is_replayed: bool,
 }
 
 impl Signup {
@@ -25,7 +26,17 @@ impl Signup {
         api_key: ApiKey,
     ) -> serde_json::Result<Self> {
         let json = json(&account, &token, &api_key)?;
-        Ok(Self { account, token, api_key, json })
+        Ok(Self { account, token, api_key, json, is_replayed: false })
+    }
+
+    /// Marks the answer as one that was given before.
+    pub(crate) fn replayed(self) -> Self {
+        Self { is_replayed: true, ..self }
+    }
+
+    /// Returns whether this is the answer to a retry: the account was there before.
+    pub fn is_replayed(&self) -> bool {
+        self.is_replayed
     }
 
     pub(crate) fn into_json(self) -> Secret<Vec<u8>> {

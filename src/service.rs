@@ -26,10 +26,12 @@ mod builder;
 mod pipeline;
 mod prepared;
 mod recording;
+mod replay;
 
 pub use builder::{ConfigError, SignupServiceBuilder};
-pub use prepared::Prepared;
+pub use prepared::{Preparation, Prepared};
 use recording::Recording;
+use replay::Replay;
 
 /// A service that registers accounts: it validates, hashes, mints and stores.
 ///
@@ -71,6 +73,7 @@ struct Inner<S> {
     plans: Vec<Plan>,
     email_profile: EmailProfile,
     traces_client_address: bool,
+    replay: Option<Replay>,
 }
 
 impl<S: AccountStore> SignupService<S> {
@@ -91,10 +94,14 @@ impl<S: AccountStore> SignupService<S> {
         observe::within(address, async {
             let recording = Recording::new(&self.inner.pool);
             let result = match self.run(request).await {
-                Ok(prepared) => self.store(prepared).await,
+                Ok(Preparation::New(prepared)) => self.store(prepared).await,
+                Ok(Preparation::Replayed(signup)) => Ok(signup),
                 Err(error) => Err(error),
             };
-            recording.finish(result.as_ref().map(|signup| ("created", signup.account().id())));
+            recording.finish(result.as_ref().map(|signup| {
+                let outcome = if signup.is_replayed() { "replayed" } else { "created" };
+                (outcome, signup.account().id())
+            }));
             result
         })
         .await
@@ -134,13 +141,67 @@ impl<S: AccountStore> SignupService<S> {
     /// as `created`.
     ///
     /// # Errors
-    /// Fails like [`signup`](SignupService::signup), except for the insert.
+    /// Fails like [`signup`](SignupService::signup), except for the insert. A retry fails
+    /// with [`SignupError::EmailTaken`]: [`prepare_or_replay`](Self::prepare_or_replay)
+    /// answers it.
     pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
+        match self.prepare_or_replay(request).await? {
+            Preparation::New(prepared) => Ok(prepared),
+            Preparation::Replayed(_) => Err(SignupError::EmailTaken),
+        }
+    }
+
+    /// Prepares a sign-up like [`prepare`](Self::prepare), for a service that is
+    /// [retry-safe](SignupServiceBuilder::retry_safe): a retry has its answer already.
+    ///
+    /// The loser of a race is answered by [`replay`](Self::replay).
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # mod with_sqlite {
+    /// use signup::store::{SqliteStore, StoreError};
+    /// use signup::{Preparation, Signup, SignupRequest, SignupService};
+    ///
+    /// async fn register(
+    ///     service: &SignupService<SqliteStore>,
+    ///     request: SignupRequest,
+    /// ) -> Result<Signup, Box<dyn std::error::Error>> {
+    ///     let prepared = match service.prepare_or_replay(request).await? {
+    ///         Preparation::New(prepared) => prepared,
+    ///         Preparation::Replayed(signup) => return Ok(signup),
+    ///     };
+    ///     let store = service.account_store();
+    ///     let mut transaction = store.begin().await?;
+    ///     match store.create_in(&mut transaction, prepared.new_account()).await {
+    ///         Ok(inserted) => {
+    ///             // … the host's own rows …
+    ///             transaction.commit().await?;
+    ///             Ok(prepared.open(inserted)?)
+    ///         }
+    ///         Err(StoreError::EmailTaken) => {
+    ///             transaction.rollback().await?;
+    ///             Ok(service.replay(prepared).await?)
+    ///         }
+    ///         Err(other) => Err(other.into()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails like [`signup`](SignupService::signup), except for the insert.
+    pub async fn prepare_or_replay(
+        &self,
+        request: SignupRequest,
+    ) -> Result<Preparation, SignupError> {
         let address = self.traced_address(&request);
         observe::within(address, async {
             let recording = Recording::new(&self.inner.pool);
             let result = self.run(request).await;
-            recording.finish(result.as_ref().map(|prepared| ("prepared", prepared.new.id())));
+            recording.finish(result.as_ref().map(|preparation| match preparation {
+                Preparation::New(prepared) => ("prepared", prepared.new.id()),
+                Preparation::Replayed(signup) => ("replayed", signup.account().id()),
+            }));
             result
         })
         .await
@@ -212,6 +273,7 @@ impl<S: AccountStore> SignupService<S> {
             lookups: Arc::clone(&inner.lookups),
             api_key_prefix: inner.api_key_prefix.clone(),
             accepted_prefixes: Arc::clone(&inner.accepted_prefixes),
+            replay: inner.replay.as_ref().map(Replay::of_keys),
         })
     }
 

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::context::SignupContext;
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
+use crate::idempotency::Receipt;
 use crate::issue::{BoxError, Issue};
 
 #[cfg(feature = "conformance")]
@@ -19,6 +20,7 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod records;
+mod replay;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -28,7 +30,11 @@ pub use credentials::CredentialStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresStore};
-pub use records::{AccountRecord, ApiKeyInfo, KeyOwner, NewApiKey, StoredPassword};
+pub use records::{
+    AccountRecord, ApiKeyInfo, KeyOwner, NewApiKey, RetriedAccount, RetriedApiKey, StoredPassword,
+    StoredSignup,
+};
+pub use replay::ReplayStore;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sql::{HostRows, HostRowsError, HostTransaction, OpenError, Schema, SqlStore, TablePrefix};
 #[cfg(feature = "sqlite")]
@@ -187,6 +193,7 @@ pub struct NewAccount {
     pub(crate) password_hash: Arc<PasswordHash>,
     pub(crate) key: NewApiKey,
     pub(crate) context: Arc<SignupContext>,
+    pub(crate) receipt: Option<Receipt>,
 }
 
 impl NewAccount {
@@ -238,6 +245,17 @@ impl NewAccount {
     /// Returns the first API key.
     pub fn key(&self) -> &NewApiKey {
         &self.key
+    }
+
+    /// Returns the account as it is found right after it was stored.
+    pub fn record(&self) -> AccountRecord {
+        AccountRecord::new((*self.account).clone(), self.created_at(), 0)
+    }
+
+    /// Returns `accounts.replay_nonce`, `replay_version` and `replay_tag`, if the request
+    /// can be retried, for a [`ReplayStore`].
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_ref()
     }
 
     /// Returns the declared fields of the request and the values that policies attached,

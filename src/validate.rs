@@ -6,6 +6,7 @@ use std::fmt::Display;
 use crate::context::SignupContext;
 use crate::error::{Issue, SignupError};
 use crate::fields::{Email, EmailProfile, Name, Password};
+use crate::idempotency::IdempotencyKey;
 use crate::request::{Field, Origin, SignupRequest};
 use crate::secret::Secret;
 
@@ -18,6 +19,7 @@ pub(crate) struct ValidSignup {
     /// The declared fields, and later the values that policies attach.
     pub(crate) context: SignupContext,
     pub(crate) origin: Origin,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
 /// Validates every field, and reports all issues in the order email, password, name, then
@@ -41,8 +43,9 @@ pub(crate) fn validate(
     match (email, password) {
         (Some(email), Some(password)) if issues.0.is_empty() => {
             let context = SignupContext::new(fields);
-            let origin = request.origin;
-            Ok(Box::new(ValidSignup { email, password, name, context, origin }))
+            let (origin, idempotency_key) = (request.origin, request.idempotency_key);
+            let signup = ValidSignup { email, password, name, context, origin, idempotency_key };
+            Ok(Box::new(signup))
         }
         _ => Err(SignupError::Invalid(issues.0)),
     }

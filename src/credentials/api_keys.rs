@@ -5,10 +5,62 @@ use std::time::Duration;
 use crate::account::AccountId;
 use crate::api_key::{ApiKey, ApiKeyId};
 use crate::clock::Timestamp;
-use crate::store::{ApiKeyInfo, KeyOwner, NewApiKey, StoreError};
+use crate::idempotency::{IdempotencyKey, Scope, is_recent};
+use crate::store::{ApiKeyInfo, KeyOwner, NewApiKey, RetriedApiKey, StoreError};
 
 use super::error::internal;
 use super::{ApiKeyAuth, CredentialError, Credentials, IssuedApiKey, found_or_missing};
+
+/// The lifetime of an API key, and the idempotency key of the request for it.
+///
+/// ```
+/// use signup::credentials::ApiKeyOptions;
+/// use signup::idempotency::{IdempotencyKey, ReplaySecret};
+/// use signup::store::MemoryStore;
+/// use signup::{SignupRequest, SignupService};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let service = SignupService::builder(MemoryStore::default())
+///     .jwt_secret(&[7; 32])
+///     .retry_safe(ReplaySecret::new(&[8; 32])?)
+///     .build()?;
+/// let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+///
+/// let key = IdempotencyKey::new("8e03978e-40d5-43dd-bc93-6894a57f9324")?;
+/// let options = ApiKeyOptions::new().idempotency_key(key);
+/// let credentials = service.credentials();
+/// let issued = credentials.issue_api_key_with(signup.account().id(), &options).await?;
+/// let again = credentials.issue_api_key_with(signup.account().id(), &options).await?;
+/// assert_eq!(again.key().reveal(), issued.key().reveal());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct ApiKeyOptions {
+    lifetime: Option<Duration>,
+    idempotency_key: Option<IdempotencyKey>,
+}
+
+impl ApiKeyOptions {
+    /// Creates options for a key that is valid until it is revoked, without retries.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how long the key is valid.
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Sets the idempotency key, by which a retry gets the same API key. A service that is
+    /// not [`retry_safe`](crate::SignupServiceBuilder::retry_safe) ignores it.
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+}
 
 impl Credentials {
     /// Verifies an API key. A malformed key is rejected without a query. Verification never
@@ -61,13 +113,48 @@ impl Credentials {
         account: &AccountId,
         lifetime: Option<Duration>,
     ) -> Result<IssuedApiKey, CredentialError> {
+        let options = ApiKeyOptions { lifetime, ..ApiKeyOptions::default() };
+        self.issue_api_key_with(account, &options).await
+    }
+
+    /// Issues another API key like [`issue_api_key`](Self::issue_api_key), so that the
+    /// request can be retried.
+    ///
+    /// # Errors
+    /// Fails like [`issue_api_key`](Self::issue_api_key), and with
+    /// [`CredentialError::Conflict`] if the idempotency key was used for another lifetime,
+    /// more than 24 hours ago, or for a key that is no longer valid.
+    pub async fn issue_api_key_with(
+        &self,
+        account: &AccountId,
+        options: &ApiKeyOptions,
+    ) -> Result<IssuedApiKey, CredentialError> {
+        let scope = Scope::IssueKey(account);
+        if let Some(replayed) = self.replay_key(scope, account, options).await? {
+            return Ok(replayed);
+        }
+        match self.issue_new_key(scope, account, options).await {
+            Err(refusal @ (CredentialError::NotFound | CredentialError::TooManyKeys)) => {
+                // An equal request may have been faster.
+                self.replay_key(scope, account, options).await?.ok_or(refusal)
+            }
+            issued => issued,
+        }
+    }
+
+    async fn issue_new_key(
+        &self,
+        scope: Scope<'_>,
+        account: &AccountId,
+        options: &ApiKeyOptions,
+    ) -> Result<IssuedApiKey, CredentialError> {
         let now = self.now()?;
         let keys = self.context.store.list_api_keys(account).await?;
         let is_valid = |key: &&ApiKeyInfo| key.expires_at.is_none_or(|end| end > now);
         if keys.iter().filter(is_valid).count() >= self.max_api_keys {
             return Err(CredentialError::TooManyKeys);
         }
-        let (key, new) = self.mint_key(account, now, lifetime)?;
+        let (key, new) = self.mint_key(scope, account, now, options)?;
         let info = new.info();
         found_or_missing(self.context.store.add_api_key(new).await?)?;
         Ok(IssuedApiKey { key, info })
@@ -87,12 +174,41 @@ impl Credentials {
         grace: Duration,
         lifetime: Option<Duration>,
     ) -> Result<IssuedApiKey, CredentialError> {
+        let options = ApiKeyOptions { lifetime, ..ApiKeyOptions::default() };
+        self.rotate_api_key_with(account, key, grace, &options).await
+    }
+
+    /// Rotates an API key like [`rotate_api_key`](Self::rotate_api_key), so that the
+    /// request can be retried. A retry leaves the old key as the first request did.
+    ///
+    /// # Errors
+    /// Fails like [`rotate_api_key`](Self::rotate_api_key), and with
+    /// [`CredentialError::Conflict`] in the cases of
+    /// [`issue_api_key_with`](Self::issue_api_key_with).
+    pub async fn rotate_api_key_with(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+        grace: Duration,
+        options: &ApiKeyOptions,
+    ) -> Result<IssuedApiKey, CredentialError> {
+        let scope = Scope::RotateKey(account, key);
+        if let Some(replayed) = self.replay_key(scope, account, options).await? {
+            return Ok(replayed);
+        }
         let now = self.now()?;
         let until = now.plus(grace).map_err(internal)?;
-        let (new_key, new) = self.mint_key(account, now, lifetime)?;
+        let (new_key, new) = self.mint_key(scope, account, now, options)?;
         let info = new.info();
-        self.change(*key, self.context.store.rotate_api_key(key, until, new)).await?;
-        Ok(IssuedApiKey { key: new_key, info })
+        match self.change(*key, self.context.store.rotate_api_key(key, until, new)).await {
+            Ok(()) => Ok(IssuedApiKey { key: new_key, info }),
+            Err(CredentialError::NotFound) => {
+                // An equal request may have been faster.
+                let replayed = self.replay_key(scope, account, options).await?;
+                replayed.ok_or(CredentialError::NotFound)
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Revokes an API key of `account`. It is rejected as soon as this returns.
@@ -119,16 +235,60 @@ impl Credentials {
 
     fn mint_key(
         &self,
+        scope: Scope<'_>,
         account: &AccountId,
         now: Timestamp,
-        lifetime: Option<Duration>,
+        options: &ApiKeyOptions,
     ) -> Result<(ApiKey, NewApiKey), CredentialError> {
-        let expires_at = lifetime.map(|lifetime| now.plus(lifetime)).transpose();
+        let expires_at = options.lifetime.map(|lifetime| now.plus(lifetime)).transpose();
         let expires_at = expires_at.map_err(internal)?;
-        let key =
-            ApiKey::mint(&self.context.api_key_prefix, &mut self.draw()?).map_err(internal)?;
+        let mut draw = self.draw()?;
+        let mut receipt = None;
+        if let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) {
+            let nonce = draw.take().map_err(internal)?;
+            let (derived, of) = replay.secrets.derive(scope, &nonce, key).map_err(internal)?;
+            (draw, receipt) = (derived, Some(of));
+        }
+        let key = ApiKey::mint(&self.context.api_key_prefix, &mut draw).map_err(internal)?;
         let new = NewApiKey::of(&key, account.clone(), now, expires_at);
-        Ok((key, new))
+        Ok((key, NewApiKey { receipt, ..new }))
+    }
+
+    /// Returns the answer of an earlier request with this idempotency key, if there was one.
+    async fn replay_key(
+        &self,
+        scope: Scope<'_>,
+        account: &AccountId,
+        options: &ApiKeyOptions,
+    ) -> Result<Option<IssuedApiKey>, CredentialError> {
+        let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) else {
+            return Ok(None);
+        };
+        for tag in replay.secrets.tags(scope, key) {
+            let Some(found) = replay.store.find_retried_key(account, &tag).await? else {
+                continue;
+            };
+            let RetriedApiKey { receipt, info } = found;
+            let derive = replay.secrets.derive_again(&receipt, scope, key);
+            let derive = derive.ok_or(CredentialError::Conflict)?;
+            let now = self.now()?;
+            let lifetime = options.lifetime.map(|lifetime| info.created_at.plus(lifetime));
+            let is_equal = lifetime.transpose().is_ok_and(|end| end == info.expires_at);
+            let is_valid = info.expires_at.is_none_or(|end| end > now);
+            if !(is_equal && is_valid && is_recent(info.created_at, now)) {
+                return Err(CredentialError::Conflict);
+            }
+            // The present prefix is the last one.
+            for prefix in self.context.accepted_prefixes.iter().rev() {
+                let key = ApiKey::mint(prefix, &mut derive().map_err(internal)?);
+                let key = key.map_err(internal)?;
+                if key.digest().key_id() == info.id {
+                    return Ok(Some(IssuedApiKey { key, info }));
+                }
+            }
+            return Err(CredentialError::Conflict);
+        }
+        Ok(None)
     }
 
     /// Changes a key. The cache keeps nothing of it until the store has answered.

@@ -23,6 +23,10 @@ pub enum CredentialError {
     /// The account has its maximum of valid API keys: 402.
     #[error("the account has its maximum of valid API keys")]
     TooManyKeys,
+    /// Another request with this idempotency key was answered otherwise, or its API key is
+    /// no longer valid: 409.
+    #[error("the idempotency key belongs to another request")]
+    Conflict,
     /// The check failed: capacity, the store, or an internal error.
     #[error(transparent)]
     Failed(SignupError),
@@ -35,6 +39,7 @@ impl CredentialError {
             Self::Rejected => ErrorCode::AuthenticationError,
             Self::NotFound => ErrorCode::NotFound,
             Self::TooManyKeys => ErrorCode::UsageLimitExceeded,
+            Self::Conflict => ErrorCode::Conflict,
             Self::Failed(error) => error.code(),
         }
     }
@@ -45,6 +50,7 @@ impl CredentialError {
             Self::Rejected => "Missing or invalid credentials",
             Self::NotFound => "Not found",
             Self::TooManyKeys => "The account has as many API keys as it may",
+            Self::Conflict => "The idempotency key belongs to another request",
             Self::Failed(error) => error.message(),
         }
     }
@@ -53,7 +59,7 @@ impl CredentialError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed(error) => error.retry_after(),
-            Self::Rejected | Self::NotFound | Self::TooManyKeys => None,
+            Self::Rejected | Self::NotFound | Self::TooManyKeys | Self::Conflict => None,
         }
     }
 
@@ -69,7 +75,7 @@ impl CredentialError {
     /// ```
     pub fn to_json(&self) -> Vec<u8> {
         match self {
-            Self::Rejected | Self::NotFound | Self::TooManyKeys => {
+            Self::Rejected | Self::NotFound | Self::TooManyKeys | Self::Conflict => {
                 error_json(self.code(), self.message(), &[])
             }
             Self::Failed(error) => error.to_json(),

@@ -81,6 +81,11 @@ impl Password {
         Ok(Self { nfc, chars: password.chars().count() })
     }
 
+    /// Copies the password, to verify it after it was hashed.
+    pub(crate) fn copy(&self) -> Self {
+        Self { nfc: self.nfc.clone(), chars: self.chars }
+    }
+
     /// Returns the password in NFC, whose UTF-8 bytes are hashed.
     pub fn reveal(&self) -> &str {
         &self.nfc

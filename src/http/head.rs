@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::idempotency::HEADER;
+
 use super::media::{is_identity, is_json};
 
 /// The head of a request: its method, its headers and its peer.
@@ -52,6 +54,12 @@ impl<'a> Head<'a> {
         }
         head.is_json &= content_types == 1;
         head
+    }
+
+    /// Returns the values of `Idempotency-Key`, one for each line of it.
+    pub(super) fn idempotency_keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        let named = |(name, _): &&(&str, &[u8])| name.eq_ignore_ascii_case(HEADER);
+        self.headers.iter().filter(named).map(|(_, value)| *value)
     }
 
     /// Sets the peer's address, if it has one: a Unix socket has none.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::credentials::CredentialError;
 use crate::error::{ErrorCode, SignupError, error_json};
+use crate::idempotency::REPLAYED_HEADER;
 use crate::limit::RateLimited;
 use crate::response::Signup;
 use crate::secret::Secret;
@@ -57,6 +58,7 @@ pub struct Reply {
     allow: &'static str,
     retry_after: Option<String>,
     limit: Option<Box<[String; 2]>>,
+    is_replayed: bool,
     body: Secret<Vec<u8>>,
 }
 
@@ -100,6 +102,7 @@ impl Reply {
             allow: "POST",
             retry_after,
             limit: None,
+            is_replayed: false,
             body: body.into(),
         }
     }
@@ -124,7 +127,9 @@ impl Reply {
         let retry_after = self.retry_after.as_deref().map(|wait| ("retry-after", wait));
         let limit = self.limit.iter().flat_map(|pair| pair.iter().map(String::as_str));
         let limit = ["ratelimit-policy", "ratelimit"].into_iter().zip(limit);
-        always.into_iter().chain(allow).chain(challenge).chain(retry_after).chain(limit)
+        let replayed = self.is_replayed.then_some((REPLAYED_HEADER, "true"));
+        let always = always.into_iter().chain(replayed);
+        always.chain(allow).chain(challenge).chain(retry_after).chain(limit)
     }
 
     /// Returns whether the client may still be sending a body that nobody will read: then
@@ -147,7 +152,8 @@ impl Reply {
 /// The documented 201, including the secrets.
 impl From<Signup> for Reply {
     fn from(signup: Signup) -> Self {
-        Self::new(201, None, signup.into_json())
+        let is_replayed = signup.is_replayed();
+        Self { is_replayed, ..Self::new(201, None, signup.into_json()) }
     }
 }
 

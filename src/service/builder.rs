@@ -10,13 +10,15 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::InvalidValue;
 use crate::fields::EmailProfile;
 use crate::hash::{HashPool, PoolError};
+use crate::idempotency::ReplaySecrets;
 use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{RandomError, SecureRandom, SystemRandom};
-use crate::store::AccountStore;
+use crate::store::{AccountStore, ReplayStore};
 use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
 
+use super::replay::Replay;
 use super::{Inner, SignupService};
 
 /// A day: long enough for a first visit to the dashboard, short enough for a bearer token.
@@ -43,7 +45,12 @@ pub struct SignupServiceBuilder<S> {
     rate_limits: Option<RateLimits>,
     policies: Policies,
     traces_client_address: bool,
+    replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
+    requires_idempotency_key: bool,
 }
+
+/// The conversion of a store that [`SignupServiceBuilder::retry_safe`] has checked.
+type AsReplayStore<S> = fn(Arc<S>) -> Arc<dyn ReplayStore>;
 
 impl<S: AccountStore> SignupServiceBuilder<S> {
     pub(super) fn new(store: S) -> Self {
@@ -66,6 +73,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             rate_limits: None,
             policies: Policies::default(),
             traces_client_address: false,
+            replay: None,
+            requires_idempotency_key: false,
         }
     }
 }
@@ -155,6 +164,48 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         self
     }
 
+    /// Lets clients retry a sign-up whose answer they have lost, with the header
+    /// `Idempotency-Key`: within 24 hours, and with the same password, they get the same
+    /// answer. Default: no.
+    ///
+    /// The secret is the same for all instances, and for nothing else.
+    ///
+    /// ```
+    /// use signup::idempotency::{IdempotencyKey, ReplaySecret};
+    /// use signup::store::MemoryStore;
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let service = SignupService::builder(MemoryStore::default())
+    ///     .jwt_secret(&[7; 32])
+    ///     .retry_safe(ReplaySecret::new(&[8; 32])?)
+    ///     .build()?;
+    /// let key = IdempotencyKey::new("8e03978e-40d5-43dd-bc93-6894a57f9324")?;
+    /// let request = || {
+    ///     SignupRequest::new("dev@example.com", "correct horse").idempotency_key(key.clone())
+    /// };
+    /// let first = service.signup(request()).await?;
+    /// let again = service.signup(request()).await?;
+    /// assert!(again.is_replayed());
+    /// assert_eq!(again.reveal_json(), first.reveal_json());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn retry_safe(mut self, secrets: impl Into<ReplaySecrets>) -> Self
+    where
+        S: ReplayStore,
+    {
+        self.replay = Some((secrets.into(), |store| store));
+        self
+    }
+
+    /// Refuses a sign-up without an idempotency key. It needs
+    /// [`retry_safe`](Self::retry_safe).
+    pub fn require_idempotency_key(mut self) -> Self {
+        self.requires_idempotency_key = true;
+        self
+    }
+
     /// Sets whether spans carry the client's address, which is personal data in many
     /// places. Default: no.
     pub fn trace_client_address(mut self, traces: bool) -> Self {
@@ -228,8 +279,18 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         let mut accepted_prefixes = self.accepted_prefixes;
         accepted_prefixes.push(self.api_key_prefix.clone());
         let lookups = LookupGate::new(Arc::clone(&clock));
+        if self.requires_idempotency_key && self.replay.is_none() {
+            return Err(ConfigError::NoReplaySecret);
+        }
+        let store = Arc::new(self.store);
+        let replay = self.replay.map(|(secrets, as_replay_store)| Replay {
+            secrets,
+            store: as_replay_store(Arc::clone(&store)),
+            requires_key: self.requires_idempotency_key,
+        });
         let inner = Inner {
-            store: Arc::new(self.store),
+            store,
+            replay,
             policies: self.policies,
             limiter,
             clock,
@@ -295,6 +356,9 @@ pub enum ConfigError {
          every policy is given"
     )]
     PolicyField(&'static str),
+    /// Idempotency keys are required, but retries are off.
+    #[error("missing replay secret: require_idempotency_key needs retry_safe")]
+    NoReplaySecret,
     /// The hash pool can't be started.
     #[error(transparent)]
     Pool(#[from] PoolError),

@@ -17,7 +17,8 @@ use crate::store::{AccountStore, CreateOutcome, NewAccount, NewApiKey};
 use crate::token::TokenOptions;
 use crate::validate::{ValidSignup, validate};
 
-use super::{Prepared, SignupService};
+use super::replay::{Looked, Retry};
+use super::{Preparation, Prepared, SignupService};
 
 /// Attempts to mint identifiers anew if the store has them. With 103 random bits a
 /// clash never happens, so more attempts would only hide a broken generator.
@@ -25,17 +26,27 @@ const MINT_ATTEMPTS: usize = 3;
 
 impl<S: AccountStore> SignupService<S> {
     /// Runs all stages up to the insert.
-    pub(super) async fn run(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
+    pub(super) async fn run(&self, request: SignupRequest) -> Result<Preparation, SignupError> {
+        self.check_idempotency_key(&request)?;
         let valid = self.validate(request)?;
         let limited = self.limit(valid).await?;
-        let screened = self.apply_policies(limited).await?;
+        let limited = match self.look_for_retry(limited).await? {
+            Looked::Replayed(signup) => return Ok(Preparation::Replayed(signup)),
+            Looked::NotFound(limited) => limited,
+        };
+        let screened = match self.apply_policies(limited).await {
+            Ok(screened) => screened,
+            Err((refusal, signup)) => {
+                return self.replay_or(refusal, signup).await.map(Preparation::Replayed);
+            }
+        };
         let free = self.check_email_free(screened).await?;
         let admitted = self.admit(free)?;
         let hashed = self.hash(admitted).await?;
-        self.mint(hashed)
+        self.mint(hashed).map(Preparation::New)
     }
 
-    fn time(&self, stage: Stage) -> Timed<'_> {
+    pub(super) fn time(&self, stage: Stage) -> Timed<'_> {
         observe::time(stage, &*self.inner.clock)
     }
 
@@ -55,15 +66,27 @@ impl<S: AccountStore> SignupService<S> {
 
     /// Runs the policies: after the rate limits, because policies may be expensive; before
     /// reserving a hash permit, because they may be slow.
-    async fn apply_policies(&self, Limited(mut valid): Limited) -> Result<Screened, SignupError> {
+    ///
+    /// # Errors
+    /// Returns the refusal, with the sign-up that it is about.
+    async fn apply_policies(
+        &self,
+        Limited(mut valid): Limited,
+    ) -> Result<Screened, (SignupError, Box<ValidSignup>)> {
         let _timed = self.time(Stage::Policy);
-        self.inner.policies.evaluate_all(&mut valid, &self.inner.pool).await?;
-        Ok(Screened(valid))
+        match self.inner.policies.evaluate_all(&mut valid, &self.inner.pool).await {
+            Ok(()) => Ok(Screened(valid)),
+            Err(refusal) => Err((refusal, valid)),
+        }
     }
 
     /// Checks whether the email is taken, to save a hash; only the insert decides. If
     /// hashing is busy, the store is not asked.
     async fn check_email_free(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
+        if self.retries(&valid).is_some() {
+            // It was looked for already.
+            return Ok(Free(valid));
+        }
         let _timed = self.time(Stage::Lookup);
         self.inner.pool.check_room()?;
         let lookup = self.inner.lookups.enter()?;
@@ -81,10 +104,11 @@ impl<S: AccountStore> SignupService<S> {
     async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
         let _timed = self.time(Stage::Hash);
         let Admitted { signup, permit } = admitted;
+        let retry = self.retry(&signup);
         let ValidSignup { email, password, name, context, .. } = *signup;
         let (salt, draw) = self.draw()?;
         let password_hash = Arc::new(permit.hash_with_salt(password, salt).await?);
-        Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw })
+        Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw, retry })
     }
 
     /// Draws all randomness for one sign-up; the salt is taken first.
@@ -97,9 +121,10 @@ impl<S: AccountStore> SignupService<S> {
     /// Mints everything in the answer, and its JSON. After this, only the store can fail.
     fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
         let _timed = self.time(Stage::Mint);
-        let Hashed { email, name, context, password_hash, mut draw } = hashed;
+        let Hashed { email, name, context, password_hash, draw, retry } = hashed;
         let inner = &*self.inner;
         let now = Timestamp::read(&inner.clock, inner.not_after).map_err(SignupError::internal)?;
+        let (mut draw, receipt) = self.derive(draw, email.key(), retry.as_deref())?;
         let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
@@ -108,24 +133,28 @@ impl<S: AccountStore> SignupService<S> {
         let token = token.map_err(SignupError::internal)?;
         let key = NewApiKey::of(&api_key, id.clone(), now, None);
         let account = Arc::new(Account::new(id, email, name, inner.initial_plan.clone()));
-        let new = NewAccount { account: Arc::clone(&account), password_hash, key, context };
+        let new =
+            NewAccount { account: Arc::clone(&account), password_hash, key, context, receipt };
         let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
-        Ok(Prepared { new, signup })
+        Ok(Prepared { new, signup, retry })
     }
 
     pub(super) async fn store(&self, mut prepared: Prepared) -> Result<Signup, SignupError> {
         let _timed = self.time(Stage::Store);
         for _ in 0..MINT_ATTEMPTS {
-            let Prepared { new, signup } = prepared;
+            let Prepared { new, signup, retry } = prepared;
             let password_hash = Arc::clone(&new.password_hash);
             let context = Arc::clone(&new.context);
             match self.inner.store.create(new).await? {
                 CreateOutcome::Stored => return Ok(signup),
-                CreateOutcome::EmailTaken => return Err(SignupError::EmailTaken),
+                CreateOutcome::EmailTaken => {
+                    return self.replay_first(signup.account(), retry).await;
+                }
                 CreateOutcome::IdentifierTaken => {
                     let (_, draw) = self.draw()?;
                     let (email, name) = signup.account().fields();
-                    prepared = self.mint(Hashed { email, name, context, password_hash, draw })?;
+                    let hashed = Hashed { email, name, context, password_hash, draw, retry };
+                    prepared = self.mint(hashed)?;
                 }
             }
         }
@@ -135,7 +164,7 @@ impl<S: AccountStore> SignupService<S> {
 }
 
 /// A sign-up within its rate limits.
-struct Limited(Box<ValidSignup>);
+pub(super) struct Limited(pub(super) Box<ValidSignup>);
 
 /// A sign-up that passed every policy.
 struct Screened(Box<ValidSignup>);
@@ -156,4 +185,5 @@ struct Hashed {
     context: Arc<SignupContext>,
     password_hash: Arc<PasswordHash>,
     draw: Entropy,
+    retry: Option<Box<Retry>>,
 }

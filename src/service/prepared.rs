@@ -7,11 +7,26 @@ use crate::observe;
 use crate::response::Signup;
 use crate::store::{InsertProof, NewAccount};
 
+use super::replay::Retry;
+
 /// A sign-up that is ready to be stored: the rows for the store and the sealed answer.
 #[must_use = "the account is not stored yet"]
 pub struct Prepared {
     pub(super) new: NewAccount,
     pub(super) signup: Signup,
+    pub(super) retry: Option<Box<Retry>>,
+}
+
+/// The outcome of [`prepare_or_replay`](crate::SignupService::prepare_or_replay).
+#[derive(Debug)]
+#[must_use = "the account is not stored yet"]
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
+pub enum Preparation {
+    /// A sign-up to be stored.
+    New(Prepared),
+    /// The answer to a retry, whose account is stored already. It needs
+    /// [`retry_safe`](crate::SignupServiceBuilder::retry_safe).
+    Replayed(Signup),
 }
 
 impl Prepared {

@@ -116,7 +116,9 @@ pub trait CredentialStore: Send + Sync + 'static {
     /// Fails if the store does not answer. The same holds for all that follows.
     async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError>;
 
-    /// Stores another key of an account. Returns false if there is no such account.
+    /// Stores another key of an account. Returns false if there is no such account, or if
+    /// the account has a key with the tag of this one's receipt, which only a
+    /// [`ReplayStore`](super::ReplayStore) is given.
     async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError>;
 
     /// Returns all keys of an account, the oldest first, including expired ones.
@@ -124,7 +126,8 @@ pub trait CredentialStore: Send + Sync + 'static {
 
     /// Stores `new` to replace the key `old` of the same account, which then expires at
     /// `until`, or earlier if it would have anyway. Returns false, and changes nothing, if
-    /// there is no such key that is valid at `new.created_at`.
+    /// there is no such key that is valid at `new.created_at`, or in the other case of
+    /// [`add_api_key`](Self::add_api_key).
     async fn rotate_api_key(
         &self,
         old: &ApiKeyId,

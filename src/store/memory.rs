@@ -11,8 +11,9 @@ use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
-use super::{AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore};
-use super::{KeyOwner, NewAccount, NewApiKey, StoreError, StoredPassword};
+use super::{AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner};
+use super::{NewAccount, NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError};
+use super::{StoredPassword, StoredSignup};
 
 /// A store that keeps accounts in memory. They are lost when it is dropped.
 ///
@@ -95,7 +96,7 @@ impl CredentialStore for MemoryStore {
             let until = old.expires_at.map_or(until, |expires_at| expires_at.min(until));
             let old = old.digest;
             let added = tables.add_api_key(new)?;
-            if let Some(old) = tables.keys.get_mut(&old) {
+            if let (true, Some(old)) = (added, tables.keys.get_mut(&old)) {
                 old.expires_at = Some(until);
             }
             Ok(added)
@@ -142,11 +143,7 @@ impl CredentialStore for MemoryStore {
     }
 
     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
-        Ok(self.with(|tables| {
-            let row = tables.account(id)?;
-            let account = (*row.new.account).clone();
-            Some(AccountRecord::new(account, row.new.created_at(), row.token_generation))
-        }))
+        Ok(self.with(|tables| Some(tables.account(id)?.record())))
     }
 
     async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
@@ -156,6 +153,41 @@ impl CredentialStore for MemoryStore {
                 true
             }
             None => false,
+        }))
+    }
+}
+
+#[async_trait]
+impl ReplayStore for MemoryStore {
+    async fn find_signup(&self, key: &EmailKey) -> Result<Option<StoredSignup>, StoreError> {
+        Ok(self.with(|tables| {
+            let new = &tables.accounts.get(key)?.new;
+            let password_hash = new.password_hash().clone();
+            Some(StoredSignup::new(new.receipt, new.created_at(), password_hash))
+        }))
+    }
+
+    async fn find_account_of_key(
+        &self,
+        digest: &ApiKeyDigest,
+    ) -> Result<Option<RetriedAccount>, StoreError> {
+        Ok(self.with(|tables| {
+            let (owner, expires_at) = {
+                let key = tables.keys.get(digest)?;
+                (key.account_id.clone(), key.expires_at)
+            };
+            Some(RetriedAccount::new(tables.account(&owner)?.record(), expires_at))
+        }))
+    }
+
+    async fn find_retried_key(
+        &self,
+        account: &AccountId,
+        tag: &[u8; 32],
+    ) -> Result<Option<RetriedApiKey>, StoreError> {
+        Ok(self.with(|tables| {
+            let key = tables.retried_key(account, tag)?;
+            Some(RetriedApiKey::new(key.receipt?, key.info()))
         }))
     }
 }
@@ -171,6 +203,13 @@ struct Tables {
 struct AccountRow {
     new: NewAccount,
     token_generation: i64,
+}
+
+impl AccountRow {
+    fn record(&self) -> AccountRecord {
+        let token_generation = self.token_generation;
+        AccountRecord { token_generation, ..self.new.record() }
+    }
 }
 
 impl Tables {
@@ -206,8 +245,18 @@ impl Tables {
         keys.find(|key| key.account_id == *account && key.digest.key_id() == *id)
     }
 
+    fn retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Option<&NewApiKey> {
+        let mut keys = self.keys.values();
+        keys.find(|key| {
+            let has_tag = key.receipt.as_ref().is_some_and(|receipt| receipt.tag() == tag);
+            has_tag && key.account_id == *account
+        })
+    }
+
     fn add_api_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
-        if !self.ids.contains_key(&new.account_id) {
+        let account = &new.account_id;
+        let retried = new.receipt.as_ref().and_then(|it| self.retried_key(account, it.tag()));
+        if !self.ids.contains_key(account) || retried.is_some() {
             return Ok(false);
         }
         if self.keys.contains_key(&new.digest) {
@@ -237,6 +286,7 @@ mod tests {
             account: Arc::new(Account::new(id, email, None, Plan::TRIAL)),
             password_hash: Arc::new(PasswordHash::from_store("", None)),
             context: Arc::default(),
+            receipt: None,
         }
     }
 

@@ -50,6 +50,7 @@ const FRESH: Duration = Duration::from_secs(1);
 #[doc = include_str!("postgres/0001_accounts.sql")]
 #[doc = include_str!("postgres/0002_credentials.sql")]
 #[doc = include_str!("postgres/0003_token_generation.sql")]
+#[doc = include_str!("postgres/0004_retries.sql")]
 /// ```
 pub type PostgresStore = SqlStore<Postgres>;
 

@@ -6,6 +6,7 @@ use crate::account::{Account, AccountId};
 use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::hash::PasswordHash;
+use crate::idempotency::Receipt;
 
 /// The owner of an API key, and its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub struct NewApiKey {
     pub(crate) last_four: String,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) receipt: Option<Receipt>,
 }
 
 impl NewApiKey {
@@ -104,6 +106,7 @@ impl NewApiKey {
             last_four: key.last_four().to_owned(),
             created_at,
             expires_at,
+            receipt: None,
         }
     }
 
@@ -115,6 +118,13 @@ impl NewApiKey {
     /// Returns `api_keys.digest`.
     pub fn digest(&self) -> &ApiKeyDigest {
         &self.digest
+    }
+
+    /// Returns `api_keys.replay_nonce`, `replay_version` and `replay_tag`, if the request
+    /// can be retried, for a [`ReplayStore`](super::ReplayStore). The first key of an
+    /// account has none: its account has them.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_ref()
     }
 
     /// Returns the key as a list shows it: the other columns of `api_keys`.
@@ -146,5 +156,62 @@ impl AccountRecord {
     /// Creates the result of a look-up.
     pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
         Self { account, created_at, token_generation }
+    }
+}
+
+/// A sign-up as a store finds it by its email key, for a retry.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredSignup {
+    /// `accounts.replay_nonce`, `replay_version` and `replay_tag`; `None` if they are null.
+    pub receipt: Option<Receipt>,
+    /// `accounts.created_at`
+    pub created_at: Timestamp,
+    /// `accounts.password_hash`, and `accounts.pepper_version`
+    pub password_hash: PasswordHash,
+}
+
+impl StoredSignup {
+    /// Creates the result of a look-up.
+    pub const fn new(
+        receipt: Option<Receipt>,
+        created_at: Timestamp,
+        password_hash: PasswordHash,
+    ) -> Self {
+        Self { receipt, created_at, password_hash }
+    }
+}
+
+/// An account as a store finds it by one of its API keys, for a retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetriedAccount {
+    /// The account as it is now.
+    pub record: AccountRecord,
+    /// `api_keys.expires_at`
+    pub key_expires_at: Option<Timestamp>,
+}
+
+impl RetriedAccount {
+    /// Creates the result of a look-up.
+    pub const fn new(record: AccountRecord, key_expires_at: Option<Timestamp>) -> Self {
+        Self { record, key_expires_at }
+    }
+}
+
+/// An API key as a store finds it by the tag of its receipt, for a retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetriedApiKey {
+    /// `api_keys.replay_nonce`, `replay_version` and `replay_tag`
+    pub receipt: Receipt,
+    /// The other columns.
+    pub info: ApiKeyInfo,
+}
+
+impl RetriedApiKey {
+    /// Creates the result of a look-up.
+    pub const fn new(receipt: Receipt, info: ApiKeyInfo) -> Self {
+        Self { receipt, info }
     }
 }

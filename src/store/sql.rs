@@ -24,6 +24,7 @@ mod migrate;
 pub(super) mod names;
 pub(super) mod open;
 pub(super) mod queries;
+mod replay;
 pub(super) mod statement;
 
 use backend::{Backend, Clash, Connection};
@@ -170,13 +171,13 @@ impl<B: Backend> AccountStore for SqlStore<B> {
     }
 
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        let confirm = self.queries.account_exists(new.id());
+        let confirm = self.queries.is_stored(&new);
         let steps = self.inserts(&new);
         match self.change(Change { steps, new: Some(new) }, Some(confirm)).await? {
             Applied::All => Ok(CreateOutcome::Stored),
             Applied::NotFound | Applied::Clash(Clash::Email) => Ok(CreateOutcome::EmailTaken),
             Applied::Clash(Clash::Identifier) => Ok(CreateOutcome::IdentifierTaken),
-            Applied::Clash(Clash::Orphan) => {
+            Applied::Clash(Clash::Orphan | Clash::Retry) => {
                 Err(StoreError::Failed("the account of a key is missing".into()))
             }
         }

@@ -47,6 +47,7 @@ const HOST_PATIENCE_MILLIS: u32 = 5000;
 #[doc = include_str!("sqlite/0001_accounts.sql")]
 #[doc = include_str!("sqlite/0002_credentials.sql")]
 #[doc = include_str!("sqlite/0003_token_generation.sql")]
+#[doc = include_str!("sqlite/0004_retries.sql")]
 /// ```
 pub type SqliteStore = SqlStore<Sqlite>;
 
@@ -165,6 +166,12 @@ impl Backend for Sqlite {
             sql: include_str!("sqlite/0003_token_generation.sql"),
             requires: 3,
         },
+        Step {
+            version: 4,
+            description: "retries",
+            sql: include_str!("sqlite/0004_retries.sql"),
+            requires: 3,
+        },
     ];
     // A connection's thread executes its commands in order, including the rollback of a
     // dropped transaction.
@@ -251,6 +258,8 @@ impl Backend for Sqlite {
             Some(Clash::Email)
         } else if is("accounts.id") || is("api_keys.digest") {
             Some(Clash::Identifier)
+        } else if column == names.fill("{p}api_keys.account_id, {p}api_keys.replay_tag") {
+            Some(Clash::Retry)
         } else {
             None
         }

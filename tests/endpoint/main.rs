@@ -32,6 +32,7 @@ mod name;
 mod password;
 mod policies;
 mod races;
+mod retries;
 mod secrets;
 mod transport;
 
@@ -144,6 +145,7 @@ fn main() -> ExitCode {
         password::CASES,
         name::CASES,
         races::CASES,
+        retries::CASES,
         faults::CASES,
         cancellation::CASES,
         clock_and_random::CASES,

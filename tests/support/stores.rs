@@ -14,7 +14,8 @@ use signup::store::conformance::{
 };
 use signup::store::{
     AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner, MemoryStore,
-    NewAccount, NewApiKey, PostgresStore, SqliteStore, StoreError, StoredPassword,
+    NewAccount, NewApiKey, PostgresStore, ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore,
+    StoreError, StoredPassword, StoredSignup,
 };
 use sqlx::AssertSqlSafe;
 
@@ -22,7 +23,7 @@ use super::postgres;
 
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
-pub trait Inspect: AccountStore + CredentialStore + conformance::Inspect + Credentialed {
+pub trait Inspect: ReplayStore + CredentialStore + conformance::Inspect + Credentialed {
     /// Returns all bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
 
@@ -173,6 +174,31 @@ macro_rules! delegate {
 
             async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
                 self.$store.revoke_tokens(account).await
+            }
+        }
+
+        #[async_trait]
+        impl ReplayStore for $wrapper {
+            async fn find_signup(
+                &self,
+                key: &EmailKey,
+            ) -> Result<Option<StoredSignup>, StoreError> {
+                self.$store.find_signup(key).await
+            }
+
+            async fn find_account_of_key(
+                &self,
+                digest: &ApiKeyDigest,
+            ) -> Result<Option<RetriedAccount>, StoreError> {
+                self.$store.find_account_of_key(digest).await
+            }
+
+            async fn find_retried_key(
+                &self,
+                account: &AccountId,
+                tag: &[u8; 32],
+            ) -> Result<Option<RetriedApiKey>, StoreError> {
+                self.$store.find_retried_key(account, tag).await
             }
         }
 

@@ -103,6 +103,7 @@ impl Sample {
         let key = self.key.clone().unwrap_or(minted_key);
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
         Ok(NewAccount {
+            receipt: None,
             key: NewApiKey { account_id: id.clone(), ..key },
             account: Arc::new(Account::new(id, email, name, Plan::TRIAL)),
             password_hash: Arc::new(PasswordHash::from_store(phc, self.pepper_version)),

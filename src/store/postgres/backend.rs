@@ -50,6 +50,12 @@ impl Backend for Postgres {
             sql: include_str!("0003_token_generation.sql"),
             requires: 3,
         },
+        Step {
+            version: 4,
+            description: "retries",
+            sql: include_str!("0004_retries.sql"),
+            requires: 3,
+        },
     ];
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;
@@ -171,6 +177,7 @@ impl Backend for Postgres {
         let is = |name: &str| constraint == names.constraint(name);
         match error.code()?.as_ref() {
             UNIQUE_VIOLATION if is("accounts_email_key_key") => Some(Clash::Email),
+            UNIQUE_VIOLATION if is("api_keys_replay_tag") => Some(Clash::Retry),
             UNIQUE_VIOLATION if is("accounts_pkey") || is("api_keys_pkey") => {
                 Some(Clash::Identifier)
             }
@@ -187,7 +194,6 @@ const FOREIGN_KEY_VIOLATION: &str = "23503";
 /// (connection), 53 (resources), 57 (operator, including statement timeouts), 58 (system),
 /// and 25006 (read-only, as after a failover), 25P02 (a transaction that someone left
 /// failed), 55P03 (lock not available).
-/// be had).
 fn is_transient(code: &str) -> bool {
     let class = code.get(..2).unwrap_or_default();
     matches!(class, "08" | "53" | "57" | "58") || matches!(code, "25006" | "25P02" | "55P03")

@@ -145,6 +145,8 @@ pub enum Clash {
     Identifier,
     /// The account that the row belongs to does not exist.
     Orphan,
+    /// The account has an API key of an earlier request with this tag.
+    Retry,
 }
 
 pub(in crate::store) mod sealed {

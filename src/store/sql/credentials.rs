@@ -31,7 +31,7 @@ impl<B: Backend> CredentialStore for SqlStore<B> {
     }
 
     async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
-        decode(self.find(self.queries.list_api_keys(account)).await?, key_info)
+        decode(self.find(self.queries.list_api_keys(account)).await?, |mut row| key_info(&mut row))
     }
 
     async fn rotate_api_key(
@@ -77,7 +77,7 @@ impl<B: Backend> CredentialStore for SqlStore<B> {
 
     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
         let rows = self.find(self.queries.find_account(id)).await?;
-        Ok(decode(rows, |row| account_record(id, row))?.pop())
+        Ok(decode(rows, |mut row| account_record(id.clone(), &mut row))?.pop())
     }
 
     async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
@@ -91,11 +91,11 @@ fn all_of<const N: usize>(steps: [Statement; N]) -> Change {
 }
 
 /// Returns whether a change found its row. A key of an account that is being deleted has
-/// none.
+/// none, and neither has one that was added by an earlier request.
 fn found(applied: Applied) -> Result<bool, StoreError> {
     match applied {
         Applied::All => Ok(true),
-        Applied::NotFound | Applied::Clash(Clash::Orphan) => Ok(false),
+        Applied::NotFound | Applied::Clash(Clash::Orphan | Clash::Retry) => Ok(false),
         Applied::Clash(_) => Err(StoreError::Failed("the digest of the key is taken".into())),
     }
 }
@@ -104,7 +104,7 @@ fn key_owner(mut row: Row) -> Result<KeyOwner, BoxError> {
     Ok(KeyOwner::new(AccountId::from_store(row.text()?), row.optional_timestamp()?))
 }
 
-fn key_info(mut row: Row) -> Result<ApiKeyInfo, BoxError> {
+pub(super) fn key_info(row: &mut Row) -> Result<ApiKeyInfo, BoxError> {
     Ok(ApiKeyInfo {
         id: ApiKeyDigest::from_store(&row.bytes()?)?.key_id(),
         prefix: row.text()?,
@@ -121,10 +121,10 @@ fn stored_password(mut row: Row) -> Result<StoredPassword, BoxError> {
     Ok(StoredPassword::new(account_id, PasswordHash::from_store(phc, pepper)))
 }
 
-fn account_record(id: &AccountId, mut row: Row) -> Result<AccountRecord, BoxError> {
+pub(super) fn account_record(id: AccountId, row: &mut Row) -> Result<AccountRecord, BoxError> {
     let email = Email::from_store(row.text()?, row.text()?);
     let name = row.optional_text()?.map(Name::from_store);
     let plan = Plan::from_store(row.text()?);
-    let account = Account::new(id.clone(), email, name, plan);
+    let account = Account::new(id, email, name, plan);
     Ok(AccountRecord::new(account, row.timestamp()?, row.integer()?))
 }

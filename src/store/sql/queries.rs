@@ -7,11 +7,12 @@ use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
+use crate::idempotency::Receipt;
 use crate::store::{NewAccount, NewApiKey};
 
 use super::backend::Dialect;
 use super::names::Names;
-use super::statement::{Kind, Statement, trusted};
+use super::statement::{Kind, Statement, Value, trusted};
 
 /// A query and the types of its columns.
 #[derive(Clone)]
@@ -26,6 +27,10 @@ pub(in crate::store) struct Find {
 pub struct Queries {
     email_taken: SqlStr,
     account_exists: SqlStr,
+    signup_exists: SqlStr,
+    find_signup: SqlStr,
+    find_account_of_key: SqlStr,
+    find_retried_key: SqlStr,
     insert_account: SqlStr,
     insert_first_key: SqlStr,
     #[cfg(feature = "postgres")]
@@ -48,9 +53,22 @@ impl Queries {
         Self {
             email_taken: sql("SELECT 1 FROM {accounts} WHERE email_key = {1}"),
             account_exists: sql("SELECT 1 FROM {accounts} WHERE id = {1}"),
+            signup_exists: sql("SELECT 1 FROM {accounts} WHERE id = {1} AND replay_nonce = {2}"),
+            find_signup: sql("SELECT password_hash, pepper_version, created_at,
+                     replay_nonce, replay_version, replay_tag
+                 FROM {accounts} WHERE email_key = {1}"),
+            find_account_of_key: sql("SELECT a.id, a.email, a.email_key, a.name, a.plan,
+                     a.created_at, a.token_generation, k.expires_at
+                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
+                 WHERE k.digest = {1}"),
+            find_retried_key: sql("SELECT digest, prefix, last_four, created_at, expires_at,
+                     replay_nonce, replay_version, replay_tag
+                 FROM {api_keys} WHERE account_id = {1} AND replay_tag = {2}"),
             insert_account: sql("INSERT INTO {accounts}
-                     (id, email, email_key, name, plan, password_hash, pepper_version, created_at)
-                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}) {ignore_taken_email}"),
+                     (id, email, email_key, name, plan, password_hash, pepper_version, created_at,
+                      replay_nonce, replay_version, replay_tag)
+                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11})
+                 {ignore_taken_email}"),
             insert_first_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at)
                  VALUES ({1}, {2}, {3}, {4}, {5})"),
@@ -59,18 +77,22 @@ impl Queries {
             // email is taken.
             insert_both: sql("WITH account AS (
                      INSERT INTO {accounts} (id, email, email_key, name, plan, password_hash,
-                                             pepper_version, created_at)
-                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}) {ignore_taken_email}
+                                             pepper_version, created_at, replay_nonce,
+                                             replay_version, replay_tag)
+                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11})
+                     {ignore_taken_email}
                      RETURNING id)
                  INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
-                 SELECT {9}, id, {10}, {11}, {8} FROM account"),
+                 SELECT {12}, id, {13}, {14}, {8} FROM account"),
             // The account is joined because a database without enforced foreign keys may
             // have keys without an account.
             find_api_key: sql("SELECT k.account_id, k.expires_at FROM {api_keys} k
                  JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
             add_api_key: sql("INSERT INTO {api_keys}
-                     (digest, account_id, prefix, last_four, created_at, expires_at)
-                 SELECT {1}, id, {3}, {4}, {5}, {6} FROM {accounts} WHERE id = {2}"),
+                     (digest, account_id, prefix, last_four, created_at, expires_at,
+                      replay_nonce, replay_version, replay_tag)
+                 SELECT {1}, id, {3}, {4}, {5}, {6}, {7}, {8}, {9}
+                 FROM {accounts} WHERE id = {2}"),
             list_api_keys: sql("SELECT digest, prefix, last_four, created_at, expires_at
                  FROM {api_keys} WHERE account_id = {1} ORDER BY created_at, digest"),
             expire_key: sql("UPDATE {api_keys}
@@ -97,12 +119,21 @@ impl Queries {
         Find { statement, columns: &[] }
     }
 
-    pub(in crate::store) fn account_exists(&self, id: &AccountId) -> Find {
-        let statement = Statement::new(&self.account_exists, [id.as_str().into()]);
+    /// Finds the row of this sign-up after a lost commit: by its nonce, if it has one,
+    /// because an account id may be derived.
+    pub(in crate::store) fn is_stored(&self, new: &NewAccount) -> Find {
+        let id = new.id().as_str().into();
+        let statement = match new.receipt() {
+            None => Statement::new(&self.account_exists, [id]),
+            Some(receipt) => {
+                Statement::new(&self.signup_exists, [id, receipt.nonce().as_slice().into()])
+            }
+        };
         Find { statement, columns: &[] }
     }
 
     pub(in crate::store) fn insert_account(&self, new: &NewAccount) -> Statement {
+        let [nonce, version, tag] = receipt(new.receipt());
         let values = [
             new.id().as_str().into(),
             new.email().as_str().into(),
@@ -112,6 +143,9 @@ impl Queries {
             new.password_hash().as_phc().into(),
             new.password_hash().pepper_version().map(i64::from).into(),
             new.created_at().as_millis().into(),
+            nonce,
+            version,
+            tag,
         ];
         Statement::new(&self.insert_account, values)
     }
@@ -148,6 +182,7 @@ impl Queries {
 
     /// Inserts a key if its account exists.
     pub(in crate::store) fn add_api_key(&self, new: &NewApiKey) -> Statement {
+        let [nonce, version, tag] = receipt(new.receipt());
         let values = [
             new.digest.as_bytes().as_slice().into(),
             new.account_id.as_str().into(),
@@ -155,6 +190,9 @@ impl Queries {
             new.last_four.as_str().into(),
             new.created_at.as_millis().into(),
             new.expires_at.map(Timestamp::as_millis).into(),
+            nonce,
+            version,
+            tag,
         ];
         Statement::new(&self.add_api_key, values)
     }
@@ -221,9 +259,39 @@ impl Queries {
         Find { statement, columns: COLUMNS }
     }
 
+    pub(in crate::store) fn find_signup(&self, key: &EmailKey) -> Find {
+        const COLUMNS: &[Kind] =
+            &[Kind::Text, Kind::Integer, Kind::Integer, Kind::Bytes, Kind::Integer, Kind::Bytes];
+        let statement = Statement::new(&self.find_signup, [key.as_str().into()]);
+        Find { statement, columns: COLUMNS }
+    }
+
+    pub(in crate::store) fn find_account_of_key(&self, digest: &ApiKeyDigest) -> Find {
+        use Kind::{Integer, Text};
+        let values = [digest.as_bytes().as_slice().into()];
+        let statement = Statement::new(&self.find_account_of_key, values);
+        Find { statement, columns: &[Text, Text, Text, Text, Text, Integer, Integer, Integer] }
+    }
+
+    pub(in crate::store) fn find_retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Find {
+        use Kind::{Bytes, Integer, Text};
+        let values = [account.as_str().into(), tag.as_slice().into()];
+        let statement = Statement::new(&self.find_retried_key, values);
+        Find { statement, columns: &[Bytes, Text, Text, Integer, Integer, Bytes, Integer, Bytes] }
+    }
+
     pub(in crate::store) fn revoke_tokens(&self, account: &AccountId) -> Statement {
         Statement::new(&self.revoke_tokens, [account.as_str().into()])
     }
+}
+
+/// Returns the three columns of a receipt, or three nulls.
+fn receipt(receipt: Option<&Receipt>) -> [Value; 3] {
+    [
+        receipt.map(|receipt| receipt.nonce().as_slice()).into(),
+        receipt.map(|receipt| i64::from(receipt.secret_version())).into(),
+        receipt.map(|receipt| receipt.tag().as_slice()).into(),
+    ]
 }
 
 /// Fills names, placeholders and functions into a template.
@@ -234,7 +302,7 @@ fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
         .replace("{api_keys}", &names.table("api_keys"))
         .replace("{least}", dialect.least)
         .replace("{ignore_taken_email}", &ignore);
-    (1..=11).fold(sql, |sql, number| {
+    (1..=14).fold(sql, |sql, number| {
         sql.replace(&format!("{{{number}}}"), &(dialect.placeholder)(number))
     })
 }

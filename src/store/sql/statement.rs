@@ -30,7 +30,7 @@ impl Statement {
 pub(in crate::store) enum Value {
     /// Wiped when dropped: a password hash may be among them.
     Text(Option<Secret<String>>),
-    Bytes(Vec<u8>),
+    Bytes(Option<Vec<u8>>),
     Integer(Option<i64>),
 }
 
@@ -57,7 +57,13 @@ impl From<Option<&str>> for Value {
 
 impl From<&[u8]> for Value {
     fn from(bytes: &[u8]) -> Self {
-        Self::Bytes(bytes.to_owned())
+        Self::from(Some(bytes))
+    }
+}
+
+impl From<Option<&[u8]>> for Value {
+    fn from(bytes: Option<&[u8]>) -> Self {
+        Self::Bytes(bytes.map(<[u8]>::to_owned))
     }
 }
 
@@ -100,13 +106,13 @@ pub(in crate::store) fn query<'q, DB>(
 where
     DB: Database + HasStatementCache,
     for<'t> Option<&'t str>: Encode<'t, DB> + Type<DB>,
-    for<'t> &'t [u8]: Encode<'t, DB> + Type<DB>,
+    for<'t> Option<&'t [u8]>: Encode<'t, DB> + Type<DB>,
     for<'t> Option<i64>: Encode<'t, DB> + Type<DB>,
 {
     let query = sqlx::query(statement.sql.clone()).persistent(persistent);
     statement.values.iter().fold(query, |query, value| match value {
         Value::Text(text) => query.bind(text.as_ref().map(|text| text.as_str())),
-        Value::Bytes(bytes) => query.bind(bytes.as_slice()),
+        Value::Bytes(bytes) => query.bind(bytes.as_deref()),
         Value::Integer(number) => query.bind(*number),
     })
 }
@@ -117,7 +123,7 @@ where
     R: sqlx::Row,
     usize: ColumnIndex<R>,
     for<'r> Option<String>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<Vec<u8>>: Decode<'r, R::Database> + Type<R::Database>,
     for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
 {
     let read = |(at, kind): (usize, &Kind)| {
@@ -147,11 +153,15 @@ impl Row {
         self.optional_text()?.ok_or_else(|| "the column is null".into())
     }
 
-    pub(in crate::store) fn bytes(&mut self) -> Result<Vec<u8>, BoxError> {
+    pub(in crate::store) fn optional_bytes(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
         match self.0.next() {
             Some(Value::Bytes(bytes)) => Ok(bytes),
             _ => Err("the column holds no bytes".into()),
         }
+    }
+
+    pub(in crate::store) fn bytes(&mut self) -> Result<Vec<u8>, BoxError> {
+        self.optional_bytes()?.ok_or_else(|| "the column is null".into())
     }
 
     pub(in crate::store) fn optional_integer(&mut self) -> Result<Option<i64>, BoxError> {

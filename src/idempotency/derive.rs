@@ -1,0 +1,119 @@
+//! Derivation of what a sign-up mints, and of the tag that recognizes its retry.
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::account::AccountId;
+use crate::api_key::ApiKeyId;
+use crate::fields::EmailKey;
+use crate::random::{DRAW, Entropy, RandomError};
+use crate::secret::Secret;
+
+use super::key::IdempotencyKey;
+use super::receipt::{Nonce, Receipt};
+
+/// What an idempotency key is unique in: the same key in another scope is another request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope<'a> {
+    /// The sign-up of this address.
+    Signup(&'a EmailKey),
+    /// Another API key of this account.
+    IssueKey(&'a AccountId),
+    /// The API key of this account that replaces this one.
+    RotateKey(&'a AccountId, &'a ApiKeyId),
+}
+
+impl<'a> Scope<'a> {
+    /// Returns the label, which has the version of this derivation, and the parts.
+    fn parts(self) -> (&'static str, [&'a [u8]; 2]) {
+        match self {
+            Self::Signup(email) => ("signup 1: account", [email.as_str().as_bytes(), &[]]),
+            Self::IssueKey(account) => ("signup 1: API key", [account.as_str().as_bytes(), &[]]),
+            Self::RotateKey(account, old) => {
+                ("signup 1: rotation", [account.as_str().as_bytes(), old.as_bytes()])
+            }
+        }
+    }
+}
+
+/// The two keys that come from a secret: one derives, the other one tags.
+#[derive(Clone)]
+pub(super) struct DerivedKeys {
+    expand: Hkdf<Sha256>,
+    tag: Hmac<Sha256>,
+    pub(super) version: u32,
+}
+
+impl DerivedKeys {
+    /// Extracts the keys, without a salt: none would be one that no client chooses (RFC
+    /// 5869, section 3.4).
+    pub(super) fn extract(secret: &[u8]) -> Option<Self> {
+        let expand = Hkdf::<Sha256>::new(None, secret);
+        let mut tag_key = Secret::new([0; 32]);
+        expand.expand(b"signup 1: tag", tag_key.as_mut_slice()).ok()?;
+        let tag = Hmac::new_from_slice(tag_key.as_slice()).ok()?;
+        // 31 bits tell secrets apart and tell nothing about them.
+        let mut version = [0; 4];
+        expand.expand(b"signup 1: version", &mut version).ok()?;
+        Some(Self { expand, tag, version: u32::from_be_bytes(version) >> 1 })
+    }
+
+    /// Derives all that is minted for a request, as if it had been drawn at random.
+    pub(super) fn derive(
+        &self,
+        scope: Scope<'_>,
+        nonce: &Nonce,
+        key: &IdempotencyKey,
+    ) -> Result<Entropy, RandomError> {
+        let info = Message::new(scope, nonce, key);
+        let mut bytes = Secret::new([0; DRAW]);
+        let expanded = self.expand.expand(&info.0, bytes.as_mut_slice());
+        expanded.map_err(|_| RandomError::Failed)?;
+        Ok(Entropy::derived(bytes))
+    }
+
+    /// Creates the receipt of a request.
+    pub(super) fn receipt(&self, scope: Scope<'_>, nonce: &Nonce, key: &IdempotencyKey) -> Receipt {
+        Receipt::new(*nonce, self.version, self.tag(scope, nonce, key))
+    }
+
+    /// Returns whether a receipt is of this request.
+    pub(super) fn recognizes(
+        &self,
+        receipt: &Receipt,
+        scope: Scope<'_>,
+        key: &IdempotencyKey,
+    ) -> bool {
+        let tag = self.tag(scope, receipt.nonce(), key);
+        tag.ct_eq(receipt.tag()).into()
+    }
+
+    /// Computes a tag. With the nonce of an account in it, equal keys of two rows do not
+    /// show. Among the API keys of one account it is unique instead, so it has none.
+    pub(super) fn tag(&self, scope: Scope<'_>, nonce: &Nonce, key: &IdempotencyKey) -> [u8; 32] {
+        let nonce: &[u8] = if matches!(scope, Scope::Signup(_)) { nonce } else { &[] };
+        let message = Message::new(scope, nonce, key);
+        self.tag.clone().chain_update(&*message.0).finalize().into_bytes().into()
+    }
+}
+
+/// The parts of a request, each after its length, so that no two requests have one text.
+struct Message(Secret<Vec<u8>>);
+
+impl Message {
+    fn new(scope: Scope<'_>, nonce: &[u8], key: &IdempotencyKey) -> Self {
+        let (label, parts) = scope.parts();
+        let all = [label.as_bytes(), nonce, key.reveal().as_bytes(), parts[0], parts[1]];
+        let length = all.iter().map(|part| 2 + part.len()).sum();
+        let mut text = Secret::new(Vec::with_capacity(length));
+        for part in all {
+            // Each is bounded: a key by 255 characters, an address by its form.
+            let length = u16::try_from(part.len()).unwrap_or(u16::MAX);
+            text.extend_from_slice(&length.to_be_bytes());
+            text.extend_from_slice(part);
+        }
+        Self(text)
+    }
+}

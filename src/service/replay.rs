@@ -1,0 +1,277 @@
+//! Retries: a sign-up whose account is there already, and whose answer is derived again.
+
+use std::sync::Arc;
+
+use crate::account::{Account, AccountId};
+use crate::api_key::ApiKey;
+use crate::clock::Timestamp;
+use crate::credentials::KeyReplay;
+use crate::error::{Issue, SignupError};
+use crate::fields::{EmailKey, Name, Password};
+use crate::hash::{PasswordHash, Verification};
+use crate::idempotency::{
+    HEADER, IdempotencyKey, MALFORMED, REQUIRED, Receipt, ReplaySecrets, Scope, is_recent,
+};
+use crate::observe::{self, Stage};
+use crate::random::{Entropy, RandomError};
+use crate::request::SignupRequest;
+use crate::response::Signup;
+use crate::store::{AccountStore, ReplayStore, RetriedAccount, StoredSignup};
+use crate::token::TokenOptions;
+use crate::validate::ValidSignup;
+
+use super::pipeline::Limited;
+use super::{Prepared, SignupService};
+
+/// The part of a service that answers retries.
+pub(super) struct Replay {
+    pub(super) secrets: ReplaySecrets,
+    pub(super) store: Arc<dyn ReplayStore>,
+    pub(super) requires_key: bool,
+}
+
+/// A sign-up that may be a retry: what the first one is recognized and proven by.
+pub(super) struct Retry {
+    key: IdempotencyKey,
+    password: Password,
+    name: Option<Name>,
+}
+
+/// The outcome of looking for the first sign-up of a retry.
+pub(super) enum Looked {
+    /// There is no account of this address, or nobody has asked for retries.
+    NotFound(Limited),
+    /// The answer of the first one.
+    Replayed(Signup),
+}
+
+impl<S: AccountStore> SignupService<S> {
+    /// Parses the values of the header `Idempotency-Key`, which must be one if there is any.
+    /// A service that is not retry-safe ignores them.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with the one issue of the header.
+    pub(crate) fn idempotency_key<'a>(
+        &self,
+        mut values: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<IdempotencyKey>, SignupError> {
+        let Some(replay) = &self.inner.replay else {
+            return Ok(None);
+        };
+        match (values.next(), values.next()) {
+            (None, _) if replay.requires_key => Err(issue(REQUIRED)),
+            (None, _) => Ok(None),
+            (Some(value), None) => match IdempotencyKey::from_header(value) {
+                Ok(key) => Ok(Some(key)),
+                Err(_) => Err(issue(MALFORMED)),
+            },
+            (Some(_), Some(_)) => Err(issue(MALFORMED)),
+        }
+    }
+
+    /// Refuses a request without the idempotency key that the host requires.
+    pub(super) fn check_idempotency_key(&self, request: &SignupRequest) -> Result<(), SignupError> {
+        match &self.inner.replay {
+            Some(replay) if replay.requires_key && request.idempotency_key.is_none() => {
+                Err(issue(REQUIRED))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the idempotency key of a sign-up that can be retried, and what answers it.
+    pub(super) fn retries<'a>(
+        &'a self,
+        signup: &'a ValidSignup,
+    ) -> Option<(&'a Replay, &'a IdempotencyKey)> {
+        self.inner.replay.as_ref().zip(signup.idempotency_key.as_ref())
+    }
+
+    /// Copies what recognizes and proves the first sign-up, before the password is hashed.
+    pub(super) fn retry(&self, signup: &ValidSignup) -> Option<Box<Retry>> {
+        let (_, key) = self.retries(signup)?;
+        let (key, password) = (key.clone(), signup.password.copy());
+        Some(Box::new(Retry { key, password, name: signup.name.clone() }))
+    }
+
+    /// Derives what is minted for a sign-up with an idempotency key, from a nonce that is
+    /// drawn. Without one, what was drawn is used itself.
+    pub(super) fn derive(
+        &self,
+        mut draw: Entropy,
+        email: &EmailKey,
+        retry: Option<&Retry>,
+    ) -> Result<(Entropy, Option<Receipt>), SignupError> {
+        let (Some(replay), Some(retry)) = (&self.inner.replay, retry) else {
+            return Ok((draw, None));
+        };
+        let nonce = draw.take().map_err(SignupError::internal)?;
+        let derived = replay.secrets.derive(Scope::Signup(email), &nonce, &retry.key);
+        let (derived, receipt) = derived.map_err(SignupError::internal)?;
+        Ok((derived, Some(receipt)))
+    }
+
+    /// Looks for the first sign-up of a retry: before the policies and the host's rows,
+    /// which it must not meet again. If hashing is busy, the store is not asked.
+    pub(super) async fn look_for_retry(&self, limited: Limited) -> Result<Looked, SignupError> {
+        let Some((replay, _)) = self.retries(&limited.0) else {
+            return Ok(Looked::NotFound(limited));
+        };
+        let found = {
+            let _timed = self.time(Stage::Lookup);
+            self.find_signup(replay, limited.0.email.key()).await?
+        };
+        let Some(found) = found else {
+            return Ok(Looked::NotFound(limited));
+        };
+        let retry = self.retry(&limited.0).ok_or(SignupError::EmailTaken)?;
+        let signup = Box::pin(self.replay_of(limited.0.email.key(), *retry, &found)).await?;
+        Ok(Looked::Replayed(signup))
+    }
+
+    /// Looks once more when a policy refuses: the first sign-up may have been stored in the
+    /// meantime, and used up what the policy asks for.
+    ///
+    /// # Errors
+    /// Returns the refusal unless this is a retry.
+    pub(super) async fn replay_or(
+        &self,
+        refusal: SignupError,
+        signup: Box<ValidSignup>,
+    ) -> Result<Signup, SignupError> {
+        let Some((replay, key)) = self.retries(&signup) else {
+            return Err(refusal);
+        };
+        let email = signup.email.key();
+        let Ok(Some(found)) = self.find_signup(replay, email).await else {
+            return Err(refusal);
+        };
+        if replay.recognize(email, key, &found).is_none() {
+            return Err(refusal);
+        }
+        let retry = self.retry(&signup).ok_or(SignupError::EmailTaken)?;
+        Box::pin(self.replay_of(email, *retry, &found)).await
+    }
+
+    /// Answers for a sign-up that was prepared and whose insert found the email taken: by
+    /// the answer of the first sign-up, if this is a retry of it.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::EmailTaken`] if it is not, and another error if the password
+    /// can't be verified or the store does not answer.
+    pub async fn replay(&self, taken: Prepared) -> Result<Signup, SignupError> {
+        self.replay_first(taken.signup.account(), taken.retry).await
+    }
+
+    /// Answers for the loser of a race.
+    pub(super) async fn replay_first(
+        &self,
+        loser: &Account,
+        retry: Option<Box<Retry>>,
+    ) -> Result<Signup, SignupError> {
+        let (Some(replay), Some(retry)) = (&self.inner.replay, retry) else {
+            return Err(SignupError::EmailTaken);
+        };
+        let email = loser.email().key();
+        let found = self.find_signup(replay, email).await?.ok_or(SignupError::EmailTaken)?;
+        Box::pin(self.replay_of(email, *retry, &found)).await
+    }
+
+    async fn find_signup(
+        &self,
+        replay: &Replay,
+        email: &EmailKey,
+    ) -> Result<Option<StoredSignup>, SignupError> {
+        self.inner.pool.check_room()?;
+        let lookup = self.inner.lookups.enter()?;
+        let found = replay.store.find_signup(email).await?;
+        lookup.answered();
+        Ok(found)
+    }
+
+    /// Derives the answer of the first sign-up again, if this is a retry of it and the
+    /// account is as it was: active, in the first generation of its tokens, with its first
+    /// API key valid.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::EmailTaken`] for anything else.
+    async fn replay_of(
+        &self,
+        email: &EmailKey,
+        retry: Retry,
+        found: &StoredSignup,
+    ) -> Result<Signup, SignupError> {
+        let replay = self.inner.replay.as_ref().ok_or(SignupError::EmailTaken)?;
+        let Retry { key, password, name } = retry;
+        let derive = replay.recognize(email, &key, found).ok_or(SignupError::EmailTaken)?;
+        let clock = &self.inner.clock;
+        let now = Timestamp::read(clock, self.inner.not_after).map_err(SignupError::internal)?;
+        if !is_recent(found.created_at, now)
+            || !self.is_password(password, &found.password_hash).await?
+        {
+            return Err(SignupError::EmailTaken);
+        }
+        // The present prefix is the last one.
+        for prefix in self.inner.accepted_prefixes.iter().rev() {
+            let mut derived = derive().map_err(SignupError::internal)?;
+            let id = AccountId::mint(&mut derived).map_err(SignupError::internal)?;
+            let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
+            let account = replay.store.find_account_of_key(&api_key.digest()).await?;
+            let Some(RetriedAccount { record, key_expires_at }) = account else {
+                continue;
+            };
+            let account = record.account;
+            let is_first = *account.id() == id
+                && account.email().key() == email
+                && account.name() == name.as_ref().map(Name::as_str)
+                && record.token_generation == 0
+                && key_expires_at.is_none_or(|end| end > now);
+            if !is_first {
+                return Err(SignupError::EmailTaken);
+            }
+            let options = TokenOptions::new();
+            let token = self.inner.tokens.mint(&id, 0, record.created_at, &mut derived, &options);
+            let token = token.map_err(SignupError::internal)?;
+            let signup = Signup::new(Arc::new(account), token, api_key);
+            return Ok(signup.map_err(SignupError::internal)?.replayed());
+        }
+        Err(SignupError::EmailTaken)
+    }
+
+    /// Verifies a password on the pool. A stored hash that can't be verified is no match,
+    /// and an event for the operator.
+    async fn is_password(
+        &self,
+        given: Password,
+        stored: &PasswordHash,
+    ) -> Result<bool, SignupError> {
+        let pool = &self.inner.pool;
+        if let Err(unusable) = pool.check_stored(stored) {
+            observe::failed("stored password hash can't be verified", &unusable);
+            return Ok(false);
+        }
+        let verified = pool.reserve()?.verify(given, stored).await?;
+        Ok(matches!(verified, Verification::Right { .. }))
+    }
+}
+
+impl Replay {
+    /// Returns the part that credentials share.
+    pub(super) fn of_keys(&self) -> KeyReplay {
+        KeyReplay { secrets: self.secrets.clone(), store: Arc::clone(&self.store) }
+    }
+
+    /// Returns what derives the answer of a stored sign-up, if it had this key.
+    fn recognize<'a>(
+        &self,
+        email: &'a EmailKey,
+        key: &'a IdempotencyKey,
+        found: &StoredSignup,
+    ) -> Option<impl Fn() -> Result<Entropy, RandomError>> {
+        self.secrets.derive_again(found.receipt.as_ref()?, Scope::Signup(email), key)
+    }
+}
+
+fn issue(message: &'static str) -> SignupError {
+    SignupError::Invalid(vec![Issue::field(HEADER, message)])
+}
