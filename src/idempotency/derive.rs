@@ -14,7 +14,7 @@ use crate::secret::Secret;
 use super::key::IdempotencyKey;
 use super::receipt::{Nonce, Receipt};
 
-/// What an idempotency key is unique in: the same key in another scope is another request.
+/// The scope of an idempotency key: the same key in another one is another request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scope<'a> {
     /// The sign-up of this address.

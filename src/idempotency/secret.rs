@@ -204,7 +204,7 @@ pub enum ReplaySecretError {
     /// The set has no secret of this version.
     #[error("unknown version of a replay secret")]
     Unknown,
-    /// It is the current secret: promote another one first.
+    /// The secret is the current one: promote another one first.
     #[error("the current replay secret can't be retired")]
     Current,
 }

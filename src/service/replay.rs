@@ -39,7 +39,7 @@ pub(super) struct Retry {
 
 /// The outcome of looking for the first sign-up of a retry.
 pub(super) enum Looked {
-    /// There is no account of this address, or nobody has asked for retries.
+    /// No account of this address, or a request that can't be retried.
     NotFound(Limited),
     /// The answer of the first one.
     Replayed(Signup),
