@@ -67,7 +67,7 @@ fn request() -> SignupRequest {
     request.idempotency_key(key(KEY))
 }
 
-fn is_conflict(answer: Result<Signup, SignupError>) -> bool {
+fn is_conflict(answer: &Result<Signup, SignupError>) -> bool {
     matches!(answer, Err(SignupError::EmailTaken))
 }
 
@@ -111,16 +111,16 @@ async fn anything_else_is_the_ordinary_conflict(backend: Backend) {
         ("another name", of("correct horse").name("Jim").idempotency_key(key(KEY))),
         ("no name", of("correct horse").idempotency_key(key(KEY))),
     ] {
-        assert!(is_conflict(service.signup(other).await), "{case}");
+        assert!(is_conflict(&service.signup(other).await), "{case}");
     }
     // A service that is not retry-safe ignores the key.
     let plain = SignupService::builder(Arc::clone(&store)).jwt_secret(SECRET).build().unwrap();
-    assert!(is_conflict(plain.signup(request()).await));
+    assert!(is_conflict(&plain.signup(request()).await));
     // One key with another address is another sign-up.
     let other = SignupRequest::new("jim@x.co", "correct horse").idempotency_key(key(KEY));
     assert!(!service.signup(other).await.unwrap().is_replayed());
     clock.advance(Duration::from_hours(24));
-    assert!(is_conflict(service.signup(request()).await), "a day later");
+    assert!(is_conflict(&service.signup(request()).await), "a day later");
     stores(&store, 2).await;
 }
 
@@ -137,7 +137,7 @@ async fn what_is_gone_never_comes_back(backend: Backend) {
     assert_ne!(second.api_key().reveal(), first.api_key().reveal());
     // Its tokens are revoked.
     credentials.revoke_tokens(second.account().id()).await.unwrap();
-    assert!(is_conflict(service.signup(request()).await));
+    assert!(is_conflict(&service.signup(request()).await));
     // Its key is rotated: it is replayed as long as it is valid.
     store.delete("kim@x.co").await;
     let third = service.signup(request()).await.unwrap();
@@ -147,9 +147,9 @@ async fn what_is_gone_never_comes_back(backend: Backend) {
     credentials.rotate_api_key(id, &auth.key_id(), grace, None).await.unwrap();
     assert!(service.signup(request()).await.unwrap().is_replayed());
     clock.advance(grace);
-    assert!(is_conflict(service.signup(request()).await));
+    assert!(is_conflict(&service.signup(request()).await));
     credentials.revoke_api_key(id, &auth.key_id()).await.unwrap();
-    assert!(is_conflict(service.signup(request()).await));
+    assert!(is_conflict(&service.signup(request()).await));
 }
 
 async fn of_simultaneous_requests_all_get_one_answer(backend: Backend) {
@@ -168,7 +168,7 @@ async fn of_simultaneous_requests_all_get_one_answer(backend: Backend) {
     });
     let answers = crowd.join_all().await;
     let (created, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    assert!(refused.into_iter().all(is_conflict));
+    assert!(refused.iter().all(is_conflict));
     let bodies: std::collections::HashSet<Vec<u8>> =
         created.iter().map(|signup| signup.as_ref().unwrap().reveal_json().to_vec()).collect();
     let first = created.iter().filter(|signup| !signup.as_ref().unwrap().is_replayed()).count();
@@ -194,6 +194,18 @@ impl SignupPolicy for Once {
     }
 }
 
+/// Stores the first sign-up while the second one is judged, and refuses that.
+struct Meanwhile(SignupService<Store>);
+
+#[async_trait]
+impl SignupPolicy for Meanwhile {
+    async fn evaluate(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        self.0.signup(request()).await?;
+        let message = "The invitation is used up".into();
+        Ok(Verdict::Refuse { code: ErrorCode::ValidationError, message })
+    }
+}
+
 async fn a_policy_is_not_asked_again(backend: Backend) {
     let (store, clock) = open(backend).await;
     let service = builder(&store, &clock).policy(Once::default()).build().unwrap();
@@ -203,16 +215,6 @@ async fn a_policy_is_not_asked_again(backend: Backend) {
     let other = SignupRequest::new("jim@x.co", "correct horse").idempotency_key(key(KEY));
     assert!(matches!(service.signup(other).await, Err(SignupError::Refused { .. })));
 
-    /// Stores the first sign-up while the second one is judged, and refuses that.
-    struct Meanwhile(SignupService<Store>);
-    #[async_trait]
-    impl SignupPolicy for Meanwhile {
-        async fn evaluate(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
-            self.0.signup(request()).await?;
-            let message = "The invitation is used up".into();
-            Ok(Verdict::Refuse { code: ErrorCode::ValidationError, message })
-        }
-    }
     store.delete("kim@x.co").await;
     let first = builder(&store, &clock).build().unwrap();
     let judged = builder(&store, &clock).policy(Meanwhile(first.clone())).build().unwrap();
@@ -252,9 +254,9 @@ async fn a_rotated_secret_is_accepted_until_it_is_retired(backend: Backend) {
     let again = renamed.signup(request()).await.unwrap();
     assert_eq!(again.api_key().reveal(), first.api_key().reveal());
     let forgotten = builder(&store, &clock).api_key_prefix(acme).build().unwrap();
-    assert!(is_conflict(forgotten.signup(request()).await));
+    assert!(is_conflict(&forgotten.signup(request()).await));
     secrets.retire(old).unwrap();
-    assert!(is_conflict(service.signup(request()).await));
+    assert!(is_conflict(&service.signup(request()).await));
 }
 
 async fn answer(endpoint: &SignupEndpoint<Store>, keys: &[&str], body: &str) -> Reply {
