@@ -28,6 +28,7 @@ mod drop_at;
 mod inspect;
 mod log_in;
 mod race;
+mod replay;
 mod sample;
 
 pub use credentials::{
@@ -39,6 +40,11 @@ pub use drop_at::dropped_after;
 pub use inspect::{StoredAccount, StoredKey};
 pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};
 pub use race::{an_outage_is_not_a_failure, one_winner};
+pub use replay::{
+    Replayable, a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag,
+    a_signup_keeps_its_receipt, a_taken_tag_changes_nothing, an_account_is_found_by_its_keys,
+    anothers_row_is_not_its_own, no_retry_finds_a_deleted_account, one_tag_adds_one_key,
+};
 pub use sample::Sample;
 
 /// A store under test, with access to its rows.

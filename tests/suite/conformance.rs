@@ -12,6 +12,9 @@ use signup::store::{AccountStore, CreateOutcome, MemoryStore, NewAccount, StoreE
 #[path = "conformance/credentials.rs"]
 mod flawed_credentials;
 
+#[path = "conformance/replay.rs"]
+mod flawed_replays;
+
 #[path = "../../examples/custom_store.rs"]
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_store;
@@ -22,6 +25,17 @@ mod custom_credentials;
 
 use crate::support::{postgres, stores};
 use tokio::task::JoinHandle;
+
+/// Runs promises of the credentials against a store with a flaw, each in a task.
+macro_rules! promises {
+    ($flaw:expr, $($promise:ident),+ $(,)?) => {
+        [$((
+            stringify!($promise),
+            tokio::spawn(conformance::$promise($crate::conformance::flawed_credentials::Flawed::new($flaw))),
+        )),+]
+    };
+}
+use promises;
 
 signup::conformance_tests!(memory, async { MemoryStore::default() });
 signup::conformance_tests!(sqlite, stores::Sqlite::open());
@@ -40,6 +54,18 @@ signup::credential_conformance_tests!(
 signup::credential_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
     pgbouncer_credentials,
+    stores::pooled()
+);
+signup::replay_conformance_tests!(memory_replays, async { MemoryStore::default() });
+signup::replay_conformance_tests!(sqlite_replays, stores::Sqlite::open());
+signup::replay_conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    postgres_replays,
+    postgres::store(&postgres::url())
+);
+signup::replay_conformance_tests!(
+    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
+    pgbouncer_replays,
     stores::pooled()
 );
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());

@@ -10,7 +10,7 @@ use signup::clock::Timestamp;
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::store::conformance::{
-    self, Credentialed, Inspect as _, Outage, StoredAccount, StoredKey,
+    self, Credentialed, Inspect as _, Outage, Replayable, StoredAccount, StoredKey,
 };
 use signup::store::{
     AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner, MemoryStore,
@@ -199,6 +199,12 @@ macro_rules! delegate {
                 tag: &[u8; 32],
             ) -> Result<Option<RetriedApiKey>, StoreError> {
                 self.$store.find_retried_key(account, tag).await
+            }
+        }
+
+        impl Replayable for $wrapper {
+            fn replays(&self) -> &dyn ReplayStore {
+                self
             }
         }
 

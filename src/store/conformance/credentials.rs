@@ -242,7 +242,7 @@ pub(super) async fn signed_up<S: Credentialed>(store: &S, number: u64) -> NewAcc
 }
 
 /// Creates another key of an account, `seconds` after it.
-fn key(of: &NewAccount, number: u64, seconds: u64) -> NewApiKey {
+pub(super) fn key(of: &NewAccount, number: u64, seconds: u64) -> NewApiKey {
     NewApiKey {
         account_id: of.id().clone(),
         created_at: later(of, seconds),
@@ -250,7 +250,7 @@ fn key(of: &NewAccount, number: u64, seconds: u64) -> NewApiKey {
     }
 }
 
-fn later(than: &NewAccount, seconds: u64) -> Timestamp {
+pub(super) fn later(than: &NewAccount, seconds: u64) -> Timestamp {
     let later = than.created_at().plus(Duration::from_secs(seconds));
     later.unwrap_or_else(|error| panic!("a moment of the suite's: {error}"))
 }

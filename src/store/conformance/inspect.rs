@@ -4,8 +4,10 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::{Credentialed, Inspect};
-use crate::store::{AccountStore, CredentialStore, MemoryStore, NewAccount, NewApiKey};
+use super::{Credentialed, Inspect, Replayable};
+use crate::store::{
+    AccountStore, CredentialStore, MemoryStore, NewAccount, NewApiKey, ReplayStore,
+};
 
 /// A row of `accounts`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +73,12 @@ impl Credentialed for MemoryStore {
     }
 }
 
+impl Replayable for MemoryStore {
+    fn replays(&self) -> &dyn ReplayStore {
+        self
+    }
+}
+
 #[async_trait]
 impl Inspect for MemoryStore {
     fn accounts(&self) -> &dyn AccountStore {
@@ -93,10 +101,10 @@ mod sql {
     use super::{StoredAccount, StoredKey};
     use crate::account::AccountId;
     use crate::issue::BoxError;
-    use crate::store::conformance::{Credentialed, Inspect};
+    use crate::store::conformance::{Credentialed, Inspect, Replayable};
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
-    use crate::store::{AccountStore, CredentialStore, SqlStore};
+    use crate::store::{AccountStore, CredentialStore, ReplayStore, SqlStore};
 
     const ACCOUNT: &[Kind] = &[
         Kind::Text,
@@ -127,6 +135,12 @@ mod sql {
             if let Err(error) = deleted.await {
                 panic!("the account can't be deleted: {error}");
             }
+        }
+    }
+
+    impl<B: Backend> Replayable for SqlStore<B> {
+        fn replays(&self) -> &dyn ReplayStore {
+            self
         }
     }
 

@@ -7,6 +7,7 @@ use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{ManualClock, Timestamp};
 use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::PasswordHash;
+use crate::idempotency::Receipt;
 use crate::random::{Entropy, SeededRandom};
 
 use crate::store::{NewAccount, NewApiKey};
@@ -29,6 +30,7 @@ pub struct Sample {
     pepper_version: Option<u32>,
     id: Option<AccountId>,
     key: Option<NewApiKey>,
+    receipt: Option<Receipt>,
 }
 
 /// The time of all samples, in seconds since 1970.
@@ -38,7 +40,7 @@ impl Sample {
     /// Creates the sample with this number.
     pub fn new(number: u64) -> Self {
         let email = format!("sample{number}@example.com");
-        Self { number, email, name: None, pepper_version: None, id: None, key: None }
+        Self { number, email, name: None, pepper_version: None, id: None, key: None, receipt: None }
     }
 
     /// Sets the email, an address of the RFC 5321 profile.
@@ -82,6 +84,13 @@ impl Sample {
         self
     }
 
+    /// Sets the receipt of a sign-up that can be retried.
+    #[must_use]
+    pub fn receipt(mut self, receipt: Receipt) -> Self {
+        self.receipt = Some(receipt);
+        self
+    }
+
     /// Builds the account.
     ///
     /// # Panics
@@ -103,7 +112,7 @@ impl Sample {
         let key = self.key.clone().unwrap_or(minted_key);
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
         Ok(NewAccount {
-            receipt: None,
+            receipt: self.receipt,
             key: NewApiKey { account_id: id.clone(), ..key },
             account: Arc::new(Account::new(id, email, name, Plan::TRIAL)),
             password_hash: Arc::new(PasswordHash::from_store(phc, self.pepper_version)),

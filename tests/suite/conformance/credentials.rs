@@ -1,6 +1,9 @@
 //! For each promise of `CredentialStore` a store that breaks it, which the suite has
 //! to catch.
+//!
+//! The same store has the flaws of a `ReplayStore`, whose tests are in `replay.rs`.
 
+use super::flawed_replays::Past;
 use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::api_key::{ApiKeyDigest, ApiKeyId};
@@ -15,7 +18,7 @@ use signup::store::{
 
 /// The flaw of a [`Flawed`] store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flaw {
+pub enum Flaw {
     None,
     ForgetsTheExpiry,
     ListsTheNewestFirst,
@@ -28,18 +31,34 @@ enum Flaw {
     BringsTokensBack,
     PurgesNothing,
     KeepsKeysOfTheDeleted,
+    ForgetsTheReceipt,
+    KeepsReceiptsAsText,
+    LooksAtAReplica,
+    StoresTheReceiptLater,
+    TakesAnothersRowForItsOwn,
+    RemembersTheDeleted,
+    FindsRevokedKeys,
+    HidesExpiredKeys,
+    ForgetsTheGeneration,
+    FindsTagsOfAnybody,
+    HasOneTagForAll,
+    IssuesATagTwice,
+    LooksForTheTagFirst,
+    EndsTheOldKeyAllTheSame,
 }
 
 /// A store in memory with a flaw in it.
-struct Flawed {
-    flaw: Flaw,
-    store: MemoryStore,
+pub struct Flawed {
+    pub flaw: Flaw,
+    pub store: MemoryStore,
     gone: std::sync::Mutex<Vec<(ApiKeyDigest, KeyOwner)>>,
+    pub past: std::sync::Mutex<Past>,
 }
 
 impl Flawed {
-    fn new(flaw: Flaw) -> Self {
-        Self { flaw, store: MemoryStore::default(), gone: std::sync::Mutex::default() }
+    pub fn new(flaw: Flaw) -> Self {
+        let (gone, past) = Default::default();
+        Self { flaw, store: MemoryStore::default(), gone, past }
     }
 
     /// Ignores whose key it is.
@@ -57,7 +76,7 @@ impl AccountStore for Flawed {
     }
 
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        self.store.create(new).await
+        self.create_flawed(new).await
     }
 }
 
@@ -75,7 +94,7 @@ impl CredentialStore for Flawed {
     }
 
     async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-        self.store.add_api_key(new).await
+        self.add_flawed(new).await
     }
 
     async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
@@ -113,6 +132,20 @@ impl CredentialStore for Flawed {
                 }
                 Ok(rotated)
             }
+            Flaw::LooksForTheTagFirst => {
+                tokio::task::yield_now().await;
+                self.store.rotate_api_key(old, until, new).await
+            }
+            Flaw::EndsTheOldKeyAllTheSame => {
+                let spare = self.spare(&new);
+                if self.store.rotate_api_key(old, until, new).await? {
+                    return Ok(true);
+                }
+                let (account, id) = (spare.account_id().clone(), spare.digest().key_id());
+                self.store.rotate_api_key(old, until, spare).await?;
+                self.store.revoke_api_key(&account, &id).await?;
+                Ok(false)
+            }
             _ => self.store.rotate_api_key(old, until, new).await,
         }
     }
@@ -133,7 +166,10 @@ impl CredentialStore for Flawed {
                 self.store.revoke_api_key(account, key).await?;
                 Ok(is_there)
             }
-            _ => self.store.revoke_api_key(account, key).await,
+            _ => {
+                self.remember(key);
+                self.store.revoke_api_key(account, key).await
+            }
         }
     }
 
@@ -206,22 +242,14 @@ impl Credentialed for Flawed {
                 self.gone.lock().unwrap().push((*key.digest(), owner));
             }
         }
+        self.remember_signup(id);
         self.store.delete_account(id).await;
     }
 }
 
-macro_rules! promises {
-    ($flaw:expr, $($promise:ident),+ $(,)?) => {
-        [$((
-            stringify!($promise),
-            tokio::spawn(conformance::$promise(Flawed::new($flaw))),
-        )),+]
-    };
-}
-
 /// Returns the promises that a store with this flaw breaks.
 async fn caught(flaw: Flaw) -> Vec<&'static str> {
-    let promises = promises!(
+    let promises = super::promises!(
         flaw,
         keys_are_found_by_their_digest,
         added_keys_are_listed,
