@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use actix_cors::Cors;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, CACHE_CONTROL, HeaderName};
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::Condition;
 use actix_web::web::{self, Data, Html, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer};
@@ -80,13 +80,12 @@ async fn report(health: Data<Health>) -> HttpResponse {
         .body(json)
 }
 
-/// Allows a page of another origin to sign up and, if the app has routes with
+/// Allows a page of another origin to sign up, to retry it and, if the app has routes with
 /// [`signup::credentials`], to present a token or an API key.
 fn cors(Origin(origin): &Origin) -> Cors {
-    let x_api_key = HeaderName::from_static("x-api-key");
     Cors::default()
         .allowed_origin(origin)
         .allowed_methods(["POST"])
-        .allowed_headers([header::CONTENT_TYPE, header::AUTHORIZATION, x_api_key])
-        .expose_headers([header::RETRY_AFTER])
+        .allowed_headers(["content-type", "idempotency-key", "authorization", "x-api-key"])
+        .expose_headers(["retry-after", "idempotency-replayed"])
 }

@@ -87,7 +87,7 @@ async fn report(health: Health) -> impl IntoResponse {
     (status, headers, json)
 }
 
-/// Allows a page of another origin to sign up and, if the app has routes with
+/// Allows a page of another origin to sign up, to retry it and, if the app has routes with
 /// [`signup::credentials`], to present a token or an API key.
 fn cors(Origin(origin): &Origin) -> Result<CorsLayer, Complaint> {
     let origin: HeaderValue =
@@ -95,6 +95,11 @@ fn cors(Origin(origin): &Origin) -> Result<CorsLayer, Complaint> {
     Ok(CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::POST])
-        .allow_headers([CONTENT_TYPE, header::AUTHORIZATION, HeaderName::from_static("x-api-key")])
-        .expose_headers([header::RETRY_AFTER]))
+        .allow_headers([
+            CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            header::AUTHORIZATION,
+            HeaderName::from_static("x-api-key"),
+        ])
+        .expose_headers([header::RETRY_AFTER, HeaderName::from_static("idempotency-replayed")]))
 }

@@ -9,7 +9,7 @@ use crate::account::AccountId;
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, Timestamp};
 use crate::fields::{Email, EmailProfile, Password};
-use crate::hash::{HashPool, PasswordHash, Verification};
+use crate::hash::{HashError, HashPool, PasswordHash, PoolFull, Verification};
 use crate::idempotency::ReplaySecrets;
 use crate::lookup::LookupGate;
 use crate::observe;
@@ -146,7 +146,7 @@ impl Credentials {
             Some(found) => (Some(found.account_id), found.hash),
             None => (None, pool.decoy()),
         };
-        match (self.verify_hash(given, &stored).await?, account) {
+        match (verify_stored::<CredentialError>(pool, given, &stored).await?, account) {
             (Verification::Right { needs_rehash }, Some(account)) => {
                 if needs_rehash {
                     // The password is right, whether or not this succeeds.
@@ -158,23 +158,6 @@ impl Credentials {
                 Err(CredentialError::Rejected)
             }
         }
-    }
-
-    /// Verifies a password against a stored hash. A hash that can't be verified takes as
-    /// long and gets the same answer as a wrong password, so that a client does not learn
-    /// that the account exists. The operator gets an event.
-    async fn verify_hash(
-        &self,
-        given: Password,
-        stored: &PasswordHash,
-    ) -> Result<Verification, CredentialError> {
-        let pool = &self.context.pool;
-        if let Err(unusable) = pool.check_stored(stored) {
-            observe::failed("stored password hash can't be verified", &unusable);
-            pool.reserve()?.verify(given, &pool.decoy()).await.map(drop)?;
-            return Ok(Verification::Wrong);
-        }
-        Ok(pool.reserve()?.verify(given, stored).await?)
     }
 
     async fn renew(
@@ -255,6 +238,22 @@ impl Credentials {
     fn draw(&self) -> Result<Entropy, CredentialError> {
         Entropy::draw(&*self.context.random).map_err(internal)
     }
+}
+
+/// Verifies a password against a stored hash, on the pool. A hash that can't be verified
+/// takes as long and gets the same answer as a wrong password, so that a client does not
+/// learn that the account exists. The operator gets an event.
+pub(crate) async fn verify_stored<E: From<PoolFull> + From<HashError>>(
+    pool: &HashPool,
+    given: Password,
+    stored: &PasswordHash,
+) -> Result<Verification, E> {
+    if let Err(unusable) = pool.check_stored(stored) {
+        observe::failed("stored password hash can't be verified", &unusable);
+        pool.reserve()?.verify(given, &pool.decoy()).await.map(drop)?;
+        return Ok(Verification::Wrong);
+    }
+    Ok(pool.reserve()?.verify(given, stored).await?)
 }
 
 impl fmt::Debug for Credentials {

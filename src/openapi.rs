@@ -44,7 +44,7 @@ use std::num::NonZeroU32;
 
 use serde_json::json;
 use utoipa::openapi::header::{Header, HeaderBuilder};
-use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
+use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, SchemaType};
@@ -126,6 +126,7 @@ pub fn operation() -> Operation {
             "Register a new account with email and password. Returns a JWT token for dashboard \
              access and a raw API key. The API key is shown only once and must be stored securely.",
         ))
+        .parameter(idempotency_key())
         .request_body(Some(body.build()))
         // Overrides requirements of a host's whole document: nobody has a credential yet.
         .securities(Some([]))
@@ -138,11 +139,36 @@ pub fn operation() -> Operation {
 
 fn created() -> Response {
     let content = ContentBuilder::new().schema(Some(reference::<Signup>()));
+    let replayed = text().enum_values(Some(["true"]));
+    let description = "This is the answer to an earlier request with this `Idempotency-Key`";
+    let replayed = HeaderBuilder::new().schema(Some(replayed)).description(Some(description));
     Response::builder()
         .description("Account created successfully")
+        .header("Idempotency-Replayed", replayed.build())
         .content(JSON, content.build())
         .build()
 }
+
+/// Describes the header of a request that can be retried.
+fn idempotency_key() -> Parameter {
+    let key = text().pattern(Some(IDEMPOTENCY_KEY)).examples([json!(EXAMPLE_KEY)]);
+    Parameter::builder()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Chosen by the client, a UUIDv4 for example: the same request with the same key gets \
+             the same answer again, for 24 hours. A service that is not retry-safe ignores it.",
+        ))
+        .schema(Some(key))
+        .build()
+}
+
+/// The rule of [`IdempotencyKey::from_header`](crate::idempotency::IdempotencyKey), as an
+/// ECMA-262 pattern: a bare key, or a string of structured fields.
+const IDEMPOTENCY_KEY: &str = r#"^(?:[!#-+\--~]{16,255}|"(?:[!#-\[\]-~]|\\["\\]){16,255}")$"#;
+
+const EXAMPLE_KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
 fn token_scheme() -> SecurityScheme {
     let description = "The token of a sign-up or a log-in, in `Authorization`";

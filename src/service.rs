@@ -27,6 +27,7 @@ mod pipeline;
 mod prepared;
 mod recording;
 mod replay;
+mod turns;
 
 pub use builder::{ConfigError, SignupServiceBuilder};
 pub use prepared::{Preparation, Prepared};
@@ -197,7 +198,10 @@ impl<S: AccountStore> SignupService<S> {
         let address = self.traced_address(&request);
         observe::within(address, async {
             let recording = Recording::new(&self.inner.pool);
-            let result = self.run(request).await;
+            let mut result = self.run(request).await;
+            if let Ok(Preparation::New(prepared)) = &mut result {
+                prepared.end_turn();
+            }
             recording.finish(result.as_ref().map(|preparation| match preparation {
                 Preparation::New(prepared) => ("prepared", prepared.new.id()),
                 Preparation::Replayed(signup) => ("replayed", signup.account().id()),

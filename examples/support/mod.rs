@@ -10,11 +10,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hkdf::Hkdf;
+use sha2::Sha256;
 use signup::hash::HashPool;
 use signup::http::{SignupEndpoint, TrustedProxies};
+use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
 use signup::random::{SecureRandom as _, SystemRandom};
-use signup::store::AccountStore;
+use signup::store::ReplayStore;
 use signup::{ConfigError, SignupService};
 use tokio::time::timeout;
 
@@ -32,7 +35,7 @@ use settings::{Features, Settings, known};
 use telemetry::Metrics;
 
 /// The endpoint on a store whose type is chosen at run time.
-pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn ReplayStore>>;
 
 /// A page to sign up with.
 pub const PAGE: &str = include_str!("page.html");
@@ -76,14 +79,14 @@ pub async fn run(serve: impl AsyncFnOnce(Server) -> Result<(), Complaint>) -> Ex
 async fn start_and_end(
     serve: impl AsyncFnOnce(Server) -> Result<(), Complaint>,
 ) -> Result<(), Complaint> {
-    let settings = Settings::read(std::env::vars_os(), Features::HERE)?;
+    let mut settings = Settings::read(std::env::vars_os(), Features::HERE)?;
     let addr = resolve(&settings.addr.0).await?;
     let workers = workers(&settings);
     let pool = Arc::new(hash_pool(&settings, workers)?);
     telemetry::print_logs();
     let metrics = Metrics::record()?;
     let backend = Backend::open(&settings.database).await?;
-    let served = match endpoint(&settings, &backend, &pool) {
+    let served = match endpoint(&mut settings, &backend, &pool) {
         Ok(endpoint) => {
             let health = Health { backend: backend.clone(), pool: Arc::clone(&pool) };
             let Settings { cors_origin, warnings, .. } = settings;
@@ -131,7 +134,7 @@ fn hash_pool(settings: &Settings, workers: usize) -> Result<HashPool, Complaint>
 }
 
 fn endpoint(
-    settings: &Settings,
+    settings: &mut Settings,
     backend: &Backend,
     pool: &Arc<HashPool>,
 ) -> Result<Endpoint, Complaint> {
@@ -139,8 +142,14 @@ fn endpoint(
         Some(secret) => secret.clone(),
         None => random_secret()?,
     };
-    let mut service =
-        SignupService::builder(backend.store()).jwt_secret(&secret).hash_pool(Arc::clone(pool));
+    let replay_secret = match settings.replay_secret.take() {
+        Some(secret) => secret,
+        None => derived(&secret)?,
+    };
+    let mut service = SignupService::builder(backend.store())
+        .jwt_secret(&secret)
+        .retry_safe(replay_secret)
+        .hash_pool(Arc::clone(pool));
     if let Some(limits) = rate_limits(settings, &secret)? {
         service = service.rate_limits(limits);
     }
@@ -156,6 +165,16 @@ fn random_secret() -> Result<Vec<u8>, Complaint> {
     let mut secret = vec![0; 32];
     SystemRandom.fill(&mut secret).map_err(|error| chain(&error))?;
     Ok(secret)
+}
+
+/// Derives the secret of retries where only that of tokens is set, under a label of its own
+/// (RFC 5869), so that neither can be computed from the other's use.
+fn derived(secret: &[u8]) -> Result<ReplaySecret, Complaint> {
+    let mut derived = [0; 32];
+    let hkdf = Hkdf::<Sha256>::new(None, secret);
+    hkdf.expand(b"signup example: replay secret", &mut derived)
+        .map_err(|error| error.to_string())?;
+    ReplaySecret::new(&derived).map_err(|error| chain(&error))
 }
 
 /// Creates the limits by client, in Redis if the settings name one. All instances share the

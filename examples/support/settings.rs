@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use signup::idempotency::ReplaySecret;
 use signup::limit::Quota;
 use signup::token::SigningKey;
 
@@ -29,6 +30,7 @@ const MILLIS: RangeInclusive<u64> = 1..=3_600_000;
 const HOPS: RangeInclusive<u64> = 0..=100;
 
 const SECRET: &str = "SIGNUP_JWT_SECRET";
+const REPLAY_SECRET: &str = "SIGNUP_REPLAY_SECRET";
 /// The command that makes a secret.
 const MAKE_ONE: &str = "`openssl rand -hex 32` makes one";
 
@@ -51,6 +53,7 @@ pub struct Settings {
     pub cors_origin: Option<Origin>,
     pub database: Database,
     pub jwt_secret: Option<Vec<u8>>,
+    pub replay_secret: Option<ReplaySecret>,
     pub workers: Option<u64>,
     pub queue: Option<u64>,
     pub hash_deadline: Option<Duration>,
@@ -87,6 +90,7 @@ impl Settings {
             database: variables
                 .parsed("DATABASE_URL", |url| Database::parse(url, built_with.postgres))?
                 .unwrap_or_default(),
+            replay_secret: variables.replay_secret()?,
             workers: variables.number("SIGNUP_HASH_WORKERS", WORKERS)?,
             queue: variables.number("SIGNUP_HASH_QUEUE", QUEUE)?,
             hash_deadline: variables.millis("SIGNUP_HASH_DEADLINE_MS")?,
@@ -163,6 +167,15 @@ impl Variables {
         })
     }
 
+    fn replay_secret(&self) -> Result<Option<ReplaySecret>, Complaint> {
+        self.parsed(REPLAY_SECRET, |secret| {
+            if self.text(SECRET) == Some(secret) {
+                return Err(format!("it is {SECRET}: take another, {MAKE_ONE}"));
+            }
+            ReplaySecret::new(secret.as_bytes()).map_err(|error| error.to_string())
+        })
+    }
+
     fn redis(&self, built_with: Features) -> Result<Option<Redis>, Complaint> {
         let deadline = self.millis("SIGNUP_REDIS_DEADLINE_MS")?;
         self.parsed("REDIS_URL", |url| {
@@ -183,6 +196,12 @@ impl Variables {
             };
             warnings.push(format!(
                 "{SECRET} is not set{other}: tokens end with this process; {MAKE_ONE}"
+            ));
+        }
+        if self.text(REPLAY_SECRET).is_none() {
+            warnings.push(format!(
+                "{REPLAY_SECRET} is not set: it is derived from that of the tokens, so that \
+                 both have to be rotated together; {MAKE_ONE}"
             ));
         }
         warnings

@@ -67,16 +67,30 @@ impl DerivedKeys {
         nonce: &Nonce,
         key: &IdempotencyKey,
     ) -> Result<Entropy, RandomError> {
-        let info = Message::new(scope, nonce, key);
-        let mut bytes = Secret::new([0; DRAW]);
-        let expanded = self.expand.expand(&info.0, bytes.as_mut_slice());
-        expanded.map_err(|_| RandomError::Failed)?;
-        Ok(Entropy::derived(bytes))
+        self.expand(&Message::new(scope, nonce, key))
     }
 
-    /// Creates the receipt of a request.
-    pub(super) fn receipt(&self, scope: Scope<'_>, nonce: &Nonce, key: &IdempotencyKey) -> Receipt {
-        Receipt::new(*nonce, self.version, self.tag(scope, nonce, key))
+    /// Derives the same for a new request, with its receipt.
+    pub(super) fn derive_new(
+        &self,
+        scope: Scope<'_>,
+        nonce: &Nonce,
+        key: &IdempotencyKey,
+    ) -> Result<(Entropy, Receipt), RandomError> {
+        let message = Message::new(scope, nonce, key);
+        let derived = self.expand(&message)?;
+        let tag = match scope {
+            Scope::Signup(_) => self.tag_of(&message),
+            _ => self.tag(scope, nonce, key),
+        };
+        Ok((derived, Receipt::new(*nonce, self.version, tag)))
+    }
+
+    fn expand(&self, Message(info): &Message) -> Result<Entropy, RandomError> {
+        let mut bytes = Secret::new([0; DRAW]);
+        let expanded = self.expand.expand(info, bytes.as_mut_slice());
+        expanded.map_err(|_| RandomError::Failed)?;
+        Ok(Entropy::derived(bytes))
     }
 
     /// Returns whether a receipt is of this request.
@@ -94,8 +108,11 @@ impl DerivedKeys {
     /// show. Among the API keys of one account it is unique instead, so it has none.
     pub(super) fn tag(&self, scope: Scope<'_>, nonce: &Nonce, key: &IdempotencyKey) -> [u8; 32] {
         let nonce: &[u8] = if matches!(scope, Scope::Signup(_)) { nonce } else { &[] };
-        let message = Message::new(scope, nonce, key);
-        self.tag.clone().chain_update(&*message.0).finalize().into_bytes().into()
+        self.tag_of(&Message::new(scope, nonce, key))
+    }
+
+    fn tag_of(&self, Message(text): &Message) -> [u8; 32] {
+        self.tag.clone().chain_update(&**text).finalize().into_bytes().into()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The key that a client chooses for a request and all its retries.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 
 use crate::issue::InvalidValue;
 use crate::secret::Secret;
@@ -71,6 +72,13 @@ impl IdempotencyKey {
     /// Returns the key itself.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+/// Like equality, of the text.
+impl Hash for IdempotencyKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

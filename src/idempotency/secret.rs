@@ -133,7 +133,7 @@ impl ReplaySecrets {
         key: &IdempotencyKey,
     ) -> Result<(Entropy, Receipt), RandomError> {
         let current = self.read(|ring| Arc::clone(&ring.current));
-        Ok((current.derive(scope, nonce, key)?, current.receipt(scope, nonce, key)))
+        current.derive_new(scope, nonce, key)
     }
 
     /// Derives what was minted for a request again, as often as asked, if this is a retry

@@ -19,6 +19,7 @@ use crate::store::{AccountStore, ReplayStore};
 use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
 
 use super::replay::Replay;
+use super::turns::Turns;
 use super::{Inner, SignupService};
 
 /// A day: long enough for a first visit to the dashboard, short enough for a bearer token.
@@ -287,6 +288,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             secrets,
             store: as_replay_store(Arc::clone(&store)),
             requires_key: self.requires_idempotency_key,
+            turns: Turns::default(),
         });
         let inner = Inner {
             store,

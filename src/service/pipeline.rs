@@ -30,14 +30,14 @@ impl<S: AccountStore> SignupService<S> {
         self.check_idempotency_key(&request)?;
         let valid = self.validate(request)?;
         let limited = self.limit(valid).await?;
-        let limited = match self.look_for_retry(limited).await? {
+        let fresh = match self.look_for_retry(limited).await? {
             Looked::Replayed(signup) => return Ok(Preparation::Replayed(signup)),
-            Looked::NotFound(limited) => limited,
+            Looked::NotFound(fresh) => fresh,
         };
-        let screened = match self.apply_policies(limited).await {
+        let screened = match self.apply_policies(fresh).await {
             Ok(screened) => screened,
-            Err((refusal, signup)) => {
-                return self.replay_or(refusal, signup).await.map(Preparation::Replayed);
+            Err((refusal, refused)) => {
+                return self.replay_or(refusal, refused).await.map(Preparation::Replayed);
             }
         };
         let free = self.check_email_free(screened).await?;
@@ -69,42 +69,38 @@ impl<S: AccountStore> SignupService<S> {
     ///
     /// # Errors
     /// Returns the refusal, with the sign-up that it is about.
-    async fn apply_policies(
-        &self,
-        Limited(mut valid): Limited,
-    ) -> Result<Screened, (SignupError, Box<ValidSignup>)> {
+    async fn apply_policies(&self, mut fresh: Fresh) -> Result<Screened, (SignupError, Fresh)> {
         let _timed = self.time(Stage::Policy);
-        match self.inner.policies.evaluate_all(&mut valid, &self.inner.pool).await {
-            Ok(()) => Ok(Screened(valid)),
-            Err(refusal) => Err((refusal, valid)),
+        match self.inner.policies.evaluate_all(&mut fresh.signup, &self.inner.pool).await {
+            Ok(()) => Ok(Screened(fresh)),
+            Err(refusal) => Err((refusal, fresh)),
         }
     }
 
     /// Checks whether the email is taken, to save a hash; only the insert decides. If
     /// hashing is busy, the store is not asked.
-    async fn check_email_free(&self, Screened(valid): Screened) -> Result<Free, SignupError> {
-        if self.retries(&valid).is_some() {
+    async fn check_email_free(&self, Screened(fresh): Screened) -> Result<Free, SignupError> {
+        if fresh.retry.is_some() {
             // It was looked for already.
-            return Ok(Free(valid));
+            return Ok(Free(fresh));
         }
         let _timed = self.time(Stage::Lookup);
         self.inner.pool.check_room()?;
         let lookup = self.inner.lookups.enter()?;
-        let taken = self.inner.store.is_email_taken(valid.email.key()).await?;
+        let taken = self.inner.store.is_email_taken(fresh.signup.email.key()).await?;
         lookup.answered();
-        if taken { Err(SignupError::EmailTaken) } else { Ok(Free(valid)) }
+        if taken { Err(SignupError::EmailTaken) } else { Ok(Free(fresh)) }
     }
 
     /// Reserves a hash permit.
-    fn admit(&self, Free(valid): Free) -> Result<Admitted, SignupError> {
+    fn admit(&self, Free(fresh): Free) -> Result<Admitted, SignupError> {
         let permit = self.inner.pool.reserve()?;
-        Ok(Admitted { signup: valid, permit })
+        Ok(Admitted { fresh, permit })
     }
 
     async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
         let _timed = self.time(Stage::Hash);
-        let Admitted { signup, permit } = admitted;
-        let retry = self.retry(&signup);
+        let Admitted { fresh: Fresh { signup, retry }, permit } = admitted;
         let ValidSignup { email, password, name, context, .. } = *signup;
         let (salt, draw) = self.draw()?;
         let password_hash = Arc::new(permit.hash_with_salt(password, salt).await?);
@@ -166,15 +162,22 @@ impl<S: AccountStore> SignupService<S> {
 /// A sign-up within its rate limits.
 pub(super) struct Limited(pub(super) Box<ValidSignup>);
 
+/// A sign-up that is no retry of one that is stored.
+pub(super) struct Fresh {
+    pub(super) signup: Box<ValidSignup>,
+    /// With an idempotency key: what a retry is recognized and proven by.
+    pub(super) retry: Option<Box<Retry>>,
+}
+
 /// A sign-up that passed every policy.
-struct Screened(Box<ValidSignup>);
+struct Screened(Fresh);
 
 /// A sign-up whose email was not taken when checked.
-struct Free(Box<ValidSignup>);
+struct Free(Fresh);
 
 /// A sign-up with its hash permit.
 struct Admitted {
-    signup: Box<ValidSignup>,
+    fresh: Fresh,
     permit: HashPermit,
 }
 

@@ -35,6 +35,13 @@ impl Prepared {
         &self.new
     }
 
+    /// Lets equal requests go on: when the host stores this one is its own affair.
+    pub(super) fn end_turn(&mut self) {
+        if let Some(retry) = &mut self.retry {
+            retry.turn = None;
+        }
+    }
+
     /// Opens the answer with the proof that its account was inserted.
     ///
     /// # Errors

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use crate::account::{Account, AccountId};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
-use crate::credentials::KeyReplay;
+use crate::credentials::{KeyReplay, verify_stored};
 use crate::error::{Issue, SignupError};
 use crate::fields::{EmailKey, Name, Password};
-use crate::hash::{PasswordHash, Verification};
+use crate::hash::Verification;
 use crate::idempotency::{
     HEADER, IdempotencyKey, MALFORMED, REQUIRED, Receipt, ReplaySecrets, Scope, is_recent,
 };
-use crate::observe::{self, Stage};
+use crate::observe::Stage;
 use crate::random::{Entropy, RandomError};
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{AccountStore, ReplayStore, RetriedAccount, StoredSignup};
 use crate::token::TokenOptions;
-use crate::validate::ValidSignup;
 
-use super::pipeline::Limited;
+use super::pipeline::{Fresh, Limited};
+use super::turns::{Turn, Turns};
 use super::{Prepared, SignupService};
 
 /// The part of a service that answers retries.
@@ -28,6 +28,7 @@ pub(super) struct Replay {
     pub(super) secrets: ReplaySecrets,
     pub(super) store: Arc<dyn ReplayStore>,
     pub(super) requires_key: bool,
+    pub(super) turns: Turns,
 }
 
 /// A sign-up that may be a retry: what the first one is recognized and proven by.
@@ -35,12 +36,14 @@ pub(super) struct Retry {
     key: IdempotencyKey,
     password: Password,
     name: Option<Name>,
+    /// Kept until the account is stored, or is not.
+    pub(super) turn: Option<Turn>,
 }
 
 /// The outcome of looking for the first sign-up of a retry.
 pub(super) enum Looked {
     /// No account of this address, or a request that can't be retried.
-    NotFound(Limited),
+    NotFound(Fresh),
     /// The answer of the first one.
     Replayed(Signup),
 }
@@ -79,21 +82,6 @@ impl<S: AccountStore> SignupService<S> {
         }
     }
 
-    /// Returns the idempotency key of a sign-up that can be retried, and what answers it.
-    pub(super) fn retries<'a>(
-        &'a self,
-        signup: &'a ValidSignup,
-    ) -> Option<(&'a Replay, &'a IdempotencyKey)> {
-        self.inner.replay.as_ref().zip(signup.idempotency_key.as_ref())
-    }
-
-    /// Copies what recognizes and proves the first sign-up, before the password is hashed.
-    pub(super) fn retry(&self, signup: &ValidSignup) -> Option<Box<Retry>> {
-        let (_, key) = self.retries(signup)?;
-        let (key, password) = (key.clone(), signup.password.copy());
-        Some(Box::new(Retry { key, password, name: signup.name.clone() }))
-    }
-
     /// Derives what is minted for a sign-up with an idempotency key, from a nonce that is
     /// drawn. Without one, what was drawn is used itself.
     pub(super) fn derive(
@@ -112,21 +100,36 @@ impl<S: AccountStore> SignupService<S> {
     }
 
     /// Looks for the first sign-up of a retry: before the policies and the host's rows,
-    /// which it must not meet again. If hashing is busy, the store is not asked.
-    pub(super) async fn look_for_retry(&self, limited: Limited) -> Result<Looked, SignupError> {
-        let Some((replay, _)) = self.retries(&limited.0) else {
-            return Ok(Looked::NotFound(limited));
+    /// which it must not meet again. If an equal request is registering its account, waits
+    /// for that, and looks again. If hashing is busy, the store is not asked.
+    pub(super) async fn look_for_retry(
+        &self,
+        Limited(mut signup): Limited,
+    ) -> Result<Looked, SignupError> {
+        let key = signup.idempotency_key.take();
+        let Some((replay, key)) = self.inner.replay.as_ref().zip(key) else {
+            return Ok(Looked::NotFound(Fresh { signup, retry: None }));
         };
-        let found = {
-            let _timed = self.time(Stage::Lookup);
-            self.find_signup(replay, limited.0.email.key()).await?
-        };
-        let Some(found) = found else {
-            return Ok(Looked::NotFound(limited));
-        };
-        let retry = self.retry(&limited.0).ok_or(SignupError::EmailTaken)?;
-        let signup = Box::pin(self.replay_of(limited.0.email.key(), *retry, &found)).await?;
-        Ok(Looked::Replayed(signup))
+        let (password, name) = (signup.password.copy(), signup.name.clone());
+        let mut retry = Box::new(Retry { key, password, name, turn: None });
+        let email = signup.email.key();
+        loop {
+            let found = {
+                let _timed = self.time(Stage::Lookup);
+                self.find_signup(replay, email).await?
+            };
+            if let Some(found) = found {
+                let signup = Box::pin(self.replay_of(email, *retry, &found)).await?;
+                return Ok(Looked::Replayed(signup));
+            }
+            match replay.turns.take((email.clone(), retry.key.clone())) {
+                Ok(turn) => {
+                    retry.turn = Some(turn);
+                    return Ok(Looked::NotFound(Fresh { signup, retry: Some(retry) }));
+                }
+                Err(wait) => wait.over().await,
+            }
+        }
     }
 
     /// Looks once more when a policy refuses: the first sign-up may have been stored in the
@@ -137,19 +140,18 @@ impl<S: AccountStore> SignupService<S> {
     pub(super) async fn replay_or(
         &self,
         refusal: SignupError,
-        signup: Box<ValidSignup>,
+        Fresh { signup, retry }: Fresh,
     ) -> Result<Signup, SignupError> {
-        let Some((replay, key)) = self.retries(&signup) else {
+        let Some((replay, retry)) = self.inner.replay.as_ref().zip(retry) else {
             return Err(refusal);
         };
         let email = signup.email.key();
         let Ok(Some(found)) = self.find_signup(replay, email).await else {
             return Err(refusal);
         };
-        if replay.recognize(email, key, &found).is_none() {
+        if replay.recognize(email, &retry.key, &found).is_none() {
             return Err(refusal);
         }
-        let retry = self.retry(&signup).ok_or(SignupError::EmailTaken)?;
         Box::pin(self.replay_of(email, *retry, &found)).await
     }
 
@@ -202,15 +204,20 @@ impl<S: AccountStore> SignupService<S> {
         found: &StoredSignup,
     ) -> Result<Signup, SignupError> {
         let replay = self.inner.replay.as_ref().ok_or(SignupError::EmailTaken)?;
-        let Retry { key, password, name } = retry;
+        let Retry { key, password, name, turn } = retry;
+        // The account is there: equal requests need not wait for its password.
+        drop(turn);
         let derive = replay.recognize(email, &key, found).ok_or(SignupError::EmailTaken)?;
         let clock = &self.inner.clock;
         let now = Timestamp::read(clock, self.inner.not_after).map_err(SignupError::internal)?;
-        if !is_recent(found.created_at, now)
-            || !self.is_password(password, &found.password_hash).await?
-        {
+        if !is_recent(found.created_at, now) {
             return Err(SignupError::EmailTaken);
         }
+        let verified =
+            verify_stored::<SignupError>(&self.inner.pool, password, &found.password_hash);
+        let Verification::Right { .. } = verified.await? else {
+            return Err(SignupError::EmailTaken);
+        };
         // The present prefix is the last one.
         for prefix in self.inner.accepted_prefixes.iter().rev() {
             let mut derived = derive().map_err(SignupError::internal)?;
@@ -236,22 +243,6 @@ impl<S: AccountStore> SignupService<S> {
             return Ok(signup.map_err(SignupError::internal)?.replayed());
         }
         Err(SignupError::EmailTaken)
-    }
-
-    /// Verifies a password on the pool. A stored hash that can't be verified is no match,
-    /// and an event for the operator.
-    async fn is_password(
-        &self,
-        given: Password,
-        stored: &PasswordHash,
-    ) -> Result<bool, SignupError> {
-        let pool = &self.inner.pool;
-        if let Err(unusable) = pool.check_stored(stored) {
-            observe::failed("stored password hash can't be verified", &unusable);
-            return Ok(false);
-        }
-        let verified = pool.reserve()?.verify(given, stored).await?;
-        Ok(matches!(verified, Verification::Right { .. }))
     }
 }
 

@@ -28,6 +28,7 @@ mod http;
 mod identical;
 mod json;
 mod limits;
+mod lost_answers;
 mod name;
 mod password;
 mod policies;
@@ -146,6 +147,7 @@ fn main() -> ExitCode {
         name::CASES,
         races::CASES,
         retries::CASES,
+        lost_answers::CASES,
         faults::CASES,
         cancellation::CASES,
         clock_and_random::CASES,

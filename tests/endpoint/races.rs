@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use signup::SignupRequest;
-use signup::fields::EmailKey;
 use signup::random::SecureRandom;
-use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
+use signup::store::ReplayStore;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -21,7 +19,7 @@ const CROWD: usize = 1000;
 
 /// An app whose store begins inserting only when that many inserts wait.
 async fn gated(backend: Backend, crowd: usize, argon2: bool) -> App {
-    let wrap = move |store| -> Arc<dyn AccountStore> {
+    let wrap = move |store| -> Arc<dyn ReplayStore> {
         let gate = Some(Arc::new(Barrier::new(crowd)));
         Arc::new(Faulty { gate, ..Faulty::new(store) })
     };
@@ -94,31 +92,13 @@ async fn distinct_emails_all_win(backend: Backend) {
     app.stores(CROWD).await;
 }
 
-/// A store in which another transaction is open that takes every email.
-struct Contended<S> {
-    store: S,
-    open: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl<S: AccountStore> AccountStore for Contended<S> {
-    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        self.store.is_email_taken(key).await
-    }
-
-    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        if self.open.load(Ordering::SeqCst) {
-            return Ok(CreateOutcome::EmailTaken);
-        }
-        self.store.create(new).await
-    }
-}
-
 async fn a_winner_that_rolls_back_leaves_the_email_free(backend: Backend) {
     let open = Arc::new(AtomicBool::new(true));
     let wrap = {
-        let open = Arc::clone(&open);
-        move |store| -> Arc<dyn AccountStore> { Arc::new(Contended { store, open }) }
+        let contended = Arc::clone(&open);
+        move |store| -> Arc<dyn ReplayStore> {
+            Arc::new(Faulty { contended, ..Faulty::new(store) })
+        }
     };
     let mut app = backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await;
     app.signup("a@x.co").await.is(409, "CONFLICT");

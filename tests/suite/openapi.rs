@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use signup::http::PresentedCredentials;
+use signup::idempotency::IdempotencyKey;
 
 /// The published page, as text.
 const PAGE: &str = include_str!("../data/signup-api.txt");
@@ -139,12 +140,42 @@ fn every_status_of_the_endpoint_is_there_with_its_headers() {
         let headers: Vec<_> = response["headers"].as_object().into_iter().flatten().collect();
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let expected: &[&str] = match status.as_str() {
+            "201" => &["Idempotency-Replayed"],
             "405" => &["Allow"],
             "429" => &["RateLimit", "RateLimit-Policy", "Retry-After"],
             "503" => &["Retry-After"],
             _ => &[],
         };
         assert_eq!(names, expected, "{status}");
+    }
+}
+
+#[test]
+fn the_header_of_a_retry_is_documented_as_it_is_read() {
+    let document = document();
+    let parameters = operation(&document)["parameters"].as_array().unwrap();
+    let [parameter] = parameters.as_slice() else { panic!("{parameters:?}") };
+    assert_eq!(parameter["name"], "Idempotency-Key");
+    assert_eq!((&parameter["in"], &parameter["required"]), (&json!("header"), &json!(false)));
+    let schema = jsonschema::validator_for(&parameter["schema"]).unwrap();
+    let (sixteen, most) = ("0123456789abcdef", "x".repeat(255));
+    let escaped = format!("\"{}\"", r#"\""#.repeat(16));
+    let quoted = [sixteen, &most].map(|key| format!("\"{key}\""));
+    let mut values = vec![sixteen.to_owned(), most.clone(), escaped];
+    values.extend(quoted.iter().cloned());
+    for spoilt in [&sixteen[1..], &format!("{most}x"), "", "\"\""] {
+        values.extend([spoilt.to_owned(), format!("\"{spoilt}\"")]);
+    }
+    for sign in (0..=0x7f).map(char::from).chain(['\u{80}', '\u{e9}', '\u{ff}']) {
+        for place in [format!("{sixteen}{sign}{sixteen}"), format!("\"{sixteen}{sign}{sixteen}\"")]
+        {
+            values.push(place);
+        }
+    }
+    let is_read = |value: &String| IdempotencyKey::from_header(value.as_bytes()).is_ok();
+    assert_eq!(values.iter().filter(|value| is_read(value)).count(), 5 + 92 + 92);
+    for value in values {
+        assert_eq!(schema.is_valid(&json!(value)), is_read(&value), "{value:?}");
     }
 }
 

@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use signup::idempotency::ReplaySecret;
+
 #[path = "../../examples/support/settings.rs"]
 mod example;
 
@@ -12,6 +14,7 @@ use example::values::{Address, Database, Origin, rate_limit};
 use example::{Features, Settings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const REPLAY_SECRET: &str = "fedcba9876543210fedcba9876543210";
 const ALL: Features = Features { postgres: true, redis: true };
 const NONE: Features = Features { postgres: false, redis: false };
 
@@ -28,7 +31,7 @@ fn refusal(variables: &[(&str, &str)], built_with: Features) -> String {
 }
 
 #[test]
-fn nothing_set_is_the_library_s_defaults_and_a_warning() {
+fn nothing_set_is_the_library_s_defaults_and_two_warnings() {
     let settings = read(&[("PATH", "/bin"), ("HOME", " ")], NONE).unwrap();
     assert_eq!(settings.addr, Address("127.0.0.1:3000".to_owned()));
     assert_eq!(settings.database, Database::Sqlite("sqlite://signup.db".to_owned()));
@@ -36,9 +39,11 @@ fn nothing_set_is_the_library_s_defaults_and_a_warning() {
     assert!(settings.workers.is_none() && settings.queue.is_none());
     assert!(settings.redis.is_none() && settings.cors_origin.is_none());
     assert_eq!((settings.trusted_hops, settings.jwt_secret), (0, None));
-    assert_eq!(settings.warnings.len(), 1);
-    for part in ["SIGNUP_JWT_SECRET is not set:", "`openssl rand -hex 32`"] {
-        assert!(settings.warnings[0].contains(part), "{:?}", settings.warnings);
+    let [tokens, retries] = settings.warnings.as_slice() else { panic!("{:?}", settings.warnings) };
+    assert!(tokens.starts_with("SIGNUP_JWT_SECRET is not set: "), "{tokens}");
+    assert!(retries.starts_with("SIGNUP_REPLAY_SECRET is not set: it is derived"), "{retries}");
+    for warning in [tokens, retries] {
+        assert!(warning.contains("`openssl rand -hex 32`"), "{warning}");
     }
 }
 
@@ -46,6 +51,7 @@ fn nothing_set_is_the_library_s_defaults_and_a_warning() {
 fn each_setting_is_read() {
     let settings = [
         ("SIGNUP_JWT_SECRET", SECRET),
+        ("SIGNUP_REPLAY_SECRET", REPLAY_SECRET),
         ("SIGNUP_ADDR", "0.0.0.0:80"),
         ("DATABASE_URL", "postgres://u:p@db/app"),
         ("SIGNUP_HASH_WORKERS", "1024"),
@@ -59,6 +65,8 @@ fn each_setting_is_read() {
     ];
     let settings = read(&settings, ALL).unwrap();
     assert_eq!(settings.jwt_secret.as_deref(), Some(SECRET.as_bytes()));
+    let replay_secret = ReplaySecret::new(REPLAY_SECRET.as_bytes()).unwrap();
+    assert_eq!(settings.replay_secret.unwrap().version(), replay_secret.version());
     assert_eq!(settings.addr, Address("0.0.0.0:80".to_owned()));
     assert_eq!(settings.database, Database::Postgres("postgres://u:p@db/app".to_owned()));
     assert_eq!((settings.workers, settings.queue), (Some(1024), Some(1)));
@@ -235,6 +243,16 @@ fn a_setting_that_is_not_text_is_refused_and_not_ignored() {
 }
 
 #[test]
+fn the_secret_of_retries_is_another_and_as_long() {
+    let said = refusal(&[("SIGNUP_REPLAY_SECRET", "short")], NONE);
+    assert!(said.starts_with("SIGNUP_REPLAY_SECRET: ") && !said.contains("short"), "{said}");
+    let same = [("SIGNUP_JWT_SECRET", SECRET), ("SIGNUP_REPLAY_SECRET", SECRET)];
+    let said = refusal(&same, NONE);
+    assert!(said.starts_with("SIGNUP_REPLAY_SECRET: it is SIGNUP_JWT_SECRET"), "{said}");
+    assert!(!said.contains(SECRET), "{said}");
+}
+
+#[test]
 fn a_misspelt_setting_is_refused_and_a_strange_one_warned_of() {
     for (name, meant) in [
         ("SIGNUP_HASH_WORKER", "SIGNUP_HASH_WORKERS"),
@@ -249,7 +267,11 @@ fn a_misspelt_setting_is_refused_and_a_strange_one_warned_of() {
     }
     // Kubernetes sets them for a service of that name.
     for name in ["SIGNUP_PORT", "SIGNUP_SERVICE_HOST", "SIGNUP_PORT_3000_TCP_ADDR"] {
-        let settings = [(name, "tcp://10.0.0.1:80\n"), ("SIGNUP_JWT_SECRET", SECRET)];
+        let settings = [
+            (name, "tcp://10.0.0.1:80\n"),
+            ("SIGNUP_JWT_SECRET", SECRET),
+            ("SIGNUP_REPLAY_SECRET", REPLAY_SECRET),
+        ];
         let warned = read(&settings, NONE).unwrap().warnings;
         assert!(warned[0].starts_with(&format!("{name} is no setting of this server")));
         assert!(warned.len() == 1 && warned[0].contains("the nearest is "), "{warned:?}");

@@ -11,10 +11,11 @@ use signup::credentials::Credentials;
 use signup::fields::EmailProfile;
 use signup::hash::{Argon2Engine, FakeEngine, HashPool, Pepper};
 use signup::http::{SignupEndpoint, TrustedProxies};
+use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
 use signup::policy::SignupPolicy;
 use signup::random::{SecureRandom, SystemRandom};
-use signup::store::AccountStore;
+use signup::store::ReplayStore;
 use signup::{SignupService, SignupServiceBuilder};
 use tokio::net::TcpListener;
 
@@ -23,8 +24,8 @@ use super::document;
 use super::stores::Inspect;
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
-pub type Service = SignupService<Arc<dyn AccountStore>>;
-pub type Endpoint = SignupEndpoint<Arc<dyn AccountStore>>;
+pub type Service = SignupService<Arc<dyn ReplayStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn ReplayStore>>;
 
 /// The tests' clock stands at this second.
 pub const NOW: u32 = 1_750_000_000;
@@ -48,7 +49,7 @@ pub struct Backend {
     pub recording: Option<Recording>,
 }
 
-type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn AccountStore> + Send>;
+type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn ReplayStore> + Send>;
 
 /// The changes that a case makes to the service.
 pub struct Options {
@@ -62,6 +63,7 @@ pub struct Options {
     pub pepper: Option<Pepper>,
     pub limits: Option<RateLimits>,
     pub policies: Vec<Arc<dyn SignupPolicy>>,
+    pub replay_secret: Option<ReplaySecret>,
     pub proxies: TrustedProxies,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
@@ -80,6 +82,7 @@ impl Default for Options {
             pepper: None,
             limits: None,
             policies: Vec::new(),
+            replay_secret: None,
             proxies: TrustedProxies::none(),
             wrap: Box::new(|store| store),
         }
@@ -119,6 +122,10 @@ impl Backend {
             .hash_pool(pool);
         let service = match options.limits {
             Some(limits) => service.rate_limits(limits),
+            None => service,
+        };
+        let service = match options.replay_secret {
+            Some(secret) => service.retry_safe(secret),
             None => service,
         };
         let service = options.policies.into_iter().fold(service, SignupServiceBuilder::policy);

@@ -1,12 +1,18 @@
 //! A store that does as it is told, and a source of randomness that does.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use signup::account::AccountId;
+use signup::api_key::ApiKeyDigest;
 use signup::fields::EmailKey;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
-use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
+use signup::store::{
+    AccountStore, CreateOutcome, NewAccount, ReplayStore, RetriedAccount, RetriedApiKey,
+    StoreError, StoredSignup,
+};
 use tokio::sync::Barrier;
 
 /// The behaviour of a [`Faulty`] store at a call.
@@ -23,7 +29,10 @@ pub enum Fault {
 }
 
 impl Fault {
-    async fn strike<T>(self, call: impl Future<Output = T>) -> Result<T, StoreError> {
+    async fn strike<T>(
+        self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         Err(match self {
             Self::Unavailable => StoreError::Unavailable("told to".into()),
             Self::OutcomeUnknown => StoreError::OutcomeUnknown("told to".into()),
@@ -31,7 +40,7 @@ impl Fault {
             Self::Panic => panic!("the store was told to panic"),
             Self::Hang => std::future::pending().await,
             Self::LoseAnswer => {
-                call.await;
+                call.await?;
                 StoreError::OutcomeUnknown("told to".into())
             }
         })
@@ -48,11 +57,36 @@ pub struct Faulty<S> {
     /// The barrier of that many inserts, all after their look-up.
     pub gate: Option<Arc<Barrier>>,
     pub looks: AtomicUsize,
+    /// While it is set, another transaction is open that takes every email.
+    pub contended: Arc<AtomicBool>,
+    /// What happens at the next calls, whichever they are.
+    pub next: Arc<Mutex<VecDeque<Option<Fault>>>>,
 }
 
 impl<S> Faulty<S> {
     pub fn new(store: S) -> Self {
-        Self { store, at_look: None, at_create: None, gate: None, looks: AtomicUsize::new(0) }
+        Self {
+            store,
+            at_look: None,
+            at_create: None,
+            gate: None,
+            looks: AtomicUsize::new(0),
+            contended: Arc::default(),
+            next: Arc::default(),
+        }
+    }
+
+    /// Makes a call, with a fault that was planned for it, or else for its kind.
+    async fn call<T>(
+        &self,
+        of_kind: Option<Fault>,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let planned = self.next.lock().unwrap().pop_front().flatten();
+        match planned.or(of_kind) {
+            Some(fault) => fault.strike(call).await,
+            None => call.await,
+        }
     }
 }
 
@@ -60,22 +94,40 @@ impl<S> Faulty<S> {
 impl<S: AccountStore> AccountStore for Faulty<S> {
     async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
         self.looks.fetch_add(1, Ordering::SeqCst);
-        let call = self.store.is_email_taken(key);
-        match self.at_look {
-            Some(fault) => fault.strike(call).await?,
-            None => call.await,
-        }
+        self.call(self.at_look, self.store.is_email_taken(key)).await
     }
 
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         if let Some(gate) = &self.gate {
             gate.wait().await;
         }
-        let call = self.store.create(new);
-        match self.at_create {
-            Some(fault) => fault.strike(call).await?,
-            None => call.await,
+        if self.contended.load(Ordering::SeqCst) {
+            return Ok(CreateOutcome::EmailTaken);
         }
+        self.call(self.at_create, self.store.create(new)).await
+    }
+}
+
+#[async_trait]
+impl<S: ReplayStore> ReplayStore for Faulty<S> {
+    async fn find_signup(&self, key: &EmailKey) -> Result<Option<StoredSignup>, StoreError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.call(self.at_look, self.store.find_signup(key)).await
+    }
+
+    async fn find_account_of_key(
+        &self,
+        digest: &ApiKeyDigest,
+    ) -> Result<Option<RetriedAccount>, StoreError> {
+        self.call(None, self.store.find_account_of_key(digest)).await
+    }
+
+    async fn find_retried_key(
+        &self,
+        account: &AccountId,
+        tag: &[u8; 32],
+    ) -> Result<Option<RetriedApiKey>, StoreError> {
+        self.call(None, self.store.find_retried_key(account, tag)).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a database, which does as it is told when it sees a
+//! A TCP proxy in front of a server, which does as it is told when it sees a
 //! marker on its way to the server.
 
 use std::net::SocketAddr;
@@ -22,6 +22,9 @@ pub enum Trouble {
     Delay,
     /// The marker goes nowhere, and nothing is said.
     Hang,
+    /// The marker reaches the server, and so many octets of its answer come back; then it is
+    /// cut.
+    CutAnswerAt(usize),
 }
 
 /// PostgreSQL's `Sync` alone: by it sqlx's pool looks after a connection that has
@@ -114,6 +117,13 @@ async fn relay(
                 match struck {
                     Some(Trouble::CutAfter) => return,
                     Some(Trouble::SwallowAnswer) => {}
+                    Some(Trouble::CutAnswerAt(left)) => {
+                        let passed = left.min(length);
+                        if client.write_all(&down[..passed]).await.is_err() || passed == left {
+                            return;
+                        }
+                        struck = Some(Trouble::CutAnswerAt(left - passed));
+                    }
                     _ => if client.write_all(&down[..length]).await.is_err() { return },
                 }
             }

@@ -6,7 +6,7 @@ use std::fmt;
 pub type Known = (&'static str, &'static str, &'static str);
 
 /// All settings, in the order of the table in `examples/README.md`.
-pub const KNOWN: [Known; 12] = [
+pub const KNOWN: [Known; 13] = [
     ("SIGNUP_ADDR", "127.0.0.1:3000", "where it listens: HOST:PORT, or a PORT of 127.0.0.1"),
     (
         "DATABASE_URL",
@@ -14,6 +14,11 @@ pub const KNOWN: [Known; 12] = [
         "sqlite://PATH, sqlite::memory:, postgres://… (a feature) or memory:",
     ),
     ("SIGNUP_JWT_SECRET", "a random one", "32 bytes or more: `openssl rand -hex 32` makes one"),
+    (
+        "SIGNUP_REPLAY_SECRET",
+        "derived from the JWT secret",
+        "another one, of which the answers to retries are derived",
+    ),
     ("SIGNUP_HASH_WORKERS", "the cores", "hashes at a time, 1024 at most"),
     ("SIGNUP_HASH_QUEUE", "256", "hashes waiting"),
     ("SIGNUP_HASH_DEADLINE_MS", "5000", "how long one may wait"),
