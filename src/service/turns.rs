@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::fields::EmailKey;
 use crate::idempotency::IdempotencyKey;
 
-/// What makes two requests equal.
+/// The parts by which two requests are equal.
 type Request = (EmailKey, IdempotencyKey);
 
 /// The requests with an idempotency key that are registering an account.
