@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use signup::hash::{FakeEngine, HashPool};
+use signup::idempotency::{IdempotencyKey, ReplaySecret};
 use signup::policy::{InvitationOnly, InviteCode};
 use signup::store::conformance::Inspect;
 use signup::store::{
@@ -59,6 +60,7 @@ macro_rules! invitations {
                 .jwt_secret(&[7; 32])
                 .hash_pool(Arc::new(pool))
                 .policy(invited)
+                .retry_safe(ReplaySecret::new(&[8; 32]).unwrap())
                 .build()
                 .unwrap()
         }
@@ -93,6 +95,46 @@ async fn race<S: AccountStore>(
     assert_eq!(store.stored_keys().await.len(), ROUNDS);
 }
 
+/// Sends each request four times, with one key and one code: to two instances at a time,
+/// and to both when the code is used up.
+async fn retry<S: AccountStore>(
+    instances: [SignupService<S>; 2],
+    store: &impl Inspect,
+    add: impl AsyncFn(&str),
+) {
+    for round in 0..ROUNDS {
+        let code = format!("spent{round}");
+        add(&code).await;
+        let sign_up = |service: &SignupService<S>| {
+            let request = SignupRequest::new(format!("kim{round}@x.co"), "correct horse");
+            let key = IdempotencyKey::new(format!("the sign-up {round:04}").replace(' ', "-"));
+            let request = request.field("invite_code", code.clone());
+            let (service, request) = (service.clone(), request.idempotency_key(key.unwrap()));
+            async move { service.signup(request).await.unwrap() }
+        };
+        let (one, other) = tokio::join!(sign_up(&instances[0]), sign_up(&instances[1]));
+        assert_eq!(one.reveal_json(), other.reveal_json());
+        assert!(one.is_replayed() != other.is_replayed());
+        for instance in &instances {
+            assert_eq!(sign_up(instance).await.reveal_json(), one.reveal_json());
+        }
+    }
+    assert_eq!(store.stored_accounts().await.len(), ROUNDS);
+    assert_eq!(store.stored_keys().await.len(), ROUNDS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_is_used_up_refuses_no_retry_on_sqlite() {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    store.migrate().await.unwrap();
+    let pool = store.pool();
+    sqlx::raw_sql(TABLE).execute(pool).await.unwrap();
+    let add = async |code: &str| {
+        sqlx::query(ADD).bind(code).execute(pool).await.unwrap();
+    };
+    retry([(); 2].map(|()| on_sqlite(store.clone())), &store, add).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_code_makes_one_account_in_each_of_1000_rounds_on_sqlite() {
     let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
@@ -109,7 +151,7 @@ async fn one_code_makes_one_account_in_each_of_1000_rounds_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-async fn one_code_makes_one_account_in_each_of_1000_rounds_on_postgres() {
+async fn one_code_makes_one_account_and_refuses_no_retry_in_1000_rounds_on_postgres() {
     let store = postgres::store(&postgres::url()).await;
     let pool = store.pool();
     // The policy's query and the host's rows find the table by the search path.
@@ -120,4 +162,7 @@ async fn one_code_makes_one_account_in_each_of_1000_rounds_on_postgres() {
     let used_by =
         async |code: &str| sqlx::query_scalar(USED_BY).bind(code).fetch_one(pool).await.unwrap();
     race(on_postgres(store.clone()), &store, add, used_by).await;
+    // Another schema, and the same table: two tests at once could not both create it.
+    let store = postgres::store(&postgres::url()).await;
+    retry([(); 2].map(|()| on_postgres(store.clone())), &store, add).await;
 }

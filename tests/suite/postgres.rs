@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use signup::fields::EmailKey;
 use signup::hash::{FakeEngine, HashPool};
+use signup::idempotency::Receipt;
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
     AccountStore, CreateOutcome, CredentialStore as _, HostRows, HostRowsError, NewAccount,
-    PostgresStore, Schema, StoreError, TablePrefix,
+    PostgresStore, ReplayStore as _, Schema, StoreError, TablePrefix,
 };
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
@@ -191,6 +192,28 @@ async fn f07_a_commit_whose_answer_is_lost_is_found_again() {
         let (created, stored) = behind.create(&new, trouble).await;
         assert_eq!((created.unwrap(), stored), (CreateOutcome::Stored, 1), "{trouble:?}");
         assert_eq!(behind.store.create(new).await.unwrap(), CreateOutcome::EmailTaken);
+    }
+}
+
+/// Of two requests with one key and different passwords the first is stored. The second
+/// finds the email taken, loses that answer, and looks for its own row: not for any of its
+/// id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn a_lost_answer_is_not_settled_by_the_row_of_another_request() {
+    for trouble in [Trouble::CutAfter, Trouble::SwallowAnswer] {
+        let behind = Behind::a_proxy().await;
+        let receipt = |byte| Receipt::from_store(&[byte; 16], 7, &[byte; 32]).unwrap();
+        let first = Sample::new(2).receipt(receipt(1)).build();
+        let second = Sample::new(3).email_of(&first).id_of(&first).receipt(receipt(2)).build();
+        assert_eq!(behind.direct.create(first).await.unwrap(), CreateOutcome::Stored);
+        let (created, stored) = behind.create(&second, trouble).await;
+        let is_known = matches!(created, Ok(CreateOutcome::EmailTaken));
+        let is_told = is_known || matches!(created, Err(StoreError::OutcomeUnknown(_)));
+        assert!(is_told, "{trouble:?}: {created:?}");
+        assert_eq!(stored, 1);
+        let found = behind.direct.find_signup(second.email().key()).await.unwrap().unwrap();
+        assert!(found.receipt == Some(receipt(1)));
     }
 }
 
