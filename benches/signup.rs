@@ -19,12 +19,18 @@ use async_trait::async_trait;
 use cpu_time::ThreadTime;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
+use signup::account::AccountId;
+use signup::api_key::ApiKeyDigest;
 use signup::error::BoxError;
 use signup::fields::{Email, EmailKey, EmailProfile, Name, Password};
 use signup::hash::{Engine, EngineHasher, FakeEngine, HashInput, HashPool};
 use signup::http::{Head, SignupEndpoint};
+use signup::idempotency::ReplaySecret;
 use signup::random::{SecureRandom, SystemRandom};
-use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
+use signup::store::{
+    AccountStore, CreateOutcome, NewAccount, ReplayStore, RetriedAccount, RetriedApiKey,
+    StoreError, StoredSignup,
+};
 use signup::token::SigningKey;
 use signup::{SignupRequest, SignupService};
 
@@ -43,6 +49,28 @@ impl AccountStore for Nowhere {
 
     async fn create(&self, _: NewAccount) -> Result<CreateOutcome, StoreError> {
         Ok(CreateOutcome::Stored)
+    }
+}
+
+#[async_trait]
+impl ReplayStore for Nowhere {
+    async fn find_signup(&self, _: &EmailKey) -> Result<Option<StoredSignup>, StoreError> {
+        Ok(None)
+    }
+
+    async fn find_account_of_key(
+        &self,
+        _: &ApiKeyDigest,
+    ) -> Result<Option<RetriedAccount>, StoreError> {
+        Ok(None)
+    }
+
+    async fn find_retried_key(
+        &self,
+        _: &AccountId,
+        _: &[u8; 32],
+    ) -> Result<Option<RetriedApiKey>, StoreError> {
+        Ok(None)
     }
 }
 
@@ -80,9 +108,36 @@ fn endpoint(key: SigningKey) -> SignupEndpoint<Nowhere> {
     SignupEndpoint::new(service.build().unwrap())
 }
 
+fn retry_safe(key: SigningKey) -> SignupEndpoint<Nowhere> {
+    let service = SignupService::builder(Nowhere).token_keys(key).hash_pool(pool());
+    let service = service.retry_safe(ReplaySecret::new(&[8; 32]).unwrap());
+    SignupEndpoint::new(service.build().unwrap())
+}
+
 fn head() -> Head<'static> {
+    head_with(None)
+}
+
+fn head_with(key: Option<&str>) -> Head<'_> {
     let headers = [("content-type", b"application/json".as_slice()), ("content-length", b"81")];
-    Head::new("POST", headers)
+    let key = key.map(|key| ("idempotency-key", key.as_bytes()));
+    Head::new("POST", headers.into_iter().chain(key))
+}
+
+/// Idempotency keys in turn: equal requests of a batch would wait for each other.
+struct Keys(Vec<String>, AtomicUsize);
+
+impl Keys {
+    fn new() -> Self {
+        let keys = 0..BATCH * 2;
+        let keys = keys.map(|number| format!("8e03978e-40d5-43dd-bc93-{number:012}"));
+        Self(keys.collect(), AtomicUsize::new(0))
+    }
+
+    fn next(&self) -> &str {
+        let number = self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.get(number % self.0.len()).unwrap()
+    }
 }
 
 /// Sign-ups at a time: as on a loaded server, and enough that reading the clock is nothing.
@@ -152,8 +207,8 @@ fn median(mut costs: Vec<Duration>) -> Duration {
 }
 
 /// From the head of the request to the bytes of the answer.
-async fn sign_up(endpoint: &SignupEndpoint<Nowhere>) {
-    let ticket = endpoint.head(&head()).await.unwrap();
+async fn sign_up(endpoint: &SignupEndpoint<Nowhere>, key: Option<&str>) {
+    let ticket = endpoint.head(&head_with(key)).await.unwrap();
     let mut body = ticket.body();
     body.push(BODY).unwrap();
     let reply = endpoint.answer(ticket, body).await;
@@ -183,10 +238,16 @@ fn whole(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("signup");
     // As many pairs of batches in each sample, of which the median is one.
     group.sampling_mode(SamplingMode::Flat);
-    let hs256 = async || sign_up(&hs256).await;
-    let eddsa = async || sign_up(&eddsa).await;
+    let hs256 = async || sign_up(&hs256, None).await;
+    let eddsa = async || sign_up(&eddsa, None).await;
+    let safe = retry_safe(SigningKey::hs256(SECRET).unwrap());
+    let keys = Keys::new();
+    let without_key = async || sign_up(&safe, None).await;
+    let with_key = async || sign_up(&safe, Some(keys.next())).await;
     difference(&mut group, "everything_but_hash_and_store/hs256", hs256, hand_off);
     difference(&mut group, "everything_but_hash_and_store/eddsa", eddsa, hand_off);
+    difference(&mut group, "more_where_it_is_retry_safe", without_key, hs256);
+    difference(&mut group, "more_with_an_idempotency_key", with_key, hs256);
     difference(&mut group, "of_it_randomness_mint_and_answer/hs256", hs256, both);
     difference(&mut group, "of_it_request_and_fields", both, hand_off);
     group.finish();
@@ -211,7 +272,7 @@ fn stages(criterion: &mut Criterion) {
                 bencher.iter_custom(|times| {
                     let before = spent(stage);
                     (0..times).for_each(|_| {
-                        cost(async || sign_up(&endpoint).await);
+                        cost(async || sign_up(&endpoint, None).await);
                     });
                     spent(stage).saturating_sub(before) / BATCH
                 });

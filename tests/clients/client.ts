@@ -32,6 +32,17 @@ const { payload, protectedHeader } = await jwtVerify(token, new TextEncoder().en
 assert(payload.exp! > payload.iat!);
 assert.equal(typeof protectedHeader.kid, "string");
 
+// The answer is lost, and the request is sent again with its key.
+const retried = {
+  params: { header: { "Idempotency-Key": crypto.randomUUID() } },
+  body: { email: "retried@example.com", password: "correct horse" },
+};
+const lost = await client.POST("/auth/signup", retried);
+assert.equal(lost.response.headers.get("Idempotency-Replayed"), null);
+const again = await client.POST("/auth/signup", retried);
+assert.equal(again.response.headers.get("Idempotency-Replayed"), "true");
+assert.deepEqual([again.response.status, again.data], [201, lost.data]);
+
 type SignupError = components["schemas"]["SignupError"];
 
 const taken = await client.POST("/auth/signup", {

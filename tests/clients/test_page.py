@@ -134,7 +134,41 @@ def test_a_taken_email_and_a_lost_server_are_told(page, server):
     server.stop()
     submit()
     lost = "The server can't be reached. Please try again."
-    expect(page.get_by_role("alert")).to_have_text(lost)
+    # It tries again before it says so.
+    expect(page.get_by_role("alert")).to_have_text(lost, timeout=20_000)
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(page):
+    sent = []
+
+    def lose(route):
+        """Lets the request reach the server twice, and no answer come back."""
+        sent.append((route.request.headers["idempotency-key"], route.request.post_data))
+        answer = route.fetch()
+        assert answer.status == 201
+        if len(sent) < 3:
+            route.abort("connectionreset")
+        else:
+            assert answer.headers["idempotency-replayed"] == "true"
+            route.fulfill(response=answer)
+
+    page.route("**/auth/signup", lose)
+    page.get_by_label("Email").fill("lost@example.com")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Create account").click()
+    expect(page.locator("#account-email")).to_have_text("lost@example.com", timeout=20_000)
+    assert page.locator("#api-key").inner_text().startswith("rag_live_")
+    assert len(sent) == 3 and len(set(sent)) == 1
+
+    # Another sign-up has another key, and so has the same one once it is answered.
+    page.unroute("**/auth/signup")
+    page.reload()
+    with page.expect_request("**/auth/signup") as request:
+        page.get_by_label("Email").fill("other@example.com")
+        page.get_by_label("Password").fill("correct horse")
+        page.get_by_role("button", name="Create account").click()
+    expect(page.locator("#account-email")).to_have_text("other@example.com")
+    assert request.value.headers["idempotency-key"] != sent[0][0]
 
 
 @pytest.fixture
@@ -159,6 +193,8 @@ def elsewhere():
 SIGN_UP = """async ([url, contentType]) => {
     const body = JSON.stringify({ email: "dev@example.com", password: "correct horse" });
     const headers = { "Content-Type": contentType };
+    // A header that a page of another origin has to be allowed.
+    if (contentType === "application/json") headers["Idempotency-Key"] = crypto.randomUUID();
     try {
         const answer = await fetch(`${url}/auth/signup`, { method: "POST", headers, body });
         return [answer.status, Object.keys(await answer.json())];

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import jwt
@@ -56,6 +57,16 @@ def test_the_generated_client_reads_every_answer(server, generated):
 
     _, nameless = post("other@example.com", "correct horse")
     assert nameless.data.account.name is None
+
+    key = str(uuid.uuid4())
+    body = models.SignupRequest(email="retried@example.com", password="correct horse")
+    first, again = (
+        signup.sync_detailed(client=client, body=body, idempotency_key=key) for _ in range(2)
+    )
+    assert [first.headers.get("Idempotency-Replayed"), again.headers["Idempotency-Replayed"]] == [
+        None, "true",
+    ]
+    assert (again.status_code, again.parsed) == (201, first.parsed)
 
     status, taken = post("DEV@example.com", "correct horse")
     assert (status, type(taken)) == (409, models.SignupError)

@@ -118,6 +118,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "limit/redis.rs",
                 "store/sql/gate.rs",
                 "store/conformance/race.rs",
+                "store/conformance/replay.rs",
                 "store/conformance/credentials.rs",
             ],
         ),

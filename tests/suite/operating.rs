@@ -175,13 +175,13 @@ async fn a_page_elsewhere_may_show_its_credentials() {
         let asked = [
             &format!("Origin: {origin}"),
             "Access-Control-Request-Method: POST",
-            "Access-Control-Request-Headers: authorization,content-type,x-api-key",
+            "Access-Control-Request-Headers: authorization,content-type,idempotency-key,x-api-key",
         ];
         let mut client = Client::new(server.addr);
         let preflight = client.request("OPTIONS", "/auth/signup", &asked, b"").await;
         assert_eq!(preflight.header("access-control-allow-origin"), Some(origin), "{name}");
         let allowed = preflight.header("access-control-allow-headers").unwrap();
-        for header in ["authorization", "content-type", "x-api-key"] {
+        for header in ["authorization", "content-type", "idempotency-key", "x-api-key"] {
             assert!(allowed.to_ascii_lowercase().contains(header), "{name}: {allowed}");
         }
     }
@@ -204,8 +204,11 @@ fn a_start_says_how_it_hashes_and_warns_last() {
         let said = std::fs::read_to_string(&path).unwrap();
         let warnings: Vec<_> = said.lines().filter(|line| line.starts_with("warning: ")).collect();
         assert!(warnings[0].contains("SIGNUP_PORT is no setting"), "{name}: {said}");
-        assert!(warnings[1].contains("`openssl rand -hex 32` makes one"), "{name}: {said}");
-        assert_eq!(warnings.len(), 2, "{name}: {said}");
+        for (warning, secret) in warnings[1..].iter().zip(["JWT_SECRET", "REPLAY_SECRET"]) {
+            assert!(warning.contains(secret), "{name}: {said}");
+            assert!(warning.contains("`openssl rand -hex 32` makes one"), "{name}: {said}");
+        }
+        assert_eq!(warnings.len(), 3, "{name}: {said}");
     }
 }
 

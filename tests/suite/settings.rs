@@ -227,7 +227,8 @@ fn a_secret_is_long_enough_and_has_no_end_of_line() {
 fn a_secret_under_another_name_is_hinted_at() {
     let warned = read(&[("JWT_SECRET", SECRET)], NONE).unwrap().warnings;
     assert!(warned[0].contains("JWT_SECRET is, but this server does not read it"), "{warned:?}");
-    let both = [("JWT_SECRET", SECRET), ("SIGNUP_JWT_SECRET", SECRET)];
+    let ours = [("SIGNUP_JWT_SECRET", SECRET), ("SIGNUP_REPLAY_SECRET", REPLAY_SECRET)];
+    let both = [ours[0], ours[1], ("JWT_SECRET", SECRET)];
     assert_eq!(read(&both, NONE).unwrap().warnings, [] as [String; 0]);
 }
 
@@ -244,8 +245,8 @@ fn a_setting_that_is_not_text_is_refused_and_not_ignored() {
 
 #[test]
 fn the_secret_of_retries_is_another_and_as_long() {
-    let said = refusal(&[("SIGNUP_REPLAY_SECRET", "short")], NONE);
-    assert!(said.starts_with("SIGNUP_REPLAY_SECRET: ") && !said.contains("short"), "{said}");
+    let said = refusal(&[("SIGNUP_REPLAY_SECRET", "canary")], NONE);
+    assert!(said.starts_with("SIGNUP_REPLAY_SECRET: ") && !said.contains("canary"), "{said}");
     let same = [("SIGNUP_JWT_SECRET", SECRET), ("SIGNUP_REPLAY_SECRET", SECRET)];
     let said = refusal(&same, NONE);
     assert!(said.starts_with("SIGNUP_REPLAY_SECRET: it is SIGNUP_JWT_SECRET"), "{said}");

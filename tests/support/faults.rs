@@ -59,7 +59,7 @@ pub struct Faulty<S> {
     pub looks: AtomicUsize,
     /// While it is set, another transaction is open that takes every email.
     pub contended: Arc<AtomicBool>,
-    /// What happens at the next calls, whichever they are.
+    /// The faults of the next calls, whichever they are.
     pub next: Arc<Mutex<VecDeque<Option<Fault>>>>,
 }
 

@@ -101,7 +101,7 @@ impl Flawed {
     }
 }
 
-/// What is left of a receipt in columns of text.
+/// Returns the rest of a receipt that was kept in columns of text.
 fn as_text(receipt: Receipt) -> Receipt {
     let text = String::from_utf8_lossy(receipt.nonce()).into_owned().into_bytes();
     let nonce: Vec<u8> = text.into_iter().chain([0; 16]).take(16).collect();
