@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use signup::fields::EmailKey;
 use signup::hash::{FakeEngine, HashPool};
-use signup::idempotency::Receipt;
+use signup::idempotency::{IdempotencyKey, Receipt, ReplaySecret};
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
     AccountStore, CreateOutcome, CredentialStore as _, HostRows, HostRowsError, NewAccount,
@@ -97,12 +97,7 @@ async fn with_settings(settings: &'static str, connections: u32) -> PostgresStor
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn verifying_an_api_key_is_one_round_trip() {
     let Behind { proxy, direct, .. } = Behind::a_proxy().await;
-    let server = postgres::url().rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
-    let url = postgres::url().replace(&server, &proxy.addr.to_string());
-    // One connection, of which nobody asks a sign of life.
-    let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
-    let store = PostgresStore::new(pool.connect(&url).await.unwrap());
-    let store = store.with_schema(postgres::schema_of(&direct));
+    let store = on_one_connection(&proxy, &direct).await;
     let service = SignupService::builder(store).jwt_secret(&[7; 32]).build().unwrap();
     let signup = service.signup(request("a@x.co")).await.unwrap();
     let credentials = service.credentials();
@@ -119,6 +114,41 @@ async fn verifying_an_api_key_is_one_round_trip() {
     let mistyped = credentials.verify_api_key("rag_live_0").await;
     assert!(mistyped.is_err());
     assert_eq!(proxy.round_trips() - before, 10);
+}
+
+/// A store behind a proxy, on one connection of which nobody asks a sign of life.
+async fn on_one_connection(proxy: &Proxy, direct: &PostgresStore) -> PostgresStore {
+    let server = postgres::url().rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+    let url = postgres::url().replace(&server, &proxy.addr.to_string());
+    let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+    let store = PostgresStore::new(pool.connect(&url).await.unwrap());
+    store.with_schema(postgres::schema_of(direct))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn a_key_costs_no_round_trip_and_a_replay_one_more_than_a_conflict() {
+    let Behind { proxy, direct, .. } = Behind::a_proxy().await;
+    let store = on_one_connection(&proxy, &direct).await;
+    let service = SignupService::builder(store).jwt_secret(&[7; 32]);
+    let service = service.retry_safe(ReplaySecret::new(&[8; 32]).unwrap()).build().unwrap();
+    let key = || IdempotencyKey::new("0123456789abcdef").unwrap();
+    let trips = async |request: SignupRequest| {
+        let before = proxy.round_trips();
+        let answer = service.signup(request).await;
+        (answer.map(|signup| signup.is_replayed()).ok(), proxy.round_trips() - before)
+    };
+    // The statements are prepared with the first use of each.
+    for warming in [request("a@x.co"), request("b@x.co").idempotency_key(key())] {
+        service.signup(warming).await.unwrap();
+    }
+    service.signup(request("b@x.co").idempotency_key(key())).await.unwrap();
+    let without_key = trips(request("c@x.co")).await;
+    assert_eq!(without_key.0, Some(false));
+    assert_eq!(trips(request("d@x.co").idempotency_key(key())).await, without_key);
+    assert_eq!(trips(request("c@x.co")).await, (None, 1));
+    assert_eq!(trips(request("c@x.co").idempotency_key(key())).await, (None, 1));
+    assert_eq!(trips(request("d@x.co").idempotency_key(key())).await, (Some(true), 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
