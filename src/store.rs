@@ -25,6 +25,7 @@ mod replay;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod verification;
 
 pub use credentials::CredentialStore;
 pub use memory::MemoryStore;
@@ -32,13 +33,14 @@ pub use memory::MemoryStore;
 pub use postgres::{Postgres, PostgresStore};
 pub use records::{
     AccountRecord, ApiKeyInfo, KeyOwner, NewApiKey, RetriedAccount, RetriedApiKey, StoredPassword,
-    StoredSignup,
+    StoredSignup, UsedTicket,
 };
 pub use replay::ReplayStore;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sql::{HostRows, HostRowsError, HostTransaction, OpenError, Schema, SqlStore, TablePrefix};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};
+pub use verification::VerificationStore;
 
 /// A store of accounts.
 ///
@@ -139,6 +141,9 @@ pub enum CreateOutcome {
     /// An account with this id, or a key with this digest, exists: by chance, or because
     /// the random source is broken. Nothing is stored.
     IdentifierTaken,
+    /// The [ticket](NewAccount::ticket) was used before, whether or not its account still
+    /// exists. Nothing is stored.
+    TicketUsed,
 }
 
 /// The proof that an account was inserted in a transaction of the host. It opens the answer
@@ -194,6 +199,8 @@ pub struct NewAccount {
     pub(crate) key: NewApiKey,
     pub(crate) context: Arc<SignupContext>,
     pub(crate) receipt: Option<Receipt>,
+    pub(crate) email_verified_at: Option<Timestamp>,
+    pub(crate) ticket: Option<UsedTicket>,
 }
 
 impl NewAccount {
@@ -256,6 +263,17 @@ impl NewAccount {
     /// can be retried, for a [`ReplayStore`].
     pub fn receipt(&self) -> Option<&Receipt> {
         self.receipt.as_ref()
+    }
+
+    /// Returns `accounts.email_verified_at`: when the address was proven, if it was.
+    pub fn email_verified_at(&self) -> Option<Timestamp> {
+        self.email_verified_at
+    }
+
+    /// Returns the ticket that the sign-up uses up, if its address was proven first, for a
+    /// [`VerificationStore`].
+    pub fn ticket(&self) -> Option<&UsedTicket> {
+        self.ticket.as_ref()
     }
 
     /// Returns the declared fields of the request and the values that policies attached,

@@ -129,8 +129,15 @@ impl<S: AccountStore> SignupService<S> {
         let token = token.map_err(SignupError::internal)?;
         let key = NewApiKey::of(&api_key, id.clone(), now, None);
         let account = Arc::new(Account::new(id, email, name, inner.initial_plan.clone()));
-        let new =
-            NewAccount { account: Arc::clone(&account), password_hash, key, context, receipt };
+        let new = NewAccount {
+            account: Arc::clone(&account),
+            password_hash,
+            key,
+            context,
+            receipt,
+            email_verified_at: None,
+            ticket: None,
+        };
         let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
         Ok(Prepared { new, signup, retry })
     }
@@ -143,6 +150,9 @@ impl<S: AccountStore> SignupService<S> {
             let context = Arc::clone(&new.context);
             match self.inner.store.create(new).await? {
                 CreateOutcome::Stored => return Ok(signup),
+                CreateOutcome::TicketUsed => {
+                    return Err(SignupError::internal("a sign-up without a ticket has used one"));
+                }
                 CreateOutcome::EmailTaken => {
                     return self.replay_first(signup.account(), retry).await;
                 }

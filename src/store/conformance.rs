@@ -30,6 +30,7 @@ mod log_in;
 mod race;
 mod replay;
 mod sample;
+mod verification;
 
 pub use credentials::{
     Credentialed, a_dropped_rotation_is_whole, a_revoked_key_is_gone, a_rotated_key_expires,
@@ -46,6 +47,10 @@ pub use replay::{
     anothers_row_is_not_its_own, no_retry_finds_a_deleted_account, one_tag_adds_one_key,
 };
 pub use sample::Sample;
+pub use verification::{
+    Verifying, a_dropped_signup_uses_its_ticket_or_not, a_taken_email_uses_no_ticket,
+    a_ticket_is_used_once, expired_tickets_are_purged, one_ticket_makes_one_account,
+};
 
 /// A store under test, with access to its rows.
 ///

@@ -1,6 +1,7 @@
 //! A store in memory, for tests and for a first try.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use crate::hash::PasswordHash;
 
 use super::{AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner};
 use super::{NewAccount, NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError};
-use super::{StoredPassword, StoredSignup};
+use super::{StoredPassword, StoredSignup, VerificationStore};
 
 /// A store that keeps accounts in memory. They are lost when it is dropped.
 ///
@@ -192,11 +193,24 @@ impl ReplayStore for MemoryStore {
     }
 }
 
+#[async_trait]
+impl VerificationStore for MemoryStore {
+    async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| tables.tickets.contains_key(hash)))
+    }
+
+    async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        self.with(|tables| tables.tickets.retain(|_, end| *end > expired_at));
+        Ok(())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Tables {
     accounts: HashMap<EmailKey, AccountRow>,
     ids: HashMap<AccountId, EmailKey>,
     keys: HashMap<ApiKeyDigest, NewApiKey>,
+    tickets: HashMap<[u8; 32], Timestamp>,
 }
 
 #[derive(Debug)]
@@ -227,6 +241,12 @@ impl Tables {
         }
         if self.ids.contains_key(new.id()) || self.keys.contains_key(new.key_digest()) {
             return CreateOutcome::IdentifierTaken;
+        }
+        if let Some(ticket) = new.ticket() {
+            match self.tickets.entry(*ticket.hash()) {
+                Entry::Occupied(_) => return CreateOutcome::TicketUsed,
+                Entry::Vacant(unused) => unused.insert(ticket.expires_at()),
+            };
         }
         let email_key = new.email().key().clone();
         self.ids.insert(new.id().clone(), email_key.clone());
@@ -287,6 +307,8 @@ mod tests {
             password_hash: Arc::new(PasswordHash::from_store("", None)),
             context: Arc::default(),
             receipt: None,
+            email_verified_at: None,
+            ticket: None,
         }
     }
 

@@ -159,6 +159,39 @@ impl AccountRecord {
     }
 }
 
+/// A ticket that a sign-up uses up: the hash of its number, and when it expires.
+///
+/// ```
+/// use signup::clock::Timestamp;
+/// use signup::store::UsedTicket;
+///
+/// let ticket = UsedTicket::new([7; 32], Timestamp::MAX);
+/// assert_eq!((ticket.hash(), ticket.expires_at()), (&[7; 32], Timestamp::MAX));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsedTicket {
+    hash: [u8; 32],
+    expires_at: Timestamp,
+}
+
+impl UsedTicket {
+    /// Creates the mark of a ticket.
+    pub const fn new(hash: [u8; 32], expires_at: Timestamp) -> Self {
+        Self { hash, expires_at }
+    }
+
+    /// Returns `used_tickets.hash`.
+    pub const fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// Returns `used_tickets.expires_at`: from then on the ticket proves nothing, and the
+    /// row can go.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
 /// A sign-up as a store finds it by its email key, for a retry.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

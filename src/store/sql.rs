@@ -26,6 +26,7 @@ pub(super) mod open;
 pub(super) mod queries;
 mod replay;
 pub(super) mod statement;
+mod verification;
 
 use backend::{Backend, Clash, Connection};
 use change::{Applied, Change};
@@ -177,6 +178,7 @@ impl<B: Backend> AccountStore for SqlStore<B> {
             Applied::All => Ok(CreateOutcome::Stored),
             Applied::NotFound | Applied::Clash(Clash::Email) => Ok(CreateOutcome::EmailTaken),
             Applied::Clash(Clash::Identifier) => Ok(CreateOutcome::IdentifierTaken),
+            Applied::Clash(Clash::Ticket) => Ok(CreateOutcome::TicketUsed),
             Applied::Clash(Clash::Orphan | Clash::Retry) => {
                 Err(StoreError::Failed("the account of a key is missing".into()))
             }

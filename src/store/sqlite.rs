@@ -48,6 +48,7 @@ const HOST_PATIENCE_MILLIS: u32 = 5000;
 #[doc = include_str!("sqlite/0002_credentials.sql")]
 #[doc = include_str!("sqlite/0003_token_generation.sql")]
 #[doc = include_str!("sqlite/0004_retries.sql")]
+#[doc = include_str!("sqlite/0005_verification.sql")]
 /// ```
 pub type SqliteStore = SqlStore<Sqlite>;
 
@@ -172,6 +173,12 @@ impl Backend for Sqlite {
             sql: include_str!("sqlite/0004_retries.sql"),
             requires: 3,
         },
+        Step {
+            version: 5,
+            description: "verification",
+            sql: include_str!("sqlite/0005_verification.sql"),
+            requires: 3,
+        },
     ];
     // A connection's thread executes its commands in order, including the rollback of a
     // dropped transaction.
@@ -260,6 +267,8 @@ impl Backend for Sqlite {
             Some(Clash::Identifier)
         } else if column == names.fill("{p}api_keys.account_id, {p}api_keys.replay_tag") {
             Some(Clash::Retry)
+        } else if is("used_tickets.hash") {
+            Some(Clash::Ticket)
         } else {
             None
         }

@@ -119,6 +119,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "store/sql/gate.rs",
                 "store/conformance/race.rs",
                 "store/conformance/replay.rs",
+                "store/conformance/verification.rs",
                 "store/conformance/credentials.rs",
             ],
         ),

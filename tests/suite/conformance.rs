@@ -15,6 +15,9 @@ mod flawed_credentials;
 #[path = "conformance/replay.rs"]
 mod flawed_replays;
 
+#[path = "conformance/verification.rs"]
+mod flawed_verification;
+
 #[path = "../../examples/custom_store.rs"]
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_store;
@@ -66,6 +69,18 @@ signup::replay_conformance_tests!(
 signup::replay_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
     pgbouncer_replays,
+    stores::pooled()
+);
+signup::verification_conformance_tests!(memory_tickets, async { MemoryStore::default() });
+signup::verification_conformance_tests!(sqlite_tickets, stores::Sqlite::open());
+signup::verification_conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    postgres_tickets,
+    postgres::store(&postgres::url())
+);
+signup::verification_conformance_tests!(
+    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
+    pgbouncer_tickets,
     stores::pooled()
 );
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());

@@ -10,12 +10,12 @@ use signup::clock::Timestamp;
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::store::conformance::{
-    self, Credentialed, Inspect as _, Outage, Replayable, StoredAccount, StoredKey,
+    self, Credentialed, Inspect as _, Outage, Replayable, StoredAccount, StoredKey, Verifying,
 };
 use signup::store::{
     AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner, MemoryStore,
     NewAccount, NewApiKey, PostgresStore, ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore,
-    StoreError, StoredPassword, StoredSignup,
+    StoreError, StoredPassword, StoredSignup, VerificationStore,
 };
 use sqlx::AssertSqlSafe;
 
@@ -23,7 +23,9 @@ use super::postgres;
 
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
-pub trait Inspect: ReplayStore + CredentialStore + conformance::Inspect + Credentialed {
+pub trait Inspect:
+    VerificationStore + CredentialStore + conformance::Inspect + Credentialed
+{
     /// Returns all bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
 
@@ -199,6 +201,23 @@ macro_rules! delegate {
                 tag: &[u8; 32],
             ) -> Result<Option<RetriedApiKey>, StoreError> {
                 self.$store.find_retried_key(account, tag).await
+            }
+        }
+
+        #[async_trait]
+        impl VerificationStore for $wrapper {
+            async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+                self.$store.is_ticket_used(hash).await
+            }
+
+            async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+                self.$store.purge_tickets(expired_at).await
+            }
+        }
+
+        impl Verifying for $wrapper {
+            fn tickets(&self) -> &dyn VerificationStore {
+                self
             }
         }
 

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::{Credentialed, Inspect, Replayable};
+use super::{Credentialed, Inspect, Replayable, Verifying};
 use crate::store::{
     AccountStore, CredentialStore, MemoryStore, NewAccount, NewApiKey, ReplayStore,
+    VerificationStore,
 };
 
 /// A row of `accounts`.
@@ -79,6 +80,12 @@ impl Replayable for MemoryStore {
     }
 }
 
+impl Verifying for MemoryStore {
+    fn tickets(&self) -> &dyn VerificationStore {
+        self
+    }
+}
+
 #[async_trait]
 impl Inspect for MemoryStore {
     fn accounts(&self) -> &dyn AccountStore {
@@ -101,10 +108,10 @@ mod sql {
     use super::{StoredAccount, StoredKey};
     use crate::account::AccountId;
     use crate::issue::BoxError;
-    use crate::store::conformance::{Credentialed, Inspect, Replayable};
+    use crate::store::conformance::{Credentialed, Inspect, Replayable, Verifying};
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
-    use crate::store::{AccountStore, CredentialStore, ReplayStore, SqlStore};
+    use crate::store::{AccountStore, CredentialStore, ReplayStore, SqlStore, VerificationStore};
 
     const ACCOUNT: &[Kind] = &[
         Kind::Text,
@@ -140,6 +147,12 @@ mod sql {
 
     impl<B: Backend> Replayable for SqlStore<B> {
         fn replays(&self) -> &dyn ReplayStore {
+            self
+        }
+    }
+
+    impl<B: Backend> Verifying for SqlStore<B> {
+        fn tickets(&self) -> &dyn VerificationStore {
             self
         }
     }

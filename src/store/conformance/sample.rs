@@ -10,7 +10,7 @@ use crate::hash::PasswordHash;
 use crate::idempotency::Receipt;
 use crate::random::{Entropy, SeededRandom};
 
-use crate::store::{NewAccount, NewApiKey};
+use crate::store::{NewAccount, NewApiKey, UsedTicket};
 
 /// Builder for a test account. Two samples with different numbers share no unique column.
 ///
@@ -31,6 +31,7 @@ pub struct Sample {
     id: Option<AccountId>,
     key: Option<NewApiKey>,
     receipt: Option<Receipt>,
+    ticket: Option<UsedTicket>,
 }
 
 /// The time of all samples, in seconds since 1970.
@@ -40,7 +41,16 @@ impl Sample {
     /// Creates the sample with this number.
     pub fn new(number: u64) -> Self {
         let email = format!("sample{number}@example.com");
-        Self { number, email, name: None, pepper_version: None, id: None, key: None, receipt: None }
+        Self {
+            number,
+            email,
+            name: None,
+            pepper_version: None,
+            id: None,
+            key: None,
+            receipt: None,
+            ticket: None,
+        }
     }
 
     /// Sets the email, an address of the RFC 5321 profile.
@@ -91,6 +101,13 @@ impl Sample {
         self
     }
 
+    /// Sets the ticket of a sign-up whose address was proven first.
+    #[must_use]
+    pub fn ticket(mut self, ticket: UsedTicket) -> Self {
+        self.ticket = Some(ticket);
+        self
+    }
+
     /// Builds the account.
     ///
     /// # Panics
@@ -113,6 +130,8 @@ impl Sample {
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
         Ok(NewAccount {
             receipt: self.receipt,
+            email_verified_at: self.ticket.map(|_| now),
+            ticket: self.ticket,
             key: NewApiKey { account_id: id.clone(), ..key },
             account: Arc::new(Account::new(id, email, name, Plan::TRIAL)),
             password_hash: Arc::new(PasswordHash::from_store(phc, self.pepper_version)),

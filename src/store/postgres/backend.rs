@@ -56,6 +56,12 @@ impl Backend for Postgres {
             sql: include_str!("0004_retries.sql"),
             requires: 3,
         },
+        Step {
+            version: 5,
+            description: "verification",
+            sql: include_str!("0005_verification.sql"),
+            requires: 3,
+        },
     ];
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;
@@ -83,7 +89,7 @@ impl Backend for Postgres {
     }
 
     fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
-        vec![queries.insert_both(new)]
+        vec![queries.insert_at_once(new)]
     }
 
     async fn execute(
@@ -178,6 +184,7 @@ impl Backend for Postgres {
         match error.code()?.as_ref() {
             UNIQUE_VIOLATION if is("accounts_email_key_key") => Some(Clash::Email),
             UNIQUE_VIOLATION if is("api_keys_replay_tag") => Some(Clash::Retry),
+            UNIQUE_VIOLATION if is("used_tickets_pkey") => Some(Clash::Ticket),
             UNIQUE_VIOLATION if is("accounts_pkey") || is("api_keys_pkey") => {
                 Some(Clash::Identifier)
             }

@@ -53,7 +53,8 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Returns the statements that insert an account and its first API key. The first
     /// one affects no row where the email is taken.
     fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
-        vec![queries.insert_account(new), queries.insert_first_key(new)]
+        let both = [queries.insert_account(new), queries.insert_first_key(new)];
+        both.into_iter().chain(queries.insert_ticket(new)).collect()
     }
 
     /// Runs a statement and returns the number of rows that it affected.
@@ -147,6 +148,8 @@ pub enum Clash {
     Orphan,
     /// The account has an API key of an earlier request with this tag.
     Retry,
+    /// The ticket was used before.
+    Ticket,
 }
 
 pub(in crate::store) mod sealed {

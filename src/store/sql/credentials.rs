@@ -86,7 +86,7 @@ impl<B: Backend> CredentialStore for SqlStore<B> {
     }
 }
 
-fn all_of<const N: usize>(steps: [Statement; N]) -> Change {
+pub(super) fn all_of<const N: usize>(steps: [Statement; N]) -> Change {
     Change { steps: steps.into(), new: None }
 }
 

@@ -33,8 +33,13 @@ pub struct Queries {
     find_retried_key: SqlStr,
     insert_account: SqlStr,
     insert_first_key: SqlStr,
+    insert_ticket: SqlStr,
+    is_ticket_used: SqlStr,
+    purge_tickets: SqlStr,
     #[cfg(feature = "postgres")]
     insert_both: SqlStr,
+    #[cfg(feature = "postgres")]
+    insert_all: SqlStr,
     find_api_key: SqlStr,
     add_api_key: SqlStr,
     list_api_keys: SqlStr,
@@ -66,24 +71,41 @@ impl Queries {
                  FROM {api_keys} WHERE account_id = {1} AND replay_tag = {2}"),
             insert_account: sql("INSERT INTO {accounts}
                      (id, email, email_key, name, plan, password_hash, pepper_version, created_at,
-                      replay_nonce, replay_version, replay_tag)
-                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11})
+                      replay_nonce, replay_version, replay_tag, email_verified_at)
+                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12})
                  {ignore_taken_email}"),
             insert_first_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at)
                  VALUES ({1}, {2}, {3}, {4}, {5})"),
+            insert_ticket: sql("INSERT INTO {used_tickets} (hash, expires_at) VALUES ({1}, {2})"),
+            is_ticket_used: sql("SELECT 1 FROM {used_tickets} WHERE hash = {1}"),
+            purge_tickets: sql("DELETE FROM {used_tickets} WHERE expires_at <= {1}"),
             #[cfg(feature = "postgres")]
             // Without the account there is no key, so the count of rows tells that the
             // email is taken.
             insert_both: sql("WITH account AS (
                      INSERT INTO {accounts} (id, email, email_key, name, plan, password_hash,
                                              pepper_version, created_at, replay_nonce,
-                                             replay_version, replay_tag)
-                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11})
+                                             replay_version, replay_tag, email_verified_at)
+                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12})
                      {ignore_taken_email}
                      RETURNING id)
                  INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
-                 SELECT {12}, id, {13}, {14}, {8} FROM account"),
+                 SELECT {13}, id, {14}, {15}, {8} FROM account"),
+            #[cfg(feature = "postgres")]
+            // Nor is a ticket used, without the account.
+            insert_all: sql("WITH account AS (
+                     INSERT INTO {accounts} (id, email, email_key, name, plan, password_hash,
+                                             pepper_version, created_at, replay_nonce,
+                                             replay_version, replay_tag, email_verified_at)
+                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12})
+                     {ignore_taken_email}
+                     RETURNING id),
+                 ticket AS (
+                     INSERT INTO {used_tickets} (hash, expires_at)
+                     SELECT {16}, {17} FROM account)
+                 INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
+                 SELECT {13}, id, {14}, {15}, {8} FROM account"),
             // The account is joined because a database without enforced foreign keys may
             // have keys without an account.
             find_api_key: sql("SELECT k.account_id, k.expires_at FROM {api_keys} k
@@ -146,6 +168,7 @@ impl Queries {
             nonce,
             version,
             tag,
+            new.email_verified_at().map(Timestamp::as_millis).into(),
         ];
         Statement::new(&self.insert_account, values)
     }
@@ -161,9 +184,25 @@ impl Queries {
         Statement::new(&self.insert_first_key, values)
     }
 
-    /// Inserts both rows with one statement, if the database can.
+    /// Marks the ticket of a sign-up as used, if it has one.
+    pub(in crate::store) fn insert_ticket(&self, new: &NewAccount) -> Option<Statement> {
+        let ticket = new.ticket()?;
+        let values = [ticket.hash().as_slice().into(), ticket.expires_at().as_millis().into()];
+        Some(Statement::new(&self.insert_ticket, values))
+    }
+
+    pub(in crate::store) fn is_ticket_used(&self, hash: &[u8; 32]) -> Find {
+        let statement = Statement::new(&self.is_ticket_used, [hash.as_slice().into()]);
+        Find { statement, columns: &[] }
+    }
+
+    pub(in crate::store) fn purge_tickets(&self, expired_at: Timestamp) -> Statement {
+        Statement::new(&self.purge_tickets, [expired_at.as_millis().into()])
+    }
+
+    /// Inserts all rows with one statement, if the database can.
     #[cfg(feature = "postgres")]
-    pub(in crate::store) fn insert_both(&self, new: &NewAccount) -> Statement {
+    pub(in crate::store) fn insert_at_once(&self, new: &NewAccount) -> Statement {
         let mut statement = self.insert_account(new);
         statement.sql = self.insert_both.clone();
         statement.values.extend([
@@ -171,6 +210,10 @@ impl Queries {
             new.key_prefix().into(),
             new.key_last_four().into(),
         ]);
+        if let Some(ticket) = self.insert_ticket(new) {
+            statement.sql = self.insert_all.clone();
+            statement.values.extend(ticket.values);
+        }
         statement
     }
 
@@ -300,9 +343,10 @@ fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
     let sql = template
         .replace("{accounts}", &names.table("accounts"))
         .replace("{api_keys}", &names.table("api_keys"))
+        .replace("{used_tickets}", &names.table("used_tickets"))
         .replace("{least}", dialect.least)
         .replace("{ignore_taken_email}", &ignore);
-    (1..=14).fold(sql, |sql, number| {
+    (1..=17).fold(sql, |sql, number| {
         sql.replace(&format!("{{{number}}}"), &(dialect.placeholder)(number))
     })
 }

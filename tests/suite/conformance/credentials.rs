@@ -1,9 +1,11 @@
 //! For each promise of `CredentialStore` a store that breaks it, which the suite has
 //! to catch.
 //!
-//! The same store has the flaws of a `ReplayStore`, whose tests are in `replay.rs`.
+//! The same store has the flaws of a `ReplayStore` and of a `VerificationStore`, whose tests
+//! are in `replay.rs` and `verification.rs`.
 
 use super::flawed_replays::Past;
+use super::flawed_verification::Tickets;
 use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::api_key::{ApiKeyDigest, ApiKeyId};
@@ -45,6 +47,12 @@ pub enum Flaw {
     IssuesATagTwice,
     LooksForTheTagFirst,
     EndsTheOldKeyAllTheSame,
+    ForgetsTickets,
+    DeletesTicketsWithTheirAccounts,
+    UsesTicketsForNothing,
+    LooksForTheTicketFirst,
+    UsesTheTicketLater,
+    PurgesAllTickets,
 }
 
 /// A store in memory with a flaw in it.
@@ -53,12 +61,13 @@ pub struct Flawed {
     pub store: MemoryStore,
     gone: std::sync::Mutex<Vec<(ApiKeyDigest, KeyOwner)>>,
     pub past: std::sync::Mutex<Past>,
+    pub tickets: std::sync::Mutex<Tickets>,
 }
 
 impl Flawed {
     pub fn new(flaw: Flaw) -> Self {
-        let (gone, past) = Default::default();
-        Self { flaw, store: MemoryStore::default(), gone, past }
+        let (gone, past, tickets) = Default::default();
+        Self { flaw, store: MemoryStore::default(), gone, past, tickets }
     }
 
     /// Ignores whose key it is.
@@ -76,6 +85,9 @@ impl AccountStore for Flawed {
     }
 
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
+        if new.ticket().is_some() {
+            return self.create_with_ticket(new).await;
+        }
         self.create_flawed(new).await
     }
 }
@@ -243,6 +255,7 @@ impl Credentialed for Flawed {
             }
         }
         self.remember_signup(id);
+        self.forget_tickets(id);
         self.store.delete_account(id).await;
     }
 }
