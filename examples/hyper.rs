@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use signup::credentials::CredentialError;
-use signup::http::{Head, PATH, Refusal, Reply, SignupEndpoint};
+use signup::http::{Head, PATH, Refusal, Reply, Route, SignupEndpoint};
 use signup::store::AccountStore;
 use tokio::net::TcpListener;
 
@@ -67,18 +67,19 @@ async fn all(
     Ok(response.body(Full::from(json)).unwrap_or_default())
 }
 
-/// Serves the endpoint at its path, and nothing elsewhere.
+/// Serves the endpoint at its paths, and nothing elsewhere.
 pub(crate) async fn route<S: AccountStore>(
     endpoint: SignupEndpoint<S>,
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::default());
-    if request.uri().path() != PATH {
+    let mut routes = endpoint.routes().iter();
+    let Some(route) = routes.find(|route| route.path() == request.uri().path()) else {
         *response.status_mut() = hyper::StatusCode::NOT_FOUND;
         return Ok(response);
-    }
-    let reply = signup(&endpoint, peer, request).await;
+    };
+    let reply = signup(&endpoint, *route, peer, request).await;
     let mut response = Response::builder().status(reply.status());
     for (name, value) in reply.headers() {
         response = response.header(name, value);
@@ -91,13 +92,14 @@ pub(crate) async fn route<S: AccountStore>(
 /// then signs up.
 async fn signup<S: AccountStore>(
     endpoint: &SignupEndpoint<S>,
+    route: Route,
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Reply {
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let head = Head::new(request.method().as_str(), headers).peer(Some(peer.ip()));
-    let ticket = match endpoint.head(&head).await {
+    let ticket = match endpoint.head_at(route, &head).await {
         Ok(ticket) => ticket,
         Err(refusal) => return refusal,
     };

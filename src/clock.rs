@@ -155,6 +155,22 @@ impl Timestamp {
         Self::checked(millis, Self::MAX)
     }
 
+    /// Returns how long after `earlier` this moment is.
+    #[cfg(feature = "verification")]
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
+    }
+
+    /// Returns the moment as text of RFC 3339 (section 5.6), in UTC and whole seconds.
+    #[cfg(feature = "verification")]
+    pub(crate) fn to_rfc_3339(self) -> String {
+        use time::OffsetDateTime;
+        use time::format_description::well_known::Rfc3339;
+        // Neither fails for a moment of this type.
+        let moment = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000)).ok();
+        moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
+    }
+
     fn checked(millis: u128, not_after: Self) -> Result<Self, ClockError> {
         match i64::try_from(millis) {
             Ok(millis) if millis <= not_after.0 => Ok(Self(millis)),

@@ -1,6 +1,7 @@
 //! The context of a sign-up: what the request declared and what policies attached, for the
 //! host's own rows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -60,7 +61,7 @@ impl Attached {
 #[derive(Debug, Clone, Default)]
 pub struct SignupContext {
     fields: Vec<(&'static str, Secret<String>)>,
-    values: BTreeMap<&'static str, Secret<String>>,
+    values: BTreeMap<Cow<'static, str>, Secret<String>>,
 }
 
 impl SignupContext {
@@ -70,7 +71,20 @@ impl SignupContext {
 
     /// Adds a value, which replaces an earlier one of the same name.
     pub(crate) fn attach(&mut self, attached: Attached) {
-        self.values.insert(attached.name, attached.json);
+        self.values.insert(Cow::Borrowed(attached.name), attached.json);
+    }
+
+    /// Returns the attached values as JSON texts by their names, for a ticket.
+    #[cfg(feature = "verification")]
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, json)| (&**name, json.as_str()))
+    }
+
+    /// Creates the context of attached values that a ticket has kept.
+    #[cfg(feature = "verification")]
+    pub(crate) fn of_values(values: impl IntoIterator<Item = (String, String)>) -> Self {
+        let values = values.into_iter().map(|(name, json)| (name.into(), Secret::new(json)));
+        Self { fields: Vec::new(), values: values.collect() }
     }
 
     /// Returns a field of the request that a policy has declared, if it was sent.

@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SignupError;
-use crate::idempotency::IdempotencyKey;
-use crate::limit::ClientIp;
 use crate::observe;
 use crate::request::SignupRequest;
 use crate::response::Signup;
@@ -28,6 +26,8 @@ mod media;
 mod panic;
 mod presented;
 mod reply;
+mod route;
+mod ticket;
 
 pub use body::Body;
 pub use client::TrustedProxies;
@@ -35,12 +35,13 @@ pub use head::Head;
 pub use ipnet::IpNet;
 pub use presented::PresentedCredentials;
 pub use reply::{Refusal, Reply};
+pub use route::{PATH, Route};
+#[cfg(feature = "verification")]
+pub use route::{RESEND_PATH, VERIFY_PATH};
+pub use ticket::Ticket;
 
 use head::Method;
 use panic::catch_panic;
-
-/// The path of the endpoint.
-pub const PATH: &str = "/auth/signup";
 
 /// The path of the JWK set, a well-known URI (RFC 8615).
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -154,14 +155,22 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// # Errors
     /// Returns the answer if the head is refused. The body need not be read.
     pub async fn head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
-        let judged = self.check_head(head).await;
+        self.head_at(Route::Signup, head).await
+    }
+
+    /// Checks the head of a request for one of the [routes](Self::routes), in the same way.
+    ///
+    /// # Errors
+    /// Returns the answer if the head is refused. The body need not be read.
+    pub async fn head_at(&self, route: Route, head: &Head<'_>) -> Result<Ticket, Reply> {
+        let judged = self.check_head(route, head).await;
         judged.map_err(|reply| {
             observe::answered(reply.status());
             if head.method == Method::Head { reply.without_body() } else { reply }
         })
     }
 
-    async fn check_head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
+    async fn check_head(&self, route: Route, head: &Head<'_>) -> Result<Ticket, Reply> {
         let client = self.proxies.client(head);
         let limit = self.service.check_request(client).await;
         if head.method != Method::Post {
@@ -177,13 +186,19 @@ impl<S: AccountStore> SignupEndpoint<S> {
         if let Err(limited) = limit {
             return Err(Reply::error(&limited.into()));
         }
-        let idempotency_key = self.service.idempotency_key(head.idempotency_keys());
+        let idempotency_key = match route {
+            Route::Signup => self.service.idempotency_key(head.idempotency_keys()),
+            // The ticket does the same.
+            #[cfg(feature = "verification")]
+            Route::Verify | Route::Resend => Ok(None),
+        };
         let idempotency_key = idempotency_key.map_err(|invalid| Reply::error(&invalid))?;
         // Only policies read the headers.
         let without = self.service.policies().is_empty();
         let headers = if without { &[] } else { head.headers.as_slice() };
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
         Ok(Ticket {
+            route,
             limit: self.body_limit,
             declared,
             deadline: self.body_deadline,
@@ -193,16 +208,54 @@ impl<S: AccountStore> SignupEndpoint<S> {
         })
     }
 
-    /// Registers an account and returns the answer. A panic is answered as an internal
-    /// error.
+    /// Returns the routes to be mounted: the endpoint, and if the service
+    /// proves addresses first, those that complete a sign-up and send another code.
+    pub fn routes(&self) -> &'static [Route] {
+        #[cfg(feature = "verification")]
+        if self.service.verifies_first() {
+            return &[Route::Signup, Route::Verify, Route::Resend];
+        }
+        &[Route::Signup]
+    }
+
+    /// Answers a request on its route: registers an account, or begins or completes a
+    /// sign-up. A panic is answered as an internal error.
     pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
-        let signup = pin!(async {
-            let request = self.request(ticket, body)?;
-            self.service.signup(request).await
-        });
-        let reply = self.caught(signup).await.map_or_else(|reply| reply, Reply::from);
+        let reply = pin!(self.reply(ticket, body));
+        let reply = self.caught(reply).await.unwrap_or_else(|reply| reply);
         observe::answered(reply.status());
         reply
+    }
+
+    async fn reply(&self, ticket: Ticket, body: Body) -> Result<Reply, SignupError> {
+        #[cfg(feature = "verification")]
+        if self.service.verifies_first() {
+            return self.reply_first(ticket, body).await;
+        }
+        let request = self.request(ticket, body)?;
+        self.service.signup(request).await.map(Reply::from)
+    }
+
+    /// Answers on one of the routes of a service that proves addresses first.
+    #[cfg(feature = "verification")]
+    async fn reply_first(&self, ticket: Ticket, body: Body) -> Result<Reply, SignupError> {
+        let client = Some(ticket.client);
+        let texts = |names| SignupRequest::from_json_with(body.as_bytes(), names);
+        match ticket.route {
+            Route::Signup => {
+                let request = self.request(ticket, body)?;
+                self.service.begin(request).await.map(Reply::from)
+            }
+            Route::Verify => {
+                let [ticket, code] =
+                    crate::validate::texts(texts(&["ticket", "code"])?, ["ticket", "code"])?;
+                self.service.complete(&ticket, &code).await.map(Reply::from)
+            }
+            Route::Resend => {
+                let [ticket] = crate::validate::texts(texts(&["ticket"])?, ["ticket"])?;
+                self.service.resend(&ticket, client).await.map(Reply::from)
+            }
+        }
     }
 
     /// Does everything but the insert, for a host that owns the transaction. The host
@@ -327,36 +380,6 @@ impl<S> fmt::Debug for SignupEndpoint<S> {
             .field("body_limit", &self.body_limit)
             .field("body_deadline", &self.body_deadline)
             .finish_non_exhaustive()
-    }
-}
-
-/// The limits of a body whose head was accepted.
-pub struct Ticket {
-    limit: usize,
-    declared: u64,
-    deadline: Duration,
-    client: ClientIp,
-    idempotency_key: Option<IdempotencyKey>,
-    headers: Vec<(String, Vec<u8>)>,
-}
-
-/// Without the headers, which may hold credentials.
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("limit", &self.limit).finish_non_exhaustive()
-    }
-}
-
-impl Ticket {
-    /// Creates an empty body with these limits.
-    pub fn body(&self) -> Body {
-        Body::new(self.limit, self.declared)
-    }
-
-    /// Returns how long reading the body may take. After that, the answer is
-    /// [`Refusal::RequestTimeout`].
-    pub fn deadline(&self) -> Duration {
-        self.deadline
     }
 }
 

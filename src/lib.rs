@@ -101,6 +101,8 @@ pub mod idempotency;
 mod issue;
 pub mod limit;
 mod lookup;
+#[cfg(feature = "verification")]
+pub mod mail;
 mod observe;
 #[cfg(feature = "openapi")]
 pub mod openapi;
@@ -113,6 +115,8 @@ mod service;
 pub mod store;
 pub mod token;
 mod validate;
+#[cfg(feature = "verification")]
+pub mod verification;
 
 pub use error::SignupError;
 #[cfg(feature = "openapi")]

@@ -76,3 +76,9 @@ pub(crate) fn limits_back() {
     metrics::limits_back();
     tracing::limits_back();
 }
+
+/// Counts a mail that was sent, is tried again, or was given up.
+#[cfg(feature = "verification")]
+pub(crate) fn mail(outcome: &'static str) {
+    metrics::mail(outcome);
+}

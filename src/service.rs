@@ -23,13 +23,17 @@ use crate::store::{AccountStore, CredentialStore};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 
 mod builder;
+mod config;
 mod pipeline;
 mod prepared;
 mod recording;
 mod replay;
 mod turns;
+#[cfg(feature = "verification")]
+mod verification;
 
-pub use builder::{ConfigError, SignupServiceBuilder};
+pub use builder::SignupServiceBuilder;
+pub use config::ConfigError;
 pub use prepared::{Preparation, Prepared};
 use recording::Recording;
 use replay::Replay;
@@ -75,6 +79,8 @@ struct Inner<S> {
     email_profile: EmailProfile,
     traces_client_address: bool,
     replay: Option<Replay>,
+    #[cfg(feature = "verification")]
+    first: Option<verification::First>,
 }
 
 impl<S: AccountStore> SignupService<S> {
@@ -101,11 +107,18 @@ impl<S: AccountStore> SignupService<S> {
             };
             recording.finish(result.as_ref().map(|signup| {
                 let outcome = if signup.is_replayed() { "replayed" } else { "created" };
-                (outcome, signup.account().id())
+                (outcome, Some(signup.account().id()))
             }));
             result
         })
         .await
+    }
+
+    /// Returns whether sign-ups prove their address first.
+    #[cfg(not(feature = "verification"))]
+    #[expect(clippy::unused_self, reason = "its twin needs it")]
+    pub(crate) fn verifies_first(&self) -> bool {
+        false
     }
 
     fn traced_address(&self, request: &SignupRequest) -> Option<IpAddr> {
@@ -203,8 +216,8 @@ impl<S: AccountStore> SignupService<S> {
                 prepared.end_turn();
             }
             recording.finish(result.as_ref().map(|preparation| match preparation {
-                Preparation::New(prepared) => ("prepared", prepared.new.id()),
-                Preparation::Replayed(signup) => ("replayed", signup.account().id()),
+                Preparation::New(prepared) => ("prepared", Some(prepared.new.id())),
+                Preparation::Replayed(signup) => ("replayed", Some(signup.account().id())),
             }));
             result
         })

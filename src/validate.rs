@@ -51,6 +51,21 @@ pub(crate) fn validate(
     }
 }
 
+/// Returns these required texts of a body, or all issues.
+#[cfg(feature = "verification")]
+pub(crate) fn texts<const N: usize>(
+    mut request: SignupRequest,
+    names: [&'static str; N],
+) -> Result<[Secret<String>; N], SignupError> {
+    let mut issues = Issues(Vec::new());
+    let texts = names.map(|name| {
+        let mut declared = request.declared.iter_mut();
+        let field = declared.find(|(key, _)| *key == name).map(|(_, field)| std::mem::take(field));
+        issues.required(name, field.unwrap_or_default(), Ok::<_, Infallible>).unwrap_or_default()
+    });
+    if issues.0.is_empty() { Ok(texts) } else { Err(SignupError::Invalid(issues.0)) }
+}
+
 struct Issues(Vec<Issue>);
 
 impl Issues {

@@ -7,11 +7,11 @@ use ::actix_web::dev;
 use ::actix_web::guard::fn_guard;
 use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
-use ::actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, ResponseError};
+use ::actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, ResponseError};
 
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
-use crate::http::{Head, JWKS_PATH, PATH, PresentedCredentials, Reply, SignupEndpoint};
+use crate::http::{Head, JWKS_PATH, PresentedCredentials, Reply, Route, SignupEndpoint};
 use crate::response::Signup;
 use crate::service::Prepared;
 use crate::store::AccountStore;
@@ -19,7 +19,8 @@ use crate::token::TokenKeys;
 
 use super::{Authenticated, prepare_rest, respond};
 
-/// Mounts the endpoint at [`PATH`], in an app or a scope of the host.
+/// Mounts the endpoint at [`PATH`](crate::http::PATH), and its other
+/// [routes](SignupEndpoint::routes) if there are any, in an app or a scope of the host.
 ///
 /// An app is built once per worker: build the service outside, and clone it.
 ///
@@ -40,13 +41,24 @@ use super::{Authenticated, prepare_rest, respond};
 pub fn configure<S: AccountStore>(
     endpoint: impl Into<SignupEndpoint<S>>,
 ) -> impl FnOnce(&mut ServiceConfig) {
-    let endpoint = Data::new(endpoint.into());
-    // actix-web matches the decoded path: `/auth/sign%75p` would match, too.
-    let as_written = fn_guard(|request| request.head().uri.path().ends_with(PATH));
-    let resource = web::resource(PATH).guard(as_written).app_data(endpoint).to(signup::<S>);
+    let endpoint: SignupEndpoint<S> = endpoint.into();
     move |config| {
-        config.service(resource);
+        for &route in endpoint.routes() {
+            config.service(at(&endpoint, route));
+        }
     }
+}
+
+/// Creates the resource of one of the endpoint's routes.
+fn at<S: AccountStore>(endpoint: &SignupEndpoint<S>, route: Route) -> Resource {
+    let answer = move |endpoint: Data<SignupEndpoint<S>>, request: HttpRequest, body: Payload| async move {
+        let ticket = endpoint.head_at(route, &head(&request)).await;
+        HttpResponse::from(respond(&endpoint, ticket, body).await)
+    };
+    // actix-web matches the decoded path: `/auth/sign%75p` would match, too.
+    let as_written = fn_guard(move |request| request.head().uri.path().ends_with(route.path()));
+    let resource = web::resource(route.path()).guard(as_written);
+    resource.app_data(Data::new(endpoint.clone())).to(answer)
 }
 
 /// Handles a request on a path of the host's choice. Mount it for *any* method: it answers

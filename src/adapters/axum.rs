@@ -14,7 +14,7 @@ use ::axum::routing::{MethodRouter, any};
 
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
-use crate::http::{Head, JWKS_PATH, PATH, PresentedCredentials, Reply, SignupEndpoint};
+use crate::http::{Head, JWKS_PATH, PresentedCredentials, Reply, Route, SignupEndpoint};
 use crate::response::Signup;
 use crate::service::Prepared;
 use crate::store::AccountStore;
@@ -22,7 +22,8 @@ use crate::token::TokenKeys;
 
 use super::{Authenticated, prepare_rest, respond};
 
-/// Creates a router with the endpoint at [`PATH`], to be merged into the host's.
+/// Creates a router with the endpoint at [`PATH`](crate::http::PATH), and its other
+/// [routes](SignupEndpoint::routes) if there are any, to be merged into the host's.
 ///
 /// ```
 /// use signup::SignupService;
@@ -37,7 +38,21 @@ use super::{Authenticated, prepare_rest, respond};
 pub fn router<S: AccountStore, T: Clone + Send + Sync + 'static>(
     endpoint: impl Into<SignupEndpoint<S>>,
 ) -> Router<T> {
-    Router::new().route(PATH, service(endpoint))
+    let endpoint: SignupEndpoint<S> = endpoint.into();
+    let routes = endpoint.routes().iter();
+    routes.fold(Router::new(), |router, route| router.route(route.path(), at(&endpoint, *route)))
+}
+
+/// Creates the service of one of the endpoint's routes.
+fn at<S: AccountStore, T: Clone + Send + Sync + 'static>(
+    endpoint: &SignupEndpoint<S>,
+    route: Route,
+) -> MethodRouter<T> {
+    let answer = async move |State(endpoint): State<SignupEndpoint<S>>, request: Request| {
+        let ticket = endpoint.head_at(route, &head(&request)).await;
+        respond(&endpoint, ticket, request.into_body().into_data_stream()).await
+    };
+    any(answer).with_state(endpoint.clone())
 }
 
 /// Creates a [tower service](MethodRouter#impl-Service<Request<B>>-for-MethodRouter<(),+E>)

@@ -9,6 +9,8 @@ use crate::limit::RateLimited;
 use crate::response::Signup;
 use crate::secret::Secret;
 use crate::token::JwkSet;
+#[cfg(feature = "verification")]
+use crate::verification::PendingSignup;
 
 /// A refusal before or while the body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +156,14 @@ impl From<Signup> for Reply {
     fn from(signup: Signup) -> Self {
         let is_replayed = signup.is_replayed();
         Self { is_replayed, ..Self::new(201, None, signup.into_json()) }
+    }
+}
+
+/// The documented 202, with the ticket.
+#[cfg(feature = "verification")]
+impl From<PendingSignup> for Reply {
+    fn from(pending: PendingSignup) -> Self {
+        Self::new(202, None, pending.reveal_json())
     }
 }
 

@@ -19,6 +19,9 @@ use super::receipt::{Nonce, Receipt};
 pub(crate) enum Scope<'a> {
     /// The sign-up of this address.
     Signup(&'a EmailKey),
+    /// The sign-up of this address by a ticket, whose number is the nonce.
+    #[cfg(feature = "verification")]
+    Ticket(&'a EmailKey),
     /// Another API key of this account.
     IssueKey(&'a AccountId),
     /// The API key of this account that replaces this one.
@@ -30,6 +33,8 @@ impl<'a> Scope<'a> {
     fn parts(self) -> (&'static str, [&'a [u8]; 2]) {
         match self {
             Self::Signup(email) => ("signup 1: account", [email.as_str().as_bytes(), &[]]),
+            #[cfg(feature = "verification")]
+            Self::Ticket(email) => ("signup 1: ticket", [email.as_str().as_bytes(), &[]]),
             Self::IssueKey(account) => ("signup 1: API key", [account.as_str().as_bytes(), &[]]),
             Self::RotateKey(account, old) => {
                 ("signup 1: rotation", [account.as_str().as_bytes(), old.as_bytes()])
@@ -58,6 +63,20 @@ impl DerivedKeys {
         let mut version = [0; 4];
         expand.expand(b"signup 1: version", &mut version).ok()?;
         Some(Self { expand, tag, version: u32::from_be_bytes(version) >> 1 })
+    }
+
+    /// Derives a key for another purpose, which its label names.
+    #[cfg(feature = "verification")]
+    pub(super) fn purpose(&self, label: &[u8]) -> Option<Secret<[u8; 32]>> {
+        let mut key = Secret::new([0; 32]);
+        self.expand.expand(label, key.as_mut_slice()).ok()?;
+        Some(key)
+    }
+
+    /// Derives all that is minted for a sign-up by a ticket, which has no idempotency key.
+    #[cfg(feature = "verification")]
+    pub(super) fn derive_ticket(&self, email: &EmailKey, number: &Nonce) -> Option<Entropy> {
+        self.expand(&Message::of(Scope::Ticket(email), number, &[])).ok()
     }
 
     /// Derives all that is minted for a request, as if it had been drawn at random.
@@ -121,8 +140,12 @@ struct Message(Secret<Vec<u8>>);
 
 impl Message {
     fn new(scope: Scope<'_>, nonce: &[u8], key: &IdempotencyKey) -> Self {
+        Self::of(scope, nonce, key.reveal().as_bytes())
+    }
+
+    fn of(scope: Scope<'_>, nonce: &[u8], key: &[u8]) -> Self {
         let (label, parts) = scope.parts();
-        let all = [label.as_bytes(), nonce, key.reveal().as_bytes(), parts[0], parts[1]];
+        let all = [label.as_bytes(), nonce, key, parts[0], parts[1]];
         let length = all.iter().map(|part| 2 + part.len()).sum();
         let mut text = Secret::new(Vec::with_capacity(length));
         for part in all {

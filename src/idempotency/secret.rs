@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+#[cfg(feature = "verification")]
+use crate::fields::EmailKey;
 use crate::random::{Entropy, RandomError};
+#[cfg(feature = "verification")]
+use crate::secret::Secret;
 
 use super::derive::{DerivedKeys, Scope};
 use super::key::IdempotencyKey;
@@ -160,6 +164,34 @@ impl ReplaySecrets {
             let secrets = std::iter::once(&ring.current).chain(others);
             secrets.map(|secret| secret.tag(scope, &NONE, key)).collect()
         })
+    }
+
+    /// Derives a key for the purpose that a label names, of the secret of this version, or
+    /// of the current one; with that version. `None` if there is none of this version.
+    #[cfg(feature = "verification")]
+    pub(crate) fn purpose(
+        &self,
+        version: Option<u32>,
+        label: &[u8],
+    ) -> Option<(u32, Secret<[u8; 32]>)> {
+        let keys = self.read(|ring| match version {
+            None => Some(Arc::clone(&ring.current)),
+            Some(version) => ring.accepted.get(&version).map(Arc::clone),
+        })?;
+        Some((keys.version, keys.purpose(label)?))
+    }
+
+    /// Derives what is minted for the sign-up of a ticket that was sealed by the secret of
+    /// this version. `None` if there is none of this version.
+    #[cfg(feature = "verification")]
+    pub(crate) fn derive_ticket(
+        &self,
+        version: u32,
+        email: &EmailKey,
+        number: &Nonce,
+    ) -> Option<Entropy> {
+        let keys = self.read(|ring| ring.accepted.get(&version).map(Arc::clone))?;
+        keys.derive_ticket(email, number)
     }
 
     /// Reads the ring. No code under this lock can leave it half changed.

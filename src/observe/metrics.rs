@@ -46,3 +46,8 @@ pub(super) fn limits_lost() {
 pub(super) fn limits_back() {
     gauge!("signup_limiter_redis_up").set(1.0);
 }
+
+#[cfg(feature = "verification")]
+pub(super) fn mail(outcome: &'static str) {
+    counter!("signup_mails_total", "outcome" => outcome).increment(1);
+}

@@ -7,19 +7,21 @@ use std::time::Duration;
 use crate::account::Plan;
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::error::InvalidValue;
 use crate::fields::EmailProfile;
-use crate::hash::{HashPool, PoolError};
+use crate::hash::HashPool;
 use crate::idempotency::ReplaySecrets;
 use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
-use crate::random::{RandomError, SecureRandom, SystemRandom};
+use crate::random::{SecureRandom, SystemRandom};
 use crate::store::{AccountStore, ReplayStore};
 use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
 
+use super::config::ConfigError;
 use super::replay::Replay;
 use super::turns::Turns;
+#[cfg(feature = "verification")]
+use super::verification::VerifyFirst;
 use super::{Inner, SignupService};
 
 /// A day: long enough for a first visit to the dashboard, short enough for a bearer token.
@@ -48,6 +50,8 @@ pub struct SignupServiceBuilder<S> {
     traces_client_address: bool,
     replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
     requires_idempotency_key: bool,
+    #[cfg(feature = "verification")]
+    pub(super) verify_first: Option<VerifyFirst<S>>,
 }
 
 /// The conversion of a store that [`SignupServiceBuilder::retry_safe`] has checked.
@@ -76,6 +80,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             traces_client_address: false,
             replay: None,
             requires_idempotency_key: false,
+            #[cfg(feature = "verification")]
+            verify_first: None,
         }
     }
 }
@@ -283,6 +289,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         if self.requires_idempotency_key && self.replay.is_none() {
             return Err(ConfigError::NoReplaySecret);
         }
+        #[cfg(feature = "verification")]
+        check_verification(self.verify_first.as_ref(), self.requires_idempotency_key)?;
         let store = Arc::new(self.store);
         let replay = self.replay.map(|(secrets, as_replay_store)| Replay {
             secrets,
@@ -290,7 +298,11 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             requires_key: self.requires_idempotency_key,
             turns: Turns::default(),
         });
+        #[cfg(feature = "verification")]
+        let first = self.verify_first.map(|first| first.start(&store, Arc::clone(&clock)));
         let inner = Inner {
+            #[cfg(feature = "verification")]
+            first,
             store,
             replay,
             policies: self.policies,
@@ -313,6 +325,23 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     }
 }
 
+/// Refuses settings of a verification that could not work.
+#[cfg(feature = "verification")]
+fn check_verification<S>(
+    first: Option<&VerifyFirst<S>>,
+    requires_idempotency_key: bool,
+) -> Result<(), ConfigError> {
+    let Some(VerifyFirst { verification, .. }) = first else { return Ok(()) };
+    if requires_idempotency_key {
+        return Err(ConfigError::KeyOfPendingSignup);
+    }
+    let lifetime = verification.lifetime;
+    if lifetime < Duration::from_mins(1) || lifetime > crate::verification::MAX_LIFETIME {
+        return Err(ConfigError::CodeLifetime(lifetime));
+    }
+    Ok(())
+}
+
 impl<S> fmt::Debug for SignupServiceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignupServiceBuilder")
@@ -320,51 +349,4 @@ impl<S> fmt::Debug for SignupServiceBuilder<S> {
             .field("audience", &self.audience)
             .finish_non_exhaustive()
     }
-}
-
-/// The reason why a service can't be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// Neither `jwt_secret` nor `token_keys` was called, or these keys can only verify.
-    #[error("missing signing key: call jwt_secret or token_keys")]
-    NoSigningKey,
-    /// The key is unusable.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// Issuer or audience is empty.
-    #[error("empty token issuer or audience")]
-    NoIssuerOrAudience,
-    /// Tokens would be born expired, or live for ever.
-    #[error("invalid token lifetime: needs one second to a hundred years")]
-    TokenLifetime,
-    /// Expired tokens would live on.
-    #[error("excessive token leeway {0:?}: at most ten minutes")]
-    TokenLeeway(Duration),
-    /// The initial plan is not one of the plans.
-    #[error("initial plan `{0}` is not among the plans: add it to plans")]
-    InitialPlan(Plan),
-    /// A plan has an invalid name, see [`Plan`].
-    #[error("invalid plan `{plan}`: {source}")]
-    Plan {
-        /// The plan.
-        plan: Plan,
-        /// The form of a plan's name.
-        source: InvalidValue,
-    },
-    /// A policy declares this field, which it could never read.
-    #[error(
-        "invalid policy field `{0}`: it must not be empty, nor email, password or name, which \
-         every policy is given"
-    )]
-    PolicyField(&'static str),
-    /// Idempotency keys are required, but retries are off.
-    #[error("missing replay secret: require_idempotency_key needs retry_safe")]
-    NoReplaySecret,
-    /// The hash pool can't be started.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// No randomness to key the rate limits with.
-    #[error(transparent)]
-    Random(#[from] RandomError),
 }

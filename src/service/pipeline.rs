@@ -27,6 +27,9 @@ const MINT_ATTEMPTS: usize = 3;
 impl<S: AccountStore> SignupService<S> {
     /// Runs all stages up to the insert.
     pub(super) async fn run(&self, request: SignupRequest) -> Result<Preparation, SignupError> {
+        if self.verifies_first() {
+            return Err(SignupError::internal("addresses are proven first: call `begin`"));
+        }
         self.check_idempotency_key(&request)?;
         let valid = self.validate(request)?;
         let limited = self.limit(valid).await?;
@@ -50,12 +53,12 @@ impl<S: AccountStore> SignupService<S> {
         observe::time(stage, &*self.inner.clock)
     }
 
-    fn validate(&self, request: SignupRequest) -> Result<Box<ValidSignup>, SignupError> {
+    pub(super) fn validate(&self, request: SignupRequest) -> Result<Box<ValidSignup>, SignupError> {
         let _timed = self.time(Stage::Validate);
         validate(request, self.inner.email_profile)
     }
 
-    async fn limit(&self, valid: Box<ValidSignup>) -> Result<Limited, SignupError> {
+    pub(super) async fn limit(&self, valid: Box<ValidSignup>) -> Result<Limited, SignupError> {
         let _timed = self.time(Stage::Limit);
         if let Some(limiter) = &self.inner.limiter {
             let client = valid.origin.client.unwrap_or_default();
@@ -69,7 +72,10 @@ impl<S: AccountStore> SignupService<S> {
     ///
     /// # Errors
     /// Returns the refusal, with the sign-up that it is about.
-    async fn apply_policies(&self, mut fresh: Fresh) -> Result<Screened, (SignupError, Fresh)> {
+    pub(super) async fn apply_policies(
+        &self,
+        mut fresh: Fresh,
+    ) -> Result<Screened, (SignupError, Fresh)> {
         let _timed = self.time(Stage::Policy);
         match self.inner.policies.evaluate_all(&mut fresh.signup, &self.inner.pool).await {
             Ok(()) => Ok(Screened(fresh)),
@@ -84,21 +90,32 @@ impl<S: AccountStore> SignupService<S> {
             // It was looked for already.
             return Ok(Free(fresh));
         }
+        match self.look_up_email(Screened(fresh)).await? {
+            (_, true) => Err(SignupError::EmailTaken),
+            (fresh, false) => Ok(Free(fresh)),
+        }
+    }
+
+    /// Returns whether the email is taken.
+    pub(super) async fn look_up_email(
+        &self,
+        Screened(fresh): Screened,
+    ) -> Result<(Fresh, bool), SignupError> {
         let _timed = self.time(Stage::Lookup);
         self.inner.pool.check_room()?;
         let lookup = self.inner.lookups.enter()?;
         let taken = self.inner.store.is_email_taken(fresh.signup.email.key()).await?;
         lookup.answered();
-        if taken { Err(SignupError::EmailTaken) } else { Ok(Free(fresh)) }
+        Ok((fresh, taken))
     }
 
     /// Reserves a hash permit.
-    fn admit(&self, Free(fresh): Free) -> Result<Admitted, SignupError> {
+    pub(super) fn admit(&self, Free(fresh): Free) -> Result<Admitted, SignupError> {
         let permit = self.inner.pool.reserve()?;
         Ok(Admitted { fresh, permit })
     }
 
-    async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
+    pub(super) async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
         let _timed = self.time(Stage::Hash);
         let Admitted { fresh: Fresh { signup, retry }, permit } = admitted;
         let ValidSignup { email, password, name, context, .. } = *signup;
@@ -180,23 +197,23 @@ pub(super) struct Fresh {
 }
 
 /// A sign-up that passed every policy.
-struct Screened(Fresh);
+pub(super) struct Screened(Fresh);
 
 /// A sign-up whose email was not taken when checked.
-struct Free(Fresh);
+pub(super) struct Free(pub(super) Fresh);
 
 /// A sign-up with its hash permit.
-struct Admitted {
+pub(super) struct Admitted {
     fresh: Fresh,
     permit: HashPermit,
 }
 
 /// A sign-up with a hashed password and its remaining random bytes.
-struct Hashed {
-    email: Email,
-    name: Option<Name>,
-    context: Arc<SignupContext>,
-    password_hash: Arc<PasswordHash>,
-    draw: Entropy,
+pub(super) struct Hashed {
+    pub(super) email: Email,
+    pub(super) name: Option<Name>,
+    pub(super) context: Arc<SignupContext>,
+    pub(super) password_hash: Arc<PasswordHash>,
+    pub(super) draw: Entropy,
     retry: Option<Box<Retry>>,
 }

@@ -16,14 +16,17 @@ impl<'a> Recording<'a> {
         Self { pool, is_done: false }
     }
 
-    pub(super) fn finish(mut self, result: Result<(&'static str, &AccountId), &SignupError>) {
+    pub(super) fn finish(
+        mut self,
+        result: Result<(&'static str, Option<&AccountId>), &SignupError>,
+    ) {
         self.is_done = true;
         observe::hash_jobs(|| {
             let stats = self.pool.stats();
             [stats.queued, stats.running]
         });
         match result {
-            Ok((outcome, id)) => observe::outcome(outcome, Some(id.as_str())),
+            Ok((outcome, id)) => observe::outcome(outcome, id.map(AccountId::as_str)),
             Err(error) => observe::outcome(error.outcome(), None),
         }
         if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = result {

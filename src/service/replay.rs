@@ -16,7 +16,7 @@ use crate::observe::Stage;
 use crate::random::{Entropy, RandomError};
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, ReplayStore, RetriedAccount, StoredSignup};
+use crate::store::{AccountRecord, AccountStore, ReplayStore, RetriedAccount, StoredSignup};
 use crate::token::TokenOptions;
 
 use super::pipeline::{Fresh, Limited};
@@ -58,11 +58,13 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         mut values: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Option<IdempotencyKey>, SignupError> {
-        let Some(replay) = &self.inner.replay else {
-            return Ok(None);
+        let requires_key = match &self.inner.replay {
+            Some(replay) => replay.requires_key,
+            None if self.verifies_first() => false,
+            None => return Ok(None),
         };
         match (values.next(), values.next()) {
-            (None, _) if replay.requires_key => Err(issue(REQUIRED)),
+            (None, _) if requires_key => Err(issue(REQUIRED)),
             (None, _) => Ok(None),
             (Some(value), None) => match IdempotencyKey::from_header(value) {
                 Ok(key) => Ok(Some(key)),
@@ -227,7 +229,7 @@ impl<S: AccountStore> SignupService<S> {
             let Some(RetriedAccount { record, key_expires_at }) = account else {
                 continue;
             };
-            let account = record.account;
+            let account = &record.account;
             let is_first = *account.id() == id
                 && account.email().key() == email
                 && account.name() == name.as_ref().map(Name::as_str)
@@ -236,13 +238,25 @@ impl<S: AccountStore> SignupService<S> {
             if !is_first {
                 return Err(SignupError::EmailTaken);
             }
-            let options = TokenOptions::new();
-            let token = self.inner.tokens.mint(&id, 0, record.created_at, &mut derived, &options);
-            let token = token.map_err(SignupError::internal)?;
-            let signup = Signup::new(Arc::new(account), token, api_key);
-            return Ok(signup.map_err(SignupError::internal)?.replayed());
+            return self.answer_again(record, api_key, &mut derived);
         }
         Err(SignupError::EmailTaken)
+    }
+
+    /// Gives the answer of an account that is as it was again, with what is left of the
+    /// derived bytes.
+    pub(super) fn answer_again(
+        &self,
+        record: AccountRecord,
+        api_key: ApiKey,
+        derived: &mut Entropy,
+    ) -> Result<Signup, SignupError> {
+        let AccountRecord { account, created_at, .. } = record;
+        let options = TokenOptions::new();
+        let token = self.inner.tokens.mint(account.id(), 0, created_at, derived, &options);
+        let token = token.map_err(SignupError::internal)?;
+        let signup = Signup::new(Arc::new(account), token, api_key);
+        Ok(signup.map_err(SignupError::internal)?.replayed())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use signup::store::ReplayStore;
+use signup::store::VerificationStore;
 use signup::store::conformance::dropped_after;
 use signup::{Signup, SignupError, SignupRequest};
 
@@ -66,7 +66,7 @@ async fn dropped_at_every_poll(backend: Backend) {
 
 async fn dropped_at_every_poll_of_the_insert(backend: Backend) {
     // The gate puts a wait of its own between look, hash and insert.
-    let wrap = |store| -> Arc<dyn ReplayStore> {
+    let wrap = |store| -> Arc<dyn VerificationStore> {
         Arc::new(Faulty {
             gate: Some(Arc::new(tokio::sync::Barrier::new(1))),
             ..Faulty::new(store)

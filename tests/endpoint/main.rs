@@ -36,6 +36,7 @@ mod races;
 mod retries;
 mod secrets;
 mod transport;
+mod verification;
 
 use support::backend::{Backend, Open, Serve};
 use support::stores;
@@ -148,6 +149,7 @@ fn main() -> ExitCode {
         races::CASES,
         retries::CASES,
         lost_answers::CASES,
+        verification::CASES,
         faults::CASES,
         cancellation::CASES,
         clock_and_random::CASES,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signup::SignupRequest;
 use signup::random::SecureRandom;
-use signup::store::ReplayStore;
+use signup::store::VerificationStore;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -19,7 +19,7 @@ const CROWD: usize = 1000;
 
 /// An app whose store begins inserting only when that many inserts wait.
 async fn gated(backend: Backend, crowd: usize, argon2: bool) -> App {
-    let wrap = move |store| -> Arc<dyn ReplayStore> {
+    let wrap = move |store| -> Arc<dyn VerificationStore> {
         let gate = Some(Arc::new(Barrier::new(crowd)));
         Arc::new(Faulty { gate, ..Faulty::new(store) })
     };
@@ -96,7 +96,7 @@ async fn a_winner_that_rolls_back_leaves_the_email_free(backend: Backend) {
     let open = Arc::new(AtomicBool::new(true));
     let wrap = {
         let contended = Arc::clone(&open);
-        move |store| -> Arc<dyn ReplayStore> {
+        move |store| -> Arc<dyn VerificationStore> {
             Arc::new(Faulty { contended, ..Faulty::new(store) })
         }
     };

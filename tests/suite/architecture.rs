@@ -117,6 +117,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
             &[
                 "limit/redis.rs",
                 "store/sql/gate.rs",
+                "mail/queue.rs",
                 "store/conformance/race.rs",
                 "store/conformance/replay.rs",
                 "store/conformance/verification.rs",
@@ -130,6 +131,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
             "tokio::time",
             &[
                 "adapters.rs",
+                "mail/queue.rs",
                 "policy/evaluate.rs",
                 "limit/redis.rs",
                 "store/postgres.rs",

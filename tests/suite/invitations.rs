@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use signup::error::Issue;
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::{IdempotencyKey, ReplaySecret};
+use signup::mail::{MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, InviteCode};
 use signup::store::conformance::Inspect;
 use signup::store::{
     AccountStore, HostRows, HostRowsError, NewAccount, PostgresStore, SqliteStore,
 };
+use signup::verification::Verification;
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
@@ -133,6 +136,62 @@ async fn a_code_that_is_used_up_refuses_no_retry_on_sqlite() {
         sqlx::query(ADD).bind(code).execute(pool).await.unwrap();
     };
     retry([(); 2].map(|()| on_sqlite(store.clone())), &store, add).await;
+}
+
+/// The code was good when the sign-up began, and is used up when its address is proven.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_is_used_up_before_the_proof_refuses_the_account() {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    store.migrate().await.unwrap();
+    let pool = store.pool().clone();
+    sqlx::raw_sql(TABLE).execute(&pool).await.unwrap();
+    sqlx::query(ADD).bind("spent").execute(&pool).await.unwrap();
+    let mailer = Arc::new(MemoryMailer::default());
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails.clone());
+    let hashes = HashPool::builder().workers(2).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(store.clone().with_host_rows(Attached))
+        .jwt_secret(&[7; 32])
+        .hash_pool(Arc::new(hashes))
+        .policy(InvitationOnly::new(async |_| Ok(true)))
+        .verify_first(verification)
+        .build()
+        .unwrap();
+    let mut tickets = Vec::new();
+    for email in ["kim@x.co", "jim@x.co"] {
+        let request = SignupRequest::new(email, "correct horse").field("invite_code", "spent");
+        tickets.push((service.begin(request).await.unwrap(), email));
+    }
+    mails.drained().await;
+    let mut outcomes = Vec::new();
+    for (pending, email) in tickets {
+        let code = mailer.last_code(email).unwrap();
+        outcomes.push(service.complete(pending.reveal_ticket(), &code).await);
+    }
+    let [Ok(_), Err(SignupError::Invalid(issues))] = outcomes.as_slice() else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(issues.as_slice(), [Issue::body("Invitation code is not valid")]);
+    assert_eq!(store.stored_accounts().await.len(), 1);
+}
+
+/// Uses up what the policy has attached, which is all that a ticket keeps.
+struct Attached;
+
+#[async_trait]
+impl HostRows<SqliteConnection> for Attached {
+    async fn insert(
+        &self,
+        connection: &mut SqliteConnection,
+        new: &NewAccount,
+    ) -> Result<(), HostRowsError> {
+        let InviteCode(code) = new.context().get()?.expect("the policy attaches it");
+        let used = sqlx::query(USE).bind(new.id().as_str()).bind(code);
+        match used.execute(connection).await?.rows_affected() {
+            0 => Err(HostRowsError::refuse("invite_code", "Invitation code is not valid")),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

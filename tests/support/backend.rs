@@ -15,7 +15,8 @@ use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
 use signup::policy::SignupPolicy;
 use signup::random::{SecureRandom, SystemRandom};
-use signup::store::ReplayStore;
+use signup::store::VerificationStore;
+use signup::verification::Verification;
 use signup::{SignupService, SignupServiceBuilder};
 use tokio::net::TcpListener;
 
@@ -24,8 +25,8 @@ use super::document;
 use super::stores::Inspect;
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
-pub type Service = SignupService<Arc<dyn ReplayStore>>;
-pub type Endpoint = SignupEndpoint<Arc<dyn ReplayStore>>;
+pub type Service = SignupService<Arc<dyn VerificationStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn VerificationStore>>;
 
 /// The tests' clock stands at this second.
 pub const NOW: u32 = 1_750_000_000;
@@ -49,7 +50,7 @@ pub struct Backend {
     pub recording: Option<Recording>,
 }
 
-type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn ReplayStore> + Send>;
+type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn VerificationStore> + Send>;
 
 /// The changes that a case makes to the service.
 pub struct Options {
@@ -64,6 +65,7 @@ pub struct Options {
     pub limits: Option<RateLimits>,
     pub policies: Vec<Arc<dyn SignupPolicy>>,
     pub replay_secret: Option<ReplaySecret>,
+    pub verification: Option<Verification>,
     pub proxies: TrustedProxies,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
@@ -83,6 +85,7 @@ impl Default for Options {
             limits: None,
             policies: Vec::new(),
             replay_secret: None,
+            verification: None,
             proxies: TrustedProxies::none(),
             wrap: Box::new(|store| store),
         }
@@ -126,6 +129,10 @@ impl Backend {
         };
         let service = match options.replay_secret {
             Some(secret) => service.retry_safe(secret),
+            None => service,
+        };
+        let service = match options.verification {
+            Some(verification) => service.verify_first(verification),
             None => service,
         };
         let service = options.policies.into_iter().fold(service, SignupServiceBuilder::policy);

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::api_key::ApiKeyDigest;
+use signup::clock::Timestamp;
 use signup::fields::EmailKey;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
     AccountStore, CreateOutcome, NewAccount, ReplayStore, RetriedAccount, RetriedApiKey,
-    StoreError, StoredSignup,
+    StoreError, StoredSignup, VerificationStore,
 };
 use tokio::sync::Barrier;
 
@@ -128,6 +129,17 @@ impl<S: ReplayStore> ReplayStore for Faulty<S> {
         tag: &[u8; 32],
     ) -> Result<Option<RetriedApiKey>, StoreError> {
         self.call(None, self.store.find_retried_key(account, tag)).await
+    }
+}
+
+#[async_trait]
+impl<S: VerificationStore> VerificationStore for Faulty<S> {
+    async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        self.call(None, self.store.is_ticket_used(hash)).await
+    }
+
+    async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        self.call(None, self.store.purge_tickets(expired_at)).await
     }
 }
 

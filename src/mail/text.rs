@@ -1,0 +1,97 @@
+//! The default words, in English.
+
+use std::time::Duration;
+
+use super::{Mail, MailKind};
+
+pub(super) fn subject(kind: MailKind) -> &'static str {
+    match kind {
+        MailKind::SignupCode => "Your code",
+        MailKind::AccountExists => "You already have an account",
+    }
+}
+
+/// Writes the paragraphs of a mail. The code stands alone, and nothing of the client's is in
+/// them.
+fn paragraphs(mail: &Mail) -> Vec<String> {
+    match &mail.code {
+        Some(code) => vec![
+            "Your code to complete the sign-up:".to_owned(),
+            code.reveal_grouped(),
+            format!(
+                "Enter it where you signed up. It is valid for {}. If you did not sign up, ignore \
+                 this mail: nothing happens without the code.",
+                in_words(mail.expires_in),
+            ),
+        ],
+        None => vec![
+            "Someone, probably you, has signed up with this address, which has an account \
+             already. Log in instead; if you have forgotten your password, reset it."
+                .to_owned(),
+            "If it was not you, ignore this mail: nothing has changed.".to_owned(),
+        ],
+    }
+}
+
+pub(super) fn plain(mail: &Mail) -> String {
+    paragraphs(mail).join("\n\n") + "\n"
+}
+
+pub(super) fn html(mail: &Mail) -> String {
+    let code = mail.code.as_ref().map(super::Code::reveal_grouped);
+    let mut html = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">".to_owned();
+    html += &format!("<title>{}</title>", mail.subject());
+    for paragraph in paragraphs(mail) {
+        html += &if code.as_ref() == Some(&paragraph) {
+            format!("<p style=\"font:700 1.5em monospace;letter-spacing:.1em\">{paragraph}</p>")
+        } else {
+            format!("<p>{paragraph}</p>")
+        };
+    }
+    html + "</html>\n"
+}
+
+fn in_words(span: Duration) -> String {
+    let minutes = span.as_secs().div_ceil(60);
+    match (minutes / 60, minutes % 60) {
+        (hours @ 2.., 0) => format!("{hours} hours"),
+        _ if minutes == 1 => "one minute".to_owned(),
+        _ => format!("{minutes} minutes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::{Email, EmailProfile};
+    use crate::mail::Code;
+
+    fn mail(kind: MailKind) -> Mail {
+        let to = Email::parse("<b>\"@x.co".replace(['<', '>', '"'], "b"), EmailProfile::Strict);
+        Mail::new(kind, to.unwrap(), Code::parse("7HXW3K9P").unwrap(), Duration::from_hours(1))
+    }
+
+    #[test]
+    fn a_mail_says_what_it_is_for_and_has_no_link() {
+        let code = mail(MailKind::SignupCode);
+        assert!(code.text().contains("\n\n7HXW-3K9P\n\n") && code.text().contains("60 minutes"));
+        assert!(code.html().contains(">7HXW-3K9P</p>"));
+        assert!(!code.subject().contains("7HXW"));
+        let taken = mail(MailKind::AccountExists);
+        assert!(taken.reveal_code().is_none() && !taken.text().contains("7HXW"));
+        for mail in [code, taken] {
+            let all = [mail.text(), mail.html(), mail.subject().to_owned()].concat();
+            assert!(!all.contains("://") && !all.contains("href") && !all.contains("src="));
+            assert!(!format!("{mail:?}").contains("7HXW") && !format!("{mail:?}").contains("x.co"));
+        }
+    }
+
+    #[test]
+    fn a_span_is_told_in_words() {
+        for (seconds, words) in
+            [(30, "one minute"), (90, "2 minutes"), (3600, "60 minutes"), (86_400, "24 hours")]
+        {
+            assert_eq!(in_words(Duration::from_secs(seconds)), words);
+        }
+    }
+}

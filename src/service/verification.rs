@@ -1,0 +1,334 @@
+//! Sign-ups whose address is proven first: the code, the proof, and another code.
+
+use std::sync::Arc;
+
+use crate::account::{Account, AccountId};
+use crate::api_key::ApiKey;
+use crate::clock::Timestamp;
+use crate::error::{Issue, SignupError};
+use crate::fields::EmailKey;
+use crate::limit::ClientIp;
+use crate::mail::{Code, Mail, MailKind, Place};
+use crate::observe::{self, Stage};
+use crate::random::Entropy;
+use crate::request::SignupRequest;
+use crate::response::Signup;
+use crate::store::{
+    AccountStore, CreateOutcome, NewAccount, NewApiKey, RetriedAccount, UsedTicket,
+    VerificationStore,
+};
+use crate::token::TokenOptions;
+use crate::verification::{NewTicket, PendingSignup, Ticket, Verification, Verifier};
+
+use super::pipeline::{Free, Fresh, Hashed};
+use super::recording::Recording;
+use super::{SignupService, SignupServiceBuilder};
+
+const INVALID: &str = "Invalid or expired code";
+
+/// The part of a service that proves addresses first.
+pub(super) struct First {
+    verifier: Verifier,
+    store: Arc<dyn VerificationStore>,
+}
+
+/// The setting of the builder, with the conversion of a store that was checked.
+pub(super) struct VerifyFirst<S> {
+    pub(super) verification: Verification,
+    as_store: fn(Arc<S>) -> Arc<dyn VerificationStore>,
+}
+
+impl<S: VerificationStore> SignupServiceBuilder<S> {
+    /// Proves each address before its account is stored:
+    /// [`begin`](SignupService::begin) answers with a ticket and mails a code, and
+    /// [`complete`](SignupService::complete) registers the account. The endpoint then
+    /// answers 202, and has two more paths.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use signup::idempotency::ReplaySecret;
+    /// use signup::mail::{MailQueue, MemoryMailer};
+    /// use signup::store::MemoryStore;
+    /// use signup::verification::Verification;
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let mailer = Arc::new(MemoryMailer::default());
+    /// let mails = MailQueue::new(Arc::clone(&mailer));
+    /// let verification = Verification::new(ReplaySecret::new(&[8; 32])?, mails.clone());
+    /// let service = SignupService::builder(MemoryStore::default())
+    ///     .jwt_secret(&[7; 32])
+    ///     .verify_first(verification)
+    ///     .build()?;
+    ///
+    /// let pending = service.begin(SignupRequest::new("dev@example.com", "correct horse")).await?;
+    /// mails.drained().await;
+    /// let code = mailer.last_code("dev@example.com").unwrap();
+    /// let signup = service.complete(pending.reveal_ticket(), &code).await?;
+    /// assert_eq!(signup.account().email().as_str(), "dev@example.com");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn verify_first(mut self, verification: Verification) -> Self {
+        self.verify_first = Some(VerifyFirst { verification, as_store: |store| store });
+        self
+    }
+}
+
+impl<S> VerifyFirst<S> {
+    pub(super) fn start(self, store: &Arc<S>, clock: Arc<dyn crate::clock::Clock>) -> First {
+        let Self { verification, as_store } = self;
+        First { verifier: verification.start(clock), store: as_store(Arc::clone(store)) }
+    }
+}
+
+impl<S: AccountStore> SignupService<S> {
+    /// Begins a sign-up: checks it as [`signup`](Self::signup) does, hashes the password,
+    /// seals all of it into a ticket, and mails a code. Nothing is stored, and the answer is
+    /// the same whether or not the address has an account.
+    ///
+    /// # Errors
+    /// Fails like [`signup`](Self::signup), but never with
+    /// [`EmailTaken`](SignupError::EmailTaken). Fails with
+    /// [`Internal`](SignupError::Internal) for a service that does not
+    /// [verify first](SignupServiceBuilder::verify_first).
+    pub async fn begin(&self, request: SignupRequest) -> Result<PendingSignup, SignupError> {
+        let address = self.traced_address(&request);
+        observe::within(address, async {
+            let recording = Recording::new(&self.inner.pool);
+            let result = self.run_first(request).await;
+            recording.finish(result.as_ref().map(|_| ("pending", None)));
+            result
+        })
+        .await
+    }
+
+    /// Completes a sign-up by its ticket and the code of the mail: registers the account.
+    /// The same ticket and code, sent again, get the same answer while the account is as it
+    /// was.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with an issue of `code` for a wrong code, and for a
+    /// ticket that is not, or no longer, good; [`SignupError::Busy`] if no try is left;
+    /// [`SignupError::EmailTaken`] if somebody else has proven the address meanwhile.
+    pub async fn complete(&self, ticket: &str, code: &str) -> Result<Signup, SignupError> {
+        observe::within(None, async {
+            let recording = Recording::new(&self.inner.pool);
+            let result = self.run_complete(ticket, code).await;
+            recording.finish(result.as_ref().map(|signup| {
+                let outcome = if signup.is_replayed() { "replayed" } else { "created" };
+                (outcome, Some(signup.account().id()))
+            }));
+            result
+        })
+        .await
+    }
+
+    /// Mails another code for a sign-up that was begun, and returns another ticket for it.
+    /// Both expire with the first ones.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with an issue of `ticket` if it is not, or no
+    /// longer, good; [`SignupError::Busy`] if the queue of mails is full.
+    #[expect(clippy::unused_async, reason = "counters that instances share will be awaited")]
+    pub async fn resend(
+        &self,
+        ticket: &str,
+        client: Option<ClientIp>,
+    ) -> Result<PendingSignup, SignupError> {
+        let First { verifier, .. } = self.first()?;
+        let now = self.now()?;
+        let invalid = || {
+            let message = "Invalid or expired ticket";
+            SignupError::Invalid(vec![Issue::field("ticket", message)])
+        };
+        let ticket = Ticket::open(ticket, &verifier.secrets).ok_or_else(invalid)?;
+        if ticket.expires_at <= now {
+            return Err(invalid());
+        }
+        let place = Self::reserve_mail(verifier)?;
+        self.send_code(verifier, ticket.into_new(), place, client, now)
+    }
+
+    /// Returns whether sign-ups prove their address first.
+    pub(crate) fn verifies_first(&self) -> bool {
+        self.inner.first.is_some()
+    }
+
+    fn first(&self) -> Result<&First, SignupError> {
+        let first = self.inner.first.as_ref();
+        first.ok_or_else(|| SignupError::internal("the service does not verify first"))
+    }
+
+    fn now(&self) -> Result<Timestamp, SignupError> {
+        let now = Timestamp::read(&self.inner.clock, self.inner.not_after);
+        now.map_err(SignupError::internal)
+    }
+
+    fn reserve_mail(verifier: &Verifier) -> Result<Place, SignupError> {
+        let retry_after = crate::error::DEFAULT_RETRY_AFTER;
+        verifier.mails.reserve().ok_or(SignupError::Busy { retry_after })
+    }
+
+    async fn run_first(&self, request: SignupRequest) -> Result<PendingSignup, SignupError> {
+        let First { verifier, .. } = self.first()?;
+        let client = request.origin.client;
+        let limited = self.limit(self.validate(request)?).await?;
+        let fresh = Fresh { signup: limited.0, retry: None };
+        let screened = self.apply_policies(fresh).await.map_err(|(refusal, _)| refusal)?;
+        // Before it is known whether the address is taken: a full queue tells nothing.
+        let place = Self::reserve_mail(verifier)?;
+        let (fresh, is_taken) = self.look_up_email(screened).await?;
+        let hashed = self.hash(self.admit(Free(fresh))?).await?;
+        let now = self.now()?;
+        let Hashed { email, name, context, password_hash, mut draw, .. } = hashed;
+        let new = NewTicket {
+            number: draw.take().map_err(SignupError::internal)?,
+            email,
+            name,
+            password_hash: Arc::unwrap_or_clone(password_hash),
+            context: Arc::unwrap_or_clone(context),
+            expires_at: now.plus(verifier.lifetime).map_err(SignupError::internal)?,
+            is_taken,
+        };
+        let _timed = self.time(Stage::Mint);
+        self.send_code(verifier, new, place, client, now)
+    }
+
+    /// Seals a ticket for a new code, and mails that, unless the address has got enough.
+    fn send_code(
+        &self,
+        verifier: &Verifier,
+        new: NewTicket,
+        place: Place,
+        client: Option<ClientIp>,
+        now: Timestamp,
+    ) -> Result<PendingSignup, SignupError> {
+        let random = &*self.inner.random;
+        let mut draw = Entropy::draw(random).map_err(SignupError::internal)?;
+        let code = Code::mint(&mut draw).map_err(SignupError::internal)?;
+        let kind = if new.is_taken { MailKind::AccountExists } else { MailKind::SignupCode };
+        let ticket = Ticket::new(new, &code, &verifier.secrets).map_err(SignupError::internal)?;
+        let sealed = ticket.seal(&verifier.secrets, random).map_err(SignupError::internal)?;
+        let pending = PendingSignup::new(sealed, ticket.expires_at);
+        if verifier.may_mail(ticket.email.key(), client) {
+            let expires_in = ticket.expires_at.since(now);
+            place.send(Mail::new(kind, ticket.email, code, expires_in));
+        }
+        Ok(pending)
+    }
+
+    async fn run_complete(&self, ticket: &str, code: &str) -> Result<Signup, SignupError> {
+        let First { verifier, store } = self.first()?;
+        let now = self.now()?;
+        let ticket = Ticket::open(ticket, &verifier.secrets).ok_or_else(invalid)?;
+        if ticket.expires_at <= now {
+            return Err(invalid());
+        }
+        let busy = |retry_after| SignupError::Busy { retry_after };
+        verifier.take_try(&ticket).map_err(busy)?;
+        let code = Code::parse(code).map_err(|_| invalid())?;
+        let is_code = ticket.is_code(&code, &verifier.secrets).map_err(SignupError::internal)?;
+        if !is_code || ticket.is_taken {
+            return Err(invalid());
+        }
+        verifier.was_right(&ticket);
+        let email = ticket.email.key().clone();
+        let hash = ticket.hash();
+        let (number, version) = (ticket.number, ticket.version);
+        let (new, signup) = self.mint_proven(ticket, verifier, now)?;
+        let created = {
+            let _timed = self.time(Stage::Store);
+            store.create(new).await.map_err(|error| of_the_body(error.into()))?
+        };
+        if created == CreateOutcome::Stored {
+            return Ok(signup);
+        }
+        let draw = || verifier.secrets.derive_ticket(version, &email, &number);
+        if let Some(signup) = self.replay_proven(&**store, draw, &email, now).await? {
+            return Ok(signup);
+        }
+        if store.is_ticket_used(&hash).await? {
+            Err(invalid())
+        } else {
+            Err(SignupError::EmailTaken)
+        }
+    }
+
+    /// Mints the account of a ticket, always the same one.
+    fn mint_proven(
+        &self,
+        ticket: Ticket,
+        verifier: &Verifier,
+        now: Timestamp,
+    ) -> Result<(NewAccount, Signup), SignupError> {
+        let _timed = self.time(Stage::Mint);
+        let inner = &*self.inner;
+        let used = UsedTicket::new(ticket.hash(), ticket.expires_at);
+        let Ticket { number, email, name, password_hash, context, version, .. } = ticket;
+        let derived = verifier.secrets.derive_ticket(version, email.key(), &number);
+        let mut draw = derived.ok_or_else(invalid)?;
+        let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
+        let api_key =
+            ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
+        let options = TokenOptions::new();
+        let token = inner.tokens.mint(&id, 0, now, &mut draw, &options);
+        let token = token.map_err(SignupError::internal)?;
+        let key = NewApiKey::of(&api_key, id.clone(), now, None);
+        let account = Arc::new(Account::new(id, email, name, inner.initial_plan.clone()));
+        let new = NewAccount {
+            account: Arc::clone(&account),
+            password_hash: Arc::new(password_hash),
+            key,
+            context: Arc::new(context),
+            receipt: None,
+            email_verified_at: Some(now),
+            ticket: Some(used),
+        };
+        let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
+        Ok((new, signup))
+    }
+
+    /// Derives the answer of a ticket that was used before, if its account is as it was.
+    async fn replay_proven(
+        &self,
+        store: &dyn VerificationStore,
+        draw: impl Fn() -> Option<Entropy>,
+        email: &EmailKey,
+        now: Timestamp,
+    ) -> Result<Option<Signup>, SignupError> {
+        // The present prefix is the last one.
+        for prefix in self.inner.accepted_prefixes.iter().rev() {
+            let Some(mut derived) = draw() else { return Ok(None) };
+            let id = AccountId::mint(&mut derived).map_err(SignupError::internal)?;
+            let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
+            let found = store.find_account_of_key(&api_key.digest()).await?;
+            let Some(RetriedAccount { record, key_expires_at }) = found else { continue };
+            let is_first = *record.account.id() == id
+                && record.account.email().key() == email
+                && record.token_generation == 0
+                && key_expires_at.is_none_or(|end| end > now);
+            if !is_first {
+                return Ok(None);
+            }
+            return self.answer_again(record, api_key, &mut derived).map(Some);
+        }
+        Ok(None)
+    }
+}
+
+fn invalid() -> SignupError {
+    SignupError::Invalid(vec![Issue::field("code", INVALID)])
+}
+
+/// Names the body instead of a field: a host's row refuses what was in an earlier body.
+fn of_the_body(error: SignupError) -> SignupError {
+    match error {
+        SignupError::Invalid(issues) => {
+            let issues = issues.into_iter().map(|issue| Issue::body(issue.message));
+            SignupError::Invalid(issues.collect())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,469 @@
+//! Proof of the address before there is an account: what is answered, what is stored, and
+//! who gets nothing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use signup::clock::ManualClock;
+use signup::error::ErrorCode;
+use signup::idempotency::ReplaySecret;
+use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
+use signup::verification::Verification;
+use signup::{Signup, SignupError, SignupRequest};
+use tokio::task::JoinSet;
+
+use crate::support::backend::{App, Backend, NOW, Options};
+use crate::support::client::{Client, JSON, PASSWORD, Response, signup};
+use crate::support::proxy::{Proxy, Trouble};
+
+crate::cases![
+    nothing_is_stored_before_the_proof,
+    a_free_and_a_taken_address_get_the_same_answer,
+    a_proof_whose_answer_was_lost_is_answered_again,
+    a_ticket_brings_nothing_back,
+    of_simultaneous_proofs_all_get_one_answer,
+    a_ticket_has_ten_tries,
+    an_address_has_fifty_wrong_codes_in_an_hour,
+    another_code_is_mailed_for_the_same_sign_up,
+    a_code_proves_its_own_ticket_until_it_expires,
+    who_proves_first_has_the_address,
+    a_mailbox_is_not_bombed,
+    a_full_queue_of_mails_tells_nothing,
+    the_routes_refuse_what_is_malformed,
+    the_service_does_not_register_unproven_addresses,
+];
+
+/// An app that proves addresses first, and what it mails.
+struct Proving {
+    app: App,
+    mailer: Arc<MemoryMailer>,
+    mails: MailQueue,
+    clock: ManualClock,
+}
+
+async fn proving(backend: Backend) -> Proving {
+    let mailer = Arc::new(MemoryMailer::default());
+    with_queue(backend, MailQueue::new(Arc::clone(&mailer)), mailer).await
+}
+
+async fn with_queue(backend: Backend, mails: MailQueue, mailer: Arc<MemoryMailer>) -> Proving {
+    let clock = ManualClock::at_unix(NOW);
+    let secret = ReplaySecret::new(&[1; 32]).unwrap();
+    let options = Options {
+        clock: Arc::new(clock.clone()),
+        verification: Some(Verification::new(secret, mails.clone())),
+        ..Options::default()
+    };
+    Proving { app: backend.with(options).await, mailer, mails, clock }
+}
+
+fn ticket(response: &Response) -> String {
+    assert_eq!(response.status, 202, "{response:?}");
+    response.json()["data"]["ticket"].as_str().unwrap().to_owned()
+}
+
+impl Proving {
+    async fn post(&mut self, path: &str, body: &Value) -> Response {
+        let body = body.to_string();
+        let response = self.app.client.request("POST", path, &[JSON], body.as_bytes()).await;
+        // One mail after the other, so that the last one is the newest.
+        self.mails.drained().await;
+        assert_eq!(response.header("content-type"), Some("application/json"), "{response:?}");
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("retry-after").is_some(), response.status == 429);
+        response
+    }
+
+    async fn begin(&mut self, email: &str) -> String {
+        let answer = self.post("/auth/signup", &signup(email)).await;
+        ticket(&answer)
+    }
+
+    async fn verify(&mut self, ticket: &str, code: &str) -> Response {
+        let answer =
+            self.post("/auth/signup/verify", &json!({"ticket": ticket, "code": code})).await;
+        if answer.status == 201 {
+            answer.check_contract(false);
+        }
+        answer
+    }
+
+    async fn resend(&mut self, ticket: &str) -> Response {
+        self.post("/auth/signup/resend", &json!({"ticket": ticket})).await
+    }
+
+    /// Returns the last code that was mailed to this address.
+    fn code(&self, address: &str) -> String {
+        self.mailer.last_code(address).unwrap_or_else(|| panic!("no code for {address}"))
+    }
+
+    fn kinds(&self) -> Vec<MailKind> {
+        self.mailer.sent().iter().map(Mail::kind).collect()
+    }
+
+    /// Signs up and proves the address.
+    async fn register(&mut self, email: &str) -> Response {
+        let ticket = self.begin(email).await;
+        let code = self.code(email);
+        let answer = self.verify(&ticket, &code).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer
+    }
+}
+
+#[track_caller]
+fn is_refused(answer: &Response) {
+    assert_eq!(answer.issues(), [(vec!["code".to_owned()], "Invalid or expired code".to_owned())]);
+}
+
+/// A code that is another one.
+fn wrong(code: &str) -> String {
+    let (first, rest) = code.split_at(1);
+    format!("{}{rest}", if first == "0" { "2" } else { "0" })
+}
+
+async fn nothing_is_stored_before_the_proof(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let body = json!({"email": "Kim@x.co", "password": PASSWORD, "name": "Kim"});
+    let answer = proving.post("/auth/signup", &body).await;
+    let sealed = ticket(&answer);
+    let data = answer.json()["data"].clone();
+    let keys: Vec<_> = data.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["expires_at", "ticket"]);
+    assert_eq!(data["expires_at"], "2025-06-15T16:06:40Z");
+    assert!(sealed.starts_with("sut_") && sealed.is_ascii());
+    for number in 0..20 {
+        proving.begin(&format!("u{number}@x.co")).await;
+    }
+    proving.app.stores(0).await;
+
+    let code = proving.code("Kim@x.co");
+    is_refused(&proving.verify(&sealed, &wrong(&code)).await);
+    proving.app.stores(0).await;
+    let typed = format!(" {}-{} ", code[..4].to_lowercase(), &code[4..]);
+    let created = proving.verify(&sealed, &typed).await;
+    let data = created.data();
+    assert_eq!(
+        (&data["account"]["email"], &data["account"]["name"]),
+        (&json!("Kim@x.co"), &json!("Kim"))
+    );
+    proving.app.stores(1).await;
+    let credentials = &proving.app.credentials;
+    let key = credentials.verify_api_key(data["api_key"].as_str().unwrap()).await.unwrap();
+    assert_eq!(data["account"]["id"], key.account_id().as_str());
+    credentials.verify_token(data["token"].as_str().unwrap()).await.unwrap();
+    let owner = credentials.verify_password("kim@x.co", PASSWORD).await.unwrap();
+    assert_eq!(owner, *key.account_id());
+    assert_eq!(proving.kinds(), [MailKind::SignupCode; 21]);
+}
+
+async fn a_free_and_a_taken_address_get_the_same_answer(backend: Backend) {
+    use MailKind::{AccountExists, SignupCode};
+    let mut proving = proving(backend).await;
+    proving.register("taken@x.co").await;
+    let mut seen = HashSet::new();
+    for email in ["free@x.co", "taken@x.co", "a-much-longer-address-that-is-free@example.com"] {
+        let hashes = proving.app.engine.hashes();
+        let answer = proving.post("/auth/signup", &signup(email)).await;
+        assert_eq!(proving.app.engine.hashes() - hashes, 1, "{email}");
+        let headers: Vec<_> = answer.headers.iter().filter(|(name, _)| name != "date").collect();
+        seen.insert(format!("{} {headers:?} {}", answer.status, answer.body.len()));
+        if email == "taken@x.co" {
+            // Not even its own code proves anything; it is mailed to nobody.
+            for guessed in ["00000000", "7HXW3K9P"] {
+                is_refused(&proving.verify(&ticket(&answer), guessed).await);
+            }
+        }
+    }
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(proving.kinds(), [SignupCode, SignupCode, AccountExists, SignupCode]);
+    proving.app.stores(1).await;
+}
+
+async fn a_proof_whose_answer_was_lost_is_answered_again(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let proxy = Proxy::before(proving.app.addr).await;
+    for (round, cut) in [0, 1, 40, 200, 500].into_iter().enumerate() {
+        let email = format!("kim{round}@x.co");
+        let ticket = proving.begin(&email).await;
+        let code = proving.code(&email);
+        let body = json!({"ticket": ticket, "code": code}).to_string();
+        proxy.plan("/auth/signup/verify", Trouble::CutAnswerAt(cut));
+        let request = crate::support::client::request(
+            "POST",
+            "/auth/signup/verify",
+            &[JSON],
+            body.as_bytes(),
+        );
+        let mut stream = tokio::net::TcpStream::connect(proxy.addr).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.unwrap();
+        let lost = crate::support::client::read_response(&mut stream, false).await;
+        assert!(lost.is_none() && proxy.struck());
+        proving.clock.advance(Duration::from_secs(7));
+        let again = proving.verify(&ticket, &code).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        let key = again.data()["api_key"].as_str().unwrap().to_owned();
+        proving.app.credentials.verify_api_key(&key).await.unwrap();
+        assert_eq!(proving.verify(&ticket, &code).await.body, again.body);
+        proving.app.stores(round + 1).await;
+    }
+}
+
+async fn a_ticket_brings_nothing_back(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let credentials = proving.app.credentials.clone();
+    for case in ["deleted", "tokens revoked", "key revoked"] {
+        let ticket = proving.begin("kim@x.co").await;
+        let code = proving.code("kim@x.co");
+        let data = proving.verify(&ticket, &code).await.data();
+        let key = credentials.verify_api_key(data["api_key"].as_str().unwrap()).await.unwrap();
+        match case {
+            "deleted" => proving.app.store.delete("kim@x.co").await,
+            "tokens revoked" => credentials.revoke_tokens(key.account_id()).await.unwrap(),
+            _ => credentials.revoke_api_key(key.account_id(), &key.key_id()).await.unwrap(),
+        }
+        is_refused(&proving.verify(&ticket, &code).await);
+        proving.app.store.delete("kim@x.co").await;
+        // Nor does it make the account a second time.
+        is_refused(&proving.verify(&ticket, &code).await);
+        proving.app.stores(0).await;
+        proving.clock.advance(Duration::from_hours(1));
+    }
+}
+
+async fn of_simultaneous_proofs_all_get_one_answer(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let ticket = proving.begin("kim@x.co").await;
+    let code = proving.code("kim@x.co");
+    let mut crowd = JoinSet::new();
+    // As many as there are tries, which right ones give back.
+    for _ in 0..10 {
+        let (service, ticket, code) = (proving.app.service.clone(), ticket.clone(), code.clone());
+        crowd.spawn(async move { service.complete(&ticket, &code).await.unwrap() });
+    }
+    let answers = crowd.join_all().await;
+    let bodies: HashSet<_> = answers.iter().map(Signup::reveal_json).collect();
+    let first = answers.iter().filter(|answer| !answer.is_replayed()).count();
+    assert_eq!((bodies.len(), first), (1, 1));
+    proving.app.stores(1).await;
+}
+
+async fn a_ticket_has_ten_tries(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let first = proving.begin("kim@x.co").await;
+    let code = proving.code("kim@x.co");
+    let again = ticket(&proving.resend(&first).await);
+    let next = proving.code("kim@x.co");
+    // Those that are sent again share them.
+    for number in 0..10 {
+        let (ticket, code) = if number % 2 == 0 { (&first, &code) } else { (&again, &next) };
+        is_refused(&proving.verify(ticket, &wrong(code)).await);
+    }
+    for (ticket, code) in [(&first, &code), (&again, &next)] {
+        proving.verify(ticket, code).await.is(429, "RATE_LIMIT_EXCEEDED");
+    }
+    proving.clock.advance(Duration::from_mins(59));
+    proving.verify(&first, &code).await.is(429, "RATE_LIMIT_EXCEEDED");
+    proving.app.stores(0).await;
+    // Another sign-up has its own. Right ones take none away.
+    let other = proving.begin("jim@x.co").await;
+    let code = proving.code("jim@x.co");
+    for _ in 0..9 {
+        is_refused(&proving.verify(&other, &wrong(&code)).await);
+    }
+    for _ in 0..20 {
+        assert_eq!(proving.verify(&other, &code).await.status, 201);
+    }
+}
+
+async fn an_address_has_fifty_wrong_codes_in_an_hour(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let mut tickets = Vec::new();
+    for _ in 0..6 {
+        tickets.push(proving.begin("kim@x.co").await);
+    }
+    for number in 0..50 {
+        is_refused(&proving.verify(&tickets[number / 10], "00000000").await);
+    }
+    proving.verify(&tickets[5], "00000000").await.is(429, "RATE_LIMIT_EXCEEDED");
+    let other = proving.begin("jim@x.co").await;
+    is_refused(&proving.verify(&other, "00000000").await);
+}
+
+async fn another_code_is_mailed_for_the_same_sign_up(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let answer = proving.post("/auth/signup", &signup("kim@x.co")).await;
+    let first = ticket(&answer);
+    let code = proving.code("kim@x.co");
+    proving.clock.advance(Duration::from_mins(30));
+    let resent = proving.resend(&first).await;
+    assert_eq!(resent.json()["data"]["expires_at"], answer.json()["data"]["expires_at"]);
+    assert_eq!(resent.body.len(), answer.body.len());
+    let (again, next) = (ticket(&resent), proving.code("kim@x.co"));
+    assert!(again != first && next != code);
+    let left: Vec<_> = proving.mailer.sent().iter().map(Mail::expires_in).collect();
+    assert_eq!(left, [60, 30].map(Duration::from_mins));
+    // A code belongs to its ticket.
+    is_refused(&proving.verify(&first, &next).await);
+    is_refused(&proving.verify(&again, &code).await);
+    let created = proving.verify(&again, &next).await;
+    // The first one is the same sign-up.
+    assert_eq!(proving.verify(&first, &code).await.body, created.body);
+    proving.app.stores(1).await;
+    for spoilt in ["", "sut_", "sut_AAAA", &first[..first.len() - 1]] {
+        let refused = proving.resend(spoilt).await;
+        assert_eq!(refused.issues()[0].0, ["ticket"]);
+    }
+    proving.clock.advance(Duration::from_mins(30));
+    let late = proving.resend(&first).await;
+    assert_eq!(late.issues(), [(vec!["ticket".into()], "Invalid or expired ticket".into())]);
+}
+
+async fn a_code_proves_its_own_ticket_until_it_expires(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let (kim, kims) = (proving.begin("kim@x.co").await, proving.code("kim@x.co"));
+    let (jim, jims) = (proving.begin("jim@x.co").await, proving.code("jim@x.co"));
+    is_refused(&proving.verify(&kim, &jims).await);
+    is_refused(&proving.verify(&jim, &kims).await);
+    proving.clock.advance(Duration::from_mins(59));
+    assert_eq!(proving.verify(&kim, &kims).await.status, 201);
+    proving.clock.advance(Duration::from_mins(1));
+    is_refused(&proving.verify(&jim, &jims).await);
+    is_refused(&proving.verify(&kim, &kims).await);
+    proving.app.stores(1).await;
+}
+
+/// Somebody begins with the address of somebody else, before or after its owner: each
+/// ticket has its own password, and only the mailbox has the codes.
+async fn who_proves_first_has_the_address(backend: Backend) {
+    for owner_begins in [true, false] {
+        let mut proving = proving(backend).await;
+        let attack = json!({"email": "kim@x.co", "password": "the attacker's"});
+        let mut attackers = None;
+        if !owner_begins {
+            attackers = Some(ticket(&proving.post("/auth/signup", &attack).await));
+        }
+        let owners = proving.begin("kim@x.co").await;
+        let code = proving.code("kim@x.co");
+        let attackers = match attackers {
+            Some(attackers) => attackers,
+            None => ticket(&proving.post("/auth/signup", &attack).await),
+        };
+        // The owner types the code of the own sign-up; the other mail's is of no use to
+        // who has not its ticket.
+        is_refused(&proving.verify(&attackers, &code).await);
+        assert_eq!(proving.verify(&owners, &code).await.status, 201);
+        let credentials = proving.app.credentials.clone();
+        assert!(credentials.verify_password("kim@x.co", PASSWORD).await.is_ok());
+        assert!(credentials.verify_password("kim@x.co", "the attacker's").await.is_err());
+        // Two that are proven: the second one comes too late.
+        proving.app.store.delete("kim@x.co").await;
+        proving.clock.advance(Duration::from_hours(1));
+        let (one, ones) = (proving.begin("kim@x.co").await, proving.code("kim@x.co"));
+        proving.clock.advance(Duration::from_mins(59));
+        let (two, twos) = (proving.begin("kim@x.co").await, proving.code("kim@x.co"));
+        assert_eq!(proving.verify(&two, &twos).await.status, 201);
+        proving.verify(&one, &ones).await.is(409, "CONFLICT");
+        proving.app.stores(1).await;
+    }
+}
+
+async fn a_mailbox_is_not_bombed(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let mut lengths = HashSet::new();
+    for _ in 0..5 {
+        let answer = proving.post("/auth/signup", &signup("kim@x.co")).await;
+        lengths.insert((answer.status, answer.body.len()));
+        let answer = proving.resend(&ticket(&answer)).await;
+        lengths.insert((answer.status, answer.body.len()));
+    }
+    assert_eq!(lengths.len(), 1, "the answer tells");
+    assert_eq!(proving.kinds().len(), 3, "of one client");
+    proving.begin("jim@x.co").await;
+    assert_eq!(proving.kinds().len(), 4, "of another address");
+    proving.clock.advance(Duration::from_hours(1));
+    proving.begin("kim@x.co").await;
+    assert_eq!(proving.kinds().len(), 5, "an hour later");
+}
+
+async fn a_full_queue_of_mails_tells_nothing(backend: Backend) {
+    let mailer = Arc::new(MemoryMailer::default());
+    let mut registered = proving(backend).await;
+    registered.register("taken@x.co").await;
+    let full = MailQueue::new(Arc::clone(&mailer)).places(0);
+    let mut proving = with_queue(backend, full, mailer).await;
+    for email in ["free@x.co", "taken@x.co"] {
+        let answer = proving.post("/auth/signup", &signup(email)).await;
+        answer.is(429, "RATE_LIMIT_EXCEEDED");
+    }
+    assert_eq!(proving.app.engine.hashes(), 0);
+    let sealed = registered.begin("kim@x.co").await;
+    proving.resend(&sealed).await.is(429, "RATE_LIMIT_EXCEEDED");
+}
+
+async fn the_routes_refuse_what_is_malformed(backend: Backend) {
+    let mut proving = proving(backend).await;
+    for path in ["/auth/signup/verify", "/auth/signup/resend"] {
+        let client = &mut proving.app.client;
+        let get = client.request("GET", path, &[], b"").await;
+        assert_eq!((get.status, get.header("allow")), (405, Some("POST")), "{path}");
+        client.request("POST", path, &[], b"{}").await.is(415, "VALIDATION_ERROR");
+        client.request("POST", path, &[JSON], b"{").await.is_malformed();
+        let large = vec![b' '; 20_000];
+        client.request("POST", path, &[JSON], &large).await.is(413, "VALIDATION_ERROR");
+    }
+    let said = |path: &str, body: Value| (path.to_owned(), body);
+    for ((path, body), expected) in [
+        (said("verify", json!({})), vec![("ticket", "Required"), ("code", "Required")]),
+        (
+            said("verify", json!({"ticket": 1, "code": null})),
+            vec![
+                ("ticket", "Expected string, received number"),
+                ("code", "Expected string, received null"),
+            ],
+        ),
+        (
+            said("verify", json!({"ticket": "", "code": ""})),
+            vec![("code", "Invalid or expired code")],
+        ),
+        (said("resend", json!({"code": "x"})), vec![("ticket", "Required")]),
+    ] {
+        let answer = proving.post(&format!("/auth/signup/{path}"), &body).await;
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(field, message)| (vec![field.to_owned()], message.to_owned()))
+            .collect();
+        assert_eq!(answer.issues(), expected, "{body}");
+    }
+    // The form of the key is checked, and it changes nothing else.
+    let body = signup("kim@x.co").to_string();
+    let mut with = async |key: &str| {
+        let headers = [JSON, key];
+        proving.app.client.request("POST", "/auth/signup", &headers, body.as_bytes()).await
+    };
+    assert_eq!(with("Idempotency-Key: short").await.issues()[0].0, ["Idempotency-Key"]);
+    let (one, other) = (
+        with("Idempotency-Key: 0123456789abcdef").await,
+        with("Idempotency-Key: 0123456789abcdef").await,
+    );
+    assert_ne!(ticket(&one), ticket(&other));
+    // Without the setting there is one path.
+    let plain = backend.app().await;
+    let answer =
+        Client::new(plain.addr).request("POST", "/auth/signup/verify", &[JSON], b"{}").await;
+    assert_eq!(answer.status, 404);
+}
+
+async fn the_service_does_not_register_unproven_addresses(backend: Backend) {
+    let proving = proving(backend).await;
+    let request = || SignupRequest::new("kim@x.co", PASSWORD);
+    let refused = proving.app.service.signup(request()).await;
+    assert!(matches!(refused, Err(SignupError::Internal(_))), "{refused:?}");
+    assert!(proving.app.service.prepare(request()).await.is_err());
+    let plain = backend.app().await;
+    let refused = plain.service.begin(request()).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InternalError);
+    proving.app.stores(0).await;
+}
