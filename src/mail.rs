@@ -15,11 +15,15 @@ use crate::issue::BoxError;
 
 mod code;
 mod queue;
+#[cfg(feature = "smtp")]
+mod smtp;
 mod text;
 
 pub use code::Code;
 pub(crate) use queue::Place;
 pub use queue::{MailQueue, MailStats};
+#[cfg(feature = "smtp")]
+pub use smtp::SmtpMailer;
 
 /// A transport of mails: SMTP, or a provider's API.
 ///

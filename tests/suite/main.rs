@@ -29,5 +29,6 @@ mod redis;
 mod repository;
 mod server;
 mod settings;
+mod smtp;
 mod sqlite;
 mod trees;
