@@ -39,6 +39,9 @@
 //! assert!(operation(API_KEY).security.is_some());
 //! ```
 
+#[cfg(feature = "verification")]
+mod verification;
+
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
@@ -63,6 +66,9 @@ use crate::http::{PATH, Refusal, Reply};
 use crate::limit::{Quota, RateLimited};
 use crate::request::SignupRequest;
 use crate::response::Signup;
+
+#[cfg(feature = "verification")]
+pub use verification::verifying_first;
 
 const JSON: &str = "application/json";
 

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::support::backend::{App, Backend, NOW, Options};
 use crate::support::client::{Client, JSON, PASSWORD, Response, signup};
+use crate::support::document;
 use crate::support::proxy::{Proxy, Trouble};
 
 crate::cases![
@@ -68,6 +69,7 @@ impl Proving {
     async fn post(&mut self, path: &str, body: &Value) -> Response {
         let body = body.to_string();
         let response = self.app.client.request("POST", path, &[JSON], body.as_bytes()).await;
+        document::check_first(path, &response);
         // One mail after the other, so that the last one is the newest.
         self.mails.drained().await;
         assert_eq!(response.header("content-type"), Some("application/json"), "{response:?}");

@@ -199,12 +199,37 @@ fn the_schemes_of_the_credentials_are_those_of_the_extractors() {
 }
 
 #[test]
-fn the_copy_in_docs_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
-    let current = signup::openapi().to_pretty_json().unwrap() + "\n";
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &current).unwrap();
+fn the_copies_in_docs_are_current() {
+    for (name, document) in [
+        ("docs/openapi.json", signup::openapi()),
+        ("docs/openapi-verify-first.json", signup::openapi::verifying_first()),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let current = document.to_pretty_json().unwrap() + "\n";
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &current).unwrap();
+        }
+        let copy = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(copy == current, "run the test with UPDATE_DOCS=1, and commit {name}");
     }
-    let copy = std::fs::read_to_string(&path).unwrap();
-    assert!(copy == current, "run the test with UPDATE_DOCS=1, and commit docs/openapi.json");
+}
+
+#[test]
+fn a_service_that_proves_addresses_first_has_three_paths() {
+    let document = serde_json::to_value(signup::openapi::verifying_first()).unwrap();
+    let statuses = |path: &str| -> Vec<String> {
+        let responses = document["paths"][path]["post"]["responses"].as_object().unwrap();
+        responses
+            .keys()
+            .filter(|status| status.as_str() < "405" || *status == "409")
+            .cloned()
+            .collect()
+    };
+    assert_eq!(document["paths"].as_object().unwrap().len(), 3);
+    assert_eq!(statuses("/auth/signup"), ["202", "400"]);
+    assert_eq!(statuses("/auth/signup/verify"), ["201", "400", "409"]);
+    assert_eq!(statuses("/auth/signup/resend"), ["202", "400"]);
+    let verify = &document["paths"]["/auth/signup/verify"]["post"]["requestBody"];
+    let body = &verify["content"]["application/json"]["schema"]["required"];
+    assert_eq!(body, &json!(["ticket", "code"]));
 }

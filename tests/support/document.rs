@@ -34,6 +34,21 @@ pub fn check_answer(response: &Response, json: &Value) {
     }
 }
 
+/// Checks an answer of an endpoint that proves addresses first against its document.
+#[track_caller]
+pub fn check_first(path: &str, response: &Response) {
+    let document = serde_json::to_value(signup::openapi::verifying_first()).unwrap();
+    let documented = &document["paths"][path]["post"]["responses"];
+    let documented = documented.get(response.status.to_string());
+    let documented = documented.unwrap_or_else(|| panic!("not documented at {path}: {response:?}"));
+    let schema = documented["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+    let schema = document.pointer(schema.trim_start_matches('#')).unwrap();
+    let schema = jsonschema::validator_for(schema).unwrap();
+    if let Err(error) = schema.validate(&response.json()) {
+        panic!("{error}: {response:?}");
+    }
+}
+
 /// Compares an answer with the document's schema: a body that it rejects creates no
 /// account, and one that it accepts is accepted, except for what a schema can't express:
 /// the form of an email, and text that the endpoint does not accept as JSON.
