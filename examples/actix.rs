@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve(server: Server) -> Result<(), Complaint> {
-    let document = openapi()?;
+    let document = openapi(&server.endpoint)?;
     let (endpoint, health) = (server.endpoint.clone(), server.health.clone());
     let (metrics, cors_origin) = (server.metrics.clone(), server.cors_origin.clone());
     let app = move || {

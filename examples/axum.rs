@@ -64,7 +64,7 @@ fn app(
     metrics: Option<Metrics>,
     cors_origin: Option<Origin>,
 ) -> Result<Router, Complaint> {
-    let document = openapi()?;
+    let document = openapi(&endpoint)?;
     let mut app = Router::new()
         .merge(signup::adapters::axum::router(endpoint))
         .route("/", get(async || Html(PAGE)))

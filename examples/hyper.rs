@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use signup::credentials::CredentialError;
-use signup::http::{Head, PATH, Refusal, Reply, Route, SignupEndpoint};
+use signup::http::{Head, Refusal, Reply, Route, SignupEndpoint};
 use signup::store::AccountStore;
 use tokio::net::TcpListener;
 
@@ -52,8 +52,11 @@ async fn all(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, json) = match request.uri().path() {
-        PATH => return route(endpoint, peer, request).await,
+    let path = request.uri().path();
+    if endpoint.routes().iter().any(|route| route.path() == path) {
+        return route(endpoint, peer, request).await;
+    }
+    let (status, json) = match path {
         health::PATH if request.method() == Method::GET => health.report().await,
         _ => {
             let reply = Reply::from(&CredentialError::NotFound);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "postgres")]
 use signup::store::PostgresStore;
-use signup::store::{MemoryStore, ReplayStore, SqliteStore, StoreError};
+use signup::store::{MemoryStore, SqliteStore, StoreError, VerificationStore};
 
 use super::process::Complaint;
 use super::settings::values::Database;
@@ -54,7 +54,7 @@ impl Backend {
     }
 
     /// Returns the store as a service takes it: with a type chosen at run time.
-    pub fn store(&self) -> Arc<dyn ReplayStore> {
+    pub fn store(&self) -> Arc<dyn VerificationStore> {
         match self {
             Self::Memory(store) => Arc::clone(store) as _,
             Self::Sqlite(store) => Arc::new(store.clone()),

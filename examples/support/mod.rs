@@ -14,28 +14,30 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use signup::hash::HashPool;
 use signup::http::{SignupEndpoint, TrustedProxies};
-use signup::idempotency::ReplaySecret;
+use signup::idempotency::{ReplaySecret, ReplaySecrets};
 use signup::limit::RateLimits;
 use signup::random::{SecureRandom as _, SystemRandom};
-use signup::store::ReplayStore;
+use signup::store::VerificationStore;
 use signup::{ConfigError, SignupService};
 use tokio::time::timeout;
 
 mod backend;
 pub mod health;
+mod mails;
 pub mod process;
 pub mod settings;
 pub mod telemetry;
 
 use backend::Backend;
 use health::Health;
+use mails::Mails;
 use process::{Complaint, End, asked_to_end, chain, exit};
 use settings::values::Origin;
 use settings::{Features, Settings, known};
 use telemetry::Metrics;
 
 /// The endpoint on a store whose type is chosen at run time.
-pub type Endpoint = SignupEndpoint<Arc<dyn ReplayStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn VerificationStore>>;
 
 /// A page to sign up with.
 pub const PAGE: &str = include_str!("page.html");
@@ -85,8 +87,9 @@ async fn start_and_end(
     let pool = Arc::new(hash_pool(&settings, workers)?);
     telemetry::print_logs();
     let metrics = Metrics::record()?;
+    let mails = mails::open(&settings)?;
     let backend = Backend::open(&settings.database).await?;
-    let served = match endpoint(&mut settings, &backend, &pool) {
+    let served = match endpoint(&mut settings, &backend, &pool, &mails) {
         Ok(endpoint) => {
             let health = Health { backend: backend.clone(), pool: Arc::clone(&pool) };
             let Settings { cors_origin, warnings, .. } = settings;
@@ -99,6 +102,7 @@ async fn start_and_end(
         Err(complaint) => Err(complaint),
     };
     backend.close().await;
+    let _ = timeout(STOP_DEADLINE, mails::drained(mails)).await;
     // Blocks until the last hash is done, so not on a thread of the runtime.
     let _ = timeout(STOP_DEADLINE, tokio::task::spawn_blocking(move || pool.shutdown())).await;
     served
@@ -137,6 +141,7 @@ fn endpoint(
     settings: &mut Settings,
     backend: &Backend,
     pool: &Arc<HashPool>,
+    mails: &Mails,
 ) -> Result<Endpoint, Complaint> {
     let secret = match &settings.jwt_secret {
         Some(secret) => secret.clone(),
@@ -146,10 +151,18 @@ fn endpoint(
         Some(secret) => secret,
         None => derived(&secret)?,
     };
+    let secrets = ReplaySecrets::from(replay_secret);
     let mut service = SignupService::builder(backend.store())
         .jwt_secret(&secret)
-        .retry_safe(replay_secret)
+        .retry_safe(secrets.clone())
         .hash_pool(Arc::clone(pool));
+    #[cfg(feature = "verification")]
+    if let Some(mails) = mails {
+        let verification = signup::verification::Verification::new(secrets, mails.clone());
+        service = service.verify_first(verification);
+    }
+    #[cfg(not(feature = "verification"))]
+    let () = mails;
     if let Some(limits) = rate_limits(settings, &secret)? {
         service = service.rate_limits(limits);
     }
@@ -218,6 +231,13 @@ impl Server {
 
 /// Returns the OpenAPI document as JSON.
 #[cfg(feature = "openapi")]
-pub fn openapi() -> Result<String, Complaint> {
-    signup::openapi().to_json().map_err(|error| chain(&error))
+pub fn openapi(endpoint: &Endpoint) -> Result<String, Complaint> {
+    let document = match endpoint.routes() {
+        [_] => signup::openapi(),
+        #[cfg(feature = "verification")]
+        _ => signup::openapi::verifying_first(),
+        #[cfg(not(feature = "verification"))]
+        _ => unreachable!("there is one route without the feature"),
+    };
+    document.to_json().map_err(|error| chain(&error))
 }

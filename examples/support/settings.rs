@@ -36,15 +36,22 @@ const MAKE_ONE: &str = "`openssl rand -hex 32` makes one";
 
 /// Features of the crate that a setting may need.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "a feature is on or off")]
 pub struct Features {
     pub postgres: bool,
     pub redis: bool,
+    pub smtp: bool,
+    pub verification: bool,
 }
 
 impl Features {
     /// The features of this build.
-    pub const HERE: Self =
-        Self { postgres: cfg!(feature = "postgres"), redis: cfg!(feature = "redis") };
+    pub const HERE: Self = Self {
+        postgres: cfg!(feature = "postgres"),
+        redis: cfg!(feature = "redis"),
+        smtp: cfg!(feature = "smtp"),
+        verification: cfg!(feature = "verification"),
+    };
 }
 
 /// The settings. `None` means the library's default.
@@ -54,6 +61,8 @@ pub struct Settings {
     pub database: Database,
     pub jwt_secret: Option<Vec<u8>>,
     pub replay_secret: Option<ReplaySecret>,
+    /// The mails that prove addresses, if they are proven first.
+    pub mails: Option<Mails>,
     pub workers: Option<u64>,
     pub queue: Option<u64>,
     pub hash_deadline: Option<Duration>,
@@ -62,6 +71,12 @@ pub struct Settings {
     pub trusted_hops: u64,
     /// Warnings to print when the server has started.
     pub warnings: Vec<Complaint>,
+}
+
+/// The transport of mails: SMTP, or none, where codes are printed.
+pub struct Mails {
+    pub smtp: Option<String>,
+    pub from: String,
 }
 
 /// The Redis in which instances share their limits, and its time limit.
@@ -91,6 +106,7 @@ impl Settings {
                 .parsed("DATABASE_URL", |url| Database::parse(url, built_with.postgres))?
                 .unwrap_or_default(),
             replay_secret: variables.replay_secret()?,
+            mails: variables.mails(built_with)?,
             workers: variables.number("SIGNUP_HASH_WORKERS", WORKERS)?,
             queue: variables.number("SIGNUP_HASH_QUEUE", QUEUE)?,
             hash_deadline: variables.millis("SIGNUP_HASH_DEADLINE_MS")?,
@@ -176,6 +192,24 @@ impl Variables {
         })
     }
 
+    fn mails(&self, built_with: Features) -> Result<Option<Mails>, Complaint> {
+        let smtp = self.text("SMTP_URL").map(str::to_owned);
+        match self.text("SIGNUP_VERIFICATION") {
+            None | Some("off") => return Ok(None),
+            Some("first") => {}
+            Some(_) => return Err("SIGNUP_VERIFICATION: set it to off or first".to_owned()),
+        }
+        if !built_with.verification {
+            let text = "SIGNUP_VERIFICATION: this server is built without the feature verification";
+            return Err(text.to_owned());
+        }
+        if smtp.is_some() && !built_with.smtp {
+            return Err("SMTP_URL: this server is built without the feature smtp".to_owned());
+        }
+        let from = self.text("SIGNUP_MAIL_FROM").unwrap_or("no-reply@localhost").to_owned();
+        Ok(Some(Mails { smtp, from }))
+    }
+
     fn redis(&self, built_with: Features) -> Result<Option<Redis>, Complaint> {
         let deadline = self.millis("SIGNUP_REDIS_DEADLINE_MS")?;
         self.parsed("REDIS_URL", |url| {
@@ -203,6 +237,9 @@ impl Variables {
                 "{REPLAY_SECRET} is not set: it is derived from that of the tokens, so that \
                  both have to be rotated together; {MAKE_ONE}"
             ));
+        }
+        if self.text("SIGNUP_VERIFICATION") == Some("first") && self.text("SMTP_URL").is_none() {
+            warnings.push("SMTP_URL is not set: codes are printed here".to_owned());
         }
         warnings
     }

@@ -15,8 +15,8 @@ use example::{Features, Settings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const REPLAY_SECRET: &str = "fedcba9876543210fedcba9876543210";
-const ALL: Features = Features { postgres: true, redis: true };
-const NONE: Features = Features { postgres: false, redis: false };
+const ALL: Features = Features { postgres: true, redis: true, smtp: true, verification: true };
+const NONE: Features = Features { postgres: false, redis: false, smtp: false, verification: false };
 
 fn read(variables: &[(&str, &str)], built_with: Features) -> Result<Settings, String> {
     let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
@@ -62,6 +62,9 @@ fn each_setting_is_read() {
         ("REDIS_URL", "redis://cache"),
         ("SIGNUP_REDIS_DEADLINE_MS", "75"),
         ("SIGNUP_CORS_ORIGIN", "https://a.example"),
+        ("SIGNUP_VERIFICATION", "first"),
+        ("SMTP_URL", "smtps://u:p@smtp.example.com"),
+        ("SIGNUP_MAIL_FROM", "Kim <kim@example.com>"),
     ];
     let settings = read(&settings, ALL).unwrap();
     assert_eq!(settings.jwt_secret.as_deref(), Some(SECRET.as_bytes()));
@@ -75,7 +78,26 @@ fn each_setting_is_read() {
     let redis = settings.redis.unwrap();
     assert_eq!((redis.url.as_str(), redis.deadline), ("redis://cache", Duration::from_millis(75)));
     assert_eq!(settings.cors_origin, Some(Origin("https://a.example".to_owned())));
+    let mails = settings.mails.unwrap();
+    assert_eq!(mails.smtp.as_deref(), Some("smtps://u:p@smtp.example.com"));
+    assert_eq!(mails.from, "Kim <kim@example.com>");
     assert_eq!(settings.warnings, [] as [String; 0]);
+}
+
+#[test]
+fn addresses_are_proven_where_it_is_asked_for_and_built_in() {
+    let both = [("SIGNUP_JWT_SECRET", SECRET), ("SIGNUP_REPLAY_SECRET", REPLAY_SECRET)];
+    let with = |mode| [both[0], both[1], ("SIGNUP_VERIFICATION", mode)];
+    assert!(read(&with("off"), NONE).unwrap().mails.is_none());
+    let printed = read(&with("first"), ALL).unwrap();
+    assert_eq!(printed.mails.unwrap().smtp, None);
+    assert_eq!(printed.warnings, ["SMTP_URL is not set: codes are printed here"]);
+    assert_eq!(refusal(&with("after"), ALL), "SIGNUP_VERIFICATION: set it to off or first");
+    let said = refusal(&with("first"), NONE);
+    assert!(said.ends_with("built without the feature verification"), "{said}");
+    let smtp = [("SIGNUP_VERIFICATION", "first"), ("SMTP_URL", "smtps://u:s3cret@x.co")];
+    let said = refusal(&smtp, Features { smtp: false, ..ALL });
+    assert!(said.ends_with("without the feature smtp") && !said.contains("s3cret"), "{said}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 pub type Known = (&'static str, &'static str, &'static str);
 
 /// All settings, in the order of the table in `examples/README.md`.
-pub const KNOWN: [Known; 13] = [
+pub const KNOWN: [Known; 16] = [
     ("SIGNUP_ADDR", "127.0.0.1:3000", "where it listens: HOST:PORT, or a PORT of 127.0.0.1"),
     (
         "DATABASE_URL",
@@ -19,6 +19,9 @@ pub const KNOWN: [Known; 13] = [
         "derived from the JWT secret",
         "another one, of which the answers to retries are derived",
     ),
+    ("SIGNUP_VERIFICATION", "off", "first: a mailed code proves the address (a feature)"),
+    ("SMTP_URL", "none, codes are printed", "smtps://… or smtp://…?tls=required (a feature)"),
+    ("SIGNUP_MAIL_FROM", "no-reply@localhost", "the sender of mails: Name <address>"),
     ("SIGNUP_HASH_WORKERS", "the cores", "hashes at a time, 1024 at most"),
     ("SIGNUP_HASH_QUEUE", "256", "hashes waiting"),
     ("SIGNUP_HASH_DEADLINE_MS", "5000", "how long one may wait"),
