@@ -44,7 +44,7 @@ pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use replay::{
     Replayable, a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag,
     a_signup_keeps_its_receipt, a_taken_tag_changes_nothing, an_account_is_found_by_its_keys,
-    anothers_row_is_not_its_own, no_retry_finds_a_deleted_account, one_tag_adds_one_key,
+    no_retry_finds_a_deleted_account, one_tag_adds_one_key, the_row_of_another_is_not_its_own,
 };
 pub use sample::Sample;
 pub use verification::{

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,11 @@ class Server:
             "DATABASE_URL": f"sqlite://{folder}/signup.db",
         }
         binary = TARGET / "debug" / "examples" / name
-        self.process = subprocess.Popen([binary], env=environment, stdout=subprocess.PIPE, text=True)
+        self.errors = Path(folder, "stderr")
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [binary], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         line = self.process.stdout.readline()
         self.url = re.fullmatch(r"listening on (http://\S+)\n", line)[1]
 
@@ -32,6 +37,14 @@ class Server:
         """The served document, as a file."""
         path.write_bytes(httpx.get(f"{self.url}/openapi.json").raise_for_status().content)
         return path
+
+    def code(self, address, number=1):
+        """The code of a mail to this address, which a server without SMTP prints."""
+        mails = re.compile(rf"mail to {re.escape(address)}: Your code\n.*\n\n(\S{{4}}-\S{{4}})\n")
+        while len(found := mails.findall(self.errors.read_text())) < number:
+            assert self.process.poll() is None
+            time.sleep(0.01)
+        return found[number - 1]
 
     def stop(self):
         self.process.terminate()

@@ -171,6 +171,58 @@ def test_an_answer_that_is_lost_is_asked_for_again(page):
     assert request.value.headers["idempotency-key"] != sent[0][0]
 
 
+@pytest.mark.parametrize("name", ["axum", "actix"])
+def test_a_code_from_the_mailbox_completes_the_sign_up(name, start, context):
+    server = start(name, SIGNUP_VERIFICATION="first")
+    page = context.new_page()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(server.url)
+    page.get_by_label("Email").fill("dev@example.com")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Create account").click()
+    expect(page.get_by_role("heading", name="Check your mail")).to_be_focused()
+    check_accessible(page)
+    code = page.get_by_label("Code")
+    expect(code).to_have_attribute("autocomplete", "one-time-code")
+
+    first = server.code("dev@example.com")
+    code.fill("0000-0000" if first != "0000-0000" else "1111-1111")
+    page.keyboard.press("Enter")
+    expect(code).to_be_focused()
+    expect(code).to_have_accessible_description("Invalid or expired code")
+    page.get_by_role("button", name="Send another code").click()
+    expect(page.get_by_role("status").first).to_contain_text("Another code is on its way.")
+    expect(code).to_have_accessible_description("")
+
+    # Pasted as a whole, as it stands in the mail; and the first answer is lost.
+    second = server.code("dev@example.com", 2)
+    answers = []
+
+    def lose(route):
+        answers.append(route.fetch().status)
+        route.abort("connectionreset") if len(answers) == 1 else route.continue_()
+
+    page.route("**/auth/signup/verify", lose)
+    page.evaluate("text => navigator.clipboard.writeText(text)", f" {second.lower()} \n")
+    code.focus()
+    page.keyboard.press("Control+V")
+    page.get_by_role("button", name="Complete sign-up").click()
+    expect(page.get_by_role("heading", name="Your account is ready")).to_be_focused(timeout=20_000)
+    assert answers[0] == 201 and len(answers) == 2
+    assert page.locator("#api-key").inner_text().startswith("rag_live_")
+    expect(code).to_be_hidden()
+
+    # Who has an account gets the same page, and no code.
+    page.reload()
+    page.get_by_label("Email").fill("dev@example.com")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Create account").click()
+    expect(page.get_by_role("heading", name="Check your mail")).to_be_focused()
+    assert [text for text in said if "Failed to load resource" not in text] == []
+
+
 @pytest.fixture
 def elsewhere():
     """A page of another origin's: the same address, another port."""

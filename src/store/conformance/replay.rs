@@ -173,7 +173,7 @@ pub async fn a_dropped_signup_has_its_receipt<S: Replayable>(store: S) {
 
 /// Checks that an account with the same email and the same id, but another receipt, is not
 /// taken for one that was stored before.
-pub async fn anothers_row_is_not_its_own<S: Replayable>(store: S) {
+pub async fn the_row_of_another_is_not_its_own<S: Replayable>(store: S) {
     let first = Sample::new(1).receipt(receipt(1)).build();
     created(&store, &first).await;
     let second = Sample::new(2).email_of(&first).id_of(&first).receipt(receipt(2)).build();
@@ -256,7 +256,7 @@ macro_rules! replay_conformance_tests {
             $crate::conformance_tests!(@test $(#[$attribute])* a_taken_tag_changes_nothing, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* one_tag_adds_one_key, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_signup_has_its_receipt, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* anothers_row_is_not_its_own, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* the_row_of_another_is_not_its_own, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* no_retry_finds_a_deleted_account, $open);
         }
     };

@@ -37,7 +37,7 @@ pub enum Flaw {
     KeepsReceiptsAsText,
     LooksAtAReplica,
     StoresTheReceiptLater,
-    TakesAnothersRowForItsOwn,
+    TakesTheRowOfAnother,
     RemembersTheDeleted,
     FindsRevokedKeys,
     HidesExpiredKeys,

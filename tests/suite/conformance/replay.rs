@@ -30,8 +30,7 @@ impl Flawed {
     pub async fn create_flawed(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         let key = new.email().key().clone();
         let is_same = |other: &NewAccount| other.id() == new.id() && other.email().key() == &key;
-        if self.flaw == Flaw::TakesAnothersRowForItsOwn && self.store.accounts().iter().any(is_same)
-        {
+        if self.flaw == Flaw::TakesTheRowOfAnother && self.store.accounts().iter().any(is_same) {
             return Ok(CreateOutcome::Stored);
         }
         let created = self.store.create(new).await?;
@@ -161,8 +160,8 @@ impl ReplayStore for Flawed {
         account: &AccountId,
         tag: &[u8; 32],
     ) -> Result<Option<RetriedApiKey>, StoreError> {
-        let anybodys = self.find_tag(tag).map(|key| key.account_id().clone());
-        let account = match (self.flaw, &anybodys) {
+        let anybody = self.find_tag(tag).map(|key| key.account_id().clone());
+        let account = match (self.flaw, &anybody) {
             (Flaw::FindsTagsOfAnybody, Some(anybody)) => anybody,
             _ => account,
         };
@@ -186,7 +185,7 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         a_taken_tag_changes_nothing,
         one_tag_adds_one_key,
         a_dropped_signup_has_its_receipt,
-        anothers_row_is_not_its_own,
+        the_row_of_another_is_not_its_own,
         no_retry_finds_a_deleted_account,
     );
     super::broken(promises).await
@@ -212,7 +211,7 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::EndsTheOldKeyAllTheSame, "a_taken_tag_changes_nothing"),
         (Flaw::LooksForTheTagFirst, "one_tag_adds_one_key"),
         (Flaw::StoresTheReceiptLater, "a_dropped_signup_has_its_receipt"),
-        (Flaw::TakesAnothersRowForItsOwn, "anothers_row_is_not_its_own"),
+        (Flaw::TakesTheRowOfAnother, "the_row_of_another_is_not_its_own"),
         (Flaw::RemembersTheDeleted, "no_retry_finds_a_deleted_account"),
     ] {
         let caught = caught(flaw).await;
