@@ -34,7 +34,7 @@ impl Ticket {
     }
 
     /// Returns how long reading the body may take. After that, the answer is
-    /// [`Refusal::RequestTimeout`].
+    /// [`Refusal::RequestTimeout`](super::Refusal::RequestTimeout).
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
