@@ -135,9 +135,28 @@ impl<S: AccountStore> SignupService<S> {
     fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
         let _timed = self.time(Stage::Mint);
         let Hashed { email, name, context, password_hash, draw, retry } = hashed;
+        let now = self.now()?;
+        let (draw, receipt) = self.derive(draw, email.key(), retry.as_deref())?;
+        let (new, signup) = self.mint_account(now, draw, email, name, password_hash, context)?;
+        Ok(Prepared { new: NewAccount { receipt, ..new }, signup, retry })
+    }
+
+    pub(super) fn now(&self) -> Result<Timestamp, SignupError> {
+        let now = Timestamp::read(&self.inner.clock, self.inner.not_after);
+        now.map_err(SignupError::internal)
+    }
+
+    /// Mints an account, its API key, its token and the answer, of these random bytes.
+    pub(super) fn mint_account(
+        &self,
+        now: Timestamp,
+        mut draw: Entropy,
+        email: Email,
+        name: Option<Name>,
+        password_hash: Arc<PasswordHash>,
+        context: Arc<SignupContext>,
+    ) -> Result<(NewAccount, Signup), SignupError> {
         let inner = &*self.inner;
-        let now = Timestamp::read(&inner.clock, inner.not_after).map_err(SignupError::internal)?;
-        let (mut draw, receipt) = self.derive(draw, email.key(), retry.as_deref())?;
         let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
@@ -151,12 +170,12 @@ impl<S: AccountStore> SignupService<S> {
             password_hash,
             key,
             context,
-            receipt,
+            receipt: None,
             email_verified_at: None,
             ticket: None,
         };
         let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
-        Ok(Prepared { new, signup, retry })
+        Ok((new, signup))
     }
 
     pub(super) async fn store(&self, mut prepared: Prepared) -> Result<Signup, SignupError> {

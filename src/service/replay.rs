@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::account::{Account, AccountId};
 use crate::api_key::ApiKey;
-use crate::clock::Timestamp;
 use crate::credentials::{KeyReplay, verify_stored};
 use crate::error::{Issue, SignupError};
 use crate::fields::{EmailKey, Name, Password};
@@ -210,8 +209,7 @@ impl<S: AccountStore> SignupService<S> {
         // The account is there: equal requests need not wait for its password.
         drop(turn);
         let derive = replay.recognize(email, &key, found).ok_or(SignupError::EmailTaken)?;
-        let clock = &self.inner.clock;
-        let now = Timestamp::read(clock, self.inner.not_after).map_err(SignupError::internal)?;
+        let now = self.now()?;
         if !is_recent(found.created_at, now) {
             return Err(SignupError::EmailTaken);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::account::{Account, AccountId};
+use crate::account::AccountId;
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::error::{Issue, SignupError};
@@ -14,10 +14,8 @@ use crate::random::Entropy;
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{
-    AccountStore, CreateOutcome, NewAccount, NewApiKey, RetriedAccount, UsedTicket,
-    VerificationStore,
+    AccountStore, CreateOutcome, NewAccount, RetriedAccount, UsedTicket, VerificationStore,
 };
-use crate::token::TokenOptions;
 use crate::verification::{NewTicket, PendingSignup, Ticket, Verification, Verifier};
 
 use super::pipeline::{Free, Fresh, Hashed};
@@ -161,11 +159,6 @@ impl<S: AccountStore> SignupService<S> {
         first.ok_or_else(|| SignupError::internal("the service does not verify first"))
     }
 
-    fn now(&self) -> Result<Timestamp, SignupError> {
-        let now = Timestamp::read(&self.inner.clock, self.inner.not_after);
-        now.map_err(SignupError::internal)
-    }
-
     fn reserve_mail(verifier: &Verifier) -> Result<Place, SignupError> {
         let retry_after = crate::error::DEFAULT_RETRY_AFTER;
         verifier.mails.reserve().ok_or(SignupError::Busy { retry_after })
@@ -264,29 +257,13 @@ impl<S: AccountStore> SignupService<S> {
         now: Timestamp,
     ) -> Result<(NewAccount, Signup), SignupError> {
         let _timed = self.time(Stage::Mint);
-        let inner = &*self.inner;
         let used = UsedTicket::new(ticket.hash(), ticket.expires_at);
         let Ticket { number, email, name, password_hash, context, version, .. } = ticket;
-        let derived = verifier.secrets.derive_ticket(version, email.key(), &number);
-        let mut draw = derived.ok_or_else(invalid)?;
-        let id = AccountId::mint(&mut draw).map_err(SignupError::internal)?;
-        let api_key =
-            ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
-        let options = TokenOptions::new();
-        let token = inner.tokens.mint(&id, 0, now, &mut draw, &options);
-        let token = token.map_err(SignupError::internal)?;
-        let key = NewApiKey::of(&api_key, id.clone(), now, None);
-        let account = Arc::new(Account::new(id, email, name, inner.initial_plan.clone()));
-        let new = NewAccount {
-            account: Arc::clone(&account),
-            password_hash: Arc::new(password_hash),
-            key,
-            context: Arc::new(context),
-            receipt: None,
-            email_verified_at: Some(now),
-            ticket: Some(used),
-        };
-        let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
+        let draw = verifier.secrets.derive_ticket(version, email.key(), &number);
+        let (hash, context) = (Arc::new(password_hash), Arc::new(context));
+        let draw = draw.ok_or_else(invalid)?;
+        let (new, signup) = self.mint_account(now, draw, email, name, hash, context)?;
+        let new = NewAccount { email_verified_at: Some(now), ticket: Some(used), ..new };
         Ok((new, signup))
     }
 
