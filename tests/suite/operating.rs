@@ -194,7 +194,8 @@ fn a_start_says_how_it_hashes_and_warns_last() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stderr");
         let mut command = command(name, "memory:", &[("SIGNUP_HASH_WORKERS", "2")]);
-        command.env_remove("SIGNUP_JWT_SECRET").env("SIGNUP_PORT", "tcp://10.0.0.1:80");
+        command.env_remove("SIGNUP_JWT_SECRET").env_remove("SIGNUP_REPLAY_SECRET");
+        command.env("SIGNUP_PORT", "tcp://10.0.0.1:80");
         command.stderr(std::fs::File::create(&path).unwrap());
         let mut server = Server::listening(command);
         let said = server.line();

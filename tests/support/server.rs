@@ -98,6 +98,7 @@ pub fn command(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Com
         .env_remove("REDIS_URL")
         .env("SIGNUP_ADDR", "127.0.0.1:0")
         .env("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcdef")
+        .env("SIGNUP_REPLAY_SECRET", "fedcba9876543210fedcba9876543210")
         .env("DATABASE_URL", database_url)
         .env("SIGNUP_RATE_LIMIT", "off")
         .envs(settings.iter().copied())
