@@ -21,6 +21,9 @@ use super::sql::{DEADLINE, SqlStore};
 /// The connections of the store's own pool: one writes at a time, the others serve reads.
 const CONNECTIONS: u32 = 4;
 
+/// The wait before a file that is locked for a moment is opened again.
+const AGAIN_AFTER: Duration = Duration::from_millis(5);
+
 /// The wait of a transaction of the host, which has no deadline, for other processes.
 const HOST_PATIENCE_MILLIS: u32 = 5000;
 
@@ -97,10 +100,8 @@ impl SqlStore<Sqlite> {
             .max_connections(if in_memory { 1 } else { CONNECTIONS })
             .idle_timeout(None)
             .max_lifetime(None)
-            .acquire_timeout(DEADLINE)
-            .connect_with(options)
-            .await
-            .map_err(|error| failed(error.into()))?;
+            .acquire_timeout(DEADLINE);
+        let pool = open_pool(pool, options).await.map_err(|error| failed(error.into()))?;
         Ok(Self::with_backend(Sqlite { owns_pool: true }, pool, location, Some(1)))
     }
 
@@ -109,6 +110,26 @@ impl SqlStore<Sqlite> {
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+}
+
+/// Opens the pool with its first connection, within the deadline. Of several processes that
+/// find a new file, one turns it to WAL; meanwhile SQLite tells the others at once that it
+/// is locked, without waiting for the busy timeout, so they try again.
+async fn open_pool(
+    pool: SqlitePoolOptions,
+    options: SqliteConnectOptions,
+) -> Result<sqlx::SqlitePool, sqlx::Error> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(sqlx::Error::Database(error))
+                if is_busy(error.code().as_deref()) && begun.elapsed() < DEADLINE =>
+            {
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            opened => return opened,
+        }
     }
 }
 
@@ -273,6 +294,11 @@ impl Backend for Sqlite {
             None
         }
     }
+}
+
+/// Returns whether a result code is BUSY, which it is for a moment.
+fn is_busy(code: Option<&str>) -> bool {
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
 /// Returns whether a result code (its low byte is the primary one, see SQLite's "Result and

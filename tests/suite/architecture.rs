@@ -136,6 +136,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "policy/evaluate.rs",
                 "limit/redis.rs",
                 "store/postgres.rs",
+                "store/sqlite.rs",
                 "store/sql/change.rs",
                 "store/sql/gate.rs",
                 "store/sql/migrate.rs",

@@ -75,3 +75,24 @@ async fn a_database_of_an_earlier_version_is_brought_up_to_date_with_its_account
     let old = store.find_account(&"acc_old".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!((old.token_generation, old.account.plan().as_str()), (1, "enterprise"));
 }
+
+/// Processes that start at one time find a new file together. While one of them turns it to
+/// WAL, SQLite tells the others at once that it is locked, whatever the timeout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_file_is_opened_by_many_at_one_time() {
+    for _ in 0..100 {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("new.db").display());
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let url = url.clone();
+            opening.spawn(async move {
+                let store = SqliteStore::connect(&url).await?;
+                store.migrate().await.map(|()| store)
+            });
+        }
+        for opened in opening.join_all().await {
+            opened.unwrap().pool().close().await;
+        }
+    }
+}
