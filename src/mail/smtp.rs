@@ -116,9 +116,18 @@ impl Mailer for SmtpMailer {
         let message = self.message(mail).map_err(MailError::Permanent)?;
         match self.transport.send(message).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_permanent() => Err(MailError::Permanent(error.into())),
-            Err(error) => Err(MailError::Temporary(error.into())),
+            Err(error) if error.is_permanent() => Err(MailError::Permanent(without_text(error))),
+            Err(error) => Err(MailError::Temporary(without_text(error))),
         }
+    }
+}
+
+/// Returns an error for the log. Of a reply it has the code alone: servers repeat the
+/// recipient's address in the text.
+fn without_text(error: lettre::transport::smtp::Error) -> BoxError {
+    match error.status() {
+        Some(code) => format!("the server has replied {code}").into(),
+        None => error.into(),
     }
 }
 

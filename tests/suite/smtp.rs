@@ -115,6 +115,9 @@ async fn what_a_server_defers_cuts_or_forgets_is_sent_again_and_what_it_refuses_
     let mailer = Arc::new(server.mailer());
     let refused = mailer.send(&mail("refused@x.co")).await;
     assert!(matches!(refused, Err(MailError::Permanent(_))), "{refused:?}");
+    // The reply repeats the address, and no log may.
+    let said = format!("{refused:?}");
+    assert!(said.contains("550") && !said.contains("x.co"), "{said}");
     for deferred in ["greylisted-0@x.co", "cut-0@x.co"] {
         let answer = mailer.send(&mail(deferred)).await;
         assert!(matches!(answer, Err(MailError::Temporary(_))), "{deferred}: {answer:?}");

@@ -21,7 +21,7 @@ class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         name = address.split("@")[0]
         if name == "refused":
-            return "550 5.1.1 no such user"
+            return f"550 5.1.1 <{address}>: no such user"
         if name.startswith("greylisted") and address not in DEFERRED:
             DEFERRED.add(address)
             return "450 4.7.1 come back later"
