@@ -232,7 +232,7 @@ mod tests {
     use crate::fields::{Email, EmailProfile};
     use crate::mail::{Code, MailKind};
 
-    /// What a mailer does at one call.
+    /// The behaviour of a mailer at one call.
     #[derive(Clone, Copy)]
     enum Act {
         Take,
