@@ -206,6 +206,10 @@ impl Account {
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
+
+    pub(crate) fn with_name(self, name: Option<Name>) -> Self {
+        Self { name, ..self }
+    }
 }
 
 /// The account as the endpoint's 201 shows it.

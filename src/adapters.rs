@@ -10,6 +10,8 @@ use std::pin::Pin;
 
 use futures_core::Stream;
 
+#[cfg(feature = "verification")]
+use crate::credentials::VerifiedEmail;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::http::{Body, PresentedCredentials, Refusal, Reply, SignupEndpoint, Ticket};
 use crate::service::Prepared;
@@ -95,3 +97,20 @@ impl Authenticated for ApiKeyAuth {
         }
     }
 }
+
+#[cfg(feature = "verification")]
+macro_rules! verified {
+    ($($auth:ty),+) => {$(
+        impl Authenticated for VerifiedEmail<$auth> {
+            async fn authenticate(
+                credentials: &Credentials,
+                presented: &PresentedCredentials,
+            ) -> Result<Option<Self>, CredentialError> {
+                let auth = <$auth>::authenticate(credentials, presented).await?;
+                auth.map(<$auth>::require_verified_email).transpose()
+            }
+        }
+    )+};
+}
+#[cfg(feature = "verification")]
+verified!(DashboardAuth, ApiKeyAuth);

@@ -15,7 +15,7 @@ use crate::lookup::LookupGate;
 use crate::observe;
 use crate::random::{Entropy, SecureRandom};
 use crate::store::{AccountRecord, CredentialStore, ReplayStore};
-use crate::token::{Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
+use crate::token::{Subject, Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
 
 mod api_keys;
 mod auth;
@@ -23,6 +23,8 @@ mod cache;
 mod error;
 
 pub use api_keys::ApiKeyOptions;
+#[cfg(feature = "verification")]
+pub use auth::VerifiedEmail;
 pub use auth::{ApiKeyAuth, DashboardAuth, IssuedApiKey};
 use cache::KeyCache;
 pub use error::CredentialError;
@@ -197,9 +199,9 @@ impl Credentials {
         account: &AccountId,
         options: &TokenOptions,
     ) -> Result<Token, CredentialError> {
-        let generation = self.account(account).await?.token_generation;
+        let record = self.account(account).await?;
         let (now, mut draw) = (self.now()?, self.draw()?);
-        let token = self.context.tokens.mint(account, generation, now, &mut draw, options);
+        let token = self.context.tokens.mint(&subject(&record), now, &mut draw, options);
         token.map_err(internal)
     }
 
@@ -254,6 +256,15 @@ pub(crate) async fn verify_stored<E: From<PoolFull> + From<HashError>>(
         return Ok(Verification::Wrong);
     }
     Ok(pool.reserve()?.verify(given, stored).await?)
+}
+
+/// Returns an account as its tokens name it.
+pub(crate) fn subject(record: &AccountRecord) -> Subject<'_> {
+    Subject {
+        account: record.account.id(),
+        generation: record.token_generation,
+        is_email_verified: record.email_verified_at.is_some(),
+    }
 }
 
 impl fmt::Debug for Credentials {

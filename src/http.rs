@@ -28,6 +28,8 @@ mod presented;
 mod reply;
 mod route;
 mod ticket;
+#[cfg(feature = "verification")]
+mod verification;
 
 pub use body::Body;
 pub use client::TrustedProxies;
@@ -35,9 +37,12 @@ pub use head::Head;
 pub use ipnet::IpNet;
 pub use presented::PresentedCredentials;
 pub use reply::{Refusal, Reply};
-pub use route::{PATH, Route};
 #[cfg(feature = "verification")]
-pub use route::{RESEND_PATH, VERIFY_PATH};
+pub use route::{
+    CONFIRM_RECLAIM_PATH, RECLAIM_PATH, RESEND_EMAIL_CODE_PATH, RESEND_PATH, VERIFY_EMAIL_PATH,
+    VERIFY_PATH,
+};
+pub use route::{PATH, Route};
 pub use ticket::Ticket;
 
 use head::Method;
@@ -188,9 +193,9 @@ impl<S: AccountStore> SignupEndpoint<S> {
         }
         let idempotency_key = match route {
             Route::Signup => self.service.idempotency_key(head.idempotency_keys()),
-            // The ticket does the same.
+            // What these do is the same when it is done again.
             #[cfg(feature = "verification")]
-            Route::Verify | Route::Resend => Ok(None),
+            _ => Ok(None),
         };
         let idempotency_key = idempotency_key.map_err(|invalid| Reply::error(&invalid))?;
         // Only policies read the headers.
@@ -205,15 +210,25 @@ impl<S: AccountStore> SignupEndpoint<S> {
             client,
             idempotency_key,
             headers: headers.collect(),
+            #[cfg(feature = "verification")]
+            presented: route.takes_token().then(|| head.presented_credentials()),
         })
     }
 
-    /// Returns the routes to be mounted: the endpoint, and if the service
-    /// proves addresses first, those that complete a sign-up and send another code.
+    /// Returns the routes to be mounted: the endpoint, and those of a service that proves
+    /// addresses.
     pub fn routes(&self) -> &'static [Route] {
         #[cfg(feature = "verification")]
         if self.service.verifies_first() {
             return &[Route::Signup, Route::Verify, Route::Resend];
+        } else if self.service.verifies_after() {
+            return &[
+                Route::Signup,
+                Route::VerifyEmail,
+                Route::ResendEmailCode,
+                Route::Reclaim,
+                Route::ConfirmReclaim,
+            ];
         }
         &[Route::Signup]
     }
@@ -229,33 +244,11 @@ impl<S: AccountStore> SignupEndpoint<S> {
 
     async fn reply(&self, ticket: Ticket, body: Body) -> Result<Reply, SignupError> {
         #[cfg(feature = "verification")]
-        if self.service.verifies_first() {
-            return self.reply_first(ticket, body).await;
+        if ticket.route != Route::Signup || self.service.verifies_first() {
+            return self.reply_verifying(ticket, body).await;
         }
         let request = self.request(ticket, body)?;
         self.service.signup(request).await.map(Reply::from)
-    }
-
-    /// Answers on one of the routes of a service that proves addresses first.
-    #[cfg(feature = "verification")]
-    async fn reply_first(&self, ticket: Ticket, body: Body) -> Result<Reply, SignupError> {
-        let client = Some(ticket.client);
-        let texts = |names| SignupRequest::from_json_with(body.as_bytes(), names);
-        match ticket.route {
-            Route::Signup => {
-                let request = self.request(ticket, body)?;
-                self.service.begin(request).await.map(Reply::from)
-            }
-            Route::Verify => {
-                let [ticket, code] =
-                    crate::validate::texts(texts(&["ticket", "code"])?, ["ticket", "code"])?;
-                self.service.complete(&ticket, &code).await.map(Reply::from)
-            }
-            Route::Resend => {
-                let [ticket] = crate::validate::texts(texts(&["ticket"])?, ["ticket"])?;
-                self.service.resend(&ticket, client).await.map(Reply::from)
-            }
-        }
     }
 
     /// Does everything but the insert, for a host that owns the transaction. The host

@@ -53,6 +53,8 @@ mod bucket;
 mod client;
 mod config;
 mod limiter;
+#[cfg(feature = "redis")]
+mod link;
 mod local;
 mod quota;
 #[cfg(feature = "redis")]
@@ -61,6 +63,8 @@ mod redis;
 pub use client::ClientIp;
 pub use config::RateLimits;
 pub use limiter::Limiter;
+#[cfg(feature = "redis")]
+pub(crate) use link::{RedisLink, RedisTarget};
 pub use quota::Quota;
 
 /// The error of a client or an email over its rate limit.

@@ -95,6 +95,21 @@ pub enum MailKind {
     /// Someone has signed up with an address that has an account already. There is no code
     /// in it.
     AccountExists,
+    /// The code that proves the address of an account that is there already.
+    EmailCode,
+    /// The code by which the owner of a mailbox takes over an account that somebody made
+    /// with its address.
+    ReclaimCode,
+    /// Someone wanted to take over an account whose address is proven. There is no code in
+    /// it.
+    AlreadyVerified,
+}
+
+impl MailKind {
+    /// Returns whether a mail of this kind has a code.
+    const fn has_code(self) -> bool {
+        matches!(self, Self::SignupCode | Self::EmailCode | Self::ReclaimCode)
+    }
 }
 
 /// A mail: what is to be said, and to whom. Its code is wiped when it is dropped, and
@@ -108,9 +123,9 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// Creates a mail, for the tests of a [`Mailer`].
+    /// Creates a mail, for the tests of a [`Mailer`]. A kind without a code drops it.
     pub fn new(kind: MailKind, to: Email, code: Code, expires_in: Duration) -> Self {
-        let code = (kind == MailKind::SignupCode).then_some(code);
+        let code = kind.has_code().then_some(code);
         Self { kind, to, code, expires_in }
     }
 

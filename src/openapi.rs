@@ -68,7 +68,7 @@ use crate::request::SignupRequest;
 use crate::response::Signup;
 
 #[cfg(feature = "verification")]
-pub use verification::verifying_first;
+pub use verification::{verifying_after, verifying_first};
 
 const JSON: &str = "application/json";
 
@@ -265,11 +265,7 @@ impl PartialSchema for SignupRequest {
         let email = email_address()
             .description(Some("Account email address"))
             .max_length(Some(email::MAX_CHARS));
-        let password = text()
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
-            .description(Some("Account password (min 8 characters)"))
-            .min_length(Some(password::MIN_CHARS))
-            .max_length(Some(password::MAX_CHARS));
+        let password = new_password();
         let name = text()
             .description(Some("Display name (optional)"))
             .max_length(Some(name::MAX_CHARS))
@@ -277,6 +273,14 @@ impl PartialSchema for SignupRequest {
             .examples(["Jane Developer"]);
         object([("email", email), ("password", password)]).property("name", name).into()
     }
+}
+
+fn new_password() -> ObjectBuilder {
+    text()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
+        .description(Some("Account password (min 8 characters)"))
+        .min_length(Some(password::MIN_CHARS))
+        .max_length(Some(password::MAX_CHARS))
 }
 
 /// The rule of [`Name`](crate::fields::Name), as an ECMA-262 pattern.

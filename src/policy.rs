@@ -77,6 +77,11 @@ pub trait SignupPolicy: Send + Sync + 'static {
         &[]
     }
 
+    /// Returns the occasions on which it is asked. Default: [`Occasion::Signup`] alone.
+    fn occasions(&self) -> &[Occasion] {
+        &[Occasion::Signup]
+    }
+
     /// Returns the deadline of a policy that calls out. It then runs after those that do
     /// not, and only if they found no issue. It needs tokio's timer. Default: `None`, it
     /// does not call out.
@@ -102,6 +107,10 @@ macro_rules! forward {
                 (**self).fields()
             }
 
+            fn occasions(&self) -> &[Occasion] {
+                (**self).occasions()
+            }
+
             fn deadline(&self) -> Option<Duration> {
                 (**self).deadline()
             }
@@ -113,6 +122,21 @@ macro_rules! forward {
     )+};
 }
 forward!(Arc, Box);
+
+/// An occasion on which policies are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Occasion {
+    /// A sign-up.
+    Signup,
+    /// The proof of an address before its account is stored, up to a day after the sign-up:
+    /// for what may have changed meanwhile, such as a ban. Neither password nor fields nor
+    /// headers are known any more.
+    Proof,
+    /// Another password for an account, for rules about passwords. Neither name nor fields
+    /// nor headers are known.
+    NewPassword,
+}
 
 /// The verdict of a policy on a sign-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,10 +209,16 @@ pub enum OnFailure {
 /// A sign-up as a policy sees it.
 pub struct Attempt<'a> {
     signup: &'a ValidSignup,
+    occasion: Occasion,
     pool: &'a HashPool,
 }
 
 impl Attempt<'_> {
+    /// Returns the occasion.
+    pub fn occasion(&self) -> Occasion {
+        self.occasion
+    }
+
     /// Returns the address.
     pub fn email(&self) -> &Email {
         &self.signup.email
@@ -199,7 +229,7 @@ impl Attempt<'_> {
         self.signup.name.as_ref().map(crate::fields::Name::as_str)
     }
 
-    /// Returns the password, in NFC.
+    /// Returns the password, in NFC; empty if it is [not known](Occasion::Proof).
     pub fn reveal_password(&self) -> &str {
         self.signup.password.reveal()
     }

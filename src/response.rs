@@ -108,7 +108,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::fields::{Email, EmailProfile, Name};
     use crate::random::{Entropy, SeededRandom};
-    use crate::token::{SigningKey, TokenMint, TokenOptions};
+    use crate::token::{SigningKey, Subject, TokenMint, TokenOptions};
 
     fn signup(email: &str, name: &str) -> Signup {
         let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
@@ -117,7 +117,9 @@ mod tests {
         let day = std::time::Duration::from_hours(24);
         let keys = SigningKey::ed25519(&[1; 32]).into();
         let tokens = TokenMint::new(keys, "signup".into(), "dashboard".into(), day).unwrap();
-        let token = tokens.mint(&id, 0, Timestamp::EPOCH, &mut draw, &TokenOptions::new()).unwrap();
+        let token = tokens
+            .mint(&Subject::new(&id), Timestamp::EPOCH, &mut draw, &TokenOptions::new())
+            .unwrap();
         let email = Email::parse(email, EmailProfile::Rfc5321).unwrap();
         let name = Some(Name::parse(name).unwrap());
         let account = Account::new(id, email, name, crate::account::Plan::TRIAL);

@@ -22,8 +22,12 @@ use crate::response::Signup;
 use crate::store::{AccountStore, CredentialStore};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 
+#[cfg(feature = "verification")]
+mod after;
 mod builder;
 mod config;
+#[cfg(feature = "verification")]
+mod occasions;
 mod pipeline;
 mod prepared;
 mod recording;
@@ -32,6 +36,8 @@ mod turns;
 #[cfg(feature = "verification")]
 mod verification;
 
+#[cfg(feature = "verification")]
+pub(crate) use after::Owner;
 pub use builder::SignupServiceBuilder;
 pub use config::ConfigError;
 pub use prepared::{Preparation, Prepared};
@@ -80,7 +86,7 @@ struct Inner<S> {
     traces_client_address: bool,
     replay: Option<Replay>,
     #[cfg(feature = "verification")]
-    first: Option<verification::First>,
+    verification: Option<verification::Mode>,
 }
 
 impl<S: AccountStore> SignupService<S> {
@@ -278,9 +284,13 @@ impl<S: AccountStore> SignupService<S> {
     where
         S: CredentialStore,
     {
+        self.credentials_on(Arc::clone(&self.inner.store) as Arc<dyn CredentialStore>)
+    }
+
+    fn credentials_on(&self, store: Arc<dyn CredentialStore>) -> Credentials {
         let inner = &*self.inner;
         Credentials::new(CredentialContext {
-            store: Arc::clone(&inner.store) as Arc<dyn CredentialStore>,
+            store,
             clock: Arc::clone(&inner.clock),
             not_after: inner.not_after,
             random: Arc::clone(&inner.random),

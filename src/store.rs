@@ -16,6 +16,7 @@ use crate::issue::{BoxError, Issue};
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod credentials;
+mod lifecycle;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -28,6 +29,7 @@ mod sqlite;
 mod verification;
 
 pub use credentials::CredentialStore;
+pub use lifecycle::{AccountChange, ChangeOutcome, Condition, Effect, LifecycleStore};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresStore};
@@ -256,7 +258,8 @@ impl NewAccount {
 
     /// Returns the account as it is found right after it was stored.
     pub fn record(&self) -> AccountRecord {
-        AccountRecord::new((*self.account).clone(), self.created_at(), 0)
+        let record = AccountRecord::new((*self.account).clone(), self.created_at(), 0);
+        record.email_verified_at(self.email_verified_at)
     }
 
     /// Returns `accounts.replay_nonce`, `replay_version` and `replay_tag`, if the request

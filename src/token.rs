@@ -23,7 +23,7 @@ pub use jsonwebtoken::Algorithm;
 pub use jsonwebtoken::jwk::{Jwk, JwkSet};
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use keys::TokenKeys;
-pub(crate) use mint::TokenMint;
+pub(crate) use mint::{Subject, TokenMint};
 pub use options::TokenOptions;
 pub(crate) use verifier::MAX_LEEWAY;
 pub use verifier::{TokenError, TokenVerifier, VerifiedToken};
@@ -38,6 +38,9 @@ const TYPE: &str = "JWT";
 /// The claim with the generation of the account's tokens: a private claim, hence its prefix
 /// (RFC 7519, section 4.3).
 const GENERATION: &str = "signup_generation";
+/// The claim whether the owner's address is proven (OpenID Connect Core, section 5.1), in
+/// the tokens of a service that proves addresses after the sign-up.
+const EMAIL_VERIFIED: &str = "email_verified";
 
 /// A signed token. It is a bearer secret: wiped when dropped, and revealed only by a named
 /// method.

@@ -59,9 +59,13 @@ pub(crate) fn texts<const N: usize>(
 ) -> Result<[Secret<String>; N], SignupError> {
     let mut issues = Issues(Vec::new());
     let texts = names.map(|name| {
-        let mut declared = request.declared.iter_mut();
-        let field = declared.find(|(key, _)| *key == name).map(|(_, field)| std::mem::take(field));
-        issues.required(name, field.unwrap_or_default(), Ok::<_, Infallible>).unwrap_or_default()
+        let field = match name {
+            "email" => Some(&mut request.email),
+            "password" => Some(&mut request.password),
+            _ => request.declared.iter_mut().find(|(key, _)| *key == name).map(|(_, it)| it),
+        };
+        let field = field.map(std::mem::take).unwrap_or_default();
+        issues.required(name, field, Ok::<_, Infallible>).unwrap_or_default()
     });
     if issues.0.is_empty() { Ok(texts) } else { Err(SignupError::Invalid(issues.0)) }
 }

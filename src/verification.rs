@@ -1,8 +1,8 @@
-//! Proof of the address before there is an account: see
+//! Proof of the address, before there is an account or after: see
 //! [the guide](crate::guide::verification).
 //!
-//! A sign-up is answered 202 with a sealed ticket, and nothing is stored; a mail carries a
-//! code. Ticket and code together make the account: who has only one of them makes nothing.
+//! A mail carries a code, which proves nothing alone. Before there is an account, it takes
+//! the ticket that the sign-up was answered with; afterwards, the token or the password.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,14 +11,23 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::fields::EmailKey;
 use crate::idempotency::ReplaySecrets;
+#[cfg(feature = "redis")]
+use crate::issue::InvalidValue;
 use crate::limit::ClientIp;
-use crate::mail::MailQueue;
+#[cfg(feature = "redis")]
+use crate::limit::RedisTarget;
+use crate::mail::{Mail, MailQueue, Place};
 use crate::secret::Secret;
 
+mod account_code;
 mod counters;
+mod reclaim;
+mod seal;
 mod ticket;
 
+pub(crate) use account_code::CodeOwner;
 use counters::{Counted, Counters};
+pub(crate) use reclaim::ReclaimTicket;
 pub(crate) use ticket::{NewTicket, Ticket};
 
 /// The default life of a code.
@@ -34,11 +43,8 @@ const MAILS: u32 = 10;
 const MAILS_OF_CLIENT: u32 = 3;
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The proof of addresses before sign-ups are stored, for
-/// [`verify_first`](crate::SignupServiceBuilder::verify_first).
-///
-/// The counters of tries and mails are in the memory of the process: several instances have
-/// as many times the limits.
+/// The proof of addresses, for [`verify_first`](crate::SignupServiceBuilder::verify_first)
+/// or [`verify_after`](crate::SignupServiceBuilder::verify_after).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -52,20 +58,27 @@ const HOUR: Duration = Duration::from_hours(1);
 /// let secret = ReplaySecret::new(b"0123456789abcdef0123456789abcdef").unwrap();
 /// let verification = Verification::new(secret, mails).code_lifetime(Duration::from_mins(15));
 /// ```
-#[derive(Debug)]
 #[must_use]
 pub struct Verification {
     pub(crate) secrets: ReplaySecrets,
     pub(crate) mails: MailQueue,
     pub(crate) lifetime: Duration,
+    #[cfg(feature = "redis")]
+    redis: Option<RedisTarget>,
 }
 
 impl Verification {
-    /// Creates a verification. Tickets are sealed, and accounts are derived, by these
-    /// secrets: the same for all instances, and none that signs tokens. They may be those
-    /// of [`retry_safe`](crate::SignupServiceBuilder::retry_safe).
+    /// Creates a verification. Tickets are sealed, and codes and accounts are derived, by
+    /// these secrets: the same for all instances, and none that signs tokens. They may be
+    /// those of [`retry_safe`](crate::SignupServiceBuilder::retry_safe).
     pub fn new(secrets: impl Into<ReplaySecrets>, mails: MailQueue) -> Self {
-        Self { secrets: secrets.into(), mails, lifetime: LIFETIME }
+        Self {
+            secrets: secrets.into(),
+            mails,
+            lifetime: LIFETIME,
+            #[cfg(feature = "redis")]
+            redis: None,
+        }
     }
 
     /// Sets how long a code is valid, 24 hours at most. Default: an hour.
@@ -74,9 +87,34 @@ impl Verification {
         self
     }
 
-    pub(crate) fn start(self, clock: Arc<dyn Clock>) -> Verifier {
-        let Self { secrets, mails, lifetime } = self;
-        Verifier { secrets, mails, lifetime, counters: Counters::new(clock) }
+    /// Keeps the counters of tries and mails in Redis, so that all instances with this URL
+    /// and this secret, of 16 bytes or more, share them. Default: each instance counts in
+    /// memory, and several allow as many times the limits.
+    ///
+    /// It connects lazily. While Redis does not answer within 50 ms, memory decides.
+    ///
+    /// # Errors
+    /// Returns [`InvalidValue`] for an invalid URL or a short secret.
+    #[cfg(feature = "redis")]
+    pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, InvalidValue> {
+        Ok(Self { redis: Some(RedisTarget::new(url, secret)?), ..self })
+    }
+
+    pub(crate) fn start(self, clock: Arc<dyn Clock>) -> Arc<Verifier> {
+        let counters = Counters::new(
+            clock,
+            #[cfg(feature = "redis")]
+            self.redis,
+        );
+        let Self { secrets, mails, lifetime, .. } = self;
+        Arc::new(Verifier { secrets, mails, lifetime, counters })
+    }
+}
+
+impl fmt::Debug for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Verification");
+        debug.field("mails", &self.mails).field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
 }
 
@@ -89,59 +127,67 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    /// Takes one of the tries of a ticket, and checks those of its address. Both come back
-    /// by [`was_right`](Self::was_right).
+    /// Takes one of the tries of a ticket or an account, and one of the address, if it is
+    /// given. Both come back by [`was_right`](Self::was_right).
     ///
     /// # Errors
     /// Returns how long to wait, if none is left.
-    pub(crate) fn take_try(&self, ticket: &Ticket) -> Result<(), Duration> {
-        let [number, address] = owners(ticket);
-        self.counters.take(Counted::Tries, &[number], TRIES, self.lifetime)?;
-        let address = self.counters.take(Counted::WrongCodes, &[address], WRONG_CODES, HOUR);
-        if address.is_err() {
-            // The ticket's own tries are not used up by others.
-            self.counters.give_back(Counted::Tries, &[number]);
+    pub(crate) async fn take_try(
+        &self,
+        owner: &[u8],
+        email: Option<&EmailKey>,
+    ) -> Result<(), Duration> {
+        self.counters.take(Counted::Tries, &[owner], TRIES, self.lifetime).await?;
+        let Some(email) = email else { return Ok(()) };
+        let address = &[email.as_str().as_bytes()];
+        let of_address = self.counters.take(Counted::WrongCodes, address, WRONG_CODES, HOUR).await;
+        if of_address.is_err() {
+            // The owner's tries are not used up by others.
+            self.counters.give_back(Counted::Tries, &[owner]).await;
         }
-        address
+        of_address
     }
 
     /// Gives back the try of a right code.
-    pub(crate) fn was_right(&self, ticket: &Ticket) {
-        let [number, address] = owners(ticket);
-        self.counters.give_back(Counted::Tries, &[number]);
-        self.counters.give_back(Counted::WrongCodes, &[address]);
+    pub(crate) async fn was_right(&self, owner: &[u8], email: Option<&EmailKey>) {
+        self.counters.give_back(Counted::Tries, &[owner]).await;
+        if let Some(email) = email {
+            self.counters.give_back(Counted::WrongCodes, &[email.as_str().as_bytes()]).await;
+        }
     }
 
-    /// Returns whether another mail may go to this address because of this client.
-    pub(crate) fn may_mail(&self, address: &EmailKey, client: Option<ClientIp>) -> bool {
+    /// Sends a mail in the background, unless its address has got enough: in all, or because
+    /// of this client.
+    pub(crate) fn mail(self: &Arc<Self>, place: Place, mail: Mail, client: Option<ClientIp>) {
+        let (verifier, address) = (Arc::clone(self), mail.to().key().clone());
+        place.send_if(async move { verifier.may_mail(&address, client).await }, mail);
+    }
+
+    async fn may_mail(&self, address: &EmailKey, client: Option<ClientIp>) -> bool {
         let address = address.as_str().as_bytes();
         // A client without an address of its own is one of all such.
         let client = client.and_then(|client| client.address());
         let client = client.map(|address| address.to_string()).unwrap_or_default();
         let of_client = [address, client.as_bytes()];
         let counters = &self.counters;
-        counters.take(Counted::MailsOfClient, &of_client, MAILS_OF_CLIENT, HOUR).is_ok()
-            && counters.take(Counted::Mails, &[address], MAILS, HOUR).is_ok()
+        counters.take(Counted::MailsOfClient, &of_client, MAILS_OF_CLIENT, HOUR).await.is_ok()
+            && counters.take(Counted::Mails, &[address], MAILS, HOUR).await.is_ok()
     }
 }
 
-fn owners(ticket: &Ticket) -> [&[u8]; 2] {
-    [&ticket.number, ticket.email.key().as_str().as_bytes()]
-}
-
-/// A sign-up that waits for the proof of its address: the answer to it, which holds all
-/// that is known of it, sealed.
-pub struct PendingSignup {
+/// A sign-up, or a reclaim, that waits for the proof of its address: the answer to it, which
+/// holds all that is known of it, sealed.
+pub struct PendingProof {
     ticket: Secret<String>,
     expires_at: Timestamp,
 }
 
-impl PendingSignup {
+impl PendingProof {
     pub(crate) fn new(ticket: Secret<String>, expires_at: Timestamp) -> Self {
         Self { ticket, expires_at }
     }
 
-    /// Returns the ticket, for the client that has signed up, and nobody else.
+    /// Returns the ticket, for the client that has asked for it, and nobody else.
     pub fn reveal_ticket(&self) -> &str {
         &self.ticket
     }
@@ -160,9 +206,9 @@ impl PendingSignup {
 }
 
 /// Without the ticket.
-impl fmt::Debug for PendingSignup {
+impl fmt::Debug for PendingProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("PendingSignup");
+        let mut debug = f.debug_struct("PendingProof");
         debug.field("expires_at", &self.expires_at).finish_non_exhaustive()
     }
 }

@@ -9,6 +9,8 @@ use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
 use ::actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, ResponseError};
 
+#[cfg(feature = "verification")]
+use crate::credentials::VerifiedEmail;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
 use crate::http::{Head, JWKS_PATH, PresentedCredentials, Reply, Route, SignupEndpoint};
@@ -195,6 +197,10 @@ macro_rules! extractor {
 }
 extractor!(DashboardAuth);
 extractor!(ApiKeyAuth);
+#[cfg(feature = "verification")]
+extractor!(VerifiedEmail<DashboardAuth>);
+#[cfg(feature = "verification")]
+extractor!(VerifiedEmail<ApiKeyAuth>);
 
 impl ResponseError for CredentialError {
     fn status_code(&self) -> StatusCode {

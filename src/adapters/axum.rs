@@ -12,6 +12,8 @@ use ::axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ::axum::response::{IntoResponse, Response};
 use ::axum::routing::{MethodRouter, any};
 
+#[cfg(feature = "verification")]
+use crate::credentials::VerifiedEmail;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
 use crate::error::SignupError;
 use crate::http::{Head, JWKS_PATH, PresentedCredentials, Reply, Route, SignupEndpoint};
@@ -210,6 +212,10 @@ macro_rules! extractor {
 }
 extractor!(DashboardAuth);
 extractor!(ApiKeyAuth);
+#[cfg(feature = "verification")]
+extractor!(VerifiedEmail<DashboardAuth>);
+#[cfg(feature = "verification")]
+extractor!(VerifiedEmail<ApiKeyAuth>);
 
 impl IntoResponse for CredentialError {
     fn into_response(self) -> Response {

@@ -84,13 +84,15 @@ impl Credentials {
                 }
             },
         };
-        let KeyOwner { account_id, expires_at } = owner.ok_or(CredentialError::Rejected)?;
+        let KeyOwner { account_id, expires_at, email_verified_at } =
+            owner.ok_or(CredentialError::Rejected)?;
         if let Some(expires_at) = expires_at
             && self.now()? >= expires_at
         {
             return Err(CredentialError::Rejected);
         }
-        Ok(ApiKeyAuth { account_id, key_id: digest.key_id(), credentials: self.clone() })
+        let (key_id, credentials) = (digest.key_id(), self.clone());
+        Ok(ApiKeyAuth { account_id, key_id, email_verified_at, credentials })
     }
 
     /// Returns all API keys of an account, the oldest first, including expired ones.

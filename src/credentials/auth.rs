@@ -2,6 +2,7 @@
 
 use crate::account::{Account, AccountId};
 use crate::api_key::{ApiKey, ApiKeyId};
+use crate::clock::Timestamp;
 use crate::store::{AccountRecord, ApiKeyInfo};
 use crate::token::VerifiedToken;
 
@@ -25,6 +26,12 @@ impl DashboardAuth {
         &self.record.account
     }
 
+    /// Returns when the address of the account was proven, if it was; see
+    /// [`verify_after`](crate::SignupServiceBuilder::verify_after).
+    pub fn email_verified_at(&self) -> Option<Timestamp> {
+        self.record.email_verified_at
+    }
+
     /// Returns the token's claims.
     pub fn token(&self) -> &VerifiedToken {
         &self.token
@@ -36,6 +43,7 @@ impl DashboardAuth {
 pub struct ApiKeyAuth {
     pub(super) account_id: AccountId,
     pub(super) key_id: ApiKeyId,
+    pub(super) email_verified_at: Option<Timestamp>,
     pub(super) credentials: Credentials,
 }
 
@@ -50,6 +58,13 @@ impl ApiKeyAuth {
         self.key_id
     }
 
+    /// Returns when the address of the account was proven, if it was; see
+    /// [`verify_after`](crate::SignupServiceBuilder::verify_after). With a
+    /// [cache](Credentials::with_cache), a proof of a moment ago may be missing.
+    pub fn email_verified_at(&self) -> Option<Timestamp> {
+        self.email_verified_at
+    }
+
     /// Reads the account from the store.
     ///
     /// # Errors
@@ -61,6 +76,70 @@ impl ApiKeyAuth {
             CredentialError::NotFound => CredentialError::Rejected,
             other => other,
         })
+    }
+}
+
+/// The presenter of a valid credential, of an account whose address is proven:
+/// `VerifiedEmail<DashboardAuth>`, or `VerifiedEmail<ApiKeyAuth>`. As an extractor, it
+/// refuses others with 403.
+///
+/// ```
+/// use signup::credentials::{CredentialError, DashboardAuth, VerifiedEmail};
+///
+/// /// Invites somebody in the name of an address that must not be made up.
+/// async fn invite(auth: VerifiedEmail<DashboardAuth>) -> String {
+///     format!("{} invites you", auth.account().email().as_str())
+/// }
+///
+/// async fn by_hand(auth: DashboardAuth) -> Result<String, CredentialError> {
+///     Ok(invite(auth.require_verified_email()?).await)
+/// }
+/// ```
+#[cfg(feature = "verification")]
+#[derive(Debug, Clone)]
+pub struct VerifiedEmail<A>(A);
+
+#[cfg(feature = "verification")]
+impl DashboardAuth {
+    /// Requires that the address of the account is proven.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::EmailUnverified`] if it is not.
+    pub fn require_verified_email(self) -> Result<VerifiedEmail<Self>, CredentialError> {
+        require(self.email_verified_at()).map(|()| VerifiedEmail(self))
+    }
+}
+
+#[cfg(feature = "verification")]
+impl ApiKeyAuth {
+    /// Requires that the address of the account is proven.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::EmailUnverified`] if it is not.
+    pub fn require_verified_email(self) -> Result<VerifiedEmail<Self>, CredentialError> {
+        require(self.email_verified_at()).map(|()| VerifiedEmail(self))
+    }
+}
+
+#[cfg(feature = "verification")]
+fn require(email_verified_at: Option<Timestamp>) -> Result<(), CredentialError> {
+    email_verified_at.map(drop).ok_or(CredentialError::EmailUnverified)
+}
+
+#[cfg(feature = "verification")]
+impl<A> VerifiedEmail<A> {
+    /// Returns the presenter.
+    pub fn into_inner(self) -> A {
+        self.0
+    }
+}
+
+#[cfg(feature = "verification")]
+impl<A> std::ops::Deref for VerifiedEmail<A> {
+    type Target = A;
+
+    fn deref(&self) -> &A {
+        &self.0
     }
 }
 

@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn owner(seed: u64) -> KeyOwner {
-        KeyOwner { account_id: format!("acc_{seed}").parse().unwrap(), expires_at: None }
+        KeyOwner::new(format!("acc_{seed}").parse().unwrap(), None)
     }
 
     fn keep(cache: &KeyCache, seed: u64, owner: Option<KeyOwner>) {

@@ -27,6 +27,9 @@ pub enum CredentialError {
     /// no longer valid: 409.
     #[error("the idempotency key belongs to another request")]
     Conflict,
+    /// The credential is valid, but the address of its account is not proven: 403.
+    #[error("the email address is not verified")]
+    EmailUnverified,
     /// The check failed: capacity, the store, or an internal error.
     #[error(transparent)]
     Failed(SignupError),
@@ -36,7 +39,7 @@ impl CredentialError {
     /// Returns the machine-readable code.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Rejected => ErrorCode::AuthenticationError,
+            Self::Rejected | Self::EmailUnverified => ErrorCode::AuthenticationError,
             Self::NotFound => ErrorCode::NotFound,
             Self::TooManyKeys => ErrorCode::UsageLimitExceeded,
             Self::Conflict => ErrorCode::Conflict,
@@ -51,6 +54,7 @@ impl CredentialError {
             Self::NotFound => "Not found",
             Self::TooManyKeys => "The account has as many API keys as it may",
             Self::Conflict => "The idempotency key belongs to another request",
+            Self::EmailUnverified => "The email address is not verified",
             Self::Failed(error) => error.message(),
         }
     }
@@ -59,7 +63,7 @@ impl CredentialError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed(error) => error.retry_after(),
-            Self::Rejected | Self::NotFound | Self::TooManyKeys | Self::Conflict => None,
+            _ => None,
         }
     }
 
@@ -75,10 +79,8 @@ impl CredentialError {
     /// ```
     pub fn to_json(&self) -> Vec<u8> {
         match self {
-            Self::Rejected | Self::NotFound | Self::TooManyKeys | Self::Conflict => {
-                error_json(self.code(), self.message(), &[])
-            }
             Self::Failed(error) => error.to_json(),
+            _ => error_json(self.code(), self.message(), &[]),
         }
     }
 }

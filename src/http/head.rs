@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use crate::idempotency::HEADER;
 
+#[cfg(feature = "verification")]
+use super::PresentedCredentials;
 use super::media::{is_identity, is_json};
 
 /// The head of a request: its method, its headers and its peer.
@@ -60,6 +62,11 @@ impl<'a> Head<'a> {
     pub(super) fn idempotency_keys(&self) -> impl Iterator<Item = &'a [u8]> {
         let named = |(name, _): &&(&str, &[u8])| name.eq_ignore_ascii_case(HEADER);
         self.headers.iter().filter(named).map(|(_, value)| *value)
+    }
+
+    #[cfg(feature = "verification")]
+    pub(super) fn presented_credentials(&self) -> PresentedCredentials {
+        PresentedCredentials::new(self.headers.iter().copied())
     }
 
     /// Sets the peer's address, if it has one: a Unix socket has none.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "verification")]
+use crate::clock::Timestamp;
 use crate::credentials::CredentialError;
 use crate::error::{ErrorCode, SignupError, error_json};
 use crate::idempotency::REPLAYED_HEADER;
@@ -10,7 +12,7 @@ use crate::response::Signup;
 use crate::secret::Secret;
 use crate::token::JwkSet;
 #[cfg(feature = "verification")]
-use crate::verification::PendingSignup;
+use crate::verification::PendingProof;
 
 /// A refusal before or while the body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,11 +118,10 @@ impl Reply {
 
     /// Returns the headers, except `Content-Length`, which the server adds.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let always = [
-            ("content-type", self.content_type),
-            ("cache-control", self.cache_control),
-            ("x-content-type-options", "nosniff"),
-        ];
+        // Without content there is no type of it.
+        let content_type = (self.status != 204).then_some(("content-type", self.content_type));
+        let always = [("cache-control", self.cache_control), ("x-content-type-options", "nosniff")];
+        let always = content_type.into_iter().chain(always);
         let allow = (self.status == 405).then_some(("allow", self.allow));
         // A 401 needs a challenge (RFC 9110, section 15.5.2) with a parameter (RFC 6750,
         // section 3).
@@ -130,7 +131,7 @@ impl Reply {
         let limit = self.limit.iter().flat_map(|pair| pair.iter().map(String::as_str));
         let limit = ["ratelimit-policy", "ratelimit"].into_iter().zip(limit);
         let replayed = self.is_replayed.then_some((REPLAYED_HEADER, "true"));
-        let always = always.into_iter().chain(replayed);
+        let always = always.chain(replayed);
         always.chain(allow).chain(challenge).chain(retry_after).chain(limit)
     }
 
@@ -159,10 +160,29 @@ impl From<Signup> for Reply {
     }
 }
 
+/// The documented 200 of a reclaim, including the secrets.
+#[cfg(feature = "verification")]
+impl Reply {
+    pub(super) fn reclaimed(signup: Signup) -> Self {
+        Self { status: 200, ..Self::from(signup) }
+    }
+
+    /// Creates the answer to a proof: there is nothing to say.
+    pub(super) fn no_content() -> Self {
+        Self::new(204, None, Vec::new())
+    }
+
+    /// Creates the answer to a request for a code that expires at this time.
+    pub(super) fn code_sent(expires_at: Timestamp) -> Self {
+        let json = format!(r#"{{"data":{{"expires_at":"{}"}}}}"#, expires_at.to_rfc_3339());
+        Self::new(202, None, json.into_bytes())
+    }
+}
+
 /// The documented 202, with the ticket.
 #[cfg(feature = "verification")]
-impl From<PendingSignup> for Reply {
-    fn from(pending: PendingSignup) -> Self {
+impl From<PendingProof> for Reply {
+    fn from(pending: PendingProof) -> Self {
         Self::new(202, None, pending.reveal_json())
     }
 }
@@ -184,6 +204,9 @@ impl From<&CredentialError> for Reply {
     fn from(error: &CredentialError) -> Self {
         match error {
             CredentialError::Failed(error) => Self::error(error),
+            // The credential is good, and another one would not help (RFC 9110, section
+            // 15.5.4).
+            CredentialError::EmailUnverified => Self::new(403, None, error.to_json()),
             _ => Self::new(error.code().status(), None, error.to_json()),
         }
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::idempotency::IdempotencyKey;
 use crate::limit::ClientIp;
 
+#[cfg(feature = "verification")]
+use super::PresentedCredentials;
 use super::{Body, Route};
 
 /// The limits of a body whose head was accepted.
@@ -18,6 +20,9 @@ pub struct Ticket {
     pub(super) client: ClientIp,
     pub(super) idempotency_key: Option<IdempotencyKey>,
     pub(super) headers: Vec<(String, Vec<u8>)>,
+    /// The credentials of a route that takes a token.
+    #[cfg(feature = "verification")]
+    pub(super) presented: Option<PresentedCredentials>,
 }
 
 /// Without the headers, which may hold credentials.

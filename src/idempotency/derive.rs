@@ -22,6 +22,9 @@ pub(crate) enum Scope<'a> {
     /// The sign-up of this address by a ticket, whose number is the nonce.
     #[cfg(feature = "verification")]
     Ticket(&'a EmailKey),
+    /// The account of this address, taken over by a ticket, whose number is the nonce.
+    #[cfg(feature = "verification")]
+    Reclaim(&'a EmailKey),
     /// Another API key of this account.
     IssueKey(&'a AccountId),
     /// The API key of this account that replaces this one.
@@ -35,6 +38,8 @@ impl<'a> Scope<'a> {
             Self::Signup(email) => ("signup 1: account", [email.as_str().as_bytes(), &[]]),
             #[cfg(feature = "verification")]
             Self::Ticket(email) => ("signup 1: ticket", [email.as_str().as_bytes(), &[]]),
+            #[cfg(feature = "verification")]
+            Self::Reclaim(email) => ("signup 1: reclaim", [email.as_str().as_bytes(), &[]]),
             Self::IssueKey(account) => ("signup 1: API key", [account.as_str().as_bytes(), &[]]),
             Self::RotateKey(account, old) => {
                 ("signup 1: rotation", [account.as_str().as_bytes(), old.as_bytes()])
@@ -73,10 +78,10 @@ impl DerivedKeys {
         Some(key)
     }
 
-    /// Derives all that is minted for a sign-up by a ticket, which has no idempotency key.
+    /// Derives all that is minted for a ticket, which has no idempotency key.
     #[cfg(feature = "verification")]
-    pub(super) fn derive_ticket(&self, email: &EmailKey, number: &Nonce) -> Option<Entropy> {
-        self.expand(&Message::of(Scope::Ticket(email), number, &[])).ok()
+    pub(super) fn derive_ticket(&self, scope: Scope<'_>, number: &Nonce) -> Option<Entropy> {
+        self.expand(&Message::of(scope, number, &[])).ok()
     }
 
     /// Derives all that is minted for a request, as if it had been drawn at random.

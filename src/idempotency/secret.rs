@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-#[cfg(feature = "verification")]
-use crate::fields::EmailKey;
 use crate::random::{Entropy, RandomError};
 #[cfg(feature = "verification")]
 use crate::secret::Secret;
@@ -181,17 +179,23 @@ impl ReplaySecrets {
         Some((keys.version, keys.purpose(label)?))
     }
 
-    /// Derives what is minted for the sign-up of a ticket that was sealed by the secret of
-    /// this version. `None` if there is none of this version.
+    /// Returns the versions of all secrets.
+    #[cfg(feature = "verification")]
+    pub(crate) fn versions(&self) -> Vec<u32> {
+        self.read(|ring| ring.accepted.keys().copied().collect())
+    }
+
+    /// Derives what is minted for a ticket that was sealed by the secret of this version.
+    /// `None` if there is none of this version.
     #[cfg(feature = "verification")]
     pub(crate) fn derive_ticket(
         &self,
         version: u32,
-        email: &EmailKey,
+        scope: Scope<'_>,
         number: &Nonce,
     ) -> Option<Entropy> {
         let keys = self.read(|ring| ring.accepted.get(&version).map(Arc::clone))?;
-        keys.derive_ticket(email, number)
+        keys.derive_ticket(scope, number)
     }
 
     /// Reads the ring. No code under this lock can leave it half changed.

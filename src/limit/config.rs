@@ -6,29 +6,14 @@ use std::time::Duration;
 
 #[cfg(feature = "redis")]
 use crate::issue::InvalidValue;
-#[cfg(feature = "redis")]
-use crate::secret::Secret;
 
-use super::quota::Quota;
 #[cfg(feature = "redis")]
-use super::redis;
+use super::link::{DEADLINE, RedisTarget};
+use super::quota::Quota;
 
 /// The default number of clients, and of emails, with buckets in memory: 5 MiB, and 2.5
 /// more for emails.
 const CAPACITY: usize = 50_000;
-/// The minimum length of a shared secret, in bytes.
-#[cfg(feature = "redis")]
-const MIN_SECRET_BYTES: usize = 16;
-#[cfg(feature = "redis")]
-const SHORT_SECRET: InvalidValue =
-    InvalidValue::new("short rate limit secret: needs 16 bytes or more");
-#[cfg(feature = "redis")]
-const INVALID_URL: InvalidValue =
-    InvalidValue::new("invalid Redis URL; rediss:// needs the feature tls-rustls or tls-native");
-/// The default time limit for a decision of Redis: a hundred times what a nearby one takes,
-/// and nothing that a person notices.
-#[cfg(feature = "redis")]
-const REDIS_DEADLINE: Duration = Duration::from_millis(50);
 /// The default number of requests per sign-up: a person mistypes a few times.
 const REQUESTS: u32 = 5;
 
@@ -44,7 +29,7 @@ pub struct RateLimits {
     pub(super) email: Option<Quota>,
     pub(super) capacity: usize,
     #[cfg(feature = "redis")]
-    pub(super) redis: Option<(::redis::Client, Secret<Vec<u8>>)>,
+    pub(super) redis: Option<RedisTarget>,
     #[cfg(feature = "redis")]
     pub(super) redis_deadline: Duration,
 }
@@ -62,7 +47,7 @@ impl RateLimits {
             #[cfg(feature = "redis")]
             redis: None,
             #[cfg(feature = "redis")]
-            redis_deadline: REDIS_DEADLINE,
+            redis_deadline: DEADLINE,
         }
     }
 
@@ -101,12 +86,7 @@ impl RateLimits {
     /// Returns [`InvalidValue`] for an invalid URL or a short secret.
     #[cfg(feature = "redis")]
     pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, InvalidValue> {
-        if secret.len() < MIN_SECRET_BYTES {
-            return Err(SHORT_SECRET);
-        }
-        // Its error may quote the URL, with a password.
-        let client = redis::client(url).map_err(|_| INVALID_URL)?;
-        Ok(Self { redis: Some((client, Secret::new(secret.to_owned()))), ..self })
+        Ok(Self { redis: Some(RedisTarget::new(url, secret)?), ..self })
     }
 
     /// Sets the prefix of the keys in Redis. Default: `signup`. Limits of something else,

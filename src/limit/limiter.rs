@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use super::bucket::{Bucket, Key, Policy, Refusal};
 use super::local::Local;
 #[cfg(feature = "redis")]
-use super::redis::{Shared, Turn};
+use super::redis::Shared;
 use super::{ClientIp, RateLimited, RateLimits};
 
 /// The label of a client's key, before its network.
@@ -73,13 +73,14 @@ impl Limiter {
         let mut secret = Secret::new(vec![0; 32]);
         random.fill(&mut secret)?;
         #[cfg(feature = "redis")]
-        if let Some((_, shared)) = &limits.redis {
-            secret.clone_from(shared);
+        if let Some(target) = &limits.redis {
+            secret.clone_from(&target.secret);
         }
         let mac = Hmac::new_from_slice(&secret).map_err(|_| RandomError::Failed)?;
         #[cfg(feature = "redis")]
-        let shared = limits.redis.as_ref().map(|(client, _)| {
-            Shared::new(limits.name, client.clone(), Arc::clone(&clock), limits.redis_deadline)
+        let shared = limits.redis.as_ref().map(|target| {
+            let (name, client) = (limits.name, target.client.clone());
+            Shared::new(name, client, Arc::clone(&clock), limits.redis_deadline)
         });
         Ok(Self {
             local: Local::new(&limits),
@@ -132,19 +133,13 @@ impl Limiter {
     #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "Redis is awaited"))]
     async fn check(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
-            let (decided, turned) = shared.check(buckets).await;
-            match turned {
-                Some(Turn::Lost(error)) => observe::limits_lost(&error),
-                Some(Turn::Back) => observe::limits_back(),
-                None => {}
-            }
-            if let Some(decided) = decided {
-                decided.map_err(|refusal| self.limited(refusal))?;
-                // Memory counts it too, in case it has to take over.
-                let _ = self.in_memory(buckets);
-                return Ok(());
-            }
+        if let Some(shared) = &self.shared
+            && let Some(decided) = shared.check(buckets).await
+        {
+            decided.map_err(|refusal| self.limited(refusal))?;
+            // Memory counts it too, in case it has to take over.
+            let _ = self.in_memory(buckets);
+            return Ok(());
         }
         self.in_memory(buckets).map_err(|refusal| self.limited(refusal))
     }

@@ -1,5 +1,7 @@
 //! The code that a mail carries.
 
+use subtle::ConstantTimeEq as _;
+
 use crate::issue::InvalidValue;
 use crate::random::{Entropy, RandomError};
 use crate::secret::Secret;
@@ -50,6 +52,22 @@ impl Code {
         let mut code = Secret::new(String::with_capacity(DIGITS));
         draw.digits(ALPHABET, DIGITS, &mut code)?;
         Ok(Self(code))
+    }
+
+    /// Creates a code of the first 40 bits.
+    pub(crate) fn of_bytes(bytes: &[u8; 32]) -> Self {
+        let mut code = Secret::new(String::with_capacity(DIGITS));
+        let bits = bytes.iter().take(5).fold(0, |bits, byte| (bits << 8) | u64::from(*byte));
+        for digit in (0..DIGITS).rev() {
+            let at = usize::try_from((bits >> (5 * digit)) & 31).unwrap_or_default();
+            code.extend(ALPHABET.get(at).map(|digit| char::from(*digit)));
+        }
+        Self(code)
+    }
+
+    /// Compares two codes in constant time.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
     }
 
     /// Returns the eight digits.

@@ -164,11 +164,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Sends a mail in the background.
-    pub(crate) fn send(self, mail: Mail) {
+    /// Sends a mail in the background, if it may go.
+    pub(crate) fn send_if(self, may_go: impl Future<Output = bool> + Send + 'static, mail: Mail) {
         let Self { queue: MailQueue { sending, courier, .. }, permit } = self;
         tokio::spawn(async move {
-            courier.deliver(&mail, &sending).await;
+            if may_go.await {
+                courier.deliver(&mail, &sending).await;
+            }
             drop(permit);
         });
     }
@@ -294,7 +296,7 @@ mod tests {
         ] {
             run(async {
                 let (mailer, queue) = queue(acts);
-                queue.reserve().unwrap().send(mail());
+                queue.reserve().unwrap().send_if(std::future::ready(true), mail());
                 queue.drained().await;
                 assert_eq!(mailer.calls.load(Ordering::SeqCst), calls);
                 assert_eq!(queue.stats(), MailStats { waiting: 0, sent, failed: 1 - sent });
@@ -311,7 +313,7 @@ mod tests {
             assert_eq!(queue.stats().waiting, 2);
             let [first, second] = places;
             drop(first);
-            second.send(mail());
+            second.send_if(std::future::ready(true), mail());
             let again = queue.reserve().unwrap();
             assert!(queue.reserve().is_none());
             drop(again);
@@ -327,8 +329,8 @@ mod tests {
                 Arc::new(Scripted { acts: Mutex::new([Act::Defer].into()), ..Scripted::default() });
             let queue = MailQueue::new(Arc::clone(&mailer)).at_a_time(1);
             let queue = queue.attempts(2, Duration::from_hours(1));
-            queue.reserve().unwrap().send(mail());
-            queue.reserve().unwrap().send(mail());
+            queue.reserve().unwrap().send_if(std::future::ready(true), mail());
+            queue.reserve().unwrap().send_if(std::future::ready(true), mail());
             while queue.stats().sent == 0 {
                 tokio::task::yield_now().await;
             }

@@ -6,30 +6,55 @@ use super::{Mail, MailKind};
 
 pub(super) fn subject(kind: MailKind) -> &'static str {
     match kind {
-        MailKind::SignupCode => "Your code",
+        MailKind::SignupCode | MailKind::EmailCode => "Your code",
         MailKind::AccountExists => "You already have an account",
+        MailKind::ReclaimCode => "Your code to take over an account",
+        MailKind::AlreadyVerified => "Your account",
+    }
+}
+
+/// Returns what a mail says before its code, and after it.
+fn words(kind: MailKind) -> [&'static str; 2] {
+    match kind {
+        MailKind::SignupCode => [
+            "Your code to complete the sign-up:",
+            "Enter it where you signed up. If you did not sign up, ignore this mail: nothing \
+             happens without the code.",
+        ],
+        MailKind::EmailCode => [
+            "Your code to confirm that this address is yours:",
+            "Enter it in your account. If you have no account, somebody has made one with your \
+             address: give the code to nobody.",
+        ],
+        MailKind::ReclaimCode => [
+            "Your code to take over the account that was made with this address:",
+            "Enter it where you asked for it, with a new password. It ends everything that the \
+             account's maker has. If you did not ask for it, ignore this mail.",
+        ],
+        MailKind::AccountExists => [
+            "Someone, probably you, has signed up with this address, which has an account \
+             already. Log in instead; if you have forgotten your password, reset it.",
+            "If it was not you, ignore this mail: nothing has changed.",
+        ],
+        MailKind::AlreadyVerified => [
+            "Someone, probably you, has asked to take over the account of this address. The \
+             address is confirmed already. Log in instead; if you have forgotten your password, \
+             reset it.",
+            "If it was not you, ignore this mail: nothing has changed.",
+        ],
     }
 }
 
 /// Writes the paragraphs of a mail. The code stands alone, and nothing of the client's is in
 /// them.
 fn paragraphs(mail: &Mail) -> Vec<String> {
+    let [before, after] = words(mail.kind).map(str::to_owned);
     match &mail.code {
-        Some(code) => vec![
-            "Your code to complete the sign-up:".to_owned(),
-            code.reveal_grouped(),
-            format!(
-                "Enter it where you signed up. It is valid for {}. If you did not sign up, ignore \
-                 this mail: nothing happens without the code.",
-                in_words(mail.expires_in),
-            ),
-        ],
-        None => vec![
-            "Someone, probably you, has signed up with this address, which has an account \
-             already. Log in instead; if you have forgotten your password, reset it."
-                .to_owned(),
-            "If it was not you, ignore this mail: nothing has changed.".to_owned(),
-        ],
+        Some(code) => {
+            let after = format!("It is valid for {}. {after}", in_words(mail.expires_in));
+            vec![before, code.reveal_grouped(), after]
+        }
+        None => vec![before, after],
     }
 }
 
@@ -77,9 +102,19 @@ mod tests {
         assert!(code.text().contains("\n\n7HXW-3K9P\n\n") && code.text().contains("60 minutes"));
         assert!(code.html().contains(">7HXW-3K9P</p>"));
         assert!(!code.subject().contains("7HXW"));
-        let taken = mail(MailKind::AccountExists);
-        assert!(taken.reveal_code().is_none() && !taken.text().contains("7HXW"));
-        for mail in [code, taken] {
+        for kind in [MailKind::EmailCode, MailKind::ReclaimCode] {
+            assert!(mail(kind).text().contains("7HXW-3K9P") && mail(kind).html().contains("7HXW"));
+        }
+        for kind in [MailKind::AccountExists, MailKind::AlreadyVerified] {
+            assert!(mail(kind).reveal_code().is_none() && !mail(kind).text().contains("7HXW"));
+        }
+        let kinds = [
+            MailKind::AccountExists,
+            MailKind::EmailCode,
+            MailKind::ReclaimCode,
+            MailKind::AlreadyVerified,
+        ];
+        for mail in kinds.map(mail).into_iter().chain([code]) {
             let all = [mail.text(), mail.html(), mail.subject().to_owned()].concat();
             assert!(!all.contains("://") && !all.contains("href") && !all.contains("src="));
             assert!(!format!("{mail:?}").contains("7HXW") && !format!("{mail:?}").contains("x.co"));

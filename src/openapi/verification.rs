@@ -1,4 +1,4 @@
-//! The document of an endpoint that proves addresses first.
+//! The documents of endpoints that prove addresses.
 
 use std::borrow::Cow;
 
@@ -12,9 +12,15 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::http::{PATH, RESEND_PATH, VERIFY_PATH};
-use crate::verification::PendingSignup;
+use crate::verification::PendingProof;
 
 use super::{JSON, created, object, openapi, reference, refusals, refused, text};
+
+mod after;
+
+pub use after::verifying_after;
+
+const SENT: &str = "A code is on its way, unless the address has an account";
 
 /// Returns the document of a service that
 /// [proves addresses first](crate::SignupServiceBuilder::verify_first): a sign-up answers
@@ -27,7 +33,7 @@ use super::{JSON, created, object, openapi, reference, refusals, refused, text};
 pub fn verifying_first() -> OpenApi {
     let mut document = openapi();
     if let Some(components) = &mut document.components {
-        let schema = (PendingSignup::name().into_owned(), PendingSignup::schema());
+        let schema = (PendingProof::name().into_owned(), PendingProof::schema());
         components.schemas.extend([schema]);
     }
     let paths = &mut document.paths.paths;
@@ -42,7 +48,7 @@ pub fn verifying_first() -> OpenApi {
         // The ticket does what an idempotency key would.
         begin.parameters = None;
         begin.responses.responses.retain(|status, _| !matches!(status.as_str(), "201" | "409"));
-        begin.responses.responses.insert("202".to_owned(), pending().into());
+        begin.responses.responses.insert("202".to_owned(), pending(SENT).into());
     }
     for (path, operation) in [(VERIFY_PATH, verify()), (RESEND_PATH, resend())] {
         paths.insert(path.to_owned(), PathItem::new(HttpMethod::Post, operation));
@@ -51,10 +57,7 @@ pub fn verifying_first() -> OpenApi {
 }
 
 fn verify() -> Operation {
-    let code = text()
-        .description(Some("The code of the mail, without regard to case, blanks and hyphens"))
-        .examples(["7HXW-3K9P"]);
-    let body = object([("ticket", ticket()), ("code", code)]);
+    let body = object([("ticket", ticket()), ("code", code())]);
     let operation = Operation::builder()
         .operation_id(Some("verify"))
         .summary(Some("Complete a sign-up"))
@@ -66,6 +69,12 @@ fn verify() -> Operation {
     with_body(operation, body).response("201", created()).build()
 }
 
+fn code() -> ObjectBuilder {
+    text()
+        .description(Some("The code of the mail, without regard to case, blanks and hyphens"))
+        .examples(["7HXW-3K9P"])
+}
+
 fn resend() -> Operation {
     let operation = Operation::builder()
         .operation_id(Some("resend"))
@@ -73,7 +82,7 @@ fn resend() -> Operation {
         .description(Some("Returns another ticket for the same sign-up, and mails its code."));
     let mut operation = with_body(operation, object([("ticket", ticket())])).build();
     operation.responses.responses.remove("409");
-    operation.responses.responses.insert("202".to_owned(), pending().into());
+    operation.responses.responses.insert("202".to_owned(), pending(SENT).into());
     operation
 }
 
@@ -90,31 +99,31 @@ fn with_body(
     })
 }
 
-fn pending() -> Response {
-    let content = ContentBuilder::new().schema(Some(reference::<PendingSignup>()));
-    Response::builder()
-        .description("A code is on its way, unless the address has an account")
-        .content(JSON, content.build())
-        .build()
+fn pending(description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(reference::<PendingProof>()));
+    Response::builder().description(description).content(JSON, content.build()).build()
 }
 
 fn ticket() -> ObjectBuilder {
-    text().description(Some("The ticket of the sign-up, for who has begun it")).examples(["sut_…"])
+    text().description(Some("The ticket, for who has asked for it")).examples(["sut_…"])
 }
 
-impl PartialSchema for PendingSignup {
+fn expires_at() -> ObjectBuilder {
+    text()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some("When the code expires"))
+        .examples([json!("2026-11-26T14:00:00Z")])
+}
+
+impl PartialSchema for PendingProof {
     fn schema() -> RefOr<Schema> {
-        let expires_at = text()
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("When ticket and code expire"))
-            .examples([json!("2026-11-26T14:00:00Z")]);
-        let data = object([("ticket", ticket()), ("expires_at", expires_at)]);
+        let data = object([("ticket", ticket()), ("expires_at", expires_at())]);
         object([("data", data)]).into()
     }
 }
 
-impl ToSchema for PendingSignup {
+impl ToSchema for PendingProof {
     fn name() -> Cow<'static, str> {
-        "PendingSignup".into()
+        "PendingProof".into()
     }
 }

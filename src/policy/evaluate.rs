@@ -8,7 +8,7 @@ use crate::error::{BoxError, DEFAULT_RETRY_AFTER, Issue, SignupError};
 use crate::hash::HashPool;
 use crate::validate::ValidSignup;
 
-use super::{Attempt, OnFailure, SignupPolicy, Verdict};
+use super::{Attempt, Occasion, OnFailure, SignupPolicy, Verdict};
 
 /// The policies of a service; those that call out run last.
 #[derive(Default)]
@@ -47,26 +47,26 @@ impl Policies {
         self.fields.iter().copied().find(unreadable)
     }
 
-    /// Runs all policies and attaches their values. All issues of those that do not call
+    /// Runs all policies of this occasion and attaches their values. All issues of those that do not call
     /// out are reported together, one per field.
     pub(crate) async fn evaluate_all(
         &self,
         signup: &mut ValidSignup,
+        occasion: Occasion,
         pool: &HashPool,
     ) -> Result<(), SignupError> {
+        let is_asked = |policy: &dyn SignupPolicy| policy.occasions().contains(&occasion);
         let mut found = Findings::default();
-        for policy in &self.local {
-            let judged = policy.evaluate(&Attempt { signup, pool }).await;
+        for policy in self.local.iter().filter(|policy| is_asked(&***policy)) {
+            let judged = policy.evaluate(&Attempt { signup, occasion, pool }).await;
             found.add(&**policy, judged)?;
         }
-        if !self.remote.is_empty() && found.issues.is_empty() {
-            check_runtime()?;
-        }
-        for (deadline, policy) in &self.remote {
+        for (deadline, policy) in self.remote.iter().filter(|(_, policy)| is_asked(&**policy)) {
             if !found.issues.is_empty() {
                 break;
             }
-            let attempt = Attempt { signup, pool };
+            check_runtime()?;
+            let attempt = Attempt { signup, occasion, pool };
             let judged = tokio::time::timeout(*deadline, policy.evaluate(&attempt)).await;
             let late = |_| Err("a policy did not answer before its deadline".into());
             found.add(&**policy, judged.unwrap_or_else(late))?;

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use crate::error::BoxError;
 use crate::fields::nfc;
 
-use super::{Attempt, SignupPolicy, Verdict};
+use super::{Attempt, Occasion, SignupPolicy, Verdict};
 
 #[cfg(feature = "zxcvbn")]
 mod strength;
@@ -14,6 +14,8 @@ mod strength;
 pub use strength::PasswordStrength;
 
 const FIELD: &str = "password";
+/// The occasions on which a password is chosen.
+const CHOICES: &[Occasion] = &[Occasion::Signup, Occasion::NewPassword];
 
 /// Requires at least this many characters, as received. The endpoint's minimum of 8 still
 /// applies.
@@ -29,6 +31,10 @@ impl SignupPolicy for MinimumLength {
             return Ok(Verdict::invalid(FIELD, message));
         }
         Ok(Verdict::Allow)
+    }
+
+    fn occasions(&self) -> &[Occasion] {
+        CHOICES
     }
 }
 
@@ -47,6 +53,10 @@ impl SignupPolicy for NotTheEmail {
             return Ok(Verdict::invalid(FIELD, "Password must not be the email address"));
         }
         Ok(Verdict::Allow)
+    }
+
+    fn occasions(&self) -> &[Occasion] {
+        CHOICES
     }
 }
 
@@ -74,6 +84,10 @@ impl SignupPolicy for CommonPasswords {
             return Ok(Verdict::invalid(FIELD, "Password is too common"));
         }
         Ok(Verdict::Allow)
+    }
+
+    fn occasions(&self) -> &[Occasion] {
+        CHOICES
     }
 }
 

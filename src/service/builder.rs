@@ -21,7 +21,7 @@ use super::config::ConfigError;
 use super::replay::Replay;
 use super::turns::Turns;
 #[cfg(feature = "verification")]
-use super::verification::VerifyFirst;
+use super::verification::Verifying;
 use super::{Inner, SignupService};
 
 /// A day: long enough for a first visit to the dashboard, short enough for a bearer token.
@@ -51,7 +51,7 @@ pub struct SignupServiceBuilder<S> {
     replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
     requires_idempotency_key: bool,
     #[cfg(feature = "verification")]
-    pub(super) verify_first: Option<VerifyFirst<S>>,
+    pub(super) verifying: Option<Verifying<S>>,
 }
 
 /// The conversion of a store that [`SignupServiceBuilder::retry_safe`] has checked.
@@ -81,7 +81,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             replay: None,
             requires_idempotency_key: false,
             #[cfg(feature = "verification")]
-            verify_first: None,
+            verifying: None,
         }
     }
 }
@@ -277,6 +277,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         }
         let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
+        #[cfg(feature = "verification")]
+        let tokens =
+            tokens.tell_email_verified(matches!(&self.verifying, Some(it) if !it.is_first()));
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
         let clock = self.clock;
         let limiter = self
@@ -290,7 +293,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             return Err(ConfigError::NoReplaySecret);
         }
         #[cfg(feature = "verification")]
-        check_verification(self.verify_first.as_ref(), self.requires_idempotency_key)?;
+        check_verification(self.verifying.as_ref(), self.requires_idempotency_key)?;
         let store = Arc::new(self.store);
         let replay = self.replay.map(|(secrets, as_replay_store)| Replay {
             secrets,
@@ -299,10 +302,10 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             turns: Turns::default(),
         });
         #[cfg(feature = "verification")]
-        let first = self.verify_first.map(|first| first.start(&store, Arc::clone(&clock)));
+        let verification = self.verifying.map(|it| it.start(&store, Arc::clone(&clock)));
         let inner = Inner {
             #[cfg(feature = "verification")]
-            first,
+            verification,
             store,
             replay,
             policies: self.policies,
@@ -328,14 +331,14 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
 /// Refuses settings of a verification that could not work.
 #[cfg(feature = "verification")]
 fn check_verification<S>(
-    first: Option<&VerifyFirst<S>>,
+    verifying: Option<&Verifying<S>>,
     requires_idempotency_key: bool,
 ) -> Result<(), ConfigError> {
-    let Some(VerifyFirst { verification, .. }) = first else { return Ok(()) };
-    if requires_idempotency_key {
+    let Some(verifying) = verifying else { return Ok(()) };
+    if requires_idempotency_key && verifying.is_first() {
         return Err(ConfigError::KeyOfPendingSignup);
     }
-    let lifetime = verification.lifetime;
+    let lifetime = verifying.verification.lifetime;
     if lifetime < Duration::from_mins(1) || lifetime > crate::verification::MAX_LIFETIME {
         return Err(ConfigError::CodeLifetime(lifetime));
     }

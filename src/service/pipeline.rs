@@ -9,16 +9,18 @@ use crate::context::SignupContext;
 use crate::error::SignupError;
 use crate::fields::{Email, Name};
 use crate::hash::{HashPermit, PasswordHash, SALT_BYTES};
+use crate::limit::ClientIp;
 use crate::observe::{self, Stage, Timed};
+use crate::policy::Occasion;
 use crate::random::Entropy;
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{AccountStore, CreateOutcome, NewAccount, NewApiKey};
-use crate::token::TokenOptions;
+use crate::token::{Subject, TokenOptions};
 use crate::validate::{ValidSignup, validate};
 
 use super::replay::{Looked, Retry};
-use super::{Preparation, Prepared, SignupService};
+use super::{Inner, Preparation, Prepared, SignupService};
 
 /// Attempts to mint identifiers anew if the store has them. With 103 random bits a
 /// clash never happens, so more attempts would only hide a broken generator.
@@ -77,7 +79,8 @@ impl<S: AccountStore> SignupService<S> {
         mut fresh: Fresh,
     ) -> Result<Screened, (SignupError, Fresh)> {
         let _timed = self.time(Stage::Policy);
-        match self.inner.policies.evaluate_all(&mut fresh.signup, &self.inner.pool).await {
+        let Inner { policies, pool, .. } = &*self.inner;
+        match policies.evaluate_all(&mut fresh.signup, Occasion::Signup, pool).await {
             Ok(()) => Ok(Screened(fresh)),
             Err(refusal) => Err((refusal, fresh)),
         }
@@ -118,14 +121,16 @@ impl<S: AccountStore> SignupService<S> {
     pub(super) async fn hash(&self, admitted: Admitted) -> Result<Hashed, SignupError> {
         let _timed = self.time(Stage::Hash);
         let Admitted { fresh: Fresh { signup, retry }, permit } = admitted;
-        let ValidSignup { email, password, name, context, .. } = *signup;
+        let ValidSignup { email, password, name, context, origin, .. } = *signup;
+        let client = origin.client;
         let (salt, draw) = self.draw()?;
         let password_hash = Arc::new(permit.hash_with_salt(password, salt).await?);
-        Ok(Hashed { email, name, context: Arc::new(context), password_hash, draw, retry })
+        let context = Arc::new(context);
+        Ok(Hashed { email, name, context, client, password_hash, draw, retry })
     }
 
     /// Draws all randomness for one sign-up; the salt is taken first.
-    fn draw(&self) -> Result<([u8; SALT_BYTES], Entropy), SignupError> {
+    pub(super) fn draw(&self) -> Result<([u8; SALT_BYTES], Entropy), SignupError> {
         let mut draw = Entropy::draw(&*self.inner.random).map_err(SignupError::internal)?;
         let salt = draw.take().map_err(SignupError::internal)?;
         Ok((salt, draw))
@@ -134,11 +139,19 @@ impl<S: AccountStore> SignupService<S> {
     /// Mints everything in the answer, and its JSON. After this, only the store can fail.
     fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
         let _timed = self.time(Stage::Mint);
-        let Hashed { email, name, context, password_hash, draw, retry } = hashed;
+        let Hashed { email, name, context, client, password_hash, draw, retry } = hashed;
         let now = self.now()?;
         let (draw, receipt) = self.derive(draw, email.key(), retry.as_deref())?;
         let (new, signup) = self.mint_account(now, draw, email, name, password_hash, context)?;
-        Ok(Prepared { new: NewAccount { receipt, ..new }, signup, retry })
+        let new = NewAccount { receipt, ..new };
+        Ok(Prepared {
+            #[cfg(feature = "verification")]
+            first_code: self.first_code(&new, client)?,
+            new,
+            signup,
+            retry,
+            client,
+        })
     }
 
     pub(super) fn now(&self) -> Result<Timestamp, SignupError> {
@@ -161,7 +174,7 @@ impl<S: AccountStore> SignupService<S> {
         let api_key =
             ApiKey::mint(&inner.api_key_prefix, &mut draw).map_err(SignupError::internal)?;
         let options = TokenOptions::new();
-        let token = inner.tokens.mint(&id, 0, now, &mut draw, &options);
+        let token = inner.tokens.mint(&Subject::new(&id), now, &mut draw, &options);
         let token = token.map_err(SignupError::internal)?;
         let key = NewApiKey::of(&api_key, id.clone(), now, None);
         let account = Arc::new(Account::new(id, email, name, inner.initial_plan.clone()));
@@ -181,27 +194,30 @@ impl<S: AccountStore> SignupService<S> {
     pub(super) async fn store(&self, mut prepared: Prepared) -> Result<Signup, SignupError> {
         let _timed = self.time(Stage::Store);
         for _ in 0..MINT_ATTEMPTS {
-            let Prepared { new, signup, retry } = prepared;
-            let password_hash = Arc::clone(&new.password_hash);
-            let context = Arc::clone(&new.context);
+            let new = prepared.new.clone();
             match self.inner.store.create(new).await? {
-                CreateOutcome::Stored => return Ok(signup),
+                CreateOutcome::Stored => return Ok(prepared.stored()),
                 CreateOutcome::TicketUsed => {
                     return Err(SignupError::internal("a sign-up without a ticket has used one"));
                 }
                 CreateOutcome::EmailTaken => {
-                    return self.replay_first(signup.account(), retry).await;
+                    return self.replay_first(prepared.signup.account(), prepared.retry).await;
                 }
-                CreateOutcome::IdentifierTaken => {
-                    let (_, draw) = self.draw()?;
-                    let (email, name) = signup.account().fields();
-                    let hashed = Hashed { email, name, context, password_hash, draw, retry };
-                    prepared = self.mint(hashed)?;
-                }
+                CreateOutcome::IdentifierTaken => prepared = self.mint_again(prepared)?,
             }
         }
         let broken = "the store has every identifier that was minted: is the randomness broken?";
         Err(SignupError::internal(broken))
+    }
+
+    /// Mints other identifiers for the same sign-up.
+    fn mint_again(&self, prepared: Prepared) -> Result<Prepared, SignupError> {
+        let Prepared {
+            new: NewAccount { password_hash, context, .. }, signup, retry, client, ..
+        } = prepared;
+        let (_, draw) = self.draw()?;
+        let (email, name) = signup.account().fields();
+        self.mint(Hashed { email, name, context, client, password_hash, draw, retry })
     }
 }
 
@@ -232,6 +248,7 @@ pub(super) struct Hashed {
     pub(super) email: Email,
     pub(super) name: Option<Name>,
     pub(super) context: Arc<SignupContext>,
+    client: Option<ClientIp>,
     pub(super) password_hash: Arc<PasswordHash>,
     pub(super) draw: Entropy,
     retry: Option<Box<Retry>>,

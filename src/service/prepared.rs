@@ -3,10 +3,13 @@
 use std::fmt;
 
 use crate::error::SignupError;
+use crate::limit::ClientIp;
 use crate::observe;
 use crate::response::Signup;
 use crate::store::{InsertProof, NewAccount};
 
+#[cfg(feature = "verification")]
+use super::after::FirstCode;
 use super::replay::Retry;
 
 /// A sign-up that is ready to be stored: the rows for the store and the sealed answer.
@@ -15,6 +18,10 @@ pub struct Prepared {
     pub(super) new: NewAccount,
     pub(super) signup: Signup,
     pub(super) retry: Option<Box<Retry>>,
+    /// The client, as far as it is known.
+    pub(super) client: Option<ClientIp>,
+    #[cfg(feature = "verification")]
+    pub(super) first_code: Option<Box<FirstCode>>,
 }
 
 /// The outcome of [`prepare_or_replay`](crate::SignupService::prepare_or_replay).
@@ -51,7 +58,16 @@ impl Prepared {
             return Err(SignupError::internal("the proof belongs to another account"));
         }
         observe::outcome("created", None);
-        Ok(self.signup)
+        Ok(self.stored())
+    }
+
+    /// Returns the answer, and mails the first code of an account that is stored now.
+    pub(super) fn stored(self) -> Signup {
+        #[cfg(feature = "verification")]
+        if let Some(first_code) = self.first_code {
+            first_code.send();
+        }
+        self.signup
     }
 }
 

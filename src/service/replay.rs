@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::account::{Account, AccountId};
 use crate::api_key::ApiKey;
-use crate::credentials::{KeyReplay, verify_stored};
+use crate::credentials::{KeyReplay, subject, verify_stored};
 use crate::error::{Issue, SignupError};
 use crate::fields::{EmailKey, Name, Password};
 use crate::hash::Verification;
@@ -249,11 +249,10 @@ impl<S: AccountStore> SignupService<S> {
         api_key: ApiKey,
         derived: &mut Entropy,
     ) -> Result<Signup, SignupError> {
-        let AccountRecord { account, created_at, .. } = record;
-        let options = TokenOptions::new();
-        let token = self.inner.tokens.mint(account.id(), 0, created_at, derived, &options);
+        let (owner, options) = (subject(&record), TokenOptions::new());
+        let token = self.inner.tokens.mint(&owner, record.created_at, derived, &options);
         let token = token.map_err(SignupError::internal)?;
-        let signup = Signup::new(Arc::new(account), token, api_key);
+        let signup = Signup::new(Arc::new(record.account), token, api_key);
         Ok(signup.map_err(SignupError::internal)?.replayed())
     }
 }

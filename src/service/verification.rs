@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::account::AccountId;
 use crate::api_key::ApiKey;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Issue, SignupError};
 use crate::fields::EmailKey;
+use crate::idempotency::Scope;
 use crate::limit::ClientIp;
 use crate::mail::{Code, Mail, MailKind, Place};
 use crate::observe::{self, Stage};
@@ -14,10 +15,12 @@ use crate::random::Entropy;
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{
-    AccountStore, CreateOutcome, NewAccount, RetriedAccount, UsedTicket, VerificationStore,
+    AccountStore, CreateOutcome, LifecycleStore, NewAccount, RetriedAccount, UsedTicket,
+    VerificationStore,
 };
-use crate::verification::{NewTicket, PendingSignup, Ticket, Verification, Verifier};
+use crate::verification::{NewTicket, PendingProof, Ticket, Verification, Verifier};
 
+use super::after::After;
 use super::pipeline::{Free, Fresh, Hashed};
 use super::recording::Recording;
 use super::{SignupService, SignupServiceBuilder};
@@ -26,14 +29,26 @@ const INVALID: &str = "Invalid or expired code";
 
 /// The part of a service that proves addresses first.
 pub(super) struct First {
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     store: Arc<dyn VerificationStore>,
 }
 
 /// The setting of the builder, with the conversion of a store that was checked.
-pub(super) struct VerifyFirst<S> {
+pub(super) struct Verifying<S> {
     pub(super) verification: Verification,
-    as_store: fn(Arc<S>) -> Arc<dyn VerificationStore>,
+    pub(super) mode: ModeOn<S>,
+}
+
+/// When addresses are proven, on a store of this type.
+pub(super) enum ModeOn<S> {
+    First(fn(Arc<S>) -> Arc<dyn VerificationStore>),
+    After(fn(Arc<S>) -> Arc<dyn LifecycleStore>),
+}
+
+/// The part of a service that proves addresses.
+pub(super) enum Mode {
+    First(First),
+    After(After),
 }
 
 impl<S: VerificationStore> SignupServiceBuilder<S> {
@@ -69,15 +84,22 @@ impl<S: VerificationStore> SignupServiceBuilder<S> {
     /// # }).unwrap();
     /// ```
     pub fn verify_first(mut self, verification: Verification) -> Self {
-        self.verify_first = Some(VerifyFirst { verification, as_store: |store| store });
+        self.verifying = Some(Verifying { verification, mode: ModeOn::First(|store| store) });
         self
     }
 }
 
-impl<S> VerifyFirst<S> {
-    pub(super) fn start(self, store: &Arc<S>, clock: Arc<dyn crate::clock::Clock>) -> First {
-        let Self { verification, as_store } = self;
-        First { verifier: verification.start(clock), store: as_store(Arc::clone(store)) }
+impl<S> Verifying<S> {
+    pub(super) fn is_first(&self) -> bool {
+        matches!(self.mode, ModeOn::First(_))
+    }
+
+    pub(super) fn start(self, store: &Arc<S>, clock: Arc<dyn Clock>) -> Mode {
+        let (verifier, store) = (self.verification.start(clock), Arc::clone(store));
+        match self.mode {
+            ModeOn::First(as_store) => Mode::First(First { verifier, store: as_store(store) }),
+            ModeOn::After(as_store) => Mode::After(After::new(verifier, as_store(store))),
+        }
     }
 }
 
@@ -91,7 +113,7 @@ impl<S: AccountStore> SignupService<S> {
     /// [`EmailTaken`](SignupError::EmailTaken). Fails with
     /// [`Internal`](SignupError::Internal) for a service that does not
     /// [verify first](SignupServiceBuilder::verify_first).
-    pub async fn begin(&self, request: SignupRequest) -> Result<PendingSignup, SignupError> {
+    pub async fn begin(&self, request: SignupRequest) -> Result<PendingProof, SignupError> {
         let address = self.traced_address(&request);
         observe::within(address, async {
             let recording = Recording::new(&self.inner.pool);
@@ -134,7 +156,7 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         ticket: &str,
         client: Option<ClientIp>,
-    ) -> Result<PendingSignup, SignupError> {
+    ) -> Result<PendingProof, SignupError> {
         let First { verifier, .. } = self.first()?;
         let now = self.now()?;
         let invalid = || {
@@ -151,20 +173,22 @@ impl<S: AccountStore> SignupService<S> {
 
     /// Returns whether sign-ups prove their address first.
     pub(crate) fn verifies_first(&self) -> bool {
-        self.inner.first.is_some()
+        matches!(self.inner.verification, Some(Mode::First(_)))
     }
 
     fn first(&self) -> Result<&First, SignupError> {
-        let first = self.inner.first.as_ref();
-        first.ok_or_else(|| SignupError::internal("the service does not verify first"))
+        match &self.inner.verification {
+            Some(Mode::First(first)) => Ok(first),
+            _ => Err(SignupError::internal("the service does not verify first")),
+        }
     }
 
-    fn reserve_mail(verifier: &Verifier) -> Result<Place, SignupError> {
+    pub(super) fn reserve_mail(verifier: &Verifier) -> Result<Place, SignupError> {
         let retry_after = crate::error::DEFAULT_RETRY_AFTER;
         verifier.mails.reserve().ok_or(SignupError::Busy { retry_after })
     }
 
-    async fn run_first(&self, request: SignupRequest) -> Result<PendingSignup, SignupError> {
+    async fn run_first(&self, request: SignupRequest) -> Result<PendingProof, SignupError> {
         let First { verifier, .. } = self.first()?;
         let client = request.origin.client;
         let limited = self.limit(self.validate(request)?).await?;
@@ -192,23 +216,21 @@ impl<S: AccountStore> SignupService<S> {
     /// Seals a ticket for a new code, and mails that, unless the address has got enough.
     fn send_code(
         &self,
-        verifier: &Verifier,
+        verifier: &Arc<Verifier>,
         new: NewTicket,
         place: Place,
         client: Option<ClientIp>,
         now: Timestamp,
-    ) -> Result<PendingSignup, SignupError> {
+    ) -> Result<PendingProof, SignupError> {
         let random = &*self.inner.random;
         let mut draw = Entropy::draw(random).map_err(SignupError::internal)?;
         let code = Code::mint(&mut draw).map_err(SignupError::internal)?;
         let kind = if new.is_taken { MailKind::AccountExists } else { MailKind::SignupCode };
         let ticket = Ticket::new(new, &code, &verifier.secrets).map_err(SignupError::internal)?;
         let sealed = ticket.seal(&verifier.secrets, random).map_err(SignupError::internal)?;
-        let pending = PendingSignup::new(sealed, ticket.expires_at);
-        if verifier.may_mail(ticket.email.key(), client) {
-            let expires_in = ticket.expires_at.since(now);
-            place.send(Mail::new(kind, ticket.email, code, expires_in));
-        }
+        let pending = PendingProof::new(sealed, ticket.expires_at);
+        let expires_in = ticket.expires_at.since(now);
+        verifier.mail(place, Mail::new(kind, ticket.email, code, expires_in), client);
         Ok(pending)
     }
 
@@ -220,13 +242,15 @@ impl<S: AccountStore> SignupService<S> {
             return Err(invalid());
         }
         let busy = |retry_after| SignupError::Busy { retry_after };
-        verifier.take_try(&ticket).map_err(busy)?;
+        verifier.take_try(&ticket.number, Some(ticket.email.key())).await.map_err(busy)?;
         let code = Code::parse(code).map_err(|_| invalid())?;
         let is_code = ticket.is_code(&code, &verifier.secrets).map_err(SignupError::internal)?;
         if !is_code || ticket.is_taken {
             return Err(invalid());
         }
-        verifier.was_right(&ticket);
+        verifier.was_right(&ticket.number, Some(ticket.email.key())).await;
+        let checked = self.check_proof(ticket.email.clone(), ticket.name.clone());
+        checked.await.map_err(of_the_body)?;
         let email = ticket.email.key().clone();
         let hash = ticket.hash();
         let (number, version) = (ticket.number, ticket.version);
@@ -238,7 +262,7 @@ impl<S: AccountStore> SignupService<S> {
         if created == CreateOutcome::Stored {
             return Ok(signup);
         }
-        let draw = || verifier.secrets.derive_ticket(version, &email, &number);
+        let draw = || verifier.secrets.derive_ticket(version, Scope::Ticket(&email), &number);
         if let Some(signup) = self.replay_proven(&**store, draw, &email, now).await? {
             return Ok(signup);
         }
@@ -259,7 +283,7 @@ impl<S: AccountStore> SignupService<S> {
         let _timed = self.time(Stage::Mint);
         let used = UsedTicket::new(ticket.hash(), ticket.expires_at);
         let Ticket { number, email, name, password_hash, context, version, .. } = ticket;
-        let draw = verifier.secrets.derive_ticket(version, email.key(), &number);
+        let draw = verifier.secrets.derive_ticket(version, Scope::Ticket(email.key()), &number);
         let (hash, context) = (Arc::new(password_hash), Arc::new(context));
         let draw = draw.ok_or_else(invalid)?;
         let (new, signup) = self.mint_account(now, draw, email, name, hash, context)?;
@@ -295,7 +319,7 @@ impl<S: AccountStore> SignupService<S> {
     }
 }
 
-fn invalid() -> SignupError {
+pub(super) fn invalid() -> SignupError {
     SignupError::Invalid(vec![Issue::field("code", INVALID)])
 }
 

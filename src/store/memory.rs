@@ -1,7 +1,5 @@
 //! A store in memory, for tests and for a first try.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -12,9 +10,14 @@ use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
-use super::{AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner};
-use super::{NewAccount, NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError};
-use super::{StoredPassword, StoredSignup, VerificationStore};
+use super::{AccountChange, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome, CreateOutcome};
+use super::{CredentialStore, KeyOwner, LifecycleStore, NewAccount};
+use super::{NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError, StoredPassword};
+use super::{StoredSignup, VerificationStore};
+
+mod tables;
+
+use tables::{AccountRow, Tables};
 
 /// A store that keeps accounts in memory. They are lost when it is dropped.
 ///
@@ -66,7 +69,9 @@ impl CredentialStore for MemoryStore {
     async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
         Ok(self.with(|tables| {
             let key = tables.keys.get(digest)?;
-            Some(KeyOwner::new(key.account_id.clone(), key.expires_at))
+            let owner = KeyOwner::new(key.account_id.clone(), key.expires_at);
+            let account = tables.account(&owner.account_id)?;
+            Some(owner.email_verified_at(account.new.email_verified_at))
         }))
     }
 
@@ -205,85 +210,17 @@ impl VerificationStore for MemoryStore {
     }
 }
 
-#[derive(Debug, Default)]
-struct Tables {
-    accounts: HashMap<EmailKey, AccountRow>,
-    ids: HashMap<AccountId, EmailKey>,
-    keys: HashMap<ApiKeyDigest, NewApiKey>,
-    tickets: HashMap<[u8; 32], Timestamp>,
-}
-
-#[derive(Debug)]
-struct AccountRow {
-    new: NewAccount,
-    token_generation: i64,
-}
-
-impl AccountRow {
-    fn record(&self) -> AccountRecord {
-        let token_generation = self.token_generation;
-        AccountRecord { token_generation, ..self.new.record() }
-    }
-}
-
-impl Tables {
-    fn delete(&mut self, email_key: &str) {
-        let gone = self.accounts.extract_if(|key, _| key.as_str() == email_key);
-        for (_, row) in gone {
-            self.ids.remove(row.new.id());
-            self.keys.retain(|_, key| key.account_id != *row.new.id());
-        }
+#[async_trait]
+impl LifecycleStore for MemoryStore {
+    async fn find_account_by_email(
+        &self,
+        key: &EmailKey,
+    ) -> Result<Option<AccountRecord>, StoreError> {
+        Ok(self.with(|tables| tables.accounts.get(key).map(AccountRow::record)))
     }
 
-    fn insert(&mut self, new: NewAccount) -> CreateOutcome {
-        if self.accounts.contains_key(new.email().key()) {
-            return CreateOutcome::EmailTaken;
-        }
-        if self.ids.contains_key(new.id()) || self.keys.contains_key(new.key_digest()) {
-            return CreateOutcome::IdentifierTaken;
-        }
-        if let Some(ticket) = new.ticket() {
-            match self.tickets.entry(*ticket.hash()) {
-                Entry::Occupied(_) => return CreateOutcome::TicketUsed,
-                Entry::Vacant(unused) => unused.insert(ticket.expires_at()),
-            };
-        }
-        let email_key = new.email().key().clone();
-        self.ids.insert(new.id().clone(), email_key.clone());
-        self.keys.insert(*new.key_digest(), new.key.clone());
-        self.accounts.insert(email_key, AccountRow { new, token_generation: 0 });
-        CreateOutcome::Stored
-    }
-
-    fn account(&mut self, id: &AccountId) -> Option<&mut AccountRow> {
-        let email_key = self.ids.get(id)?;
-        self.accounts.get_mut(email_key)
-    }
-
-    fn key(&self, account: &AccountId, id: &ApiKeyId) -> Option<&NewApiKey> {
-        let mut keys = self.keys.values();
-        keys.find(|key| key.account_id == *account && key.digest.key_id() == *id)
-    }
-
-    fn retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Option<&NewApiKey> {
-        let mut keys = self.keys.values();
-        keys.find(|key| {
-            let has_tag = key.receipt.as_ref().is_some_and(|receipt| receipt.tag() == tag);
-            has_tag && key.account_id == *account
-        })
-    }
-
-    fn add_api_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
-        let account = &new.account_id;
-        let retried = new.receipt.as_ref().and_then(|it| self.retried_key(account, it.tag()));
-        if !self.ids.contains_key(account) || retried.is_some() {
-            return Ok(false);
-        }
-        if self.keys.contains_key(&new.digest) {
-            return Err(StoreError::Failed("the digest of the key is taken".into()));
-        }
-        self.keys.insert(new.digest, new);
-        Ok(true)
+    async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
+        Ok(self.with(|tables| tables.change(&change)))
     }
 }
 

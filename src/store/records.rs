@@ -16,12 +16,21 @@ pub struct KeyOwner {
     pub account_id: AccountId,
     /// `api_keys.expires_at`: from then on the key is not valid.
     pub expires_at: Option<Timestamp>,
+    /// `accounts.email_verified_at`: when the owner's address was proven, if it was.
+    pub email_verified_at: Option<Timestamp>,
 }
 
 impl KeyOwner {
-    /// Creates the result of a look-up.
+    /// Creates the result of a look-up, of an owner whose address was not proven.
     pub const fn new(account_id: AccountId, expires_at: Option<Timestamp>) -> Self {
-        Self { account_id, expires_at }
+        Self { account_id, expires_at, email_verified_at: None }
+    }
+
+    /// Sets when the owner's address was proven.
+    #[must_use]
+    pub const fn email_verified_at(mut self, email_verified_at: Option<Timestamp>) -> Self {
+        self.email_verified_at = email_verified_at;
+        self
     }
 }
 
@@ -150,12 +159,21 @@ pub struct AccountRecord {
     /// `accounts.token_generation`: tokens of another generation are revoked. A new account
     /// is in generation 0.
     pub token_generation: i64,
+    /// `accounts.email_verified_at`: when the address was proven, if it was.
+    pub email_verified_at: Option<Timestamp>,
 }
 
 impl AccountRecord {
-    /// Creates the result of a look-up.
+    /// Creates the result of a look-up, of an account whose address was not proven.
     pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
-        Self { account, created_at, token_generation }
+        Self { account, created_at, token_generation, email_verified_at: None }
+    }
+
+    /// Sets when the address was proven.
+    #[must_use]
+    pub const fn email_verified_at(mut self, email_verified_at: Option<Timestamp>) -> Self {
+        self.email_verified_at = email_verified_at;
+        self
     }
 }
 

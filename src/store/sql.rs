@@ -20,6 +20,7 @@ mod credentials;
 pub(super) mod fault;
 mod gate;
 mod host;
+mod lifecycle;
 mod migrate;
 pub(super) mod names;
 pub(super) mod open;

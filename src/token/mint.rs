@@ -13,10 +13,11 @@ use crate::random::{Entropy, RandomError};
 use crate::secret::Secret;
 
 use super::verifier::MAX_TOKEN_BYTES;
-use super::{GENERATION, KeyError, Token, TokenKeys, TokenOptions, TokenVerifier};
+use super::{EMAIL_VERIFIED, GENERATION, KeyError, Token, TokenKeys, TokenOptions, TokenVerifier};
 
-/// The room for the claims of each token: `sub`, two times, `jti` and the generation.
-const ROOM_FOR_CLAIMS: usize = 224;
+/// The room for the claims of each token: `sub`, two times, `jti`, the generation and
+/// `email_verified`.
+const ROOM_FOR_CLAIMS: usize = 248;
 
 /// Mints the tokens of a service.
 pub(crate) struct TokenMint {
@@ -26,6 +27,22 @@ pub(crate) struct TokenMint {
     /// The claims that all tokens share, as the beginning of their JSON.
     claims: String,
     lifetime: Duration,
+    tells_email_verified: bool,
+}
+
+/// The account that a token is minted for.
+pub(crate) struct Subject<'a> {
+    pub(crate) account: &'a AccountId,
+    /// The generation of its tokens, which is named only if it is not the first.
+    pub(crate) generation: i64,
+    pub(crate) is_email_verified: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// Creates the subject of an account that is new.
+    pub(crate) const fn new(account: &'a AccountId) -> Self {
+        Self { account, generation: 0, is_email_verified: false }
+    }
 }
 
 impl TokenMint {
@@ -37,7 +54,13 @@ impl TokenMint {
     ) -> serde_json::Result<Self> {
         let (iss, aud) = (serde_json::to_string(&issuer)?, serde_json::to_string(&audience)?);
         let claims = format!(r#"{{"iss":{iss},"aud":{aud}"#);
-        Ok(Self { keys, issuer, audience, claims, lifetime })
+        Ok(Self { keys, issuer, audience, claims, lifetime, tells_email_verified: false })
+    }
+
+    /// Sets whether tokens tell that their owner's address is proven.
+    #[cfg(feature = "verification")]
+    pub(crate) fn tell_email_verified(self, tells_email_verified: bool) -> Self {
+        Self { tells_email_verified, ..self }
     }
 
     pub(crate) fn keys(&self) -> &TokenKeys {
@@ -49,11 +72,10 @@ impl TokenMint {
         TokenVerifier::new(self.keys.clone()).issuer(&*self.issuer).audience(&*self.audience)
     }
 
-    /// Mints a token of this generation, which is named only if it is not the first.
+    /// Mints a token.
     pub(crate) fn mint(
         &self,
-        account: &AccountId,
-        generation: i64,
+        subject: &Subject<'_>,
         now: Timestamp,
         draw: &mut Entropy,
         options: &TokenOptions,
@@ -61,6 +83,10 @@ impl TokenMint {
         let key = self.keys.signing().ok_or(KeyError::Unusable)?;
         let lifetime = options.lifetime.unwrap_or(self.lifetime);
         let (iat, exp) = (now.as_secs(), now.plus(lifetime)?.as_secs());
+        if self.tells_email_verified && options.sets_email_verified {
+            return Err(MintError::Reserved);
+        }
+        let Subject { account, generation, is_email_verified } = *subject;
         let jti = URL_SAFE_NO_PAD.encode(draw.take::<16>()?);
         // The claims of RFC 7519, section 4.1, except `nbf`. None of them needs an escape.
         let (opening, own) = (&self.claims, &options.claims);
@@ -71,6 +97,9 @@ impl TokenMint {
         write!(claims, r#","iat":{iat},"exp":{exp}"#)?;
         if generation != 0 {
             write!(claims, r#","{GENERATION}":{generation}"#)?;
+        }
+        if self.tells_email_verified {
+            write!(claims, r#","{EMAIL_VERIFIED}":{is_email_verified}"#)?;
         }
         claims.push('}');
 
@@ -105,6 +134,8 @@ pub(crate) enum MintError {
     Key(#[from] KeyError),
     #[error("the token's additional claims are too long")]
     TooLong,
+    #[error("the claim email_verified is the service's own")]
+    Reserved,
     #[error(transparent)]
     Format(#[from] fmt::Error),
 }

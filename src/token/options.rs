@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{GENERATION, TokenError};
+use super::{EMAIL_VERIFIED, GENERATION, TokenError};
 
 /// The claims that only this crate sets.
 const RESERVED: [&str; 8] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", GENERATION];
@@ -44,6 +44,8 @@ pub struct TokenOptions {
     pub(super) lifetime: Option<Duration>,
     /// The additional claims, as JSON members with a comma before each.
     pub(super) claims: String,
+    /// Whether `email_verified` is among them, which some services set themselves.
+    pub(super) sets_email_verified: bool,
 }
 
 impl TokenOptions {
@@ -63,7 +65,9 @@ impl TokenOptions {
     ///
     /// # Errors
     /// Returns [`TokenError::Claims`] if it is no object in JSON, or has a registered claim
-    /// (RFC 7519, section 4.1) or `signup_generation`, which the service sets itself.
+    /// (RFC 7519, section 4.1) or `signup_generation`, which the service sets itself. In a
+    /// service that [verifies after](crate::SignupServiceBuilder::verify_after),
+    /// `email_verified` is such a claim, too, and no token is issued with it.
     pub fn claims<T: Serialize>(mut self, claims: &T) -> Result<Self, TokenError> {
         let serde_json::Value::Object(members) =
             serde_json::to_value(claims).map_err(|_| TokenError::Claims)?
@@ -71,6 +75,7 @@ impl TokenOptions {
             return Err(TokenError::Claims);
         };
         self.claims.clear();
+        self.sets_email_verified = members.contains_key(EMAIL_VERIFIED);
         for (name, value) in members {
             if RESERVED.contains(&name.as_str()) {
                 return Err(TokenError::Claims);

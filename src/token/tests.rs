@@ -34,7 +34,7 @@ fn mint_with(keys: impl Into<TokenKeys>, options: &TokenOptions) -> Result<Token
     let mint = TokenMint::new(keys.into(), "signup".into(), "dashboard".into(), day).unwrap();
     let now = Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX).unwrap();
     let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
-    mint.mint(&"acc_x".parse().unwrap(), 0, now, &mut draw, options)
+    mint.mint(&Subject::new(&"acc_x".parse().unwrap()), now, &mut draw, options)
 }
 
 fn verifier(keys: impl Into<TokenKeys>) -> TokenVerifier {

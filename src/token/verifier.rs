@@ -268,6 +268,16 @@ impl VerifiedToken {
         self.expires_at
     }
 
+    /// Returns whether the owner's address was proven when the token was issued
+    /// (`email_verified`); `None` if the token does not tell.
+    pub fn email_verified(&self) -> Option<bool> {
+        #[derive(Deserialize)]
+        struct Verified {
+            email_verified: bool,
+        }
+        self.claims::<Verified>().ok().map(|claims| claims.email_verified)
+    }
+
     /// Deserializes the claims, for those that [`TokenOptions::claims`] added.
     ///
     /// # Errors

@@ -3,10 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use base64ct::{Base64UrlUnpadded, Encoding as _};
-use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -21,20 +17,16 @@ use crate::mail::Code;
 use crate::random::SecureRandom;
 use crate::secret::Secret;
 
-const PREFIX: &str = "sut_";
-/// The purpose, which is authenticated with each ticket: one that was sealed for anything
-/// else does not open.
-const PURPOSE: &[u8] = b"signup 1: ticket of a sign-up";
-const SEAL: &[u8] = b"signup 1: seal of tickets";
+use super::seal::{Purpose, code_tag};
+
+/// The length of a content: email and name of 256 characters of four bytes each, the
+/// email's key, a PHC string of 256 bytes and the context fit in, with the names of the
+/// fields.
+const PURPOSE: Purpose =
+    Purpose { prefix: "sut_", name: b"signup 1: ticket of a sign-up", padded: 4096 };
 const CODE: &[u8] = b"signup 1: code of a ticket";
-const VERSION_BYTES: usize = 4;
-const NONCE_BYTES: usize = 24;
 /// The maximum length of the attached values, as JSON in bytes.
 const CONTEXT_BYTES: usize = 512;
-/// The length of every content, in bytes: email and name of 256 characters of four bytes
-/// each, the email's key, a PHC string of 256 bytes and the context fit in, with the names
-/// of the fields.
-const PADDED: usize = 4096;
 
 /// The content of a ticket.
 pub(crate) struct Ticket {
@@ -127,40 +119,6 @@ impl Ticket {
         secrets: &ReplaySecrets,
         random: &dyn SecureRandom,
     ) -> Result<Secret<String>, BoxError> {
-        let padded = self.padded()?;
-        let key = secrets.purpose(Some(self.version), SEAL);
-        let (_, key) = key.ok_or("the secret was retired")?;
-        let mut sealed = Secret::new(self.version.to_be_bytes().to_vec());
-        let mut nonce = [0; NONCE_BYTES];
-        random.fill(&mut nonce)?;
-        sealed.extend_from_slice(&nonce);
-        let payload = Payload { msg: &padded, aad: &associated(self.version) };
-        let cipher = XChaCha20Poly1305::new((&*key).into());
-        let text = cipher.encrypt(&XNonce::from(nonce), payload);
-        sealed.extend_from_slice(&text.map_err(|_| "the ticket can't be sealed")?);
-        let mut ticket = Secret::new(String::with_capacity(
-            PREFIX.len() + Base64UrlUnpadded::encoded_len(&sealed),
-        ));
-        ticket.push_str(PREFIX);
-        ticket.push_str(&Base64UrlUnpadded::encode_string(&sealed));
-        Ok(ticket)
-    }
-
-    /// Opens a ticket; `None` for anything that was not sealed here, for this purpose, by a
-    /// secret that is still accepted.
-    pub(crate) fn open(ticket: &str, secrets: &ReplaySecrets) -> Option<Self> {
-        let sealed = Base64UrlUnpadded::decode_vec(ticket.strip_prefix(PREFIX)?).ok()?;
-        let (version, rest) = sealed.split_first_chunk::<VERSION_BYTES>()?;
-        let (nonce, text) = rest.split_first_chunk::<NONCE_BYTES>()?;
-        let version = u32::from_be_bytes(*version);
-        let (_, key) = secrets.purpose(Some(version), SEAL)?;
-        let payload = Payload { msg: text, aad: &associated(version) };
-        let cipher = XChaCha20Poly1305::new((&*key).into());
-        let padded = Secret::new(cipher.decrypt(&XNonce::from(*nonce), payload).ok()?);
-        Self::of_padded(&padded, version)
-    }
-
-    fn padded(&self) -> Result<Secret<Vec<u8>>, BoxError> {
         let values: BTreeMap<_, _> = self.context.values().collect();
         let context = serde_json::to_vec(&values)?.len();
         if context > CONTEXT_BYTES {
@@ -182,18 +140,14 @@ impl Ticket {
             t: self.is_taken,
             m: self.code_tag,
         };
-        let mut padded = Secret::new(Vec::with_capacity(PADDED));
-        serde_json::to_writer(&mut *padded, &wire)?;
-        if padded.len() > PADDED {
-            return Err("the sign-up does not fit into a ticket".into());
-        }
-        // White space at the end of JSON means nothing.
-        padded.resize(PADDED, b' ');
-        Ok(padded)
+        PURPOSE.seal(&wire, self.version, secrets, random)
     }
 
-    fn of_padded(padded: &[u8], version: u32) -> Option<Self> {
-        let wire: Wire<'_> = serde_json::from_slice(padded).ok()?;
+    /// Opens a ticket; `None` for anything that was not sealed here, for this purpose, by a
+    /// secret that is still accepted.
+    pub(crate) fn open(ticket: &str, secrets: &ReplaySecrets) -> Option<Self> {
+        let (version, padded) = PURPOSE.open(ticket, secrets)?;
+        let wire: Wire<'_> = serde_json::from_slice(&padded).ok()?;
         let context = wire.c.into_iter();
         let context = context.map(|(name, json)| (name.into_owned(), json.into_owned()));
         Some(Self {
@@ -216,19 +170,10 @@ impl Ticket {
     }
 }
 
-fn associated(version: u32) -> Vec<u8> {
-    [PURPOSE, &version.to_be_bytes()].concat()
-}
-
-/// Computes the tag of a code, which the ticket has instead of it.
-fn code_tag(key: &[u8; 32], number: &[u8; 16], code: &Code) -> Result<[u8; 32], BoxError> {
-    let mac = Hmac::<Sha256>::new_from_slice(key)?;
-    let tag = mac.chain_update(number).chain_update(code.reveal().as_bytes());
-    Ok(tag.finalize().into_bytes().into())
-}
-
 #[cfg(test)]
 mod tests {
+    use base64ct::{Base64UrlUnpadded, Encoding as _};
+
     use super::*;
     use crate::context::{Attached, ContextValue};
     use crate::fields::EmailProfile;
@@ -309,11 +254,12 @@ mod tests {
     fn a_bit_that_is_flipped_anywhere_opens_nothing() {
         let secrets = secrets(1);
         let text = sealed(new_ticket("a@x.co", None, 0), &secrets);
-        let sealed = Base64UrlUnpadded::decode_vec(text.strip_prefix(PREFIX).unwrap()).unwrap();
+        let sealed =
+            Base64UrlUnpadded::decode_vec(text.strip_prefix(PURPOSE.prefix).unwrap()).unwrap();
         for at in 0..sealed.len() {
             let mut flipped = sealed.clone();
             flipped[at] ^= 1 << (at % 8);
-            let flipped = format!("{PREFIX}{}", Base64UrlUnpadded::encode_string(&flipped));
+            let flipped = [PURPOSE.prefix, &Base64UrlUnpadded::encode_string(&flipped)].concat();
             assert!(Ticket::open(&flipped, &secrets).is_none(), "octet {at}");
         }
         for at in (0..text.len()).step_by(7).chain([text.len() - 1]) {
@@ -329,19 +275,11 @@ mod tests {
         let (one, other) = (secrets(1), secrets(2));
         let text = sealed(new_ticket("a@x.co", None, 0), &one);
         assert!(Ticket::open(&text, &other).is_none());
-        let (version, key) = one.purpose(None, SEAL).unwrap();
-        let nonce = [0; NONCE_BYTES];
-        let padded = Ticket::open(&text, &one).unwrap().padded().unwrap();
-        for (aad, opens) in [
-            (associated(version), true),
-            (associated(version + 1), false),
-            (b"signup 1: another".to_vec(), false),
-        ] {
-            let payload = Payload { msg: &padded, aad: &aad };
-            let cipher = XChaCha20Poly1305::new((&*key).into());
-            let sealed = cipher.encrypt(&XNonce::from(nonce), payload).unwrap();
-            let all = [&version.to_be_bytes()[..], &nonce, &sealed].concat();
-            let text = format!("{PREFIX}{}", Base64UrlUnpadded::encode_string(&all));
+        let (version, content) = PURPOSE.open(&text, &one).unwrap();
+        let content: serde_json::Value = serde_json::from_slice(&content).unwrap();
+        for (name, opens) in [(PURPOSE.name, true), (b"signup 1: another", false)] {
+            let purpose = Purpose { name, ..PURPOSE };
+            let text = purpose.seal(&content, version, &one, &SystemRandom).unwrap();
             assert_eq!(Ticket::open(&text, &one).is_some(), opens);
         }
         // The old secret opens until it is retired.

@@ -3,12 +3,12 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use signup::store::VerificationStore;
 use signup::store::conformance::dropped_after;
 use signup::{Signup, SignupError, SignupRequest};
 
 use crate::support::backend::{App, Backend, Options, Service};
 use crate::support::faults::Faulty;
+use crate::support::stores::WholeStore;
 
 async fn signup(service: Service, email: String) -> Result<Signup, SignupError> {
     service.signup(SignupRequest::new(email, "correct horse")).await
@@ -66,7 +66,7 @@ async fn dropped_at_every_poll(backend: Backend) {
 
 async fn dropped_at_every_poll_of_the_insert(backend: Backend) {
     // The gate puts a wait of its own between look, hash and insert.
-    let wrap = |store| -> Arc<dyn VerificationStore> {
+    let wrap = |store| -> Arc<dyn WholeStore> {
         Arc::new(Faulty {
             gate: Some(Arc::new(tokio::sync::Barrier::new(1))),
             ..Faulty::new(store)

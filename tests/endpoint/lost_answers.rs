@@ -11,7 +11,6 @@ use signup::error::{BoxError, ErrorCode};
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::{IdempotencyKey, ReplaySecret};
 use signup::policy::{Attempt, SignupPolicy, Verdict};
-use signup::store::VerificationStore;
 use signup::store::conformance::dropped_after;
 use signup::{Signup, SignupError, SignupRequest, SignupService, SignupServiceBuilder};
 use tokio::task::JoinSet;
@@ -20,6 +19,7 @@ use crate::support::backend::{App, Backend, Options, SECRET};
 use crate::support::client::{Client, JSON, Response, signup};
 use crate::support::faults::{Fault, Faulty};
 use crate::support::proxy::{Proxy, Trouble};
+use crate::support::stores::WholeStore;
 
 crate::cases![
     an_answer_that_is_cut_at_any_octet_comes_again,
@@ -129,7 +129,7 @@ async fn a_fault_at_any_call_of_the_store_is_survived(backend: Backend) {
     const CALLS: u32 = 4;
     let next: Arc<Mutex<VecDeque<Option<Fault>>>> = Arc::default();
     let faults = Arc::clone(&next);
-    let wrap = move |store| -> Arc<dyn VerificationStore> {
+    let wrap = move |store| -> Arc<dyn WholeStore> {
         Arc::new(Faulty { next: faults, ..Faulty::new(store) })
     };
     let options = Options {
@@ -184,10 +184,10 @@ async fn a_captcha_that_is_good_once_serves_a_crowd_with_one_key(backend: Backen
     }
 }
 
-type Builder = SignupServiceBuilder<Arc<dyn VerificationStore>>;
+type Builder = SignupServiceBuilder<Arc<dyn WholeStore>>;
 
-async fn builder(backend: Backend) -> (Arc<dyn VerificationStore>, Builder) {
-    let store: Arc<dyn VerificationStore> = (backend.open)().await;
+async fn builder(backend: Backend) -> (Arc<dyn WholeStore>, Builder) {
+    let store: Arc<dyn WholeStore> = (backend.open)().await;
     let builder = SignupService::builder(Arc::clone(&store)).jwt_secret(SECRET);
     (store, builder.retry_safe(replay_secret()))
 }

@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signup::SignupRequest;
 use signup::random::SecureRandom;
-use signup::store::VerificationStore;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::support::backend::{App, Backend, Options};
 use crate::support::client::{Client, signup};
 use crate::support::faults::{Faulty, FaultyRandom};
+use crate::support::stores::WholeStore;
 
 const CROWD: usize = 1000;
 
 /// An app whose store begins inserting only when that many inserts wait.
 async fn gated(backend: Backend, crowd: usize, argon2: bool) -> App {
-    let wrap = move |store| -> Arc<dyn VerificationStore> {
+    let wrap = move |store| -> Arc<dyn WholeStore> {
         let gate = Some(Arc::new(Barrier::new(crowd)));
         Arc::new(Faulty { gate, ..Faulty::new(store) })
     };
@@ -96,9 +96,7 @@ async fn a_winner_that_rolls_back_leaves_the_email_free(backend: Backend) {
     let open = Arc::new(AtomicBool::new(true));
     let wrap = {
         let contended = Arc::clone(&open);
-        move |store| -> Arc<dyn VerificationStore> {
-            Arc::new(Faulty { contended, ..Faulty::new(store) })
-        }
+        move |store| -> Arc<dyn WholeStore> { Arc::new(Faulty { contended, ..Faulty::new(store) }) }
     };
     let mut app = backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await;
     app.signup("a@x.co").await.is(409, "CONFLICT");

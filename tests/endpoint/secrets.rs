@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use signup::SignupRequest;
-use signup::store::VerificationStore;
 
 use crate::support::backend::{Backend, Options, SECRET};
 use crate::support::faults::{Fault, Faulty};
+use crate::support::stores::WholeStore;
 
 const PASSWORD: &str = "canary-password-\u{1f425}-0123456789";
 
@@ -28,7 +28,7 @@ fn overheard() -> Arc<Mutex<String>> {
 }
 
 async fn a_panic_says_nothing_of_the_input(backend: Backend) {
-    let wrap = |store| -> Arc<dyn VerificationStore> {
+    let wrap = |store| -> Arc<dyn WholeStore> {
         Arc::new(Faulty { at_create: Some(Fault::Panic), ..Faulty::new(store) })
     };
     let mut app = backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await;

@@ -14,7 +14,7 @@ use signup::verification::Verification;
 use signup::{Signup, SignupError, SignupRequest};
 use tokio::task::JoinSet;
 
-use crate::support::backend::{App, Backend, NOW, Options};
+use crate::support::backend::{App, Backend, Mode, NOW, Options};
 use crate::support::client::{Client, JSON, PASSWORD, Response, signup};
 use crate::support::document;
 use crate::support::proxy::{Proxy, Trouble};
@@ -54,7 +54,7 @@ async fn with_queue(backend: Backend, mails: MailQueue, mailer: Arc<MemoryMailer
     let secret = ReplaySecret::new(&[1; 32]).unwrap();
     let options = Options {
         clock: Arc::new(clock.clone()),
-        verification: Some(Verification::new(secret, mails.clone())),
+        verification: Some((Mode::First, Verification::new(secret, mails.clone()))),
         ..Options::default()
     };
     Proving { app: backend.with(options).await, mailer, mails, clock }
@@ -69,7 +69,7 @@ impl Proving {
     async fn post(&mut self, path: &str, body: &Value) -> Response {
         let body = body.to_string();
         let response = self.app.client.request("POST", path, &[JSON], body.as_bytes()).await;
-        document::check_first(path, &response);
+        document::check_verifying(Mode::First, path, &response);
         // One mail after the other, so that the last one is the newest.
         self.mails.drained().await;
         assert_eq!(response.header("content-type"), Some("application/json"), "{response:?}");

@@ -94,7 +94,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
     let homes = [
         ("axum::", &["adapters/axum.rs"][..]),
         ("actix_web::", &["adapters/actix.rs"]),
-        ("utoipa::", &["openapi.rs", "openapi/verification.rs"]),
+        ("utoipa::", &["openapi.rs", "openapi/verification.rs", "openapi/verification/after.rs"]),
         ("lettre::", &["mail/smtp.rs"]),
         (
             "sqlx::",
@@ -116,16 +116,26 @@ fn frameworks_and_databases_are_named_where_they_belong() {
         (
             "tokio::spawn",
             &[
-                "limit/redis.rs",
+                "limit/link.rs",
                 "store/sql/gate.rs",
                 "mail/queue.rs",
                 "store/conformance/race.rs",
+                "store/conformance/lifecycle.rs",
                 "store/conformance/replay.rs",
                 "store/conformance/verification.rs",
                 "store/conformance/credentials.rs",
             ],
         ),
-        ("redis::", &["limit/config.rs", "limit/limiter.rs", "limit/redis.rs"]),
+        (
+            "redis::",
+            &[
+                "limit/limiter.rs",
+                "limit/link.rs",
+                "limit/redis.rs",
+                "verification/counters.rs",
+                "verification/counters/redis.rs",
+            ],
+        ),
         ("metrics::", &["observe.rs", "observe/metrics.rs"]),
         ("tracing::", &["observe.rs", "observe/tracing.rs"]),
         (
@@ -134,7 +144,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "adapters.rs",
                 "mail/queue.rs",
                 "policy/evaluate.rs",
-                "limit/redis.rs",
+                "limit/link.rs",
                 "store/postgres.rs",
                 "store/sqlite.rs",
                 "store/sql/change.rs",

@@ -18,6 +18,9 @@ mod flawed_replays;
 #[path = "conformance/verification.rs"]
 mod flawed_verification;
 
+#[path = "conformance/lifecycle.rs"]
+mod flawed_lifecycle;
+
 #[path = "../../examples/custom_store.rs"]
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_store;
@@ -69,6 +72,18 @@ signup::replay_conformance_tests!(
 signup::replay_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
     pgbouncer_replays,
+    stores::pooled()
+);
+signup::lifecycle_conformance_tests!(memory_changes, async { MemoryStore::default() });
+signup::lifecycle_conformance_tests!(sqlite_changes, stores::Sqlite::open());
+signup::lifecycle_conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    postgres_changes,
+    postgres::store(&postgres::url())
+);
+signup::lifecycle_conformance_tests!(
+    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
+    pgbouncer_changes,
     stores::pooled()
 );
 signup::verification_conformance_tests!(memory_tickets, async { MemoryStore::default() });

@@ -15,18 +15,17 @@ use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
 use signup::policy::SignupPolicy;
 use signup::random::{SecureRandom, SystemRandom};
-use signup::store::VerificationStore;
 use signup::verification::Verification;
 use signup::{SignupService, SignupServiceBuilder};
 use tokio::net::TcpListener;
 
 use super::client::{Client, Recording, Response};
 use super::document;
-use super::stores::Inspect;
+use super::stores::{Inspect, WholeStore};
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
-pub type Service = SignupService<Arc<dyn VerificationStore>>;
-pub type Endpoint = SignupEndpoint<Arc<dyn VerificationStore>>;
+pub type Service = SignupService<Arc<dyn WholeStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn WholeStore>>;
 
 /// The tests' clock stands at this second.
 pub const NOW: u32 = 1_750_000_000;
@@ -50,7 +49,14 @@ pub struct Backend {
     pub recording: Option<Recording>,
 }
 
-type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn VerificationStore> + Send>;
+type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn WholeStore> + Send>;
+
+/// When addresses are proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    First,
+    After,
+}
 
 /// The changes that a case makes to the service.
 pub struct Options {
@@ -65,7 +71,7 @@ pub struct Options {
     pub limits: Option<RateLimits>,
     pub policies: Vec<Arc<dyn SignupPolicy>>,
     pub replay_secret: Option<ReplaySecret>,
-    pub verification: Option<Verification>,
+    pub verification: Option<(Mode, Verification)>,
     pub proxies: TrustedProxies,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
@@ -132,7 +138,8 @@ impl Backend {
             None => service,
         };
         let service = match options.verification {
-            Some(verification) => service.verify_first(verification),
+            Some((Mode::First, verification)) => service.verify_first(verification),
+            Some((Mode::After, verification)) => service.verify_after(verification),
             None => service,
         };
         let service = options.policies.into_iter().fold(service, SignupServiceBuilder::policy);

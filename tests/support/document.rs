@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use serde_json::Value;
 
+use super::backend::Mode;
 use super::client::Response;
 
 static DOCUMENT: LazyLock<Value> =
@@ -34,15 +35,31 @@ pub fn check_answer(response: &Response, json: &Value) {
     }
 }
 
-/// Checks an answer of an endpoint that proves addresses first against its document.
+static FIRST: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(signup::openapi::verifying_first()).unwrap());
+static AFTER: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(signup::openapi::verifying_after()).unwrap());
+
+/// Checks an answer of an endpoint that proves addresses against its document.
 #[track_caller]
-pub fn check_first(path: &str, response: &Response) {
-    let document = serde_json::to_value(signup::openapi::verifying_first()).unwrap();
+pub fn check_verifying(mode: Mode, path: &str, response: &Response) {
+    let document = match mode {
+        Mode::First => &*FIRST,
+        Mode::After => &*AFTER,
+    };
     let documented = &document["paths"][path]["post"]["responses"];
     let documented = documented.get(response.status.to_string());
     let documented = documented.unwrap_or_else(|| panic!("not documented at {path}: {response:?}"));
-    let schema = documented["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
-    let schema = document.pointer(schema.trim_start_matches('#')).unwrap();
+    if response.status == 204 {
+        assert!(response.body.is_empty() && response.header("content-type").is_none());
+        assert!(documented["content"].is_null(), "{documented}");
+        return;
+    }
+    let schema = &documented["content"]["application/json"]["schema"];
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
     let schema = jsonschema::validator_for(schema).unwrap();
     if let Err(error) = schema.validate(&response.json()) {
         panic!("{error}: {response:?}");

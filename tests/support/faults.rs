@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use signup::account::AccountId;
-use signup::api_key::ApiKeyDigest;
+use signup::api_key::{ApiKeyDigest, ApiKeyId};
 use signup::clock::Timestamp;
 use signup::fields::EmailKey;
+use signup::hash::PasswordHash;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
-    AccountStore, CreateOutcome, NewAccount, ReplayStore, RetriedAccount, RetriedApiKey,
-    StoreError, StoredSignup, VerificationStore,
+    AccountChange, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome, CreateOutcome,
+    CredentialStore, KeyOwner, LifecycleStore, NewAccount, NewApiKey, ReplayStore, RetriedAccount,
+    RetriedApiKey, StoreError, StoredPassword, StoredSignup, VerificationStore,
 };
 use tokio::sync::Barrier;
 
@@ -129,6 +131,77 @@ impl<S: ReplayStore> ReplayStore for Faulty<S> {
         tag: &[u8; 32],
     ) -> Result<Option<RetriedApiKey>, StoreError> {
         self.call(None, self.store.find_retried_key(account, tag)).await
+    }
+}
+
+#[async_trait]
+impl<S: CredentialStore> CredentialStore for Faulty<S> {
+    async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+        self.call(None, self.store.find_api_key(digest)).await
+    }
+
+    async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+        self.call(None, self.store.add_api_key(new)).await
+    }
+
+    async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+        self.call(None, self.store.list_api_keys(account)).await
+    }
+
+    async fn rotate_api_key(
+        &self,
+        old: &ApiKeyId,
+        until: Timestamp,
+        new: NewApiKey,
+    ) -> Result<bool, StoreError> {
+        self.call(None, self.store.rotate_api_key(old, until, new)).await
+    }
+
+    async fn revoke_api_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKeyId,
+    ) -> Result<bool, StoreError> {
+        self.call(None, self.store.revoke_api_key(account, key)).await
+    }
+
+    async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        self.call(None, self.store.purge_api_keys(expired_at)).await
+    }
+
+    async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
+        self.call(None, self.store.find_password(key)).await
+    }
+
+    async fn renew_password_hash(
+        &self,
+        account: &AccountId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<bool, StoreError> {
+        self.call(None, self.store.renew_password_hash(account, old, new)).await
+    }
+
+    async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
+        self.call(None, self.store.find_account(id)).await
+    }
+
+    async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
+        self.call(None, self.store.revoke_tokens(account)).await
+    }
+}
+
+#[async_trait]
+impl<S: LifecycleStore> LifecycleStore for Faulty<S> {
+    async fn find_account_by_email(
+        &self,
+        key: &EmailKey,
+    ) -> Result<Option<AccountRecord>, StoreError> {
+        self.call(None, self.store.find_account_by_email(key)).await
+    }
+
+    async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
+        self.call(None, self.store.change_account(change)).await
     }
 }
 

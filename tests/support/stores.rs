@@ -10,22 +10,26 @@ use signup::clock::Timestamp;
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::store::conformance::{
-    self, Credentialed, Inspect as _, Outage, Replayable, StoredAccount, StoredKey, Verifying,
+    self, Changeable, Credentialed, Inspect as _, Outage, Replayable, StoredAccount, StoredKey,
+    Verifying,
 };
 use signup::store::{
-    AccountRecord, AccountStore, ApiKeyInfo, CreateOutcome, CredentialStore, KeyOwner, MemoryStore,
-    NewAccount, NewApiKey, PostgresStore, ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore,
-    StoreError, StoredPassword, StoredSignup, VerificationStore,
+    AccountChange, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome, CreateOutcome,
+    CredentialStore, KeyOwner, LifecycleStore, MemoryStore, NewAccount, NewApiKey, PostgresStore,
+    ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore, StoreError, StoredPassword,
+    StoredSignup, VerificationStore,
 };
 use sqlx::AssertSqlSafe;
 
 use super::postgres;
 
+/// A store for all that a service can do.
+pub trait WholeStore: VerificationStore + LifecycleStore {}
+impl<S: VerificationStore + LifecycleStore> WholeStore for S {}
+
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
-pub trait Inspect:
-    VerificationStore + CredentialStore + conformance::Inspect + Credentialed
-{
+pub trait Inspect: WholeStore + conformance::Inspect + Credentialed {
     /// Returns all bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
 
@@ -212,6 +216,29 @@ macro_rules! delegate {
 
             async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
                 self.$store.purge_tickets(expired_at).await
+            }
+        }
+
+        #[async_trait]
+        impl LifecycleStore for $wrapper {
+            async fn find_account_by_email(
+                &self,
+                key: &EmailKey,
+            ) -> Result<Option<AccountRecord>, StoreError> {
+                self.$store.find_account_by_email(key).await
+            }
+
+            async fn change_account(
+                &self,
+                change: AccountChange,
+            ) -> Result<ChangeOutcome, StoreError> {
+                self.$store.change_account(change).await
+            }
+        }
+
+        impl Changeable for $wrapper {
+            fn lifecycle(&self) -> &dyn LifecycleStore {
+                self
             }
         }
 

@@ -5,9 +5,9 @@ use zeroize::Zeroizing;
 
 use crate::error::BoxError;
 use crate::hash::{HashError, PoolFull};
-use crate::policy::{Attempt, SignupPolicy, Verdict};
+use crate::policy::{Attempt, Occasion, SignupPolicy, Verdict};
 
-use super::FIELD;
+use super::{CHOICES, FIELD};
 
 /// The number of characters that zxcvbn is given at a time. With more it takes seconds, and
 /// its numbers overflow: the factorial of more than 20 parts exceeds 64 bits.
@@ -52,6 +52,10 @@ impl SignupPolicy for PasswordStrength {
             Err(HashError::Late(full)) => busy(full),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn occasions(&self) -> &[Occasion] {
+        CHOICES
     }
 }
 

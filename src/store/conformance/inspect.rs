@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::{Credentialed, Inspect, Replayable, Verifying};
+use super::{Changeable, Credentialed, Inspect, Replayable, Verifying};
 use crate::store::{
-    AccountStore, CredentialStore, MemoryStore, NewAccount, NewApiKey, ReplayStore,
+    AccountStore, CredentialStore, LifecycleStore, MemoryStore, NewAccount, NewApiKey, ReplayStore,
     VerificationStore,
 };
 
@@ -80,6 +80,12 @@ impl Replayable for MemoryStore {
     }
 }
 
+impl Changeable for MemoryStore {
+    fn lifecycle(&self) -> &dyn LifecycleStore {
+        self
+    }
+}
+
 impl Verifying for MemoryStore {
     fn tickets(&self) -> &dyn VerificationStore {
         self
@@ -108,10 +114,12 @@ mod sql {
     use super::{StoredAccount, StoredKey};
     use crate::account::AccountId;
     use crate::issue::BoxError;
-    use crate::store::conformance::{Credentialed, Inspect, Replayable, Verifying};
+    use crate::store::conformance::{Changeable, Credentialed, Inspect, Replayable, Verifying};
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
-    use crate::store::{AccountStore, CredentialStore, ReplayStore, SqlStore, VerificationStore};
+    use crate::store::{
+        AccountStore, CredentialStore, LifecycleStore, ReplayStore, SqlStore, VerificationStore,
+    };
 
     const ACCOUNT: &[Kind] = &[
         Kind::Text,
@@ -147,6 +155,12 @@ mod sql {
 
     impl<B: Backend> Replayable for SqlStore<B> {
         fn replays(&self) -> &dyn ReplayStore {
+            self
+        }
+    }
+
+    impl<B: Backend> Changeable for SqlStore<B> {
+        fn lifecycle(&self) -> &dyn LifecycleStore {
             self
         }
     }

@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 5;
 
 /// Statements of which all take effect or none.
 pub(super) struct Change {
-    /// The statements; each must affect a row.
+    /// The statements; each must affect a row, unless it is optional.
     pub(super) steps: Vec<Statement>,
     /// The account that they insert, for the host's rows.
     pub(super) new: Option<NewAccount>,
@@ -239,7 +239,7 @@ impl<B: Backend> SqlStore<B> {
         step: &Statement,
     ) -> Result<Option<Applied>, Fault> {
         match B::execute(connection, step, self.backend.persistent()).await {
-            Ok(0) => Ok(Some(Applied::NotFound)),
+            Ok(0) if !step.is_optional => Ok(Some(Applied::NotFound)),
             Ok(_) => Ok(None),
             Err(error) => match B::clash(&error, &self.names) {
                 Some(clash) => Ok(Some(Applied::Clash(clash))),

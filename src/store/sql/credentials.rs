@@ -101,7 +101,8 @@ fn found(applied: Applied) -> Result<bool, StoreError> {
 }
 
 fn key_owner(mut row: Row) -> Result<KeyOwner, BoxError> {
-    Ok(KeyOwner::new(AccountId::from_store(row.text()?), row.optional_timestamp()?))
+    let owner = KeyOwner::new(AccountId::from_store(row.text()?), row.optional_timestamp()?);
+    Ok(owner.email_verified_at(row.optional_timestamp()?))
 }
 
 pub(super) fn key_info(row: &mut Row) -> Result<ApiKeyInfo, BoxError> {
@@ -126,5 +127,6 @@ pub(super) fn account_record(id: AccountId, row: &mut Row) -> Result<AccountReco
     let name = row.optional_text()?.map(Name::from_store);
     let plan = Plan::from_store(row.text()?);
     let account = Account::new(id, email, name, plan);
-    Ok(AccountRecord::new(account, row.timestamp()?, row.integer()?))
+    let record = AccountRecord::new(account, row.timestamp()?, row.integer()?);
+    Ok(record.email_verified_at(row.optional_timestamp()?))
 }

@@ -49,7 +49,9 @@ pub struct Queries {
     find_password: SqlStr,
     renew_password_hash: SqlStr,
     find_account: SqlStr,
+    find_account_by_email: SqlStr,
     revoke_tokens: SqlStr,
+    revoke_api_keys: SqlStr,
 }
 
 impl Queries {
@@ -63,7 +65,8 @@ impl Queries {
                      replay_nonce, replay_version, replay_tag
                  FROM {accounts} WHERE email_key = {1}"),
             find_account_of_key: sql("SELECT a.id, a.email, a.email_key, a.name, a.plan,
-                     a.created_at, a.token_generation, k.expires_at
+                     a.created_at, a.token_generation, a.email_verified_at,
+                     k.expires_at
                  FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
                  WHERE k.digest = {1}"),
             find_retried_key: sql("SELECT digest, prefix, last_four, created_at, expires_at,
@@ -108,8 +111,8 @@ impl Queries {
                  SELECT {13}, id, {14}, {15}, {8} FROM account"),
             // The account is joined because a database without enforced foreign keys may
             // have keys without an account.
-            find_api_key: sql("SELECT k.account_id, k.expires_at FROM {api_keys} k
-                 JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
+            find_api_key: sql("SELECT k.account_id, k.expires_at, a.email_verified_at
+                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
             add_api_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at, expires_at,
                       replay_nonce, replay_version, replay_tag)
@@ -129,8 +132,13 @@ impl Queries {
             renew_password_hash: sql("UPDATE {accounts}
                  SET password_hash = {3}, pepper_version = {4}
                  WHERE id = {1} AND password_hash = {2}"),
-            find_account: sql("SELECT email, email_key, name, plan, created_at, token_generation
+            find_account: sql("SELECT email, email_key, name, plan, created_at, token_generation,
+                     email_verified_at
                  FROM {accounts} WHERE id = {1}"),
+            find_account_by_email: sql("SELECT id, email, email_key, name, plan, created_at,
+                     token_generation, email_verified_at
+                 FROM {accounts} WHERE email_key = {1}"),
+            revoke_api_keys: sql("DELETE FROM {api_keys} WHERE account_id = {1}"),
             revoke_tokens: sql("UPDATE {accounts}
                  SET token_generation = token_generation + 1 WHERE id = {1}"),
         }
@@ -220,7 +228,7 @@ impl Queries {
     pub(in crate::store) fn find_api_key(&self, digest: &ApiKeyDigest) -> Find {
         let values = [digest.as_bytes().as_slice().into()];
         let statement = Statement::new(&self.find_api_key, values);
-        Find { statement, columns: &[Kind::Text, Kind::Integer] }
+        Find { statement, columns: &[Kind::Text, Kind::Integer, Kind::Integer] }
     }
 
     /// Inserts a key if its account exists.
@@ -296,10 +304,19 @@ impl Queries {
     }
 
     pub(in crate::store) fn find_account(&self, id: &AccountId) -> Find {
-        const COLUMNS: &[Kind] =
-            &[Kind::Text, Kind::Text, Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
+        use Kind::{Integer, Text};
         let statement = Statement::new(&self.find_account, [id.as_str().into()]);
-        Find { statement, columns: COLUMNS }
+        Find { statement, columns: &[Text, Text, Text, Text, Integer, Integer, Integer] }
+    }
+
+    pub(in crate::store) fn find_account_by_email(&self, key: &EmailKey) -> Find {
+        use Kind::{Integer, Text};
+        let statement = Statement::new(&self.find_account_by_email, [key.as_str().into()]);
+        Find { statement, columns: &[Text, Text, Text, Text, Text, Integer, Integer, Integer] }
+    }
+
+    pub(in crate::store) fn revoke_api_keys(&self, account: &AccountId) -> Statement {
+        Statement::new(&self.revoke_api_keys, [account.as_str().into()])
     }
 
     pub(in crate::store) fn find_signup(&self, key: &EmailKey) -> Find {
@@ -311,9 +328,11 @@ impl Queries {
 
     pub(in crate::store) fn find_account_of_key(&self, digest: &ApiKeyDigest) -> Find {
         use Kind::{Integer, Text};
+        const COLUMNS: &[Kind] =
+            &[Text, Text, Text, Text, Text, Integer, Integer, Integer, Integer];
         let values = [digest.as_bytes().as_slice().into()];
         let statement = Statement::new(&self.find_account_of_key, values);
-        Find { statement, columns: &[Text, Text, Text, Text, Text, Integer, Integer, Integer] }
+        Find { statement, columns: COLUMNS }
     }
 
     pub(in crate::store) fn find_retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Find {

@@ -17,11 +17,22 @@ use crate::store::StoreError;
 pub struct Statement {
     pub(in crate::store) sql: SqlStr,
     pub(in crate::store) values: Vec<Value>,
+    /// Whether it may affect no row.
+    pub(in crate::store) is_optional: bool,
 }
 
 impl Statement {
     pub(in crate::store) fn new<const N: usize>(sql: &SqlStr, values: [Value; N]) -> Self {
-        Self { sql: sql.clone(), values: values.into() }
+        Self::from_parts(sql.clone(), values.into())
+    }
+
+    pub(in crate::store) fn from_parts(sql: SqlStr, values: Vec<Value>) -> Self {
+        Self { sql, values, is_optional: false }
+    }
+
+    /// Lets the statement affect no row.
+    pub(in crate::store) fn optional(self) -> Self {
+        Self { is_optional: true, ..self }
     }
 }
 

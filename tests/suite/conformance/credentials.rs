@@ -1,8 +1,8 @@
 //! For each promise of `CredentialStore` a store that breaks it, which the suite has
 //! to catch.
 //!
-//! The same store has the flaws of a `ReplayStore` and of a `VerificationStore`, whose tests
-//! are in `replay.rs` and `verification.rs`.
+//! The same store has the flaws of a `ReplayStore`, a `VerificationStore` and a
+//! `LifecycleStore`, whose tests are in `replay.rs`, `verification.rs` and `lifecycle.rs`.
 
 use super::flawed_replays::Past;
 use super::flawed_verification::Tickets;
@@ -53,6 +53,19 @@ pub enum Flaw {
     LooksForTheTicketFirst,
     UsesTheTicketLater,
     PurgesAllTickets,
+    FindsAnybody,
+    KeepsThePassword,
+    KeepsTheName,
+    KeepsTheTokens,
+    KeepsTheKeys,
+    ChangesNothingForNothing,
+    IgnoresTheEmail,
+    IgnoresTheGeneration,
+    IgnoresTheProof,
+    ProvesAnew,
+    ChangesThoughTheKeyIsTaken,
+    LooksBeforeItChanges,
+    ChangesInTwoSteps,
 }
 
 /// A store in memory with a flaw in it.

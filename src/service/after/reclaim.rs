@@ -1,0 +1,209 @@
+//! The owner of a mailbox who takes over the account that somebody else made with its
+//! address.
+
+use std::sync::Arc;
+
+use crate::api_key::ApiKey;
+use crate::clock::Timestamp;
+use crate::credentials::{subject, verify_stored};
+use crate::error::{Issue, SignupError};
+use crate::fields::{Email, EmailProfile, Password};
+use crate::hash::Verification as HashVerification;
+use crate::idempotency::Scope;
+use crate::limit::ClientIp;
+use crate::mail::{Code, Mail, MailKind};
+use crate::observe;
+use crate::random::Entropy;
+use crate::response::Signup;
+use crate::service::SignupService;
+use crate::service::verification::invalid;
+use crate::store::{
+    AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, NewApiKey,
+};
+use crate::token::TokenOptions;
+use crate::verification::{PendingProof, ReclaimTicket};
+
+use super::After;
+
+impl<S: AccountStore> SignupService<S> {
+    /// Begins to take over the account of an address that was never proven: mails a code,
+    /// and returns a ticket. The answer is the same whether or not there is such an account;
+    /// where there is none, no code proves anything.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address, and
+    /// [`SignupError::Busy`] if the queue of mails is full. Fails for a service that does
+    /// not [verify after](SignupServiceBuilder::verify_after).
+    pub async fn begin_reclaim(
+        &self,
+        email: &str,
+        client: Option<ClientIp>,
+    ) -> Result<PendingProof, SignupError> {
+        let After { verifier, store } = self.after()?;
+        // An address that was accepted once must not be refused by stricter rules.
+        let email = Email::parse(email, EmailProfile::Rfc5321).map_err(|error| {
+            SignupError::Invalid(vec![Issue::field("email", error.to_string())])
+        })?;
+        // Before it is known whether there is an account: a full queue tells nothing.
+        let place = Self::reserve_mail(verifier)?;
+        let lookup = self.inner.lookups.enter()?;
+        let found = store.find_account_by_email(email.key()).await?;
+        lookup.answered();
+        let now = self.now()?;
+        let expires_at = now.plus(verifier.lifetime).map_err(SignupError::internal)?;
+        let random = &*self.inner.random;
+        let mut draw = Entropy::draw(random).map_err(SignupError::internal)?;
+        let number = draw.take().map_err(SignupError::internal)?;
+        let code = Code::mint(&mut draw).map_err(SignupError::internal)?;
+        let unverified = found.as_ref().filter(|record| record.email_verified_at.is_none());
+        let account = unverified.map(|it| (it.account.id().clone(), it.token_generation));
+        // The mail goes to the address that the account has.
+        let to = found.as_ref().map_or(email, |record| record.account.email().clone());
+        let kind =
+            if account.is_some() { MailKind::ReclaimCode } else { MailKind::AlreadyVerified };
+        let ticket =
+            ReclaimTicket::new(number, to.clone(), account, expires_at, &code, &verifier.secrets);
+        let ticket = ticket.map_err(SignupError::internal)?;
+        let sealed = ticket.seal(&verifier.secrets, random).map_err(SignupError::internal)?;
+        if found.is_some() {
+            verifier.mail(place, Mail::new(kind, to, code, verifier.lifetime), client);
+        }
+        Ok(PendingProof::new(sealed, expires_at))
+    }
+
+    /// Takes over the account of a ticket by the code of the mail: sets the password, proves
+    /// the address, ends every token and API key and every other ticket, clears the name,
+    /// and returns a new token and API key. The same ticket, code and password, sent again,
+    /// get the same API key while the account is as it was.
+    ///
+    /// What the first owner has left in the host's tables is still there: the host wipes it.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with an issue of `password` if it is none or a
+    /// policy refuses it, and with one of `code` for a wrong code and for a ticket that is
+    /// not, or no longer, good; [`SignupError::Busy`] if no try is left. Fails for a service
+    /// that does not [verify after](SignupServiceBuilder::verify_after).
+    pub async fn complete_reclaim(
+        &self,
+        ticket: &str,
+        code: &str,
+        password: &str,
+    ) -> Result<Signup, SignupError> {
+        let result = self.run_reclaim(ticket, code, password).await;
+        if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = &result {
+            observe::failed("reclaim failed", error);
+        }
+        result
+    }
+
+    async fn run_reclaim(
+        &self,
+        ticket: &str,
+        code: &str,
+        password: &str,
+    ) -> Result<Signup, SignupError> {
+        let After { verifier, store } = self.after()?;
+        let now = self.now()?;
+        let password = Password::parse(password).map_err(|error| {
+            SignupError::Invalid(vec![Issue::field("password", error.to_string())])
+        })?;
+        let ticket = ReclaimTicket::open(ticket, &verifier.secrets).ok_or_else(invalid)?;
+        if ticket.expires_at <= now {
+            return Err(invalid());
+        }
+        let (tries, email) = (&ticket.number, ticket.email.key());
+        let busy = |retry_after| SignupError::Busy { retry_after };
+        verifier.take_try(tries, Some(email)).await.map_err(busy)?;
+        let code = Code::parse(code).map_err(|_| invalid())?;
+        let is_code = ticket.is_code(&code, &verifier.secrets).map_err(SignupError::internal)?;
+        let (true, Some((account, generation))) = (is_code, &ticket.account) else {
+            return Err(invalid());
+        };
+        verifier.was_right(tries, Some(email)).await;
+        let record = store.find_account(account).await?.ok_or_else(invalid)?;
+        if record.token_generation != *generation || record.email_verified_at.is_some() {
+            return self.reclaimed_before(&ticket, &record, password, now).await;
+        }
+        let password = self.check_new_password(record.account.email().clone(), password).await?;
+        let salt = self.draw()?.0;
+        let password_hash = self.inner.pool.reserve()?.hash_with_salt(password, salt).await?;
+        let mut derived = self.derived(&ticket)?;
+        let api_key = ApiKey::mint(&self.inner.api_key_prefix, &mut derived);
+        let api_key = api_key.map_err(SignupError::internal)?;
+        let new_key = NewApiKey::of(&api_key, account.clone(), now, None);
+        let reclaimed = AccountRecord {
+            account: record.account.with_name(None),
+            token_generation: generation + 1,
+            email_verified_at: Some(now),
+            ..record
+        };
+        let signup = self.answer_reclaim(&reclaimed, api_key, &mut derived, now)?;
+        let change = AccountChange::new(account.clone())
+            .provided(Condition::Email(reclaimed.account.email().key().clone()))
+            .provided(Condition::Generation(*generation))
+            .provided(Condition::Unverified)
+            .with(Effect::SetPassword(password_hash))
+            .with(Effect::SetName(None))
+            .with(Effect::VerifyEmail(now))
+            .with(Effect::ForgetRetries)
+            .with(Effect::RevokeTokens)
+            .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
+        match store.change_account(change).await? {
+            ChangeOutcome::Changed => Ok(signup),
+            _ => Err(invalid()),
+        }
+    }
+
+    fn derived(&self, ticket: &ReclaimTicket) -> Result<Entropy, SignupError> {
+        let scope = Scope::Reclaim(ticket.email.key());
+        let secrets = &self.after()?.verifier.secrets;
+        secrets.derive_ticket(ticket.version, scope, &ticket.number).ok_or_else(invalid)
+    }
+
+    fn answer_reclaim(
+        &self,
+        record: &AccountRecord,
+        api_key: ApiKey,
+        derived: &mut Entropy,
+        now: Timestamp,
+    ) -> Result<Signup, SignupError> {
+        let (owner, options) = (subject(record), TokenOptions::new());
+        let token = self.inner.tokens.mint(&owner, now, derived, &options);
+        let token = token.map_err(SignupError::internal)?;
+        let account = Arc::new(record.account.clone());
+        Signup::new(account, token, api_key).map_err(SignupError::internal)
+    }
+
+    /// Answers for a ticket that does not apply any more, if that is because the same
+    /// request has succeeded before, and its account is as it was.
+    async fn reclaimed_before(
+        &self,
+        ticket: &ReclaimTicket,
+        record: &AccountRecord,
+        password: Password,
+        now: Timestamp,
+    ) -> Result<Signup, SignupError> {
+        let store = &self.after()?.store;
+        let generation = ticket.account.as_ref().map(|(_, generation)| generation + 1);
+        if generation != Some(record.token_generation) {
+            return Err(invalid());
+        }
+        // The present prefix is the last one.
+        for prefix in self.inner.accepted_prefixes.iter().rev() {
+            let mut derived = self.derived(ticket)?;
+            let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
+            let Some(owner) = store.find_api_key(&api_key.digest()).await? else { continue };
+            let is_live = owner.expires_at.is_none_or(|end| end > now);
+            if owner.account_id != *record.account.id() || !is_live {
+                return Err(invalid());
+            }
+            let stored = store.find_password(record.account.email().key()).await?;
+            let stored = stored.filter(|stored| stored.account_id == *record.account.id());
+            let hash = stored.ok_or_else(invalid)?.hash;
+            let verified = verify_stored::<SignupError>(&self.inner.pool, password, &hash);
+            let HashVerification::Right { .. } = verified.await? else { return Err(invalid()) };
+            return Ok(self.answer_reclaim(record, api_key, &mut derived, now)?.replayed());
+        }
+        Err(invalid())
+    }
+}

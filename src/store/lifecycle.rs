@@ -1,0 +1,264 @@
+//! The contract of a store whose accounts change after the sign-up.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::account::AccountId;
+use crate::clock::Timestamp;
+use crate::fields::{EmailKey, Name};
+use crate::hash::PasswordHash;
+
+use super::{AccountRecord, CredentialStore, NewApiKey, StoreError};
+
+/// A store whose accounts change, beside [`CredentialStore`].
+///
+/// # Contract
+/// - [`change_account`](Self::change_account) is atomic: all effects happen, or none, and
+///   they are visible to every look-up that begins after it returned.
+/// - The conditions are judged by the write itself, not by a read before it. Of several
+///   changes that exclude each other, one returns [`ChangeOutcome::Changed`].
+/// - A store that does not know a condition or an effect returns [`StoreError::Failed`] and
+///   changes nothing.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use signup::fields::EmailKey;
+/// use signup::store::{
+///     AccountChange, AccountRecord, ChangeOutcome, Condition, Effect, LifecycleStore, MemoryStore,
+///     StoreError,
+/// };
+/// # use signup::account::AccountId;
+/// # use signup::api_key::{ApiKeyDigest, ApiKeyId};
+/// # use signup::clock::Timestamp;
+/// # use signup::hash::PasswordHash;
+/// # use signup::store::{ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoredPassword};
+///
+/// /// Writes the SQL of a change down before it is made.
+/// struct Audited(MemoryStore);
+///
+/// #[async_trait]
+/// impl LifecycleStore for Audited {
+///     async fn find_account_by_email(
+///         &self,
+///         key: &EmailKey,
+///     ) -> Result<Option<AccountRecord>, StoreError> {
+///         self.0.find_account_by_email(key).await
+///     }
+///
+///     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
+///         let mut sql = format!("UPDATE accounts ({}) SET", change.account().as_str());
+///         for effect in change.effects() {
+///             sql += match effect {
+///                 Effect::SetPassword(_) => " password_hash = ?",
+///                 Effect::SetName(_) => " name = ?",
+///                 Effect::VerifyEmail(_) => " email_verified_at = coalesce(email_verified_at, ?)",
+///                 Effect::ForgetRetries => " replay_nonce = NULL, …",
+///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
+///                 Effect::ReplaceApiKeys(_) => "; DELETE FROM api_keys …; INSERT …",
+///                 _ => return Err(StoreError::Failed("an unknown effect".into())),
+///             };
+///         }
+///         for condition in change.conditions() {
+///             sql += match condition {
+///                 Condition::Email(_) => " AND email_key = ?",
+///                 Condition::Generation(_) => " AND token_generation = ?",
+///                 Condition::Unverified => " AND email_verified_at IS NULL",
+///                 _ => return Err(StoreError::Failed("an unknown condition".into())),
+///             };
+///         }
+///         eprintln!("{sql}");
+///         self.0.change_account(change).await
+///     }
+/// }
+/// # #[async_trait]
+/// # impl CredentialStore for Audited {
+/// #     async fn find_api_key(&self, it: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+/// #         self.0.find_api_key(it).await
+/// #     }
+/// #     async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
+/// #         self.0.add_api_key(new).await
+/// #     }
+/// #     async fn list_api_keys(&self, it: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
+/// #         self.0.list_api_keys(it).await
+/// #     }
+/// #     async fn rotate_api_key(
+/// #         &self,
+/// #         old: &ApiKeyId,
+/// #         until: Timestamp,
+/// #         new: NewApiKey,
+/// #     ) -> Result<bool, StoreError> {
+/// #         self.0.rotate_api_key(old, until, new).await
+/// #     }
+/// #     async fn revoke_api_key(&self, it: &AccountId, key: &ApiKeyId) -> Result<bool, StoreError> {
+/// #         self.0.revoke_api_key(it, key).await
+/// #     }
+/// #     async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+/// #         self.0.purge_api_keys(expired_at).await
+/// #     }
+/// #     async fn find_password(&self, it: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
+/// #         self.0.find_password(it).await
+/// #     }
+/// #     async fn renew_password_hash(
+/// #         &self,
+/// #         it: &AccountId,
+/// #         old: &PasswordHash,
+/// #         new: &PasswordHash,
+/// #     ) -> Result<bool, StoreError> {
+/// #         self.0.renew_password_hash(it, old, new).await
+/// #     }
+/// #     async fn find_account(&self, it: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
+/// #         self.0.find_account(it).await
+/// #     }
+/// #     async fn revoke_tokens(&self, it: &AccountId) -> Result<bool, StoreError> {
+/// #         self.0.revoke_tokens(it).await
+/// #     }
+/// # }
+/// ```
+#[async_trait]
+pub trait LifecycleStore: CredentialStore {
+    /// Returns the account with this email key.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    async fn find_account_by_email(
+        &self,
+        key: &EmailKey,
+    ) -> Result<Option<AccountRecord>, StoreError>;
+
+    /// Changes an account if the conditions hold.
+    ///
+    /// # Errors
+    /// Returns a [`StoreError`] that says whether the outcome is known.
+    async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError>;
+}
+
+macro_rules! forward {
+    ($($wrapper:ident),+) => {$(
+        #[async_trait]
+        impl<S: LifecycleStore + ?Sized> LifecycleStore for $wrapper<S> {
+            async fn find_account_by_email(
+                &self,
+                key: &EmailKey,
+            ) -> Result<Option<AccountRecord>, StoreError> {
+                (**self).find_account_by_email(key).await
+            }
+
+            async fn change_account(
+                &self,
+                change: AccountChange,
+            ) -> Result<ChangeOutcome, StoreError> {
+                (**self).change_account(change).await
+            }
+        }
+    )+};
+}
+forward!(Arc, Box);
+
+/// A change of one account: what must hold for it, and what it does.
+///
+/// ```
+/// use signup::account::AccountId;
+/// use signup::clock::Timestamp;
+/// use signup::store::{AccountChange, Condition, Effect};
+///
+/// let id = AccountId::from_store("acc_a1b2c3d4e5");
+/// let change = AccountChange::new(id)
+///     .provided(Condition::Generation(0))
+///     .with(Effect::VerifyEmail(Timestamp::EPOCH));
+/// assert_eq!((change.conditions().len(), change.effects().len()), (1, 1));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct AccountChange {
+    account: AccountId,
+    conditions: Vec<Condition>,
+    effects: Vec<Effect>,
+}
+
+impl AccountChange {
+    /// Creates a change without effects.
+    pub const fn new(account: AccountId) -> Self {
+        Self { account, conditions: Vec::new(), effects: Vec::new() }
+    }
+
+    /// Adds a condition.
+    pub fn provided(mut self, condition: Condition) -> Self {
+        self.conditions.push(condition);
+        self
+    }
+
+    /// Adds an effect.
+    pub fn with(mut self, effect: Effect) -> Self {
+        self.effects.push(effect);
+        self
+    }
+
+    /// Returns the account to change.
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// Returns the conditions, all of which must hold. That the account exists is one, too.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Returns the effects, each of another kind.
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    /// Returns the API key that replaces all others, if the change has one.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn new_key(&self) -> Option<&NewApiKey> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::ReplaceApiKeys(new) => new.as_deref(),
+            _ => None,
+        })
+    }
+}
+
+/// A condition of an [`AccountChange`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Condition {
+    /// `accounts.email_key` is this one.
+    Email(EmailKey),
+    /// `accounts.token_generation` is this one: the account's tokens were not revoked.
+    Generation(i64),
+    /// `accounts.email_verified_at` is null.
+    Unverified,
+}
+
+/// An effect of an [`AccountChange`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Sets `accounts.password_hash` and `accounts.pepper_version`.
+    SetPassword(PasswordHash),
+    /// Sets `accounts.name`.
+    SetName(Option<Name>),
+    /// Sets `accounts.email_verified_at`, if it is null.
+    VerifyEmail(Timestamp),
+    /// Sets `accounts.replay_nonce`, `replay_version` and `replay_tag` to null: no retry of
+    /// the sign-up is answered.
+    ForgetRetries,
+    /// Adds one to `accounts.token_generation`.
+    RevokeTokens,
+    /// Deletes all `api_keys` of the account, and inserts this one.
+    ReplaceApiKeys(Option<Box<NewApiKey>>),
+}
+
+/// The outcome of a [`change_account`](LifecycleStore::change_account).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeOutcome {
+    /// All effects have happened.
+    Changed,
+    /// A condition does not hold, or there is no such account. Nothing has changed.
+    NotApplicable,
+    /// The new API key's digest is taken, by chance or because the random source is broken.
+    /// Nothing has changed.
+    IdentifierTaken,
+}

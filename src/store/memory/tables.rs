@@ -1,0 +1,141 @@
+//! The tables of the store in memory. Each operation is called under its lock.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use crate::account::AccountId;
+use crate::api_key::{ApiKeyDigest, ApiKeyId};
+use crate::clock::Timestamp;
+use crate::fields::EmailKey;
+use crate::store::{
+    AccountChange, AccountRecord, ChangeOutcome, Condition, CreateOutcome, Effect, NewAccount,
+    NewApiKey, StoreError,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) accounts: HashMap<EmailKey, AccountRow>,
+    pub(super) ids: HashMap<AccountId, EmailKey>,
+    pub(super) keys: HashMap<ApiKeyDigest, NewApiKey>,
+    pub(super) tickets: HashMap<[u8; 32], Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct AccountRow {
+    pub(super) new: NewAccount,
+    pub(super) token_generation: i64,
+}
+
+impl AccountRow {
+    pub(super) fn record(&self) -> AccountRecord {
+        let token_generation = self.token_generation;
+        AccountRecord { token_generation, ..self.new.record() }
+    }
+
+    fn meets(&self, condition: &Condition) -> bool {
+        match condition {
+            Condition::Email(key) => self.new.email().key() == key,
+            Condition::Generation(generation) => self.token_generation == *generation,
+            Condition::Unverified => self.new.email_verified_at.is_none(),
+        }
+    }
+
+    fn apply(&mut self, effect: &Effect) {
+        let new = &mut self.new;
+        match effect {
+            Effect::SetPassword(hash) => new.password_hash = Arc::new(hash.clone()),
+            Effect::SetName(name) => {
+                new.account = Arc::new((*new.account).clone().with_name(name.clone()));
+            }
+            Effect::VerifyEmail(at) => {
+                new.email_verified_at.get_or_insert(*at);
+            }
+            Effect::ForgetRetries => new.receipt = None,
+            Effect::RevokeTokens => self.token_generation += 1,
+            // The keys are not in this row.
+            Effect::ReplaceApiKeys(_) => {}
+        }
+    }
+}
+
+impl Tables {
+    pub(super) fn delete(&mut self, email_key: &str) {
+        let gone = self.accounts.extract_if(|key, _| key.as_str() == email_key);
+        for (_, row) in gone {
+            self.ids.remove(row.new.id());
+            self.keys.retain(|_, key| key.account_id != *row.new.id());
+        }
+    }
+
+    pub(super) fn insert(&mut self, new: NewAccount) -> CreateOutcome {
+        if self.accounts.contains_key(new.email().key()) {
+            return CreateOutcome::EmailTaken;
+        }
+        if self.ids.contains_key(new.id()) || self.keys.contains_key(new.key_digest()) {
+            return CreateOutcome::IdentifierTaken;
+        }
+        if let Some(ticket) = new.ticket() {
+            match self.tickets.entry(*ticket.hash()) {
+                Entry::Occupied(_) => return CreateOutcome::TicketUsed,
+                Entry::Vacant(unused) => unused.insert(ticket.expires_at()),
+            };
+        }
+        let email_key = new.email().key().clone();
+        self.ids.insert(new.id().clone(), email_key.clone());
+        self.keys.insert(*new.key_digest(), new.key.clone());
+        self.accounts.insert(email_key, AccountRow { new, token_generation: 0 });
+        CreateOutcome::Stored
+    }
+
+    pub(super) fn change(&mut self, change: &AccountChange) -> ChangeOutcome {
+        let row = self.account(change.account());
+        let meets_all = |row: &mut AccountRow| change.conditions().iter().all(|it| row.meets(it));
+        if !row.is_some_and(meets_all) {
+            return ChangeOutcome::NotApplicable;
+        }
+        for effect in change.effects() {
+            let Effect::ReplaceApiKeys(new) = effect else { continue };
+            if new.as_ref().is_some_and(|new| self.keys.contains_key(&new.digest)) {
+                return ChangeOutcome::IdentifierTaken;
+            }
+            self.keys.retain(|_, key| key.account_id != *change.account());
+            self.keys.extend(new.as_deref().map(|new| (new.digest, new.clone())));
+        }
+        if let Some(row) = self.account(change.account()) {
+            change.effects().iter().for_each(|effect| row.apply(effect));
+        }
+        ChangeOutcome::Changed
+    }
+
+    pub(super) fn account(&mut self, id: &AccountId) -> Option<&mut AccountRow> {
+        let email_key = self.ids.get(id)?;
+        self.accounts.get_mut(email_key)
+    }
+
+    pub(super) fn key(&self, account: &AccountId, id: &ApiKeyId) -> Option<&NewApiKey> {
+        let mut keys = self.keys.values();
+        keys.find(|key| key.account_id == *account && key.digest.key_id() == *id)
+    }
+
+    pub(super) fn retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Option<&NewApiKey> {
+        let mut keys = self.keys.values();
+        keys.find(|key| {
+            let has_tag = key.receipt.as_ref().is_some_and(|receipt| receipt.tag() == tag);
+            has_tag && key.account_id == *account
+        })
+    }
+
+    pub(super) fn add_api_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
+        let account = &new.account_id;
+        let retried = new.receipt.as_ref().and_then(|it| self.retried_key(account, it.tag()));
+        if !self.ids.contains_key(account) || retried.is_some() {
+            return Ok(false);
+        }
+        if self.keys.contains_key(&new.digest) {
+            return Err(StoreError::Failed("the digest of the key is taken".into()));
+        }
+        self.keys.insert(new.digest, new);
+        Ok(true)
+    }
+}
