@@ -32,11 +32,13 @@ mod lost_answers;
 mod name;
 mod password;
 mod policies;
+mod proving;
 mod races;
 mod retries;
 mod secrets;
 mod transport;
 mod verification;
+mod verified_after;
 
 use support::backend::{Backend, Open, Serve};
 use support::stores;
@@ -150,6 +152,7 @@ fn main() -> ExitCode {
         retries::CASES,
         lost_answers::CASES,
         verification::CASES,
+        verified_after::CASES,
         faults::CASES,
         cancellation::CASES,
         clock_and_random::CASES,

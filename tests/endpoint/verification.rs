@@ -6,17 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signup::clock::ManualClock;
 use signup::error::ErrorCode;
-use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
-use signup::verification::Verification;
 use signup::{Signup, SignupError, SignupRequest};
 use tokio::task::JoinSet;
 
-use crate::support::backend::{App, Backend, Mode, NOW, Options};
-use crate::support::client::{Client, JSON, PASSWORD, Response, signup};
-use crate::support::document;
+use crate::proving::{Proving, is_refused, proving_first, ticket, with_queue, wrong};
+use crate::support::backend::{Backend, Mode};
+use crate::support::client::{Client, JSON, PASSWORD, signup};
 use crate::support::proxy::{Proxy, Trouble};
 
 crate::cases![
@@ -36,94 +33,8 @@ crate::cases![
     the_service_does_not_register_unproven_addresses,
 ];
 
-/// An app that proves addresses first, and what it mails.
-struct Proving {
-    app: App,
-    mailer: Arc<MemoryMailer>,
-    mails: MailQueue,
-    clock: ManualClock,
-}
-
 async fn proving(backend: Backend) -> Proving {
-    let mailer = Arc::new(MemoryMailer::default());
-    with_queue(backend, MailQueue::new(Arc::clone(&mailer)), mailer).await
-}
-
-async fn with_queue(backend: Backend, mails: MailQueue, mailer: Arc<MemoryMailer>) -> Proving {
-    let clock = ManualClock::at_unix(NOW);
-    let secret = ReplaySecret::new(&[1; 32]).unwrap();
-    let options = Options {
-        clock: Arc::new(clock.clone()),
-        verification: Some((Mode::First, Verification::new(secret, mails.clone()))),
-        ..Options::default()
-    };
-    Proving { app: backend.with(options).await, mailer, mails, clock }
-}
-
-fn ticket(response: &Response) -> String {
-    assert_eq!(response.status, 202, "{response:?}");
-    response.json()["data"]["ticket"].as_str().unwrap().to_owned()
-}
-
-impl Proving {
-    async fn post(&mut self, path: &str, body: &Value) -> Response {
-        let body = body.to_string();
-        let response = self.app.client.request("POST", path, &[JSON], body.as_bytes()).await;
-        document::check_verifying(Mode::First, path, &response);
-        // One mail after the other, so that the last one is the newest.
-        self.mails.drained().await;
-        assert_eq!(response.header("content-type"), Some("application/json"), "{response:?}");
-        assert_eq!(response.header("cache-control"), Some("no-store"));
-        assert_eq!(response.header("retry-after").is_some(), response.status == 429);
-        response
-    }
-
-    async fn begin(&mut self, email: &str) -> String {
-        let answer = self.post("/auth/signup", &signup(email)).await;
-        ticket(&answer)
-    }
-
-    async fn verify(&mut self, ticket: &str, code: &str) -> Response {
-        let answer =
-            self.post("/auth/signup/verify", &json!({"ticket": ticket, "code": code})).await;
-        if answer.status == 201 {
-            answer.check_contract(false);
-        }
-        answer
-    }
-
-    async fn resend(&mut self, ticket: &str) -> Response {
-        self.post("/auth/signup/resend", &json!({"ticket": ticket})).await
-    }
-
-    /// Returns the last code that was mailed to this address.
-    fn code(&self, address: &str) -> String {
-        self.mailer.last_code(address).unwrap_or_else(|| panic!("no code for {address}"))
-    }
-
-    fn kinds(&self) -> Vec<MailKind> {
-        self.mailer.sent().iter().map(Mail::kind).collect()
-    }
-
-    /// Signs up and proves the address.
-    async fn register(&mut self, email: &str) -> Response {
-        let ticket = self.begin(email).await;
-        let code = self.code(email);
-        let answer = self.verify(&ticket, &code).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer
-    }
-}
-
-#[track_caller]
-fn is_refused(answer: &Response) {
-    assert_eq!(answer.issues(), [(vec!["code".to_owned()], "Invalid or expired code".to_owned())]);
-}
-
-/// A code that is another one.
-fn wrong(code: &str) -> String {
-    let (first, rest) = code.split_at(1);
-    format!("{}{rest}", if first == "0" { "2" } else { "0" })
+    proving_first(backend).await
 }
 
 async fn nothing_is_stored_before_the_proof(backend: Backend) {
@@ -395,7 +306,7 @@ async fn a_full_queue_of_mails_tells_nothing(backend: Backend) {
     let mut registered = proving(backend).await;
     registered.register("taken@x.co").await;
     let full = MailQueue::new(Arc::clone(&mailer)).places(0);
-    let mut proving = with_queue(backend, full, mailer).await;
+    let mut proving = with_queue(Mode::First, backend, full, mailer).await;
     for email in ["free@x.co", "taken@x.co"] {
         let answer = proving.post("/auth/signup", &signup(email)).await;
         answer.is(429, "RATE_LIMIT_EXCEEDED");

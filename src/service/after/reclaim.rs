@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::account::AccountId;
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::credentials::{subject, verify_stored};
@@ -122,8 +123,9 @@ impl<S: AccountStore> SignupService<S> {
         verifier.was_right(tries, Some(email)).await;
         let record = store.find_account(account).await?.ok_or_else(invalid)?;
         if record.token_generation != *generation || record.email_verified_at.is_some() {
-            return self.reclaimed_before(&ticket, &record, password, now).await;
+            return self.reclaimed_before(&ticket, account, password, now).await;
         }
+        let given = password.copy();
         let password = self.check_new_password(record.account.email().clone(), password).await?;
         let salt = self.draw()?.0;
         let password_hash = self.inner.pool.reserve()?.hash_with_salt(password, salt).await?;
@@ -150,7 +152,8 @@ impl<S: AccountStore> SignupService<S> {
             .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
         match store.change_account(change).await? {
             ChangeOutcome::Changed => Ok(signup),
-            _ => Err(invalid()),
+            // Perhaps by the same request, which was under way.
+            _ => self.reclaimed_before(&ticket, account, given, now).await,
         }
     }
 
@@ -179,11 +182,12 @@ impl<S: AccountStore> SignupService<S> {
     async fn reclaimed_before(
         &self,
         ticket: &ReclaimTicket,
-        record: &AccountRecord,
+        account: &AccountId,
         password: Password,
         now: Timestamp,
     ) -> Result<Signup, SignupError> {
         let store = &self.after()?.store;
+        let record = store.find_account(account).await?.ok_or_else(invalid)?;
         let generation = ticket.account.as_ref().map(|(_, generation)| generation + 1);
         if generation != Some(record.token_generation) {
             return Err(invalid());
@@ -194,15 +198,15 @@ impl<S: AccountStore> SignupService<S> {
             let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
             let Some(owner) = store.find_api_key(&api_key.digest()).await? else { continue };
             let is_live = owner.expires_at.is_none_or(|end| end > now);
-            if owner.account_id != *record.account.id() || !is_live {
+            if owner.account_id != *account || !is_live {
                 return Err(invalid());
             }
             let stored = store.find_password(record.account.email().key()).await?;
-            let stored = stored.filter(|stored| stored.account_id == *record.account.id());
+            let stored = stored.filter(|stored| stored.account_id == *account);
             let hash = stored.ok_or_else(invalid)?.hash;
             let verified = verify_stored::<SignupError>(&self.inner.pool, password, &hash);
             let HashVerification::Right { .. } = verified.await? else { return Err(invalid()) };
-            return Ok(self.answer_reclaim(record, api_key, &mut derived, now)?.replayed());
+            return Ok(self.answer_reclaim(&record, api_key, &mut derived, now)?.replayed());
         }
         Err(invalid())
     }
