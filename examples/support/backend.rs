@@ -6,13 +6,17 @@ use std::time::Duration;
 
 #[cfg(feature = "postgres")]
 use signup::store::PostgresStore;
-use signup::store::{MemoryStore, SqliteStore, StoreError, VerificationStore};
+use signup::store::{LifecycleStore, MemoryStore, SqliteStore, StoreError, VerificationStore};
 
 use super::process::Complaint;
 use super::settings::values::Database;
 
 /// The time within which a healthy store answers.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A store for all that a service can do.
+pub trait Store: VerificationStore + LifecycleStore {}
+impl<S: VerificationStore + LifecycleStore> Store for S {}
 
 /// A store, in each of its types.
 #[derive(Clone)]
@@ -54,7 +58,7 @@ impl Backend {
     }
 
     /// Returns the store as a service takes it: with a type chosen at run time.
-    pub fn store(&self) -> Arc<dyn VerificationStore> {
+    pub fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store) => Arc::clone(store) as _,
             Self::Sqlite(store) => Arc::new(store.clone()),

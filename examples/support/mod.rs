@@ -13,11 +13,12 @@ use std::time::Duration;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use signup::hash::HashPool;
+#[cfg(all(feature = "openapi", feature = "verification"))]
+use signup::http::Route;
 use signup::http::{SignupEndpoint, TrustedProxies};
 use signup::idempotency::{ReplaySecret, ReplaySecrets};
 use signup::limit::RateLimits;
 use signup::random::{SecureRandom as _, SystemRandom};
-use signup::store::VerificationStore;
 use signup::{ConfigError, SignupService};
 use tokio::time::timeout;
 
@@ -28,16 +29,20 @@ pub mod process;
 pub mod settings;
 pub mod telemetry;
 
+pub use backend::Store;
+
 use backend::Backend;
 use health::Health;
 use mails::Mails;
 use process::{Complaint, End, asked_to_end, chain, exit};
+#[cfg(feature = "verification")]
+use settings::When;
 use settings::values::Origin;
 use settings::{Features, Settings, known};
 use telemetry::Metrics;
 
 /// The endpoint on a store whose type is chosen at run time.
-pub type Endpoint = SignupEndpoint<Arc<dyn VerificationStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn Store>>;
 
 /// A page to sign up with.
 pub const PAGE: &str = include_str!("page.html");
@@ -157,9 +162,19 @@ fn endpoint(
         .retry_safe(secrets.clone())
         .hash_pool(Arc::clone(pool));
     #[cfg(feature = "verification")]
-    if let Some(mails) = mails {
-        let verification = signup::verification::Verification::new(secrets, mails.clone());
-        service = service.verify_first(verification);
+    if let Some((queue, setting)) = mails.as_ref().zip(settings.mails.as_ref()) {
+        let verification = signup::verification::Verification::new(secrets, queue.clone());
+        #[cfg(feature = "redis")]
+        let verification = match &settings.redis {
+            Some(redis) => verification
+                .in_redis(&redis.url, &secret)
+                .map_err(|error| format!("REDIS_URL: {}", chain(&error)))?,
+            None => verification,
+        };
+        service = match setting.when {
+            When::First => service.verify_first(verification),
+            When::After => service.verify_after(verification),
+        };
     }
     #[cfg(not(feature = "verification"))]
     let () = mails;
@@ -232,12 +247,16 @@ impl Server {
 /// Returns the OpenAPI document as JSON.
 #[cfg(feature = "openapi")]
 pub fn openapi(endpoint: &Endpoint) -> Result<String, Complaint> {
+    #[cfg(feature = "verification")]
     let document = match endpoint.routes() {
         [_] => signup::openapi(),
-        #[cfg(feature = "verification")]
-        _ => signup::openapi::verifying_first(),
-        #[cfg(not(feature = "verification"))]
-        _ => unreachable!("there is one route without the feature"),
+        routes if routes.contains(&Route::Verify) => signup::openapi::verifying_first(),
+        _ => signup::openapi::verifying_after(),
+    };
+    #[cfg(not(feature = "verification"))]
+    let document = {
+        let _ = endpoint;
+        signup::openapi()
     };
     document.to_json().map_err(|error| chain(&error))
 }

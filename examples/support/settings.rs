@@ -61,7 +61,7 @@ pub struct Settings {
     pub database: Database,
     pub jwt_secret: Option<Vec<u8>>,
     pub replay_secret: Option<ReplaySecret>,
-    /// The mails that prove addresses, if they are proven first.
+    /// The mails that prove addresses, if they are proven.
     pub mails: Option<Mails>,
     pub workers: Option<u64>,
     pub queue: Option<u64>,
@@ -73,8 +73,17 @@ pub struct Settings {
     pub warnings: Vec<Complaint>,
 }
 
-/// The transport of mails: SMTP, or none, where codes are printed.
+/// When addresses are proven.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    First,
+    After,
+}
+
+/// The proof of addresses, and the transport of its mails: SMTP, or none, where codes are
+/// printed.
 pub struct Mails {
+    pub when: When,
     pub smtp: Option<String>,
     pub from: String,
 }
@@ -194,11 +203,12 @@ impl Variables {
 
     fn mails(&self, built_with: Features) -> Result<Option<Mails>, Complaint> {
         let smtp = self.text("SMTP_URL").map(str::to_owned);
-        match self.text("SIGNUP_VERIFICATION") {
+        let when = match self.text("SIGNUP_VERIFICATION") {
             None | Some("off") => return Ok(None),
-            Some("first") => {}
-            Some(_) => return Err("SIGNUP_VERIFICATION: set it to off or first".to_owned()),
-        }
+            Some("first") => When::First,
+            Some("after") => When::After,
+            Some(_) => return Err("SIGNUP_VERIFICATION: set it to off, first or after".to_owned()),
+        };
         if !built_with.verification {
             let text = "SIGNUP_VERIFICATION: this server is built without the feature verification";
             return Err(text.to_owned());
@@ -207,7 +217,7 @@ impl Variables {
             return Err("SMTP_URL: this server is built without the feature smtp".to_owned());
         }
         let from = self.text("SIGNUP_MAIL_FROM").unwrap_or("no-reply@localhost").to_owned();
-        Ok(Some(Mails { smtp, from }))
+        Ok(Some(Mails { when, smtp, from }))
     }
 
     fn redis(&self, built_with: Features) -> Result<Option<Redis>, Complaint> {
@@ -238,7 +248,8 @@ impl Variables {
                  both have to be rotated together; {MAKE_ONE}"
             ));
         }
-        if self.text("SIGNUP_VERIFICATION") == Some("first") && self.text("SMTP_URL").is_none() {
+        let proves = matches!(self.text("SIGNUP_VERIFICATION"), Some("first" | "after"));
+        if proves && self.text("SMTP_URL").is_none() {
             warnings.push("SMTP_URL is not set: codes are printed here".to_owned());
         }
         warnings

@@ -203,6 +203,7 @@ fn the_copies_in_docs_are_current() {
     for (name, document) in [
         ("docs/openapi.json", signup::openapi()),
         ("docs/openapi-verify-first.json", signup::openapi::verifying_first()),
+        ("docs/openapi-verify-after.json", signup::openapi::verifying_after()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let current = document.to_pretty_json().unwrap() + "\n";
@@ -214,17 +215,34 @@ fn the_copies_in_docs_are_current() {
     }
 }
 
+/// The statuses of a path that not every path has.
+fn statuses(document: &Value, path: &str) -> Vec<String> {
+    let responses = document["paths"][path]["post"]["responses"].as_object().unwrap();
+    let own = responses.keys().filter(|status| status.as_str() < "405" || *status == "409");
+    own.cloned().collect()
+}
+
+#[test]
+fn a_service_that_proves_addresses_later_has_five_paths() {
+    let document = serde_json::to_value(signup::openapi::verifying_after()).unwrap();
+    assert_eq!(document["paths"].as_object().unwrap().len(), 5);
+    for (path, expected) in [
+        ("signup", &["201", "400", "409"][..]),
+        ("email/verify", &["204", "400", "401"]),
+        ("email/resend", &["202", "400", "401"]),
+        ("email/reclaim", &["202", "400"]),
+        ("email/reclaim/confirm", &["200", "400"]),
+    ] {
+        assert_eq!(statuses(&document, &format!("/auth/{path}")), expected, "{path}");
+    }
+    let security = &document["paths"]["/auth/email/verify"]["post"]["security"];
+    assert_eq!(security, &json!([{"dashboardToken": []}, {}]));
+}
+
 #[test]
 fn a_service_that_proves_addresses_first_has_three_paths() {
     let document = serde_json::to_value(signup::openapi::verifying_first()).unwrap();
-    let statuses = |path: &str| -> Vec<String> {
-        let responses = document["paths"][path]["post"]["responses"].as_object().unwrap();
-        responses
-            .keys()
-            .filter(|status| status.as_str() < "405" || *status == "409")
-            .cloned()
-            .collect()
-    };
+    let statuses = |path: &str| statuses(&document, path);
     assert_eq!(document["paths"].as_object().unwrap().len(), 3);
     assert_eq!(statuses("/auth/signup"), ["202", "400"]);
     assert_eq!(statuses("/auth/signup/verify"), ["201", "400", "409"]);

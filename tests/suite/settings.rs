@@ -92,7 +92,7 @@ fn addresses_are_proven_where_it_is_asked_for_and_built_in() {
     let printed = read(&with("first"), ALL).unwrap();
     assert_eq!(printed.mails.unwrap().smtp, None);
     assert_eq!(printed.warnings, ["SMTP_URL is not set: codes are printed here"]);
-    assert_eq!(refusal(&with("after"), ALL), "SIGNUP_VERIFICATION: set it to off or first");
+    assert_eq!(refusal(&with("later"), ALL), "SIGNUP_VERIFICATION: set it to off, first or after");
     let said = refusal(&with("first"), NONE);
     assert!(said.ends_with("built without the feature verification"), "{said}");
     let smtp = [("SIGNUP_VERIFICATION", "first"), ("SMTP_URL", "smtps://u:s3cret@x.co")];
