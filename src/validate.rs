@@ -58,21 +58,51 @@ pub(crate) fn texts<const N: usize>(
     names: [&'static str; N],
 ) -> Result<[Secret<String>; N], SignupError> {
     let mut issues = Issues(Vec::new());
-    let texts = names.map(|name| {
-        let field = match name {
-            "email" => Some(&mut request.email),
-            "password" => Some(&mut request.password),
-            _ => request.declared.iter_mut().find(|(key, _)| *key == name).map(|(_, it)| it),
-        };
-        let field = field.map(std::mem::take).unwrap_or_default();
-        issues.required(name, field, Ok::<_, Infallible>).unwrap_or_default()
-    });
+    let texts = issues.texts(&mut request, names);
     if issues.0.is_empty() { Ok(texts) } else { Err(SignupError::Invalid(issues.0)) }
+}
+
+#[cfg(feature = "verification")]
+type Text = Secret<String>;
+
+/// Returns these required texts of a body, and email and password if both are there, or all
+/// issues.
+#[cfg(feature = "verification")]
+pub(crate) fn texts_and_password<const N: usize>(
+    mut request: SignupRequest,
+    names: [&'static str; N],
+) -> Result<([Text; N], Option<[Text; 2]>), SignupError> {
+    let mut issues = Issues(Vec::new());
+    let email = issues.optional("email", std::mem::take(&mut request.email), Ok::<_, Infallible>);
+    let password = std::mem::take(&mut request.password);
+    let password = issues.optional("password", password, Ok::<_, Infallible>);
+    let texts = issues.texts(&mut request, names);
+    if !issues.0.is_empty() {
+        return Err(SignupError::Invalid(issues.0));
+    }
+    Ok((texts, email.zip(password).map(<[_; 2]>::from)))
 }
 
 struct Issues(Vec<Issue>);
 
 impl Issues {
+    #[cfg(feature = "verification")]
+    fn texts<const N: usize>(
+        &mut self,
+        request: &mut SignupRequest,
+        names: [&'static str; N],
+    ) -> [Secret<String>; N] {
+        names.map(|name| {
+            let field = match name {
+                "email" => Some(&mut request.email),
+                "password" => Some(&mut request.password),
+                _ => request.declared.iter_mut().find(|(key, _)| *key == name).map(|(_, it)| it),
+            };
+            let field = field.map(std::mem::take).unwrap_or_default();
+            self.required(name, field, Ok::<_, Infallible>).unwrap_or_default()
+        })
+    }
+
     fn required<T, E: Display>(
         &mut self,
         key: &'static str,

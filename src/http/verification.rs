@@ -1,5 +1,6 @@
 //! The routes of a service that proves addresses.
 
+use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::credentials::CredentialError;
 use crate::error::SignupError;
@@ -8,7 +9,7 @@ use crate::request::SignupRequest;
 use crate::secret::Secret;
 use crate::service::Owner;
 use crate::store::AccountStore;
-use crate::validate::texts;
+use crate::validate::{texts, texts_and_password};
 
 use super::{Body, PresentedCredentials, Reply, Route, SignupEndpoint, Ticket};
 
@@ -60,13 +61,9 @@ impl<S: AccountStore> SignupEndpoint<S> {
         presented: Option<PresentedCredentials>,
         body: &Body,
     ) -> Result<(), CredentialError> {
-        let (account, code) = if let Some(token) = token(presented.as_ref())? {
-            let [code] = read(body, ["code"])?;
-            (self.service.owner_of(Owner::Token(token)).await?, code)
-        } else {
-            let [email, password, code] = read(body, ["email", "password", "code"])?;
-            (self.service.owner_of(Owner::Password(&email, &password)).await?, code)
-        };
+        let request = SignupRequest::from_json_with(body.as_bytes(), &["code"])?;
+        let ([code], password) = texts_and_password(request, ["code"])?;
+        let account = self.owner(presented.as_ref(), password).await?;
         self.service.verify_email(&account, &code).await
     }
 
@@ -77,19 +74,27 @@ impl<S: AccountStore> SignupEndpoint<S> {
         body: &Body,
         client: ClientIp,
     ) -> Result<Timestamp, CredentialError> {
-        let account = if let Some(token) = token(presented.as_ref())? {
-            let [] = read(body, [])?;
-            self.service.owner_of(Owner::Token(token)).await?
-        } else {
-            let [email, password] = read(body, ["email", "password"])?;
-            self.service.owner_of(Owner::Password(&email, &password)).await?
-        };
+        let request = SignupRequest::from_json(body.as_bytes())?;
+        let ([], password) = texts_and_password(request, [])?;
+        let account = self.owner(presented.as_ref(), password).await?;
         self.service.resend_email_code(&account, Some(client)).await
     }
-}
 
-fn token(presented: Option<&PresentedCredentials>) -> Result<Option<&str>, CredentialError> {
-    presented.map_or(Ok(None), PresentedCredentials::token)
+    /// Returns the account whose token is presented, or else whose email and password are
+    /// in the body.
+    async fn owner(
+        &self,
+        presented: Option<&PresentedCredentials>,
+        password: Option<[Secret<String>; 2]>,
+    ) -> Result<AccountId, CredentialError> {
+        let token = presented.map_or(Ok(None), PresentedCredentials::token)?;
+        let owner = match (token, &password) {
+            (Some(token), _) => Owner::Token(token),
+            (None, Some([email, password])) => Owner::Password(email, password),
+            (None, None) => return Err(CredentialError::Rejected),
+        };
+        self.service.owner_of(owner).await
+    }
 }
 
 /// Reads these required texts of a body.
