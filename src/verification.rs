@@ -65,6 +65,8 @@ pub struct Verification {
     pub(crate) lifetime: Duration,
     #[cfg(feature = "redis")]
     redis: Option<RedisTarget>,
+    #[cfg(feature = "redis")]
+    redis_deadline: Option<Duration>,
 }
 
 impl Verification {
@@ -78,6 +80,8 @@ impl Verification {
             lifetime: LIFETIME,
             #[cfg(feature = "redis")]
             redis: None,
+            #[cfg(feature = "redis")]
+            redis_deadline: None,
         }
     }
 
@@ -91,7 +95,7 @@ impl Verification {
     /// and this secret, of 16 bytes or more, share them. Default: each instance counts in
     /// memory, and several allow as many times the limits.
     ///
-    /// It connects lazily. While Redis does not answer within 50 ms, memory decides.
+    /// It connects lazily. While Redis does not answer in time, memory decides.
     ///
     /// # Errors
     /// Returns [`InvalidValue`] for an invalid URL or a short secret.
@@ -100,11 +104,17 @@ impl Verification {
         Ok(Self { redis: Some(RedisTarget::new(url, secret)?), ..self })
     }
 
+    /// Sets the time limit for a decision of Redis. Default: 50 ms.
+    #[cfg(feature = "redis")]
+    pub fn redis_deadline(self, deadline: Duration) -> Self {
+        Self { redis_deadline: Some(deadline), ..self }
+    }
+
     pub(crate) fn start(self, clock: Arc<dyn Clock>) -> Arc<Verifier> {
         let counters = Counters::new(
             clock,
             #[cfg(feature = "redis")]
-            self.redis,
+            self.redis.map(|target| (target, self.redis_deadline)),
         );
         let Self { secrets, mails, lifetime, .. } = self;
         Arc::new(Verifier { secrets, mails, lifetime, counters })

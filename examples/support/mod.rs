@@ -168,7 +168,8 @@ fn endpoint(
         let verification = match &settings.redis {
             Some(redis) => verification
                 .in_redis(&redis.url, &secret)
-                .map_err(|error| format!("REDIS_URL: {}", chain(&error)))?,
+                .map_err(|error| format!("REDIS_URL: {}", chain(&error)))?
+                .redis_deadline(redis.deadline),
             None => verification,
         };
         service = match setting.when {

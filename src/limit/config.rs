@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::issue::InvalidValue;
 
 #[cfg(feature = "redis")]
-use super::link::{DEADLINE, RedisTarget};
+use super::link::RedisTarget;
 use super::quota::Quota;
 
 /// The default number of clients, and of emails, with buckets in memory: 5 MiB, and 2.5
@@ -31,7 +31,7 @@ pub struct RateLimits {
     #[cfg(feature = "redis")]
     pub(super) redis: Option<RedisTarget>,
     #[cfg(feature = "redis")]
-    pub(super) redis_deadline: Duration,
+    pub(super) redis_deadline: Option<Duration>,
 }
 
 impl RateLimits {
@@ -47,7 +47,7 @@ impl RateLimits {
             #[cfg(feature = "redis")]
             redis: None,
             #[cfg(feature = "redis")]
-            redis_deadline: DEADLINE,
+            redis_deadline: None,
         }
     }
 
@@ -99,7 +99,7 @@ impl RateLimits {
     /// Sets the time limit for a decision of Redis. Default: 50 ms.
     #[cfg(feature = "redis")]
     pub fn redis_deadline(self, deadline: Duration) -> Self {
-        Self { redis_deadline: deadline, ..self }
+        Self { redis_deadline: Some(deadline), ..self }
     }
 }
 

@@ -25,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// The default time limit for a decision: a hundred times what a nearby Redis takes, and
 /// nothing that a person notices.
-pub(super) const DEADLINE: Duration = Duration::from_millis(50);
+const DEADLINE: Duration = Duration::from_millis(50);
 /// The minimum length of a shared secret, in bytes.
 const MIN_SECRET_BYTES: usize = 16;
 const SHORT_SECRET: InvalidValue =
@@ -96,13 +96,8 @@ pub(crate) struct RedisLink {
 }
 
 impl RedisLink {
-    /// Creates a link with the default deadline.
-    #[cfg(feature = "verification")]
-    pub(crate) fn with_defaults(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Self::new(client, clock, DEADLINE)
-    }
-
-    pub(super) fn new(client: Client, clock: Arc<dyn Clock>, deadline: Duration) -> Self {
+    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>, deadline: Option<Duration>) -> Self {
+        let deadline = deadline.unwrap_or(DEADLINE);
         let breaker = Breaker::new(deadline);
         Self { client, connection: Arc::default(), clock, deadline, breaker }
     }

@@ -53,7 +53,7 @@ impl Shared {
         name: &'static str,
         client: Client,
         clock: Arc<dyn Clock>,
-        deadline: Duration,
+        deadline: Option<Duration>,
     ) -> Self {
         let link = RedisLink::new(client, clock, deadline);
         Self { name, script: Script::new(SCRIPT), link }

@@ -43,11 +43,12 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn new(
         clock: Arc<dyn Clock>,
-        #[cfg(feature = "redis")] redis: Option<RedisTarget>,
+        #[cfg(feature = "redis")] redis: Option<(RedisTarget, Option<Duration>)>,
     ) -> Self {
         Self {
             #[cfg(feature = "redis")]
-            shared: redis.map(|target| Shared::new(target, Arc::clone(&clock))),
+            shared: redis
+                .map(|(target, deadline)| Shared::new(target, Arc::clone(&clock), deadline)),
             memory: Memory::new(clock),
         }
     }

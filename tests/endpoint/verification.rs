@@ -2,17 +2,20 @@
 //! who gets nothing.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
-use signup::error::ErrorCode;
+use signup::error::{BoxError, ErrorCode};
 use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
+use signup::policy::{Attempt, InvitationOnly, MinimumLength, Occasion, SignupPolicy, Verdict};
 use signup::{Signup, SignupError, SignupRequest};
 use tokio::task::JoinSet;
 
-use crate::proving::{Proving, is_refused, proving_first, ticket, with_queue, wrong};
-use crate::support::backend::{Backend, Mode};
+use crate::proving::{Proving, is_refused, proving_first, ticket, with_options, with_queue, wrong};
+use crate::support::backend::{Backend, Mode, Options};
 use crate::support::client::{Client, JSON, PASSWORD, signup};
 use crate::support::proxy::{Proxy, Trouble};
 
@@ -31,6 +34,7 @@ crate::cases![
     a_full_queue_of_mails_tells_nothing,
     the_routes_refuse_what_is_malformed,
     the_service_does_not_register_unproven_addresses,
+    a_policy_that_asks_for_it_is_asked_at_the_proof,
 ];
 
 async fn proving(backend: Backend) -> Proving {
@@ -379,4 +383,50 @@ async fn the_service_does_not_register_unproven_addresses(backend: Backend) {
     let refused = plain.service.begin(request()).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::InternalError);
     proving.app.stores(0).await;
+}
+
+/// A list of banned addresses, which is asked again when an address is proven.
+#[derive(Clone, Default)]
+struct Bans {
+    has_everybody: Arc<AtomicBool>,
+    asked: Arc<Mutex<Vec<(Occasion, bool)>>>,
+}
+
+#[async_trait]
+impl SignupPolicy for Bans {
+    async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        let has_password = !attempt.reveal_password().is_empty();
+        self.asked.lock().unwrap().push((attempt.occasion(), has_password));
+        assert_eq!((attempt.email().as_str(), attempt.name()), ("Kim@x.co", Some("Kim")));
+        if self.has_everybody.load(Ordering::SeqCst) {
+            return Ok(Verdict::invalid("email", "The address is banned"));
+        }
+        Ok(Verdict::Allow)
+    }
+
+    fn occasions(&self) -> &[Occasion] {
+        &[Occasion::Signup, Occasion::Proof]
+    }
+}
+
+async fn a_policy_that_asks_for_it_is_asked_at_the_proof(backend: Backend) {
+    let (bans, mailer) = (Bans::default(), Arc::new(MemoryMailer::default()));
+    let others: [Arc<dyn SignupPolicy>; 2] =
+        [Arc::new(MinimumLength(9)), Arc::new(InvitationOnly::new(async |_| Ok(true)))];
+    let policies = others.into_iter().chain([Arc::new(bans.clone()) as _]).collect();
+    let options = Options { policies, ..Options::default() };
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let mut proving = with_options(Mode::First, backend, mails, mailer, options).await;
+    let body =
+        json!({"email": "Kim@x.co", "password": PASSWORD, "name": "Kim", "invite_code": "x"});
+    let sealed = ticket(&proving.post("/auth/signup", &body).await);
+    let code = proving.code("Kim@x.co");
+    bans.has_everybody.store(true, Ordering::SeqCst);
+    let refused = proving.verify(&sealed, &code).await;
+    assert_eq!(refused.issues(), [(vec![], "The address is banned".to_owned())]);
+    proving.app.stores(0).await;
+    bans.has_everybody.store(false, Ordering::SeqCst);
+    assert_eq!(proving.verify(&sealed, &code).await.status, 201);
+    let expected = [(Occasion::Signup, true), (Occasion::Proof, false), (Occasion::Proof, false)];
+    assert_eq!(*bans.asked.lock().unwrap(), expected);
 }

@@ -9,10 +9,10 @@ use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
 use signup::adapters::actix::Optional;
-use signup::clock::ManualClock;
-use signup::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
+use signup::clock::{ManualClock, Timestamp};
+use signup::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth, VerifiedEmail};
 use signup::hash::{FakeEngine, HashPool};
-use signup::store::SqliteStore;
+use signup::store::{AccountChange, ChangeOutcome, Effect, LifecycleStore as _, SqliteStore};
 use signup::token::{SigningKey, TokenKeys, TokenVerifier};
 use signup::{SignupRequest, SignupService};
 use tokio::net::TcpListener;
@@ -107,6 +107,8 @@ fn serve_axum(listener: TcpListener, credentials: Credentials) {
     let app = Router::new()
         .route("/token", get(async |auth: DashboardAuth| by_token(&auth)))
         .route("/key", get(async |auth: ApiKeyAuth| by_key(&auth).await))
+        .route("/verified/token", get(async |auth: VerifiedEmail<DashboardAuth>| by_token(&auth)))
+        .route("/verified/key", get(async |auth: VerifiedEmail<ApiKeyAuth>| by_key(&auth).await))
         .route(
             "/maybe/token",
             get(async |auth: Option<DashboardAuth>| shown(auth.as_ref().map(by_token))),
@@ -126,6 +128,14 @@ fn serve_actix(listener: TcpListener, credentials: Credentials) {
                 .app_data(Data::new(credentials.clone()))
                 .route("/token", web::get().to(async |auth: DashboardAuth| by_token(&auth)))
                 .route("/key", web::get().to(async |auth: ApiKeyAuth| by_key(&auth).await))
+                .route(
+                    "/verified/token",
+                    web::get().to(async |auth: VerifiedEmail<DashboardAuth>| by_token(&auth)),
+                )
+                .route(
+                    "/verified/key",
+                    web::get().to(async |auth: VerifiedEmail<ApiKeyAuth>| by_key(&auth).await),
+                )
                 .route(
                     "/maybe/token",
                     web::get().to(async |Optional(auth): Optional<DashboardAuth>| {
@@ -173,6 +183,26 @@ async fn a_credential_that_verifies_is_let_through() {
     }
     // The dashboard's token beside an API key's header is still a token.
     assert_eq!(body(&host.get("/token", &[&token, &x_api_key]).await), format!("{account} trial"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unproven_address_is_refused_where_a_proven_one_is_required() {
+    let host = Host::start().await;
+    let (token, key) = (bearer(&host.token), bearer(&host.api_key));
+    let both = [("/verified/token", &token), ("/verified/key", &key)];
+    for (path, header) in both {
+        let refused = host.get(path, &[header]).await;
+        refused.is(403, "AUTHENTICATION_ERROR");
+        assert_eq!(refused.json()["error"]["message"], "The email address is not verified");
+        assert!(refused.header("www-authenticate").is_none());
+        host.get(path, &[]).await.is(401, "AUTHENTICATION_ERROR");
+    }
+    let proof = AccountChange::new(host.account.parse().unwrap());
+    let proof = proof.with(Effect::VerifyEmail(Timestamp::EPOCH));
+    assert_eq!(host.store.change_account(proof).await.unwrap(), ChangeOutcome::Changed);
+    for (path, header) in both {
+        assert!(body(&host.get(path, &[header]).await).starts_with(&host.account), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,6 +25,7 @@ mod openapi;
 mod operating;
 mod overload;
 mod postgres;
+mod proofs;
 mod redis;
 mod repository;
 mod server;

@@ -22,21 +22,21 @@ use crate::support::postgres;
 use crate::support::server::{Server, complaint};
 
 /// The example servers under test.
-const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
+pub const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
 
 /// The databases that the servers run on.
-enum Database {
+pub enum Database {
     Sqlite(tempfile::TempDir),
     /// A database of its own on the server that is there for all tests.
     Postgres(String),
 }
 
 impl Database {
-    fn sqlite() -> Self {
+    pub fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    async fn postgres(purpose: &str) -> Self {
+    pub async fn postgres(purpose: &str) -> Self {
         let name = format!("{purpose}_{}", std::process::id());
         let mut connection = PgConnection::connect(&postgres::url()).await.unwrap();
         let create = format!("CREATE DATABASE {name}");
@@ -44,7 +44,7 @@ impl Database {
         Self::Postgres(format!("{}{name}", postgres::url().trim_end_matches("postgres")))
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => format!("sqlite://{}", folder.path().join("kill.db").display()),
             Self::Postgres(url) => url.clone(),
@@ -53,7 +53,7 @@ impl Database {
 
     /// No account without key, no key without account, nothing torn; and all
     /// emails that are stored.
-    async fn check(&self) -> HashSet<String> {
+    pub async fn check(&self) -> HashSet<String> {
         let store: Box<dyn Inspect> = match self {
             Self::Sqlite(_) => {
                 let store = SqliteStore::connect(&self.url()).await.unwrap();
@@ -64,16 +64,24 @@ impl Database {
             }
             Self::Postgres(url) => Box::new(PostgresStore::connect(url).await.unwrap()),
         };
-        let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
-        let ids: HashSet<_> = accounts.iter().map(|account| &account.id).collect();
-        let owners: HashSet<_> = keys.iter().map(|key| &key.account_id).collect();
-        assert_eq!(ids, owners, "accounts without key, or keys without account");
-        assert_eq!(keys.len(), accounts.len());
-        accounts.into_iter().map(|account| account.email).collect()
+        let mut looks = 0;
+        loop {
+            let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
+            let ids: HashSet<_> = accounts.iter().map(|account| &account.id).collect();
+            let owners: HashSet<_> = keys.iter().map(|key| &key.account_id).collect();
+            if ids == owners {
+                assert_eq!(keys.len(), accounts.len());
+                return accounts.into_iter().map(|account| account.email).collect();
+            }
+            // What PostgreSQL was at when its client was killed may be done between the two
+            // reads. What is torn stays so.
+            looks += 1;
+            assert!(looks < 100, "accounts without key, or keys without account");
+        }
     }
 
     /// Checks that these API keys are valid.
-    async fn verify(&self, keys: impl Iterator<Item = &String>) {
+    pub async fn verify(&self, keys: impl Iterator<Item = &String>) {
         let credentials = match self {
             Self::Sqlite(_) => credentials(SqliteStore::connect(&self.url()).await.unwrap()),
             Self::Postgres(url) => credentials(PostgresStore::connect(url).await.unwrap()),

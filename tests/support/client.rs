@@ -156,11 +156,16 @@ impl Client {
 
     /// The same with these headers.
     pub async fn try_post_with(&mut self, headers: &[&str], body: &[u8]) -> Option<Response> {
+        self.try_send(&request("POST", "/auth/signup", headers, body)).await
+    }
+
+    /// Sends a request on the connection that there is, or gives none where it breaks.
+    pub async fn try_send(&mut self, request: &[u8]) -> Option<Response> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => TcpStream::connect(self.addr).await.ok()?,
         };
-        stream.write_all(&request("POST", "/auth/signup", headers, body)).await.ok()?;
+        stream.write_all(request).await.ok()?;
         let response = read_response(&mut stream, false).await?;
         Some(self.keep(stream, response))
     }

@@ -45,8 +45,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(RedisTarget { client, secret }: RedisTarget, clock: Arc<dyn Clock>) -> Self {
-        let link = RedisLink::with_defaults(client, clock);
+    pub(super) fn new(
+        RedisTarget { client, secret }: RedisTarget,
+        clock: Arc<dyn Clock>,
+        deadline: Option<Duration>,
+    ) -> Self {
+        let link = RedisLink::new(client, clock, deadline);
         Self { link, secret, take: Script::new(TAKE), give_back: Script::new(GIVE_BACK) }
     }
 
