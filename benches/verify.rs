@@ -1,8 +1,9 @@
 //! The cost of verifying: tokens, API keys with and without a cache, and a password
-//! of a known email against one of an unknown.
+//! of a known email against one of an unknown; and the proofs that must not tell an
+//! address with an account from one without.
 //!
 //! `cargo bench --features full --bench verify`; with `SIGNUP_BENCH_POSTGRES` set to
-//! a URL, PostgreSQL's round trip as well. `-- passwords` prints medians of 200
+//! a URL, PostgreSQL's round trip as well. Of passwords and proofs it prints medians of
 //! tries of each kind, taken in turn.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
@@ -16,8 +17,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use signup::api_key::{ApiKey, ApiKeyPrefix};
 use signup::credentials::Credentials;
 use signup::hash::{FakeEngine, HashPool};
+use signup::idempotency::ReplaySecret;
+use signup::mail::{Mail, MailError, MailQueue, Mailer, MemoryMailer};
 use signup::store::{AccountStore, CredentialStore, MemoryStore, PostgresStore, Schema};
 use signup::token::{SigningKey, TokenKeys};
+use signup::verification::Verification;
 use signup::{Signup, SignupRequest, SignupService};
 use tokio::runtime::{Builder, Runtime};
 
@@ -110,32 +114,87 @@ fn api_keys(criterion: &mut Criterion) {
     }
 }
 
-/// Medians, printed: what is asked is their ratio, and criterion does not take
-/// samples in turn.
+/// Tries two ways in turn, and prints their medians: what is asked is their ratio, and
+/// criterion does not take samples in turn.
+fn in_turn(what: &str, tries: usize, ways: [(&str, &dyn Fn(usize)); 2]) {
+    let mut times = [const { Vec::new() }; 2];
+    for number in 0..tries {
+        for ((_, run), times) in ways.iter().zip(&mut times) {
+            let began = Instant::now();
+            run(number);
+            times.push(began.elapsed());
+        }
+    }
+    let [one, other] = times.map(|mut times| {
+        times.sort_unstable();
+        times.get(tries / 2).copied().unwrap()
+    });
+    let (ratio, [(first, _), (second, _)]) = (one.as_secs_f64() / other.as_secs_f64(), ways);
+    println!("{what}: {first} {one:?}, {second} {other:?}, ratio {ratio:.4}");
+}
+
 fn passwords(_: &mut Criterion) {
-    const TRIES: usize = 200;
     let runtime = runtime();
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
     let service = service.build().unwrap();
     runtime.block_on(service.signup(SignupRequest::new(EMAIL, PASSWORD))).unwrap();
     let credentials = service.credentials();
-    let emails = [EMAIL, "nobody@example.com"];
-    let mut times = [const { Vec::new() }; 2];
-    for _ in 0..TRIES {
-        for (email, times) in emails.iter().zip(&mut times) {
-            let began = Instant::now();
-            let verified = credentials.verify_password(email, "another horse");
-            assert!(runtime.block_on(verified).is_err());
-            times.push(began.elapsed());
-        }
-    }
-    let [known, unknown] = times.map(|mut times| {
-        times.sort_unstable();
-        times.get(TRIES / 2).copied().unwrap()
-    });
-    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    println!("passwords: known {known:?}, unknown {unknown:?}, ratio {ratio:.4}");
+    let guess = |email| {
+        let verified = credentials.verify_password(email, "another horse");
+        assert!(runtime.block_on(verified).is_err());
+    };
+    let ways: [(_, &dyn Fn(usize)); 2] =
+        [("known", &|_| guess(EMAIL)), ("unknown", &|_| guess("nobody@example.com"))];
+    in_turn("passwords", 200, ways);
 }
 
-criterion_group!(benches, tokens, api_keys, passwords);
+/// A mailer of mails that nobody reads.
+struct Unread;
+
+#[async_trait::async_trait]
+impl Mailer for Unread {
+    async fn send(&self, _: &Mail) -> Result<(), MailError> {
+        Ok(())
+    }
+}
+
+/// Sign-ups and reclaims that must not tell whether an address has an account.
+fn proofs(_: &mut Criterion) {
+    let runtime = runtime();
+    let verification = || {
+        let secret = ReplaySecret::new(&[8; 32]).unwrap();
+        Verification::new(secret, MailQueue::new(Unread).places(100_000))
+    };
+    let builder = || SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
+    let (first, mailer) = {
+        let mailer = Arc::new(MemoryMailer::default());
+        let secret = ReplaySecret::new(&[8; 32]).unwrap();
+        let mails = MailQueue::new(Arc::clone(&mailer)).places(100_000);
+        (builder().verify_first(Verification::new(secret, mails)).build().unwrap(), mailer)
+    };
+    let begin =
+        |email: &str| runtime.block_on(first.begin(SignupRequest::new(email, PASSWORD))).unwrap();
+    let pending = begin(EMAIL);
+    while mailer.last_code(EMAIL).is_none() {
+        runtime.block_on(tokio::task::yield_now());
+    }
+    let code = mailer.last_code(EMAIL).unwrap();
+    runtime.block_on(first.complete(pending.reveal_ticket(), &code)).unwrap();
+    let ways: [(_, &dyn Fn(usize)); 2] = [
+        ("taken", &|_| drop(begin(EMAIL))),
+        ("free", &|number| drop(begin(&format!("u{number}@example.com")))),
+    ];
+    in_turn("sign-ups, proven first", 1000, ways);
+
+    let after = builder().verify_after(verification()).build().unwrap();
+    runtime.block_on(after.signup(SignupRequest::new(EMAIL, PASSWORD))).unwrap();
+    let reclaim = |email: &str| runtime.block_on(after.begin_reclaim(email, None)).unwrap();
+    let ways: [(_, &dyn Fn(usize)); 2] = [
+        ("an account", &|_| drop(reclaim(EMAIL))),
+        ("none", &|number| drop(reclaim(&format!("u{number}@example.com")))),
+    ];
+    in_turn("reclaims", 1000, ways);
+}
+
+criterion_group!(benches, tokens, api_keys, passwords, proofs);
 criterion_main!(benches);

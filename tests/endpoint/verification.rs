@@ -1,7 +1,7 @@
 //! Proof of the address before there is an account: what is answered, what is stored, and
 //! who gets nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +17,9 @@ use tokio::task::JoinSet;
 use crate::proving::{Proving, is_refused, proving_first, ticket, with_options, with_queue, wrong};
 use crate::support::backend::{Backend, Mode, Options};
 use crate::support::client::{Client, JSON, PASSWORD, signup};
+use crate::support::faults::{Fault, Faulty};
 use crate::support::proxy::{Proxy, Trouble};
+use crate::support::stores::WholeStore;
 
 crate::cases![
     nothing_is_stored_before_the_proof,
@@ -35,6 +37,7 @@ crate::cases![
     the_routes_refuse_what_is_malformed,
     the_service_does_not_register_unproven_addresses,
     a_policy_that_asks_for_it_is_asked_at_the_proof,
+    forged_tickets_cost_nothing,
 ];
 
 async fn proving(backend: Backend) -> Proving {
@@ -429,4 +432,33 @@ async fn a_policy_that_asks_for_it_is_asked_at_the_proof(backend: Backend) {
     assert_eq!(proving.verify(&sealed, &code).await.status, 201);
     let expected = [(Occasion::Signup, true), (Occasion::Proof, false), (Occasion::Proof, false)];
     assert_eq!(*bans.asked.lock().unwrap(), expected);
+}
+
+async fn forged_tickets_cost_nothing(backend: Backend) {
+    let mailer = Arc::new(MemoryMailer::default());
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let fault = Arc::new(Mutex::new(VecDeque::from([None])));
+    let planned = Arc::clone(&fault);
+    let wrap = move |store| -> Arc<dyn WholeStore> {
+        Arc::new(Faulty { next: planned, ..Faulty::new(store) })
+    };
+    let options = Options { wrap: Box::new(wrap), ..Options::default() };
+    let mut proving = with_options(Mode::First, backend, mails, mailer, options).await;
+    let sealed = proving.begin("kim@x.co").await;
+    let code = proving.code("kim@x.co");
+    let (hashes, mailed) = (proving.app.engine.hashes(), proving.kinds().len());
+    // From here on the store would fail.
+    fault.lock().unwrap().extend([Some(Fault::Failed); 10]);
+    for number in 0..500 {
+        let mut forged = sealed.clone().into_bytes();
+        let at = 4 + number * 7 % (forged.len() - 4);
+        forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+        let forged = String::from_utf8(forged).unwrap();
+        is_refused(&proving.verify(&forged, &code).await);
+        assert_eq!(proving.resend(&forged).await.issues()[0].0, ["ticket"]);
+    }
+    assert_eq!(fault.lock().unwrap().len(), 10, "the store was asked");
+    assert_eq!((proving.app.engine.hashes(), proving.kinds().len()), (hashes, mailed));
+    fault.lock().unwrap().clear();
+    assert_eq!(proving.verify(&sealed, &code).await.status, 201);
 }
