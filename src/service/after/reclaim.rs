@@ -34,7 +34,7 @@ impl<S: AccountStore> SignupService<S> {
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address, and
     /// [`SignupError::Busy`] if the queue of mails is full. Fails for a service that does
-    /// not [verify after](SignupServiceBuilder::verify_after).
+    /// not [verify after](crate::SignupServiceBuilder::verify_after).
     pub async fn begin_reclaim(
         &self,
         email: &str,
@@ -83,7 +83,7 @@ impl<S: AccountStore> SignupService<S> {
     /// Returns [`SignupError::Invalid`] with an issue of `password` if it is none or a
     /// policy refuses it, and with one of `code` for a wrong code and for a ticket that is
     /// not, or no longer, good; [`SignupError::Busy`] if no try is left. Fails for a service
-    /// that does not [verify after](SignupServiceBuilder::verify_after).
+    /// that does not [verify after](crate::SignupServiceBuilder::verify_after).
     pub async fn complete_reclaim(
         &self,
         ticket: &str,
