@@ -23,6 +23,7 @@ const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 const INVALID_ID: InvalidValue =
     InvalidValue::new("invalid account id: needs `acc_` and 1 to 60 lower-case letters and digits");
+const INVALID_STATE: InvalidValue = InvalidValue::new("unknown account state");
 const INVALID_PLAN: InvalidValue = InvalidValue::new(
     "a plan is 1 to 32 lower-case letters, digits, hyphens and underscores, beginning with a letter",
 );
@@ -167,6 +168,68 @@ impl Serialize for Plan {
     }
 }
 
+/// The state of an account.
+///
+/// ```
+/// use signup::account::AccountState;
+///
+/// assert_eq!("pending_deletion".parse(), Ok(AccountState::PendingDeletion));
+/// assert_eq!(AccountState::default().as_str(), "active");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum AccountState {
+    /// In use.
+    #[default]
+    Active,
+    /// Locked by the host: nothing of it is accepted, until it is enabled again.
+    Disabled,
+    /// To be erased after a time of grace. Its owner can log in, to keep it; its API keys
+    /// are not accepted meanwhile.
+    PendingDeletion,
+    /// Without anything of a person's. Only its id is left.
+    Erased,
+}
+
+impl AccountState {
+    const ALL: [Self; 4] = [Self::Active, Self::Disabled, Self::PendingDeletion, Self::Erased];
+
+    /// Returns `accounts.state`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::PendingDeletion => "pending_deletion",
+            Self::Erased => "erased",
+        }
+    }
+
+    /// Returns whether its owner can log in, and have tokens.
+    pub const fn admits_owner(self) -> bool {
+        matches!(self, Self::Active | Self::PendingDeletion)
+    }
+
+    /// Returns whether its API keys are accepted.
+    pub const fn admits_api_keys(self) -> bool {
+        matches!(self, Self::Active)
+    }
+}
+
+impl FromStr for AccountState {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|state| state.as_str() == text).ok_or(INVALID_STATE)
+    }
+}
+
+impl fmt::Display for AccountState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// An account as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -209,6 +272,14 @@ impl Account {
 
     pub(crate) fn with_name(self, name: Option<Name>) -> Self {
         Self { name, ..self }
+    }
+
+    pub(crate) fn with_email(self, email: Email) -> Self {
+        Self { email, ..self }
+    }
+
+    pub(crate) fn with_plan(self, plan: Plan) -> Self {
+        Self { plan, ..self }
     }
 }
 

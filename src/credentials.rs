@@ -101,7 +101,7 @@ impl Credentials {
         }
     }
 
-    /// Verifies a token, and that its account exists and has not revoked it. The account is
+    /// Verifies a token, and that its account exists, is in use and has not revoked it. The account is
     /// read for that and returned.
     ///
     /// A service that verifies tokens without a store uses a [`TokenVerifier`].
@@ -113,6 +113,9 @@ impl Credentials {
         let token = self.context.verifier.verify(token)?;
         let found = self.context.store.find_account(token.account_id()).await?;
         let record = found.ok_or(CredentialError::Rejected)?;
+        if !record.state.admits_owner() {
+            return Err(CredentialError::Rejected);
+        }
         if i64::try_from(token.generation()) != Ok(record.token_generation) {
             return Err(CredentialError::Rejected);
         }
@@ -128,8 +131,8 @@ impl Credentials {
     /// verifying one first: an instance without it can't verify what another has renewed.
     ///
     /// # Errors
-    /// Returns [`CredentialError::Rejected`] if email or password is wrong, and another
-    /// error if hashing capacity is full or the store does not answer.
+    /// Returns [`CredentialError::Rejected`] if email or password is wrong or the account is
+    /// disabled, and another error if hashing capacity is full or the store does not answer.
     pub async fn verify_password(
         &self,
         email: &str,
@@ -144,8 +147,10 @@ impl Credentials {
         let lookup = lookups.enter()?;
         let found = store.find_password(email.key()).await?;
         lookup.answered();
+        // An account that is disabled is verified all the same, which takes as long.
         let (account, stored) = match found {
-            Some(found) => (Some(found.account_id), found.hash),
+            Some(found) if found.state.admits_owner() => (Some(found.account_id), found.hash),
+            Some(found) => (None, found.hash),
             None => (None, pool.decoy()),
         };
         match (verify_stored::<CredentialError>(pool, given, &stored).await?, account) {
@@ -182,8 +187,9 @@ impl Credentials {
     /// which is read from the store.
     ///
     /// # Errors
-    /// Returns [`CredentialError::NotFound`] if there is no such account, and another error
-    /// if the store, clock, randomness or signing key fails.
+    /// Returns [`CredentialError::NotFound`] if there is no such account,
+    /// [`CredentialError::Rejected`] if it is disabled or erased, and another error if the
+    /// store, clock, randomness or signing key fails.
     pub async fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
         self.issue_token_with(account, &TokenOptions::new()).await
     }
@@ -200,6 +206,9 @@ impl Credentials {
         options: &TokenOptions,
     ) -> Result<Token, CredentialError> {
         let record = self.account(account).await?;
+        if !record.state.admits_owner() {
+            return Err(CredentialError::Rejected);
+        }
         let (now, mut draw) = (self.now()?, self.draw()?);
         let token = self.context.tokens.mint(&subject(&record), now, &mut draw, options);
         token.map_err(internal)

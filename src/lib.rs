@@ -73,6 +73,7 @@
 //! | `sqlite`, `postgres` | stores that create their own tables |
 //! | `openapi` | the endpoint as an OpenAPI 3.1 document |
 //! | `redis` | rate limits that instances share |
+//! | `verification`, `smtp` | proof of addresses by mailed codes; mails by SMTP |
 //! | `tls-rustls`, `tls-native` | TLS to PostgreSQL and Redis |
 //! | `common-passwords`, `zxcvbn` | password policies |
 //! | `tracing`, `metrics` | spans and events; counters and histograms |
@@ -123,7 +124,9 @@ pub use error::SignupError;
 pub use openapi::openapi;
 pub use request::SignupRequest;
 pub use response::Signup;
-pub use service::{ConfigError, Preparation, Prepared, SignupService, SignupServiceBuilder};
+pub use service::{
+    Accounts, ConfigError, Preparation, Prepared, SignupService, SignupServiceBuilder,
+};
 
 /// The README's Rust, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]

@@ -87,7 +87,7 @@ pub enum MailError {
 }
 
 /// The purpose of a mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MailKind {
     /// The code that completes a sign-up.
@@ -103,12 +103,20 @@ pub enum MailKind {
     /// Someone wanted to take over an account whose address is proven. There is no code in
     /// it.
     AlreadyVerified,
+    /// The code by which the owner of an account sets another password.
+    ResetCode,
+    /// The code that proves the new address of an account.
+    NewEmailCode,
+    /// The address of an account is another one from now on: a mail to the old one. There is
+    /// no code in it.
+    EmailChanged,
 }
 
 impl MailKind {
     /// Returns whether a mail of this kind has a code.
     const fn has_code(self) -> bool {
-        matches!(self, Self::SignupCode | Self::EmailCode | Self::ReclaimCode)
+        use MailKind::{EmailCode, NewEmailCode, ReclaimCode, ResetCode, SignupCode};
+        matches!(self, SignupCode | EmailCode | ReclaimCode | ResetCode | NewEmailCode)
     }
 }
 
@@ -127,6 +135,10 @@ impl Mail {
     pub fn new(kind: MailKind, to: Email, code: Code, expires_in: Duration) -> Self {
         let code = kind.has_code().then_some(code);
         Self { kind, to, code, expires_in }
+    }
+
+    pub(crate) fn without_code(kind: MailKind, to: Email) -> Self {
+        Self { kind, to, code: None, expires_in: Duration::ZERO }
     }
 
     /// Returns the purpose.

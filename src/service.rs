@@ -22,20 +22,23 @@ use crate::response::Signup;
 use crate::store::{AccountStore, CredentialStore};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 
+mod accounts;
 #[cfg(feature = "verification")]
 mod after;
 mod builder;
 mod config;
-#[cfg(feature = "verification")]
 mod occasions;
 mod pipeline;
 mod prepared;
 mod recording;
 mod replay;
+#[cfg(feature = "verification")]
+mod tickets;
 mod turns;
 #[cfg(feature = "verification")]
 mod verification;
 
+pub use accounts::Accounts;
 #[cfg(feature = "verification")]
 pub(crate) use after::Owner;
 pub use builder::SignupServiceBuilder;

@@ -29,7 +29,9 @@ mod sqlite;
 mod verification;
 
 pub use credentials::CredentialStore;
-pub use lifecycle::{AccountChange, ChangeOutcome, Condition, Effect, LifecycleStore};
+pub use lifecycle::{
+    AccountChange, AccountFilter, ChangeOutcome, Condition, Effect, LifecycleStore,
+};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresStore};

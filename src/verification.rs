@@ -20,14 +20,14 @@ use crate::mail::{Mail, MailQueue, Place};
 use crate::secret::Secret;
 
 mod account_code;
+mod account_ticket;
 mod counters;
-mod reclaim;
 mod seal;
 mod ticket;
 
 pub(crate) use account_code::CodeOwner;
+pub(crate) use account_ticket::{AccountTicket, TicketKind};
 use counters::{Counted, Counters};
-pub(crate) use reclaim::ReclaimTicket;
 pub(crate) use ticket::{NewTicket, Ticket};
 
 /// The default life of a code.

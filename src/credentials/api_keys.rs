@@ -67,7 +67,8 @@ impl Credentials {
     /// writes.
     ///
     /// # Errors
-    /// Returns [`CredentialError::Rejected`] for an unknown, expired or revoked key, and
+    /// Returns [`CredentialError::Rejected`] for an unknown, expired or revoked key, or one
+    /// of an account that is not active, and
     /// another error if the store does not answer.
     pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
         let mut prefixes = self.context.accepted_prefixes.iter();
@@ -84,8 +85,11 @@ impl Credentials {
                 }
             },
         };
-        let KeyOwner { account_id, expires_at, email_verified_at } =
-            owner.ok_or(CredentialError::Rejected)?;
+        let owner = owner.ok_or(CredentialError::Rejected)?;
+        let KeyOwner { account_id, expires_at, email_verified_at, state } = owner;
+        if !state.admits_api_keys() {
+            return Err(CredentialError::Rejected);
+        }
         if let Some(expires_at) = expires_at
             && self.now()? >= expires_at
         {

@@ -71,6 +71,13 @@ impl Email {
         Self { given: given.into(), key: EmailKey(key.into()) }
     }
 
+    /// Creates what an erased account has instead of an address. It is none, so nobody can
+    /// sign up or log in with it.
+    pub(crate) fn erased(id: impl fmt::Display) -> Self {
+        let erased = format!("erased:{id}");
+        Self::from_store(erased.clone(), erased)
+    }
+
     /// Returns the address as it was given.
     pub fn as_str(&self) -> &str {
         &self.given

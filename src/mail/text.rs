@@ -10,6 +10,9 @@ pub(super) fn subject(kind: MailKind) -> &'static str {
         MailKind::AccountExists => "You already have an account",
         MailKind::ReclaimCode => "Your code to take over an account",
         MailKind::AlreadyVerified => "Your account",
+        MailKind::ResetCode => "Your code for another password",
+        MailKind::NewEmailCode => "Your code for another address",
+        MailKind::EmailChanged => "The address of your account has changed",
     }
 }
 
@@ -30,6 +33,21 @@ fn words(kind: MailKind) -> [&'static str; 2] {
             "Your code to take over the account that was made with this address:",
             "Enter it where you asked for it, with a new password. It ends everything that the \
              account's maker has. If you did not ask for it, ignore this mail.",
+        ],
+        MailKind::ResetCode => [
+            "Your code to set another password:",
+            "Enter it where you asked for it. If you did not ask for it, ignore this mail: your \
+             password stays as it is.",
+        ],
+        MailKind::NewEmailCode => [
+            "Your code to use this address for your account from now on:",
+            "Enter it in your account. If you have no account, somebody has mistyped an address: \
+             give the code to nobody.",
+        ],
+        MailKind::EmailChanged => [
+            "Your account has another address from now on, and no longer this one.",
+            "If it was not you who has changed it, somebody else has your account: ask its \
+             operator for help.",
         ],
         MailKind::AccountExists => [
             "Someone, probably you, has signed up with this address, which has an account \
@@ -87,6 +105,9 @@ fn in_words(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use MailKind::{AccountExists, AlreadyVerified, EmailChanged, EmailCode};
+    use MailKind::{NewEmailCode, ReclaimCode, ResetCode, SignupCode};
+
     use super::*;
     use crate::fields::{Email, EmailProfile};
     use crate::mail::Code;
@@ -98,21 +119,24 @@ mod tests {
 
     #[test]
     fn a_mail_says_what_it_is_for_and_has_no_link() {
-        let code = mail(MailKind::SignupCode);
+        let code = mail(SignupCode);
         assert!(code.text().contains("\n\n7HXW-3K9P\n\n") && code.text().contains("60 minutes"));
         assert!(code.html().contains(">7HXW-3K9P</p>"));
         assert!(!code.subject().contains("7HXW"));
-        for kind in [MailKind::EmailCode, MailKind::ReclaimCode] {
+        for kind in [EmailCode, ReclaimCode, ResetCode, NewEmailCode] {
             assert!(mail(kind).text().contains("7HXW-3K9P") && mail(kind).html().contains("7HXW"));
         }
-        for kind in [MailKind::AccountExists, MailKind::AlreadyVerified] {
+        for kind in [AccountExists, AlreadyVerified, EmailChanged] {
             assert!(mail(kind).reveal_code().is_none() && !mail(kind).text().contains("7HXW"));
         }
         let kinds = [
-            MailKind::AccountExists,
-            MailKind::EmailCode,
-            MailKind::ReclaimCode,
-            MailKind::AlreadyVerified,
+            AccountExists,
+            EmailCode,
+            ReclaimCode,
+            AlreadyVerified,
+            ResetCode,
+            NewEmailCode,
+            EmailChanged,
         ];
         for mail in kinds.map(mail).into_iter().chain([code]) {
             let all = [mail.text(), mail.html(), mail.subject().to_owned()].concat();

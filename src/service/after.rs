@@ -16,6 +16,7 @@ use crate::store::{
 };
 use crate::verification::{CodeOwner, Verification, Verifier};
 
+use super::accounts::IN_USE;
 use super::verification::{Mode, ModeOn, Verifying, invalid};
 use super::{SignupService, SignupServiceBuilder};
 
@@ -89,8 +90,13 @@ impl After {
         Self { verifier, store }
     }
 
+    pub(super) fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
     async fn find(&self, account: &AccountId) -> Result<AccountRecord, CredentialError> {
-        self.store.find_account(account).await?.ok_or(CredentialError::NotFound)
+        let found = self.store.find_account(account).await?;
+        found.filter(|record| record.state.admits_owner()).ok_or(CredentialError::NotFound)
     }
 
     /// Derives the code of an account that is there, as a mail.
@@ -161,6 +167,7 @@ impl<S: AccountStore> SignupService<S> {
         let change = AccountChange::new(account.clone())
             .provided(Condition::Email(record.account.email().key().clone()))
             .provided(Condition::Generation(record.token_generation))
+            .provided(Condition::State(IN_USE))
             .with(Effect::VerifyEmail(now));
         match store.change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),

@@ -23,6 +23,7 @@ impl<S: AccountStore> SignupService<S> {
     }
 
     /// Asks the policies about a sign-up whose address is proven now.
+    #[cfg(feature = "verification")]
     pub(super) async fn check_proof(
         &self,
         email: Email,

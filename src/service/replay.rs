@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::account::{Account, AccountId};
+use crate::account::{Account, AccountId, AccountState};
 use crate::api_key::ApiKey;
 use crate::credentials::{KeyReplay, subject, verify_stored};
 use crate::error::{Issue, SignupError};
@@ -232,6 +232,7 @@ impl<S: AccountStore> SignupService<S> {
                 && account.email().key() == email
                 && account.name() == name.as_ref().map(Name::as_str)
                 && record.token_generation == 0
+                && record.state == AccountState::Active
                 && key_expires_at.is_none_or(|end| end > now);
             if !is_first {
                 return Err(SignupError::EmailTaken);

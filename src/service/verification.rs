@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::account::AccountId;
+use crate::account::{AccountId, AccountState};
 use crate::api_key::ApiKey;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Issue, SignupError};
@@ -183,6 +183,15 @@ impl<S: AccountStore> SignupService<S> {
         }
     }
 
+    /// Returns what proves addresses, first or after.
+    pub(super) fn verifier(&self) -> Result<&Arc<Verifier>, SignupError> {
+        match &self.inner.verification {
+            Some(Mode::First(First { verifier, .. })) => Ok(verifier),
+            Some(Mode::After(after)) => Ok(after.verifier()),
+            None => Err(SignupError::internal("the service does not prove addresses")),
+        }
+    }
+
     pub(super) fn reserve_mail(verifier: &Verifier) -> Result<Place, SignupError> {
         let retry_after = crate::error::DEFAULT_RETRY_AFTER;
         verifier.mails.reserve().ok_or(SignupError::Busy { retry_after })
@@ -309,6 +318,7 @@ impl<S: AccountStore> SignupService<S> {
             let is_first = *record.account.id() == id
                 && record.account.email().key() == email
                 && record.token_generation == 0
+                && record.state == AccountState::Active
                 && key_expires_at.is_none_or(|end| end > now);
             if !is_first {
                 return Ok(None);

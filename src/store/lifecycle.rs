@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::account::AccountId;
+use crate::account::{AccountId, AccountState, Plan};
 use crate::clock::Timestamp;
-use crate::fields::{EmailKey, Name};
+use crate::fields::{Email, EmailKey, Name};
 use crate::hash::PasswordHash;
 
 use super::{AccountRecord, CredentialStore, NewApiKey, StoreError};
@@ -25,8 +25,8 @@ use super::{AccountRecord, CredentialStore, NewApiKey, StoreError};
 /// use async_trait::async_trait;
 /// use signup::fields::EmailKey;
 /// use signup::store::{
-///     AccountChange, AccountRecord, ChangeOutcome, Condition, Effect, LifecycleStore, MemoryStore,
-///     StoreError,
+///     AccountChange, AccountFilter, AccountRecord, ChangeOutcome, Condition, Effect,
+///     LifecycleStore, MemoryStore, StoreError,
 /// };
 /// # use signup::account::AccountId;
 /// # use signup::api_key::{ApiKeyDigest, ApiKeyId};
@@ -46,12 +46,23 @@ use super::{AccountRecord, CredentialStore, NewApiKey, StoreError};
 ///         self.0.find_account_by_email(key).await
 ///     }
 ///
+///     async fn list_accounts(
+///         &self,
+///         filter: &AccountFilter,
+///     ) -> Result<Vec<AccountRecord>, StoreError> {
+///         self.0.list_accounts(filter).await
+///     }
+///
 ///     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
 ///         let mut sql = format!("UPDATE accounts ({}) SET", change.account().as_str());
 ///         for effect in change.effects() {
 ///             sql += match effect {
 ///                 Effect::SetPassword(_) => " password_hash = ?",
 ///                 Effect::SetName(_) => " name = ?",
+///                 Effect::SetPlan(_) => " plan = ?",
+///                 Effect::SetEmail(..) => " email = ?, email_key = ?, email_verified_at = ?",
+///                 Effect::SetState(..) => " state = ?, delete_at = ?",
+///                 Effect::Erase => " email = ?, email_key = ?, name = NULL, …",
 ///                 Effect::VerifyEmail(_) => " email_verified_at = coalesce(email_verified_at, ?)",
 ///                 Effect::ForgetRetries => " replay_nonce = NULL, …",
 ///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
@@ -64,6 +75,8 @@ use super::{AccountRecord, CredentialStore, NewApiKey, StoreError};
 ///                 Condition::Email(_) => " AND email_key = ?",
 ///                 Condition::Generation(_) => " AND token_generation = ?",
 ///                 Condition::Unverified => " AND email_verified_at IS NULL",
+///                 Condition::Password(_) => " AND password_hash = ?",
+///                 Condition::State(_) => " AND state IN (?, …)",
 ///                 _ => return Err(StoreError::Failed("an unknown condition".into())),
 ///             };
 ///         }
@@ -126,6 +139,14 @@ pub trait LifecycleStore: CredentialStore {
         key: &EmailKey,
     ) -> Result<Option<AccountRecord>, StoreError>;
 
+    /// Returns the accounts that a filter lets through, by `created_at` and then by id, of
+    /// which there are [`limit`](AccountFilter::limit) at most.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    async fn list_accounts(&self, filter: &AccountFilter)
+    -> Result<Vec<AccountRecord>, StoreError>;
+
     /// Changes an account if the conditions hold.
     ///
     /// # Errors
@@ -142,6 +163,13 @@ macro_rules! forward {
                 key: &EmailKey,
             ) -> Result<Option<AccountRecord>, StoreError> {
                 (**self).find_account_by_email(key).await
+            }
+
+            async fn list_accounts(
+                &self,
+                filter: &AccountFilter,
+            ) -> Result<Vec<AccountRecord>, StoreError> {
+                (**self).list_accounts(filter).await
             }
 
             async fn change_account(
@@ -229,6 +257,10 @@ pub enum Condition {
     Generation(i64),
     /// `accounts.email_verified_at` is null.
     Unverified,
+    /// `accounts.password_hash` is this one: the password was not changed.
+    Password(PasswordHash),
+    /// `accounts.state` is one of these.
+    State(&'static [AccountState]),
 }
 
 /// An effect of an [`AccountChange`].
@@ -239,6 +271,17 @@ pub enum Effect {
     SetPassword(PasswordHash),
     /// Sets `accounts.name`.
     SetName(Option<Name>),
+    /// Sets `accounts.plan`.
+    SetPlan(Plan),
+    /// Sets `accounts.email` and `accounts.email_key`, and `accounts.email_verified_at` to
+    /// this time.
+    SetEmail(Email, Timestamp),
+    /// Sets `accounts.state` and `accounts.delete_at`.
+    SetState(AccountState, Option<Timestamp>),
+    /// Sets `accounts.email` and `accounts.email_key` to `erased:` and the id, `name`,
+    /// `pepper_version`, `email_verified_at` and `delete_at` to null, `password_hash` to
+    /// nothing, and `state` to `erased`.
+    Erase,
     /// Sets `accounts.email_verified_at`, if it is null.
     VerifyEmail(Timestamp),
     /// Sets `accounts.replay_nonce`, `replay_version` and `replay_tag` to null: no retry of
@@ -258,7 +301,103 @@ pub enum ChangeOutcome {
     Changed,
     /// A condition does not hold, or there is no such account. Nothing has changed.
     NotApplicable,
+    /// Another account has the new email key. Nothing has changed.
+    EmailTaken,
     /// The new API key's digest is taken, by chance or because the random source is broken.
     /// Nothing has changed.
     IdentifierTaken,
+}
+
+/// A filter of accounts, for a page of them.
+///
+/// ```
+/// use signup::account::{AccountState, Plan};
+/// use signup::store::AccountFilter;
+///
+/// let filter = AccountFilter::new(50).state(AccountState::Disabled).plan(Plan::TRIAL);
+/// assert_eq!(filter.limit(), 50);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct AccountFilter {
+    pub(crate) limit: u32,
+    pub(crate) state: Option<AccountState>,
+    pub(crate) plan: Option<Plan>,
+    pub(crate) created_from: Option<Timestamp>,
+    pub(crate) created_before: Option<Timestamp>,
+    pub(crate) due_at: Option<Timestamp>,
+    pub(crate) after: Option<(Timestamp, AccountId)>,
+}
+
+impl AccountFilter {
+    /// Creates a filter for pages of this length, at least one and 1,000 at most, that lets
+    /// all accounts through.
+    pub const fn new(limit: u32) -> Self {
+        let limit = if limit == 0 { 1 } else { limit };
+        Self {
+            limit: if limit > 1000 { 1000 } else { limit },
+            state: None,
+            plan: None,
+            created_from: None,
+            created_before: None,
+            due_at: None,
+            after: None,
+        }
+    }
+
+    /// Lets only accounts in this state through.
+    pub fn state(mut self, state: AccountState) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// Lets only accounts on this plan through.
+    pub fn plan(mut self, plan: Plan) -> Self {
+        self.plan = Some(plan);
+        self
+    }
+
+    /// Lets only accounts through that were created at this time or later.
+    pub fn created_from(mut self, from: Timestamp) -> Self {
+        self.created_from = Some(from);
+        self
+    }
+
+    /// Lets only accounts through that were created earlier than this.
+    pub fn created_before(mut self, before: Timestamp) -> Self {
+        self.created_before = Some(before);
+        self
+    }
+
+    /// Lets only accounts through whose deletion is due at this time: `accounts.delete_at`
+    /// is not later.
+    pub fn due_at(mut self, now: Timestamp) -> Self {
+        self.due_at = Some(now);
+        self
+    }
+
+    /// Begins after this account: the last one of the page before.
+    pub fn after(mut self, last: &AccountRecord) -> Self {
+        self.after = Some((last.created_at, last.account.id().clone()));
+        self
+    }
+
+    /// Returns the length of a page.
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Returns whether an account is let through, apart from the limit.
+    pub fn admits(&self, record: &AccountRecord) -> bool {
+        let is_due = |now: Timestamp| record.delete_at.is_some_and(|due| due <= now);
+        let is_after = |(at, id): &(Timestamp, AccountId)| {
+            (record.created_at, record.account.id()) > (*at, id)
+        };
+        self.state.is_none_or(|state| record.state == state)
+            && self.plan.as_ref().is_none_or(|plan| record.account.plan() == plan)
+            && self.created_from.is_none_or(|from| record.created_at >= from)
+            && self.created_before.is_none_or(|before| record.created_at < before)
+            && self.due_at.is_none_or(is_due)
+            && self.after.as_ref().is_none_or(is_after)
+    }
 }

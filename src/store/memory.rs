@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
-use super::{AccountChange, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome, CreateOutcome};
-use super::{CredentialStore, KeyOwner, LifecycleStore, NewAccount};
+use super::{AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo};
+use super::{ChangeOutcome, CreateOutcome, CredentialStore, KeyOwner, LifecycleStore, NewAccount};
 use super::{NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError, StoredPassword};
 use super::{StoredSignup, VerificationStore};
 
@@ -71,6 +71,7 @@ impl CredentialStore for MemoryStore {
             let key = tables.keys.get(digest)?;
             let owner = KeyOwner::new(key.account_id.clone(), key.expires_at);
             let account = tables.account(&owner.account_id)?;
+            let owner = owner.state(account.state);
             Some(owner.email_verified_at(account.new.email_verified_at))
         }))
     }
@@ -129,7 +130,8 @@ impl CredentialStore for MemoryStore {
     async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
         Ok(self.with(|tables| {
             let row = tables.accounts.get(key)?;
-            Some(StoredPassword::new(row.new.id().clone(), row.new.password_hash().clone()))
+            let hash = row.new.password_hash().clone();
+            Some(StoredPassword::new(row.new.id().clone(), hash).state(row.state))
         }))
     }
 
@@ -217,6 +219,22 @@ impl LifecycleStore for MemoryStore {
         key: &EmailKey,
     ) -> Result<Option<AccountRecord>, StoreError> {
         Ok(self.with(|tables| tables.accounts.get(key).map(AccountRow::record)))
+    }
+
+    async fn list_accounts(
+        &self,
+        filter: &AccountFilter,
+    ) -> Result<Vec<AccountRecord>, StoreError> {
+        let mut records: Vec<_> = self.with(|tables| {
+            let records = tables.accounts.values().map(AccountRow::record);
+            records.filter(|record| filter.admits(record)).collect()
+        });
+        records.sort_by(|one, other| {
+            let place = |record: &AccountRecord| (record.created_at, record.account.id().clone());
+            place(one).cmp(&place(other))
+        });
+        records.truncate(filter.limit().try_into().unwrap_or(usize::MAX));
+        Ok(records)
     }
 
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {

@@ -52,6 +52,7 @@ const FRESH: Duration = Duration::from_secs(1);
 #[doc = include_str!("postgres/0003_token_generation.sql")]
 #[doc = include_str!("postgres/0004_retries.sql")]
 #[doc = include_str!("postgres/0005_verification.sql")]
+#[doc = include_str!("postgres/0006_state.sql")]
 /// ```
 pub type PostgresStore = SqlStore<Postgres>;
 

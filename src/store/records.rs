@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::account::{Account, AccountId};
+use crate::account::{Account, AccountId, AccountState};
 use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::hash::PasswordHash;
@@ -18,12 +18,22 @@ pub struct KeyOwner {
     pub expires_at: Option<Timestamp>,
     /// `accounts.email_verified_at`: when the owner's address was proven, if it was.
     pub email_verified_at: Option<Timestamp>,
+    /// `accounts.state`, of the owner.
+    pub state: AccountState,
 }
 
 impl KeyOwner {
-    /// Creates the result of a look-up, of an owner whose address was not proven.
+    /// Creates the result of a look-up, of an active owner whose address was not proven.
     pub const fn new(account_id: AccountId, expires_at: Option<Timestamp>) -> Self {
-        Self { account_id, expires_at, email_verified_at: None }
+        let state = AccountState::Active;
+        Self { account_id, expires_at, email_verified_at: None, state }
+    }
+
+    /// Sets the state of the owner.
+    #[must_use]
+    pub const fn state(mut self, state: AccountState) -> Self {
+        self.state = state;
+        self
     }
 
     /// Sets when the owner's address was proven.
@@ -42,12 +52,21 @@ pub struct StoredPassword {
     pub account_id: AccountId,
     /// `accounts.password_hash`, and `accounts.pepper_version`
     pub hash: PasswordHash,
+    /// `accounts.state`
+    pub state: AccountState,
 }
 
 impl StoredPassword {
-    /// Creates the result of a look-up.
+    /// Creates the result of a look-up, of an active account.
     pub const fn new(account_id: AccountId, hash: PasswordHash) -> Self {
-        Self { account_id, hash }
+        Self { account_id, hash, state: AccountState::Active }
+    }
+
+    /// Sets the state of the account.
+    #[must_use]
+    pub const fn state(mut self, state: AccountState) -> Self {
+        self.state = state;
+        self
     }
 }
 
@@ -161,12 +180,31 @@ pub struct AccountRecord {
     pub token_generation: i64,
     /// `accounts.email_verified_at`: when the address was proven, if it was.
     pub email_verified_at: Option<Timestamp>,
+    /// `accounts.state`
+    pub state: AccountState,
+    /// `accounts.delete_at`: when an account that is to be deleted will be.
+    pub delete_at: Option<Timestamp>,
 }
 
 impl AccountRecord {
-    /// Creates the result of a look-up, of an account whose address was not proven.
+    /// Creates the result of a look-up, of an active account whose address was not proven.
     pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
-        Self { account, created_at, token_generation, email_verified_at: None }
+        Self {
+            account,
+            created_at,
+            token_generation,
+            email_verified_at: None,
+            state: AccountState::Active,
+            delete_at: None,
+        }
+    }
+
+    /// Sets the state, and when the account will be deleted.
+    #[must_use]
+    pub const fn state(mut self, state: AccountState, delete_at: Option<Timestamp>) -> Self {
+        self.state = state;
+        self.delete_at = delete_at;
+        self
     }
 
     /// Sets when the address was proven.

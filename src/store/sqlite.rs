@@ -52,6 +52,7 @@ const HOST_PATIENCE_MILLIS: u32 = 5000;
 #[doc = include_str!("sqlite/0003_token_generation.sql")]
 #[doc = include_str!("sqlite/0004_retries.sql")]
 #[doc = include_str!("sqlite/0005_verification.sql")]
+#[doc = include_str!("sqlite/0006_state.sql")]
 /// ```
 pub type SqliteStore = SqlStore<Sqlite>;
 
@@ -199,6 +200,12 @@ impl Backend for Sqlite {
             description: "verification",
             sql: include_str!("sqlite/0005_verification.sql"),
             requires: 3,
+        },
+        Step {
+            version: 6,
+            description: "state",
+            sql: include_str!("sqlite/0006_state.sql"),
+            requires: 6,
         },
     ];
     // A connection's thread executes its commands in order, including the rollback of a

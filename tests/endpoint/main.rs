@@ -18,6 +18,7 @@ use libtest_mimic::{Arguments, Trial};
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod cancellation;
 mod clock_and_random;
 mod corpora;
@@ -171,7 +172,7 @@ fn main() -> ExitCode {
     ];
     let mut trials = Vec::new();
     // These say themselves when addresses are proven.
-    let of_proofs = [verification::CASES, verified_after::CASES];
+    let of_proofs = [verification::CASES, verified_after::CASES, accounts::CASES];
     // A sign-up that is proven first is no other one, but it is completed by a second
     // request, which these cases leave to the harness.
     let of_first = [json::CASES, email::CASES, password::CASES, name::CASES, corpora::CASES];

@@ -12,9 +12,9 @@ use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
-    AccountChange, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome, CreateOutcome,
-    CredentialStore, KeyOwner, LifecycleStore, NewAccount, NewApiKey, ReplayStore, RetriedAccount,
-    RetriedApiKey, StoreError, StoredPassword, StoredSignup, VerificationStore,
+    AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
+    CreateOutcome, CredentialStore, KeyOwner, LifecycleStore, NewAccount, NewApiKey, ReplayStore,
+    RetriedAccount, RetriedApiKey, StoreError, StoredPassword, StoredSignup, VerificationStore,
 };
 use tokio::sync::Barrier;
 
@@ -198,6 +198,13 @@ impl<S: LifecycleStore> LifecycleStore for Faulty<S> {
         key: &EmailKey,
     ) -> Result<Option<AccountRecord>, StoreError> {
         self.call(None, self.store.find_account_by_email(key)).await
+    }
+
+    async fn list_accounts(
+        &self,
+        filter: &AccountFilter,
+    ) -> Result<Vec<AccountRecord>, StoreError> {
+        self.call(None, self.store.list_accounts(filter)).await
     }
 
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {

@@ -14,10 +14,10 @@ use signup::store::conformance::{
     Verifying,
 };
 use signup::store::{
-    AccountChange, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome, CreateOutcome,
-    CredentialStore, KeyOwner, LifecycleStore, MemoryStore, NewAccount, NewApiKey, PostgresStore,
-    ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore, StoreError, StoredPassword,
-    StoredSignup, VerificationStore,
+    AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
+    CreateOutcome, CredentialStore, KeyOwner, LifecycleStore, MemoryStore, NewAccount, NewApiKey,
+    PostgresStore, ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore, StoreError,
+    StoredPassword, StoredSignup, VerificationStore,
 };
 use sqlx::AssertSqlSafe;
 
@@ -226,6 +226,13 @@ macro_rules! delegate {
                 key: &EmailKey,
             ) -> Result<Option<AccountRecord>, StoreError> {
                 self.$store.find_account_by_email(key).await
+            }
+
+            async fn list_accounts(
+                &self,
+                filter: &AccountFilter,
+            ) -> Result<Vec<AccountRecord>, StoreError> {
+                self.$store.list_accounts(filter).await
             }
 
             async fn change_account(

@@ -3,26 +3,27 @@
 
 use std::sync::Arc;
 
-use crate::account::AccountId;
+use crate::account::{AccountId, AccountState};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::credentials::{subject, verify_stored};
-use crate::error::{Issue, SignupError};
+use crate::error::SignupError;
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::Verification as HashVerification;
 use crate::idempotency::Scope;
 use crate::limit::ClientIp;
-use crate::mail::{Code, Mail, MailKind};
+use crate::mail::MailKind;
 use crate::observe;
 use crate::random::Entropy;
 use crate::response::Signup;
 use crate::service::SignupService;
+use crate::service::accounts::invalid_field;
 use crate::service::verification::invalid;
 use crate::store::{
     AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, NewApiKey,
 };
 use crate::token::TokenOptions;
-use crate::verification::{PendingProof, ReclaimTicket};
+use crate::verification::{AccountTicket, PendingProof, TicketKind};
 
 use super::After;
 
@@ -42,34 +43,23 @@ impl<S: AccountStore> SignupService<S> {
     ) -> Result<PendingProof, SignupError> {
         let After { verifier, store } = self.after()?;
         // An address that was accepted once must not be refused by stricter rules.
-        let email = Email::parse(email, EmailProfile::Rfc5321).map_err(|error| {
-            SignupError::Invalid(vec![Issue::field("email", error.to_string())])
-        })?;
+        let email = Email::parse(email, EmailProfile::Rfc5321);
+        let email = email.map_err(|error| invalid_field("email", &error))?;
         // Before it is known whether there is an account: a full queue tells nothing.
         let place = Self::reserve_mail(verifier)?;
         let lookup = self.inner.lookups.enter()?;
         let found = store.find_account_by_email(email.key()).await?;
         lookup.answered();
-        let now = self.now()?;
-        let expires_at = now.plus(verifier.lifetime).map_err(SignupError::internal)?;
-        let random = &*self.inner.random;
-        let mut draw = Entropy::draw(random).map_err(SignupError::internal)?;
-        let number = draw.take().map_err(SignupError::internal)?;
-        let code = Code::mint(&mut draw).map_err(SignupError::internal)?;
-        let unverified = found.as_ref().filter(|record| record.email_verified_at.is_none());
+        let unverified = found.as_ref().filter(|record| {
+            record.email_verified_at.is_none() && record.state == AccountState::Active
+        });
         let account = unverified.map(|it| (it.account.id().clone(), it.token_generation));
-        // The mail goes to the address that the account has.
-        let to = found.as_ref().map_or(email, |record| record.account.email().clone());
         let kind =
             if account.is_some() { MailKind::ReclaimCode } else { MailKind::AlreadyVerified };
-        let ticket =
-            ReclaimTicket::new(number, to.clone(), account, expires_at, &code, &verifier.secrets);
-        let ticket = ticket.map_err(SignupError::internal)?;
-        let sealed = ticket.seal(&verifier.secrets, random).map_err(SignupError::internal)?;
-        if found.is_some() {
-            verifier.mail(place, Mail::new(kind, to, code, verifier.lifetime), client);
-        }
-        Ok(PendingProof::new(sealed, expires_at))
+        // The mail goes to the address that the account has.
+        let to = found.as_ref().map_or(email, |record| record.account.email().clone());
+        let place = found.is_some().then_some(place);
+        self.issue_ticket(verifier, TicketKind::Reclaim, account, (to, kind), place, client)
     }
 
     /// Takes over the account of a ticket by the code of the mail: sets the password, proves
@@ -105,25 +95,13 @@ impl<S: AccountStore> SignupService<S> {
     ) -> Result<Signup, SignupError> {
         let After { verifier, store } = self.after()?;
         let now = self.now()?;
-        let password = Password::parse(password).map_err(|error| {
-            SignupError::Invalid(vec![Issue::field("password", error.to_string())])
-        })?;
-        let ticket = ReclaimTicket::open(ticket, &verifier.secrets).ok_or_else(invalid)?;
-        if ticket.expires_at <= now {
-            return Err(invalid());
-        }
-        let (tries, email) = (&ticket.number, ticket.email.key());
-        let busy = |retry_after| SignupError::Busy { retry_after };
-        verifier.take_try(tries, Some(email)).await.map_err(busy)?;
-        let code = Code::parse(code).map_err(|_| invalid())?;
-        let is_code = ticket.is_code(&code, &verifier.secrets).map_err(SignupError::internal)?;
-        let (true, Some((account, generation))) = (is_code, &ticket.account) else {
-            return Err(invalid());
-        };
-        verifier.was_right(tries, Some(email)).await;
-        let record = store.find_account(account).await?.ok_or_else(invalid)?;
-        if record.token_generation != *generation || record.email_verified_at.is_some() {
-            return self.reclaimed_before(&ticket, account, password, now).await;
+        let password = Password::parse(password);
+        let password = password.map_err(|error| invalid_field("password", &error))?;
+        let opened = self.open_ticket(verifier, TicketKind::Reclaim, ticket, code).await?;
+        let (ticket, account, generation) = opened;
+        let record = store.find_account(&account).await?.ok_or_else(invalid)?;
+        if record.token_generation != generation || record.email_verified_at.is_some() {
+            return self.reclaimed_before(&ticket, &account, password, now).await;
         }
         let given = password.copy();
         let password = self.check_new_password(record.account.email().clone(), password).await?;
@@ -142,8 +120,9 @@ impl<S: AccountStore> SignupService<S> {
         let signup = self.answer_reclaim(&reclaimed, api_key, &mut derived, now)?;
         let change = AccountChange::new(account.clone())
             .provided(Condition::Email(reclaimed.account.email().key().clone()))
-            .provided(Condition::Generation(*generation))
+            .provided(Condition::Generation(generation))
             .provided(Condition::Unverified)
+            .provided(Condition::State(&[AccountState::Active]))
             .with(Effect::SetPassword(password_hash))
             .with(Effect::SetName(None))
             .with(Effect::VerifyEmail(now))
@@ -153,11 +132,11 @@ impl<S: AccountStore> SignupService<S> {
         match store.change_account(change).await? {
             ChangeOutcome::Changed => Ok(signup),
             // Perhaps by the same request, which was under way.
-            _ => self.reclaimed_before(&ticket, account, given, now).await,
+            _ => self.reclaimed_before(&ticket, &account, given, now).await,
         }
     }
 
-    fn derived(&self, ticket: &ReclaimTicket) -> Result<Entropy, SignupError> {
+    fn derived(&self, ticket: &AccountTicket) -> Result<Entropy, SignupError> {
         let scope = Scope::Reclaim(ticket.email.key());
         let secrets = &self.after()?.verifier.secrets;
         secrets.derive_ticket(ticket.version, scope, &ticket.number).ok_or_else(invalid)
@@ -181,7 +160,7 @@ impl<S: AccountStore> SignupService<S> {
     /// request has succeeded before, and its account is as it was.
     async fn reclaimed_before(
         &self,
-        ticket: &ReclaimTicket,
+        ticket: &AccountTicket,
         account: &AccountId,
         password: Password,
         now: Timestamp,
@@ -189,7 +168,8 @@ impl<S: AccountStore> SignupService<S> {
         let store = &self.after()?.store;
         let record = store.find_account(account).await?.ok_or_else(invalid)?;
         let generation = ticket.account.as_ref().map(|(_, generation)| generation + 1);
-        if generation != Some(record.token_generation) {
+        let is_active = record.state == AccountState::Active;
+        if generation != Some(record.token_generation) || !is_active {
             return Err(invalid());
         }
         // The present prefix is the last one.

@@ -7,19 +7,20 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-use crate::account::Account;
-use crate::fields::Name;
+use crate::account::{AccountState, Plan};
+use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::issue::Chain;
 use crate::store::{
-    AccountChange, AccountRecord, ApiKeyInfo, ChangeOutcome, Condition, Effect, LifecycleStore,
-    NewAccount, NewApiKey,
+    AccountChange, AccountFilter, AccountRecord, ApiKeyInfo, ChangeOutcome, Condition, Effect,
+    KeyOwner, LifecycleStore, NewAccount, NewApiKey,
 };
 
-use super::credentials::{key, later, ok, signed_up};
-use super::log_in::{Found, password};
+use super::credentials::{created, key, later, ok, signed_up};
+use super::log_in::Found;
 use super::{Credentialed, Sample, dropped_after};
 
+const PENDING: AccountState = AccountState::PendingDeletion;
 /// The number of simultaneous changes.
 const CROWD: usize = 64;
 
@@ -44,40 +45,133 @@ pub async fn an_account_is_found_by_its_email<S: Changeable>(store: S) {
 /// Checks that every effect of a change happens, and nothing else, to nobody else.
 pub async fn a_change_has_all_its_effects<S: Changeable>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
-    let (before, of_other) = (state(&store, &one).await, state(&store, &other).await);
-    let proven = later(&one, 60);
-    let at_each_step = [
-        (Effect::SetName(Some(name("Kim"))), named(before.clone(), Some("Kim"))),
-        (Effect::SetName(None), before.clone()),
-        (Effect::RevokeTokens, next_generation(before.clone())),
+    let of_other = state(&store, &other).await;
+    let mut expected = state(&store, &one).await;
+    let effects = [
+        Effect::SetName(Some(name("Kim"))),
+        Effect::SetName(None),
+        Effect::SetPlan(Plan::PRO),
+        Effect::RevokeTokens,
+        Effect::VerifyEmail(later(&one, 60)),
+        Effect::SetEmail(email("Moved@Example.com"), later(&one, 120)),
+        Effect::SetState(AccountState::PendingDeletion, Some(later(&one, 180))),
+        Effect::SetState(AccountState::Disabled, None),
+        Effect::SetState(AccountState::Active, None),
+        Effect::SetPassword(PasswordHash::from_store("$argon2id$another", Some(3))),
+        Effect::ReplaceApiKeys(Some(Box::new(key(&one, 10, 60)))),
+        Effect::ReplaceApiKeys(None),
     ];
-    for (effect, expected) in at_each_step {
-        change(&store, AccountChange::new(one.id().clone()).with(effect)).await;
-        assert_eq!(state(&store, &one).await, expected, "after one effect");
+    for effect in effects {
+        expected.apply(&effect);
+        change(&store, AccountChange::new(one.id().clone()).with(effect.clone())).await;
+        assert_eq!(state(&store, &one).await, expected, "after {effect:?}");
     }
-    let (hash, new_key) =
-        (PasswordHash::from_store("$argon2id$another", Some(3)), key(&one, 10, 60));
-    let all = AccountChange::new(one.id().clone())
-        .with(Effect::SetPassword(hash.clone()))
-        .with(Effect::SetName(Some(name("Kim"))))
-        .with(Effect::VerifyEmail(proven))
-        .with(Effect::ForgetRetries)
-        .with(Effect::RevokeTokens)
-        .with(Effect::ReplaceApiKeys(Some(Box::new(new_key.clone()))));
+    // All at once, and with an account that has a key.
+    let all = with_all_effects(AccountChange::new(one.id().clone()), &one, 11);
+    all.effects().iter().for_each(|effect| expected.apply(effect));
     change(&store, all).await;
-    let mut expected = named(next_generation(next_generation(before)), Some("Kim"));
-    expected.record.email_verified_at = Some(proven);
-    expected.password = Some((one.id().clone(), hash));
-    expected.keys = vec![new_key.info()];
     assert_eq!(state(&store, &one).await, expected, "after all effects");
     let gone = ok(store.credentials().find_api_key(one.key_digest()).await);
     assert_eq!(gone, None, "a key that was replaced is found");
-    let owner = ok(store.credentials().find_api_key(new_key.digest()).await);
-    let verified_at = owner.map(|owner| (owner.account_id, owner.email_verified_at));
-    assert_eq!(verified_at, Some((one.id().clone(), Some(proven))), "the owner of the new key");
-    change(&store, AccountChange::new(one.id().clone()).with(Effect::ReplaceApiKeys(None))).await;
-    assert_eq!(state(&store, &one).await.keys, [], "all keys are deleted");
+    let disabled = Effect::SetState(AccountState::Disabled, None);
+    change(&store, AccountChange::new(one.id().clone()).with(disabled)).await;
+    let owner = ok(store.credentials().find_api_key(key(&one, 11, 60).digest()).await);
+    let tells = KeyOwner::new(one.id().clone(), None).state(AccountState::Disabled);
+    let tells = tells.email_verified_at(expected.record.email_verified_at);
+    assert_eq!(owner, Some(tells), "the owner of the new key");
+    let password = store.credentials().find_password(expected.record.account.email().key());
+    let of_password = ok(password.await).map(|found| found.state);
+    assert_eq!(of_password, Some(AccountState::Disabled), "the state beside the password");
     assert_eq!(state(&store, &other).await, of_other, "another account has changed");
+}
+
+/// Checks that an erased account keeps its id and nothing of a person's, and that its
+/// address is free again.
+pub async fn an_erased_account_has_nothing_left<S: Changeable>(store: S) {
+    let new = Sample::new(1).name(Some("Kim")).pepper_version(7).build();
+    created(&store, &new).await;
+    let proof = AccountChange::new(new.id().clone()).with(Effect::VerifyEmail(later(&new, 1)));
+    change(&store, proof).await;
+    let erase = AccountChange::new(new.id().clone())
+        .with(Effect::Erase)
+        .with(Effect::ForgetRetries)
+        .with(Effect::RevokeTokens)
+        .with(Effect::ReplaceApiKeys(None));
+    let mut expected = state(&store, &new).await;
+    erase.effects().iter().for_each(|effect| expected.apply(effect));
+    change(&store, erase).await;
+    assert_eq!(state(&store, &new).await, expected, "what is left");
+    let rows = store.stored_accounts().await;
+    let [row] = rows.as_slice() else { panic!("the row is gone: {rows:?}") };
+    let erased = format!("erased:{}", new.id());
+    assert_eq!((&row.email, &row.email_key), (&erased, &erased));
+    assert_eq!((&row.name, row.pepper_version), (&None, None));
+    assert!(row.password_hash.is_empty(), "a password is left");
+    assert!(!ok(store.accounts().is_email_taken(new.email().key()).await), "it is not free");
+    created(&store, &Sample::new(2).email_of(&new).build()).await;
+}
+
+/// Checks that a change to an email that another account has changes nothing, in any
+/// spelling, and that one's own email in another spelling is no other.
+pub async fn a_taken_email_changes_nothing<S: Changeable>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    let before = (state(&store, &one).await, state(&store, &other).await);
+    let taken = email(&other.email().as_str().to_uppercase());
+    let taken = Effect::SetEmail(taken, later(&one, 60));
+    let new = AccountChange::new(one.id().clone()).with(Effect::RevokeTokens).with(taken);
+    let outcome = ok(store.lifecycle().change_account(new).await);
+    assert_eq!(outcome, ChangeOutcome::EmailTaken, "an email that is taken");
+    assert_eq!((state(&store, &one).await, state(&store, &other).await), before);
+    let own = email(&one.email().as_str().to_uppercase());
+    let own = Effect::SetEmail(own, later(&one, 60));
+    change(&store, AccountChange::new(one.id().clone()).with(own)).await;
+}
+
+/// Checks that pages list every account that a filter lets through, once and in order.
+pub async fn accounts_are_listed_in_pages<S: Changeable>(store: S) {
+    let mut all = Vec::new();
+    for number in 1..=7 {
+        let new = signed_up(&store, number).await;
+        let (plan, state) = match number % 3 {
+            0 => (Plan::PRO, Effect::SetState(AccountState::Disabled, None)),
+            1 => (Plan::PRO, Effect::SetState(PENDING, Some(later(&new, number)))),
+            _ => (Plan::TRIAL, Effect::SetState(AccountState::Active, None)),
+        };
+        let changed = AccountChange::new(new.id().clone()).with(Effect::SetPlan(plan)).with(state);
+        change(&store, changed).await;
+        all.push(self::state(&store, &new).await.record);
+    }
+    all.sort_by(|one, other| one.account.id().cmp(other.account.id()));
+    let first = Sample::new(1).build();
+    for filter in [
+        AccountFilter::new(1000),
+        AccountFilter::new(1),
+        AccountFilter::new(3),
+        AccountFilter::new(2).state(AccountState::Disabled),
+        AccountFilter::new(2).plan(Plan::PRO),
+        AccountFilter::new(2).plan(Plan::TRIAL).state(AccountState::Disabled),
+        AccountFilter::new(2).created_from(first.created_at()),
+        AccountFilter::new(2).created_from(later(&first, 1)),
+        AccountFilter::new(2).created_before(first.created_at()),
+        AccountFilter::new(2).created_before(later(&first, 1)),
+        AccountFilter::new(2).due_at(later(&first, 4)),
+        AccountFilter::new(2).due_at(later(&first, 0)),
+    ] {
+        let expected: Vec<_> = all.iter().filter(|it| filter.admits(it)).cloned().collect();
+        let (mut found, mut page) = (Vec::new(), filter.clone());
+        loop {
+            let records = ok(store.lifecycle().list_accounts(&page).await);
+            let is_last = records.len() < filter.limit() as usize;
+            assert!(records.len() <= filter.limit() as usize, "a page is too long");
+            found.extend(records);
+            assert!(found.len() <= all.len(), "pages without an end");
+            match found.last() {
+                Some(last) if !is_last => page = filter.clone().after(last),
+                _ => break,
+            }
+        }
+        assert_eq!(found, expected, "{filter:?}");
+    }
 }
 
 /// Checks that a change without effects applies to an account that is there.
@@ -105,6 +199,8 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
         holding(&one).provided(Condition::Email(other.email().key().clone())),
         holding(&one).provided(Condition::Generation(1)),
         holding(&other).provided(Condition::Unverified),
+        holding(&one).provided(Condition::Password(other.password_hash().clone())),
+        holding(&one).provided(Condition::State(&[AccountState::Disabled, PENDING])),
     ];
     for refused in changes {
         let new = if refused.account() == one.id() { &one } else { &other };
@@ -114,7 +210,11 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
         let state = state(&store, new).await;
         assert_eq!((outcome, state), (ChangeOutcome::NotApplicable, before), "{refused:?}");
     }
-    change(&store, holding(&one).provided(Condition::Unverified).with(Effect::RevokeTokens)).await;
+    let all = holding(&one)
+        .provided(Condition::Unverified)
+        .provided(Condition::Password(one.password_hash().clone()))
+        .provided(Condition::State(&[AccountState::Disabled, AccountState::Active]));
+    change(&store, all.with(Effect::RevokeTokens)).await;
     change(&store, holding(&other).with(Effect::RevokeTokens)).await;
 }
 
@@ -206,28 +306,55 @@ struct State {
     keys: Vec<ApiKeyInfo>,
 }
 
+impl State {
+    /// Does what a store has to do.
+    fn apply(&mut self, effect: &Effect) {
+        let Self { record, password, keys } = self;
+        let account = record.account.clone();
+        match effect {
+            Effect::SetPassword(hash) => *password = Some((account.id().clone(), hash.clone())),
+            Effect::SetName(name) => record.account = account.with_name(name.clone()),
+            Effect::SetPlan(plan) => record.account = account.with_plan(plan.clone()),
+            Effect::SetEmail(email, proven_at) => {
+                record.account = account.with_email(email.clone());
+                record.email_verified_at = Some(*proven_at);
+            }
+            Effect::SetState(state, delete_at) => {
+                (record.state, record.delete_at) = (*state, *delete_at);
+            }
+            Effect::Erase => {
+                let erased = Email::erased(account.id());
+                *password = Some((account.id().clone(), PasswordHash::from_store("", None)));
+                record.account = account.with_name(None).with_email(erased);
+                record.email_verified_at = None;
+                (record.state, record.delete_at) = (AccountState::Erased, None);
+            }
+            Effect::VerifyEmail(at) => {
+                record.email_verified_at.get_or_insert(*at);
+            }
+            Effect::ForgetRetries => {}
+            Effect::RevokeTokens => record.token_generation += 1,
+            Effect::ReplaceApiKeys(new) => *keys = new.iter().map(|new| new.info()).collect(),
+        }
+    }
+}
+
 async fn state<S: Changeable>(store: &S, of: &NewAccount) -> State {
     let record = ok(store.credentials().find_account(of.id()).await);
     let Some(record) = record else { panic!("the account is gone") };
-    let password = password(store, of.email().as_str()).await;
+    let password = ok(store.credentials().find_password(record.account.email().key()).await);
+    let password = password.map(|found| (found.account_id, found.hash));
     let keys = ok(store.credentials().list_api_keys(of.id()).await);
     State { record, password, keys }
 }
 
-fn named(mut state: State, to: Option<&str>) -> State {
-    let account = &state.record.account;
-    let (id, email, plan) = (account.id().clone(), account.email().clone(), account.plan().clone());
-    state.record.account = Account::new(id, email, to.map(name), plan);
-    state
-}
-
-fn next_generation(mut state: State) -> State {
-    state.record.token_generation += 1;
-    state
-}
-
 fn name(text: &str) -> Name {
     Name::from_store(text)
+}
+
+fn email(text: &str) -> Email {
+    let parsed = Email::parse(text, EmailProfile::Rfc5321);
+    parsed.unwrap_or_else(|error| panic!("an address of the suite's: {error}"))
 }
 
 fn with_all_effects(change: AccountChange, of: &NewAccount, number: u64) -> AccountChange {
@@ -270,6 +397,9 @@ macro_rules! lifecycle_conformance_tests {
             $crate::conformance_tests!(@test $(#[$attribute])* a_condition_that_does_not_hold_changes_nothing, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* a_proof_keeps_its_first_time, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* a_taken_key_changes_nothing, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* a_taken_email_changes_nothing, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* an_erased_account_has_nothing_left, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* accounts_are_listed_in_pages, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* one_change_wins, $open);
             $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_change_is_whole, $open);
         }

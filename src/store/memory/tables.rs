@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::account::AccountId;
+use crate::account::{AccountId, AccountState};
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
-use crate::fields::EmailKey;
+use crate::fields::{Email, EmailKey};
+use crate::hash::PasswordHash;
 use crate::store::{
     AccountChange, AccountRecord, ChangeOutcome, Condition, CreateOutcome, Effect, NewAccount,
     NewApiKey, StoreError,
@@ -25,12 +26,19 @@ pub(super) struct Tables {
 pub(super) struct AccountRow {
     pub(super) new: NewAccount,
     pub(super) token_generation: i64,
+    pub(super) state: AccountState,
+    delete_at: Option<Timestamp>,
 }
 
 impl AccountRow {
+    fn new(new: NewAccount) -> Self {
+        Self { new, token_generation: 0, state: AccountState::Active, delete_at: None }
+    }
+
     pub(super) fn record(&self) -> AccountRecord {
         let token_generation = self.token_generation;
-        AccountRecord { token_generation, ..self.new.record() }
+        let record = AccountRecord { token_generation, ..self.new.record() };
+        record.state(self.state, self.delete_at)
     }
 
     fn meets(&self, condition: &Condition) -> bool {
@@ -38,6 +46,8 @@ impl AccountRow {
             Condition::Email(key) => self.new.email().key() == key,
             Condition::Generation(generation) => self.token_generation == *generation,
             Condition::Unverified => self.new.email_verified_at.is_none(),
+            Condition::Password(hash) => self.new.password_hash().as_phc() == hash.as_phc(),
+            Condition::State(states) => states.contains(&self.state),
         }
     }
 
@@ -47,6 +57,24 @@ impl AccountRow {
             Effect::SetPassword(hash) => new.password_hash = Arc::new(hash.clone()),
             Effect::SetName(name) => {
                 new.account = Arc::new((*new.account).clone().with_name(name.clone()));
+            }
+            Effect::SetPlan(plan) => {
+                new.account = Arc::new((*new.account).clone().with_plan(plan.clone()));
+            }
+            Effect::SetEmail(email, proven_at) => {
+                new.account = Arc::new((*new.account).clone().with_email(email.clone()));
+                new.email_verified_at = Some(*proven_at);
+            }
+            Effect::SetState(state, delete_at) => {
+                (self.state, self.delete_at) = (*state, *delete_at);
+            }
+            Effect::Erase => {
+                let account = (*new.account).clone().with_name(None);
+                let erased = Email::erased(account.id());
+                new.account = Arc::new(account.with_email(erased));
+                new.password_hash = Arc::new(PasswordHash::from_store("", None));
+                new.email_verified_at = None;
+                (self.state, self.delete_at) = (AccountState::Erased, None);
             }
             Effect::VerifyEmail(at) => {
                 new.email_verified_at.get_or_insert(*at);
@@ -84,26 +112,42 @@ impl Tables {
         let email_key = new.email().key().clone();
         self.ids.insert(new.id().clone(), email_key.clone());
         self.keys.insert(*new.key_digest(), new.key.clone());
-        self.accounts.insert(email_key, AccountRow { new, token_generation: 0 });
+        self.accounts.insert(email_key, AccountRow::new(new));
         CreateOutcome::Stored
     }
 
     pub(super) fn change(&mut self, change: &AccountChange) -> ChangeOutcome {
-        let row = self.account(change.account());
-        let meets_all = |row: &mut AccountRow| change.conditions().iter().all(|it| row.meets(it));
-        if !row.is_some_and(meets_all) {
+        let id = change.account();
+        let Some(row) = self.account(id) else { return ChangeOutcome::NotApplicable };
+        if !change.conditions().iter().all(|condition| row.meets(condition)) {
             return ChangeOutcome::NotApplicable;
         }
         for effect in change.effects() {
-            let Effect::ReplaceApiKeys(new) = effect else { continue };
-            if new.as_ref().is_some_and(|new| self.keys.contains_key(&new.digest)) {
-                return ChangeOutcome::IdentifierTaken;
+            match effect {
+                Effect::SetEmail(email, _)
+                    if self.accounts.get(email.key()).is_some_and(|row| row.new.id() != id) =>
+                {
+                    return ChangeOutcome::EmailTaken;
+                }
+                Effect::ReplaceApiKeys(Some(new)) if self.keys.contains_key(&new.digest) => {
+                    return ChangeOutcome::IdentifierTaken;
+                }
+                _ => {}
             }
-            self.keys.retain(|_, key| key.account_id != *change.account());
-            self.keys.extend(new.as_deref().map(|new| (new.digest, new.clone())));
         }
-        if let Some(row) = self.account(change.account()) {
+        for effect in change.effects() {
+            if let Effect::ReplaceApiKeys(new) = effect {
+                self.keys.retain(|_, key| key.account_id != *id);
+                self.keys.extend(new.as_deref().map(|new| (new.digest, new.clone())));
+            }
+        }
+        // An effect may change the key of the row.
+        let row = self.ids.get(id).and_then(|key| self.accounts.remove(key));
+        if let Some(mut row) = row {
             change.effects().iter().for_each(|effect| row.apply(effect));
+            let key = row.new.email().key().clone();
+            self.ids.insert(id.clone(), key.clone());
+            self.accounts.insert(key, row);
         }
         ChangeOutcome::Changed
     }

@@ -62,6 +62,7 @@ impl Backend for Postgres {
             sql: include_str!("0005_verification.sql"),
             requires: 3,
         },
+        Step { version: 6, description: "state", sql: include_str!("0006_state.sql"), requires: 6 },
     ];
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;

@@ -77,7 +77,7 @@ impl<B: Backend> CredentialStore for SqlStore<B> {
 
     async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
         let rows = self.find(self.queries.find_account(id)).await?;
-        Ok(decode(rows, |mut row| account_record(id.clone(), &mut row))?.pop())
+        Ok(decode(rows, |mut row| account_record(&mut row))?.pop())
     }
 
     async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
@@ -102,7 +102,8 @@ fn found(applied: Applied) -> Result<bool, StoreError> {
 
 fn key_owner(mut row: Row) -> Result<KeyOwner, BoxError> {
     let owner = KeyOwner::new(AccountId::from_store(row.text()?), row.optional_timestamp()?);
-    Ok(owner.email_verified_at(row.optional_timestamp()?))
+    let owner = owner.email_verified_at(row.optional_timestamp()?);
+    Ok(owner.state(row.text()?.parse()?))
 }
 
 pub(super) fn key_info(row: &mut Row) -> Result<ApiKeyInfo, BoxError> {
@@ -119,14 +120,17 @@ fn stored_password(mut row: Row) -> Result<StoredPassword, BoxError> {
     let account_id = AccountId::from_store(row.text()?);
     let phc = row.text()?;
     let pepper = row.optional_integer()?.map(u32::try_from).transpose()?;
-    Ok(StoredPassword::new(account_id, PasswordHash::from_store(phc, pepper)))
+    let stored = StoredPassword::new(account_id, PasswordHash::from_store(phc, pepper));
+    Ok(stored.state(row.text()?.parse()?))
 }
 
-pub(super) fn account_record(id: AccountId, row: &mut Row) -> Result<AccountRecord, BoxError> {
+pub(super) fn account_record(row: &mut Row) -> Result<AccountRecord, BoxError> {
+    let id = AccountId::from_store(row.text()?);
     let email = Email::from_store(row.text()?, row.text()?);
     let name = row.optional_text()?.map(Name::from_store);
     let plan = Plan::from_store(row.text()?);
     let account = Account::new(id, email, name, plan);
     let record = AccountRecord::new(account, row.timestamp()?, row.integer()?);
-    Ok(record.email_verified_at(row.optional_timestamp()?))
+    let record = record.email_verified_at(row.optional_timestamp()?);
+    Ok(record.state(row.text()?.parse()?, row.optional_timestamp()?))
 }

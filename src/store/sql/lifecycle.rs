@@ -2,17 +2,20 @@
 
 use async_trait::async_trait;
 
-use crate::account::AccountId;
-use crate::fields::{EmailKey, Name};
+use crate::account::{AccountId, AccountState};
+use crate::clock::Timestamp;
+use crate::fields::{Email, EmailKey, Name};
 use crate::store::{
-    AccountChange, AccountRecord, ChangeOutcome, Condition, Effect, LifecycleStore, StoreError,
+    AccountChange, AccountFilter, AccountRecord, ChangeOutcome, Condition, Effect, LifecycleStore,
+    StoreError,
 };
 
 use super::SqlStore;
 use super::backend::{Backend, Clash};
 use super::change::{Applied, Change};
 use super::credentials::account_record;
-use super::statement::{Row, Statement, Value, decode, trusted};
+use super::queries::{ACCOUNT, ACCOUNT_COLUMNS, Find};
+use super::statement::{Statement, Value, decode, trusted};
 
 #[async_trait]
 impl<B: Backend> LifecycleStore for SqlStore<B> {
@@ -21,8 +24,15 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
         key: &EmailKey,
     ) -> Result<Option<AccountRecord>, StoreError> {
         let rows = self.find(self.queries.find_account_by_email(key)).await?;
-        let record = |mut row: Row| account_record(AccountId::from_store(row.text()?), &mut row);
-        Ok(decode(rows, record)?.pop())
+        Ok(decode(rows, |mut row| account_record(&mut row))?.pop())
+    }
+
+    async fn list_accounts(
+        &self,
+        filter: &AccountFilter,
+    ) -> Result<Vec<AccountRecord>, StoreError> {
+        let rows = self.find(Find { statement: self.select_accounts(filter), columns: ACCOUNT });
+        decode(rows.await?, |mut row| account_record(&mut row))
     }
 
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
@@ -37,6 +47,7 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
         match self.change(Change { steps, new: None }, confirm).await? {
             Applied::All => Ok(ChangeOutcome::Changed),
             Applied::NotFound => Ok(ChangeOutcome::NotApplicable),
+            Applied::Clash(Clash::Email) => Ok(ChangeOutcome::EmailTaken),
             Applied::Clash(Clash::Identifier | Clash::Retry) => Ok(ChangeOutcome::IdentifierTaken),
             Applied::Clash(clash) => Err(StoreError::Failed(format!("{clash:?} clashes").into())),
         }
@@ -48,14 +59,47 @@ impl<B: Backend> SqlStore<B> {
     /// so it affects the row even if nothing but keys changes.
     fn update_account(&self, change: &AccountChange) -> Statement {
         let mut sql = Sql::new(B::DIALECT.placeholder);
-        let mut set: Vec<_> = change.effects().iter().filter_map(|it| sql.assignment(it)).collect();
+        let id = change.account();
+        let effects = change.effects().iter();
+        let mut set: Vec<_> = effects.filter_map(|effect| sql.assignment(effect, id)).collect();
         if set.is_empty() {
             set.push("id = id".to_owned());
         }
-        let mut conditions = vec![format!("id = {}", sql.value(change.account().as_str()))];
+        let mut conditions = vec![format!("id = {}", sql.value(id.as_str()))];
         conditions.extend(change.conditions().iter().map(|it| sql.condition(it)));
         let (table, set) = (self.names.table("accounts"), set.join(", "));
         let text = format!("UPDATE {table} SET {set} WHERE {}", conditions.join(" AND "));
+        Statement::from_parts(trusted(text), sql.values)
+    }
+
+    fn select_accounts(&self, filter: &AccountFilter) -> Statement {
+        let mut sql = Sql::new(B::DIALECT.placeholder);
+        let mut conditions = vec!["1 = 1".to_owned()];
+        if let Some(state) = filter.state {
+            conditions.push(format!("a.state = {}", sql.value(state.as_str())));
+        }
+        if let Some(plan) = &filter.plan {
+            conditions.push(format!("a.plan = {}", sql.value(plan.as_str())));
+        }
+        for (comparison, bound) in [
+            ("a.created_at >=", filter.created_from),
+            ("a.created_at <", filter.created_before),
+            ("a.delete_at <=", filter.due_at),
+        ] {
+            if let Some(bound) = bound {
+                conditions.push(format!("{comparison} {}", sql.value(bound.as_millis())));
+            }
+        }
+        if let Some((at, id)) = &filter.after {
+            let (at, id) = (sql.value(at.as_millis()), sql.value(id.as_str()));
+            conditions.push(format!("(a.created_at, a.id) > ({at}, {id})"));
+        }
+        let (table, conditions) = (self.names.table("accounts"), conditions.join(" AND "));
+        let limit = sql.value(i64::from(filter.limit));
+        let text = format!(
+            "SELECT {ACCOUNT_COLUMNS} FROM {table} a WHERE {conditions}
+             ORDER BY a.created_at, a.id LIMIT {limit}"
+        );
         Statement::from_parts(trusted(text), sql.values)
     }
 }
@@ -77,7 +121,7 @@ impl Sql {
         (self.placeholder)(self.values.len())
     }
 
-    fn assignment(&mut self, effect: &Effect) -> Option<String> {
+    fn assignment(&mut self, effect: &Effect, id: &AccountId) -> Option<String> {
         Some(match effect {
             Effect::SetPassword(hash) => {
                 let (phc, version) = (hash.as_phc(), hash.pepper_version().map(i64::from));
@@ -86,6 +130,27 @@ impl Sql {
             }
             Effect::SetName(name) => {
                 format!("name = {}", self.value(name.as_ref().map(Name::as_str)))
+            }
+            Effect::SetPlan(plan) => format!("plan = {}", self.value(plan.as_str())),
+            Effect::SetEmail(email, proven_at) => {
+                let (text, key) = (self.value(email.as_str()), self.value(email.key().as_str()));
+                let proven_at = self.value(proven_at.as_millis());
+                format!("email = {text}, email_key = {key}, email_verified_at = {proven_at}")
+            }
+            Effect::SetState(state, delete_at) => {
+                let state = self.value(state.as_str());
+                let delete_at = self.value(delete_at.map(Timestamp::as_millis));
+                format!("state = {state}, delete_at = {delete_at}")
+            }
+            Effect::Erase => {
+                let erased = Email::erased(id);
+                let (email, key) = (self.value(erased.as_str()), self.value(erased.key().as_str()));
+                let state = self.value(AccountState::Erased.as_str());
+                format!(
+                    "email = {email}, email_key = {key}, name = NULL, password_hash = '',
+                     pepper_version = NULL, email_verified_at = NULL, state = {state},
+                     delete_at = NULL"
+                )
             }
             Effect::VerifyEmail(at) => {
                 let at = self.value(at.as_millis());
@@ -105,6 +170,11 @@ impl Sql {
             Condition::Email(key) => format!("email_key = {}", self.value(key.as_str())),
             Condition::Generation(it) => format!("token_generation = {}", self.value(*it)),
             Condition::Unverified => "email_verified_at IS NULL".to_owned(),
+            Condition::Password(hash) => format!("password_hash = {}", self.value(hash.as_phc())),
+            Condition::State(states) => {
+                let states = states.iter().map(|state| self.value(state.as_str()));
+                format!("state IN ({})", states.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }

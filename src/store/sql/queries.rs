@@ -14,6 +14,31 @@ use super::backend::Dialect;
 use super::names::Names;
 use super::statement::{Kind, Statement, Value, trusted};
 
+/// The columns of an account, of a table `a`.
+pub(in crate::store) const ACCOUNT_COLUMNS: &str =
+    "a.id, a.email, a.email_key, a.name, a.plan, a.created_at,
+    a.token_generation, a.email_verified_at, a.state, a.delete_at";
+
+/// Their types.
+pub(in crate::store) const ACCOUNT: &[Kind] = {
+    let (all, _) = ACCOUNT_AND_EXPIRY.split_at(10);
+    all
+};
+
+const ACCOUNT_AND_EXPIRY: &[Kind] = &[
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Integer,
+    Kind::Integer,
+    Kind::Integer,
+    Kind::Text,
+    Kind::Integer,
+    Kind::Integer,
+];
+
 /// A query and the types of its columns.
 #[derive(Clone)]
 pub(in crate::store) struct Find {
@@ -64,9 +89,7 @@ impl Queries {
             find_signup: sql("SELECT password_hash, pepper_version, created_at,
                      replay_nonce, replay_version, replay_tag
                  FROM {accounts} WHERE email_key = {1}"),
-            find_account_of_key: sql("SELECT a.id, a.email, a.email_key, a.name, a.plan,
-                     a.created_at, a.token_generation, a.email_verified_at,
-                     k.expires_at
+            find_account_of_key: sql("SELECT {account}, k.expires_at
                  FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
                  WHERE k.digest = {1}"),
             find_retried_key: sql("SELECT digest, prefix, last_four, created_at, expires_at,
@@ -111,7 +134,7 @@ impl Queries {
                  SELECT {13}, id, {14}, {15}, {8} FROM account"),
             // The account is joined because a database without enforced foreign keys may
             // have keys without an account.
-            find_api_key: sql("SELECT k.account_id, k.expires_at, a.email_verified_at
+            find_api_key: sql("SELECT k.account_id, k.expires_at, a.email_verified_at, a.state
                  FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
             add_api_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at, expires_at,
@@ -127,17 +150,15 @@ impl Queries {
             revoke_api_key: sql("DELETE FROM {api_keys}
                  WHERE account_id = {1} AND substr(digest, 1, 10) = {2}"),
             purge_api_keys: sql("DELETE FROM {api_keys} WHERE expires_at <= {1}"),
-            find_password: sql("SELECT id, password_hash, pepper_version
+            find_password: sql("SELECT id, password_hash, pepper_version, state
                  FROM {accounts} WHERE email_key = {1}"),
             renew_password_hash: sql("UPDATE {accounts}
                  SET password_hash = {3}, pepper_version = {4}
                  WHERE id = {1} AND password_hash = {2}"),
-            find_account: sql("SELECT email, email_key, name, plan, created_at, token_generation,
-                     email_verified_at
-                 FROM {accounts} WHERE id = {1}"),
-            find_account_by_email: sql("SELECT id, email, email_key, name, plan, created_at,
-                     token_generation, email_verified_at
-                 FROM {accounts} WHERE email_key = {1}"),
+            find_account: sql("SELECT {account} FROM {accounts} a WHERE a.id = {1}"),
+            find_account_by_email: sql(
+                "SELECT {account} FROM {accounts} a WHERE a.email_key = {1}",
+            ),
             revoke_api_keys: sql("DELETE FROM {api_keys} WHERE account_id = {1}"),
             revoke_tokens: sql("UPDATE {accounts}
                  SET token_generation = token_generation + 1 WHERE id = {1}"),
@@ -226,9 +247,10 @@ impl Queries {
     }
 
     pub(in crate::store) fn find_api_key(&self, digest: &ApiKeyDigest) -> Find {
+        const COLUMNS: &[Kind] = &[Kind::Text, Kind::Integer, Kind::Integer, Kind::Text];
         let values = [digest.as_bytes().as_slice().into()];
         let statement = Statement::new(&self.find_api_key, values);
-        Find { statement, columns: &[Kind::Text, Kind::Integer, Kind::Integer] }
+        Find { statement, columns: COLUMNS }
     }
 
     /// Inserts a key if its account exists.
@@ -285,7 +307,7 @@ impl Queries {
 
     pub(in crate::store) fn find_password(&self, key: &EmailKey) -> Find {
         let statement = Statement::new(&self.find_password, [key.as_str().into()]);
-        Find { statement, columns: &[Kind::Text, Kind::Text, Kind::Integer] }
+        Find { statement, columns: &[Kind::Text, Kind::Text, Kind::Integer, Kind::Text] }
     }
 
     pub(in crate::store) fn renew_password_hash(
@@ -304,15 +326,13 @@ impl Queries {
     }
 
     pub(in crate::store) fn find_account(&self, id: &AccountId) -> Find {
-        use Kind::{Integer, Text};
         let statement = Statement::new(&self.find_account, [id.as_str().into()]);
-        Find { statement, columns: &[Text, Text, Text, Text, Integer, Integer, Integer] }
+        Find { statement, columns: ACCOUNT }
     }
 
     pub(in crate::store) fn find_account_by_email(&self, key: &EmailKey) -> Find {
-        use Kind::{Integer, Text};
         let statement = Statement::new(&self.find_account_by_email, [key.as_str().into()]);
-        Find { statement, columns: &[Text, Text, Text, Text, Text, Integer, Integer, Integer] }
+        Find { statement, columns: ACCOUNT }
     }
 
     pub(in crate::store) fn revoke_api_keys(&self, account: &AccountId) -> Statement {
@@ -327,12 +347,9 @@ impl Queries {
     }
 
     pub(in crate::store) fn find_account_of_key(&self, digest: &ApiKeyDigest) -> Find {
-        use Kind::{Integer, Text};
-        const COLUMNS: &[Kind] =
-            &[Text, Text, Text, Text, Text, Integer, Integer, Integer, Integer];
         let values = [digest.as_bytes().as_slice().into()];
         let statement = Statement::new(&self.find_account_of_key, values);
-        Find { statement, columns: COLUMNS }
+        Find { statement, columns: ACCOUNT_AND_EXPIRY }
     }
 
     pub(in crate::store) fn find_retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Find {
@@ -360,6 +377,7 @@ fn receipt(receipt: Option<&Receipt>) -> [Value; 3] {
 fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
     let ignore = dialect.ignore_taken_email.replace("{p}", names.prefix.as_str());
     let sql = template
+        .replace("{account}", ACCOUNT_COLUMNS)
         .replace("{accounts}", &names.table("accounts"))
         .replace("{api_keys}", &names.table("api_keys"))
         .replace("{used_tickets}", &names.table("used_tickets"))

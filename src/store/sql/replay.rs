@@ -49,8 +49,7 @@ fn stored_signup(mut row: Row) -> Result<StoredSignup, BoxError> {
 }
 
 fn retried_account(mut row: Row) -> Result<RetriedAccount, BoxError> {
-    let id = AccountId::from_store(row.text()?);
-    let record = account_record(id, &mut row)?;
+    let record = account_record(&mut row)?;
     Ok(RetriedAccount::new(record, row.optional_timestamp()?))
 }
 

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use signup::fields::EmailKey;
 use signup::store::conformance::{self, Changeable};
 use signup::store::{
-    AccountChange, AccountRecord, AccountStore as _, ChangeOutcome, Condition,
+    AccountChange, AccountFilter, AccountRecord, AccountStore as _, ChangeOutcome, Condition,
     CredentialStore as _, Effect, LifecycleStore, StoreError,
 };
 
@@ -48,6 +48,22 @@ impl LifecycleStore for Flawed {
         self.store.find_account_by_email(key).await
     }
 
+    async fn list_accounts(
+        &self,
+        filter: &AccountFilter,
+    ) -> Result<Vec<AccountRecord>, StoreError> {
+        let mut records = self.store.list_accounts(filter).await?;
+        match self.flaw {
+            Flaw::ListsTheLastOneAgain if records.len() > 1 => records.rotate_left(1),
+            Flaw::ListsAnyState => {
+                let all = AccountFilter::new(filter.limit());
+                return self.store.list_accounts(&all).await;
+            }
+            _ => {}
+        }
+        Ok(records)
+    }
+
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
         let all = |_: &Condition| true;
         let every = |_: &Effect| true;
@@ -58,6 +74,23 @@ impl LifecycleStore for Flawed {
             }
             Flaw::IgnoresTheProof => {
                 only(&change, |it| !matches!(it, Condition::Unverified), every)
+            }
+            Flaw::IgnoresThePassword => {
+                only(&change, |it| !matches!(it, Condition::Password(_)), every)
+            }
+            Flaw::IgnoresTheState => only(&change, |it| !matches!(it, Condition::State(_)), every),
+            Flaw::KeepsThePlan => only(&change, all, |it| !matches!(it, Effect::SetPlan(_))),
+            Flaw::KeepsTheEmail => only(&change, all, |it| !matches!(it, Effect::SetEmail(..))),
+            Flaw::KeepsTheState => only(&change, all, |it| !matches!(it, Effect::SetState(..))),
+            Flaw::ErasesNothing => only(&change, all, |it| !matches!(it, Effect::Erase)),
+            Flaw::ChangesThoughTheEmailIsTaken => {
+                let outcome = self.store.change_account(change.clone()).await?;
+                if outcome != ChangeOutcome::EmailTaken {
+                    return Ok(outcome);
+                }
+                let rest = only(&change, all, |it| !matches!(it, Effect::SetEmail(..)));
+                self.store.change_account(rest).await?;
+                return Ok(outcome);
             }
             Flaw::KeepsThePassword => {
                 only(&change, all, |it| !matches!(it, Effect::SetPassword(_)))
@@ -112,6 +145,9 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         a_condition_that_does_not_hold_changes_nothing,
         a_proof_keeps_its_first_time,
         a_taken_key_changes_nothing,
+        a_taken_email_changes_nothing,
+        an_erased_account_has_nothing_left,
+        accounts_are_listed_in_pages,
         one_change_wins,
         a_dropped_change_is_whole,
     );
@@ -135,6 +171,15 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::IgnoresTheEmail, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheGeneration, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheProof, "a_condition_that_does_not_hold_changes_nothing"),
+        (Flaw::IgnoresThePassword, "a_condition_that_does_not_hold_changes_nothing"),
+        (Flaw::IgnoresTheState, "a_condition_that_does_not_hold_changes_nothing"),
+        (Flaw::KeepsThePlan, "a_change_has_all_its_effects"),
+        (Flaw::KeepsTheEmail, "a_change_has_all_its_effects"),
+        (Flaw::KeepsTheState, "a_change_has_all_its_effects"),
+        (Flaw::ErasesNothing, "an_erased_account_has_nothing_left"),
+        (Flaw::ChangesThoughTheEmailIsTaken, "a_taken_email_changes_nothing"),
+        (Flaw::ListsTheLastOneAgain, "accounts_are_listed_in_pages"),
+        (Flaw::ListsAnyState, "accounts_are_listed_in_pages"),
         (Flaw::ProvesAnew, "a_proof_keeps_its_first_time"),
         (Flaw::ChangesThoughTheKeyIsTaken, "a_taken_key_changes_nothing"),
         (Flaw::LooksBeforeItChanges, "one_change_wins"),

@@ -1,4 +1,5 @@
-//! The ticket of a mailbox's owner who takes an account over whose address was never proven.
+//! Tickets that change an account, together with the code of a mail: of a reclaim, of
+//! another password, or of another address.
 
 use std::borrow::Cow;
 
@@ -16,17 +17,39 @@ use crate::secret::Secret;
 
 use super::seal::{Purpose, code_tag};
 
-/// The length of a content: the address, its key and the account's id fit in, escaped.
-const PURPOSE: Purpose =
-    Purpose { prefix: "sur_", name: b"signup 1: ticket of a reclaim", padded: 3072 };
 const CODE: &[u8] = b"signup 1: code of a reclaim";
+/// The length of a content: the address, its key and the account's id fit in, escaped.
+const PADDED: usize = 3072;
+
+/// The change that a ticket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TicketKind {
+    /// Taking an account over whose address was never proven.
+    Reclaim,
+    /// Another password, for who has forgotten the old one.
+    Reset,
+    /// Another address, which is that of the ticket.
+    NewEmail,
+}
+
+impl TicketKind {
+    const fn purpose(self) -> Purpose {
+        let (prefix, name): (_, &[u8]) = match self {
+            Self::Reclaim => ("sur_", b"signup 1: ticket of a reclaim"),
+            Self::Reset => ("sup_", b"signup 1: ticket of a reset"),
+            Self::NewEmail => ("sue_", b"signup 1: ticket of an address"),
+        };
+        Purpose { prefix, name, padded: PADDED }
+    }
+}
 
 /// The content of a ticket.
-pub(crate) struct ReclaimTicket {
+pub(crate) struct AccountTicket {
     pub(crate) number: [u8; 16],
+    /// The address that the code is mailed to.
     pub(crate) email: Email,
-    /// The unproven account of the address, with the generation of its tokens; `None` if
-    /// there is none: then no code proves anything.
+    /// The account, with the generation of its tokens; `None` if there is none: then no code
+    /// proves anything.
     pub(crate) account: Option<(AccountId, i64)>,
     pub(crate) expires_at: Timestamp,
     /// The version of the secret by which it was sealed.
@@ -45,7 +68,7 @@ struct Wire<'a> {
     m: [u8; 32],
 }
 
-impl ReclaimTicket {
+impl AccountTicket {
     /// Creates a ticket for a code.
     ///
     /// # Errors
@@ -78,6 +101,7 @@ impl ReclaimTicket {
     /// Fails without randomness.
     pub(crate) fn seal(
         &self,
+        kind: TicketKind,
         secrets: &ReplaySecrets,
         random: &dyn SecureRandom,
     ) -> Result<Secret<String>, BoxError> {
@@ -89,13 +113,13 @@ impl ReclaimTicket {
             x: self.expires_at.as_millis(),
             m: self.code_tag,
         };
-        PURPOSE.seal(&wire, self.version, secrets, random)
+        kind.purpose().seal(&wire, self.version, secrets, random)
     }
 
     /// Opens a ticket; `None` for anything that was not sealed here, for this purpose, by a
     /// secret that is still accepted.
-    pub(crate) fn open(ticket: &str, secrets: &ReplaySecrets) -> Option<Self> {
-        let (version, padded) = PURPOSE.open(ticket, secrets)?;
+    pub(crate) fn open(ticket: &str, kind: TicketKind, secrets: &ReplaySecrets) -> Option<Self> {
+        let (version, padded) = kind.purpose().open(ticket, secrets)?;
         let wire: Wire<'_> = serde_json::from_slice(&padded).ok()?;
         Some(Self {
             number: wire.n,
@@ -122,8 +146,8 @@ mod tests {
     fn sealed(email: Email, account: Option<(AccountId, i64)>) -> Secret<String> {
         let (secrets, code) = (secrets(), Code::parse("7HXW3K9P").unwrap());
         let ticket =
-            ReclaimTicket::new([7; 16], email, account, Timestamp::MAX, &code, &secrets).unwrap();
-        ticket.seal(&secrets, &SystemRandom).unwrap()
+            AccountTicket::new([7; 16], email, account, Timestamp::MAX, &code, &secrets).unwrap();
+        ticket.seal(TicketKind::Reclaim, &secrets, &SystemRandom).unwrap()
     }
 
     #[test]
@@ -131,7 +155,7 @@ mod tests {
         let account = Some((AccountId::from_store("acc_1"), 3));
         let email = Email::parse("Kim@m\u{fc}nchen.de", EmailProfile::Strict).unwrap();
         let text = sealed(email, account.clone());
-        let ticket = ReclaimTicket::open(&text, &secrets()).unwrap();
+        let ticket = AccountTicket::open(&text, TicketKind::Reclaim, &secrets()).unwrap();
         assert_eq!((&ticket.account, ticket.number), (&account, [7; 16]));
         assert_eq!(ticket.email.as_str(), "Kim@m\u{fc}nchen.de");
         assert_eq!(ticket.email.key().as_str(), "kim@xn--mnchen-3ya.de");
@@ -150,14 +174,21 @@ mod tests {
         let email = Email::parse("a@x.co", EmailProfile::Strict).unwrap();
         let text = sealed(email, None);
         let other = ReplaySecrets::new(ReplaySecret::new(&[2; 32]).unwrap());
-        assert!(ReclaimTicket::open(&text, &other).is_none());
+        assert!(AccountTicket::open(&text, TicketKind::Reclaim, &other).is_none());
+        for (kind, prefix) in [(TicketKind::Reset, "sup_"), (TicketKind::NewEmail, "sue_")] {
+            let renamed = text.replacen("sur_", prefix, 1);
+            assert!(AccountTicket::open(&renamed, kind, &secrets()).is_none());
+        }
         let of_signup = text.replacen("sur_", "sut_", 1);
         assert!(super::super::Ticket::open(&of_signup, &secrets()).is_none());
         for at in 0..text.len() {
             let mut flipped = text.as_bytes().to_vec();
             flipped[at] ^= 2;
             let Ok(flipped) = String::from_utf8(flipped) else { continue };
-            assert!(ReclaimTicket::open(&flipped, &secrets()).is_none(), "octet {at}");
+            assert!(
+                AccountTicket::open(&flipped, TicketKind::Reclaim, &secrets()).is_none(),
+                "octet {at}"
+            );
         }
     }
 }

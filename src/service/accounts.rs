@@ -1,0 +1,314 @@
+//! Changes of accounts after the sign-up, see [the guide](crate::guide::accounts).
+
+use std::time::Duration;
+
+use crate::account::{AccountId, AccountState, Plan};
+use crate::clock::Timestamp;
+use crate::credentials::{CredentialError, verify_stored};
+use crate::error::{Issue, SignupError};
+use crate::fields::{Email, EmailProfile, Name, Password};
+use crate::hash::Verification as HashVerification;
+use crate::store::{
+    AccountChange, AccountFilter, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect,
+    LifecycleStore, StoredPassword,
+};
+
+use super::SignupService;
+
+#[cfg(feature = "verification")]
+mod proofs;
+
+/// The states in which an account has an owner.
+pub(super) const IN_USE: &[AccountState] = &[AccountState::Active, AccountState::PendingDeletion];
+/// The states of an account that is not erased.
+const THERE: &[AccountState] =
+    &[AccountState::Active, AccountState::PendingDeletion, AccountState::Disabled];
+
+/// A service that reads and changes accounts.
+///
+/// [`SignupService::accounts`] creates it. Clones are cheap and share everything. Each
+/// change is one transaction of the store's, with the end of the credentials that it ends;
+/// a change that returned is seen by every check that begins afterwards.
+///
+/// ```
+/// use signup::account::{AccountState, Plan};
+/// use signup::store::MemoryStore;
+/// use signup::{SignupRequest, SignupService};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let store = MemoryStore::default();
+/// let service = SignupService::builder(store).jwt_secret(&[7; 32]).build()?;
+/// let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+/// let (accounts, id) = (service.accounts(), signup.account().id());
+///
+/// accounts.set_plan(id, Plan::PRO).await?;
+/// accounts.change_password(id, "correct horse", "battery staple").await?;
+/// accounts.disable(id).await?;
+/// assert_eq!(accounts.get(id).await?.unwrap().state, AccountState::Disabled);
+/// assert!(service.credentials().verify_api_key(signup.api_key().reveal()).await.is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Accounts<S> {
+    service: SignupService<S>,
+}
+
+impl<S> Clone for Accounts<S> {
+    fn clone(&self) -> Self {
+        Self { service: self.service.clone() }
+    }
+}
+
+impl<S: AccountStore + LifecycleStore> SignupService<S> {
+    /// Returns the service that reads and changes accounts, on the same store, clock, hash
+    /// pool and policies.
+    pub fn accounts(&self) -> Accounts<S> {
+        Accounts { service: self.clone() }
+    }
+}
+
+impl<S: AccountStore + LifecycleStore> Accounts<S> {
+    /// Returns an account, in whatever state, or `None` if there is none.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    pub async fn get(&self, id: &AccountId) -> Result<Option<AccountRecord>, CredentialError> {
+        Ok(self.store().find_account(id).await?)
+    }
+
+    /// Returns the account with this address, in any spelling, or `None` if there is none.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    pub async fn by_email(&self, email: &str) -> Result<Option<AccountRecord>, CredentialError> {
+        // An address that was accepted once must not be refused by stricter rules.
+        let Ok(email) = Email::parse(email, EmailProfile::Rfc5321) else { return Ok(None) };
+        Ok(self.store().find_account_by_email(email.key()).await?)
+    }
+
+    /// Returns a page of the accounts that a filter lets through, the oldest first. The
+    /// next page is that of [`after`](AccountFilter::after) the last one.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    pub async fn list(
+        &self,
+        filter: &AccountFilter,
+    ) -> Result<Vec<AccountRecord>, CredentialError> {
+        Ok(self.store().list_accounts(filter).await?)
+    }
+
+    /// Puts an account on a plan, which need not be one of the
+    /// [plans](SignupService::plans): plans come and go.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account, or it is erased.
+    pub async fn set_plan(&self, id: &AccountId, plan: Plan) -> Result<(), CredentialError> {
+        self.change(change_of(id, THERE).with(Effect::SetPlan(plan))).await
+    }
+
+    /// Sets or removes the name of an account.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with an issue of `name` if it is none, and
+    /// [`CredentialError::NotFound`] if there is no such account, or it is erased.
+    pub async fn set_name(
+        &self,
+        id: &AccountId,
+        name: Option<&str>,
+    ) -> Result<(), CredentialError> {
+        let name =
+            name.map(Name::parse).transpose().map_err(|error| invalid_field("name", &error))?;
+        self.change(change_of(id, THERE).with(Effect::SetName(name))).await
+    }
+
+    /// Changes the password of an account, whose owner gives the old one (OWASP ASVS 5,
+    /// 6.2.3). Ends all tokens, and retries of the sign-up; API keys stay. The owner who is
+    /// to stay logged in gets a [new token](crate::credentials::Credentials::issue_token).
+    ///
+    /// The policies for passwords are asked about the new one.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::Rejected`] if the old password is wrong, or the account
+    /// is not in use; [`SignupError::Invalid`] with an issue of `password` if the new one
+    /// is none, or a policy refuses it; [`CredentialError::NotFound`] if there is no such
+    /// account.
+    pub async fn change_password(
+        &self,
+        id: &AccountId,
+        old: &str,
+        new: &str,
+    ) -> Result<(), CredentialError> {
+        let record = self.found(id).await?;
+        let given = Password::parse_for_login(old).map_err(|_| CredentialError::Rejected)?;
+        let stored = self.stored_password(&record).await?;
+        let pool = self.service.hash_pool();
+        let verified = verify_stored::<CredentialError>(pool, given, &stored.hash).await?;
+        let (HashVerification::Right { .. }, true) = (verified, record.state.admits_owner()) else {
+            return Err(CredentialError::Rejected);
+        };
+        let change = change_of(id, IN_USE)
+            .provided(Condition::Password(stored.hash))
+            .with(self.new_password(&record, new).await?)
+            .with(Effect::ForgetRetries)
+            .with(Effect::RevokeTokens);
+        match self.store().change_account(change).await? {
+            ChangeOutcome::Changed => Ok(()),
+            // Somebody else was faster: the old password is no longer the one.
+            _ => Err(CredentialError::Rejected),
+        }
+    }
+
+    /// Disables an account: log-ins, tokens and API keys are refused as if they were wrong,
+    /// and its address stays taken. Ends all tokens; API keys are accepted again once it is
+    /// [enabled](Self::enable).
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account, or it is erased.
+    pub async fn disable(&self, id: &AccountId) -> Result<(), CredentialError> {
+        let disabled = Effect::SetState(AccountState::Disabled, None);
+        self.change(change_of(id, THERE).with(disabled).with(Effect::RevokeTokens)).await
+    }
+
+    /// Enables an account that is [disabled](Self::disable).
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account that is disabled.
+    pub async fn enable(&self, id: &AccountId) -> Result<(), CredentialError> {
+        let enabled = Effect::SetState(AccountState::Active, None);
+        self.change(change_of(id, &[AccountState::Disabled]).with(enabled)).await
+    }
+
+    /// Plans the deletion of an account after a time of grace, and returns when it is due.
+    /// Until then its API keys are refused; its owner can log in, to
+    /// [keep](Self::keep) it. [`erase_due`](Self::erase_due) deletes what is due.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account that is in use. One
+    /// whose deletion is planned gets another time.
+    pub async fn request_deletion(
+        &self,
+        id: &AccountId,
+        grace: Duration,
+    ) -> Result<Timestamp, CredentialError> {
+        let due = self.now()?.plus(grace).map_err(SignupError::internal)?;
+        let planned = Effect::SetState(AccountState::PendingDeletion, Some(due));
+        self.change(change_of(id, IN_USE).with(planned)).await?;
+        Ok(due)
+    }
+
+    /// Keeps an account whose deletion is [planned](Self::request_deletion).
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account.
+    pub async fn keep(&self, id: &AccountId) -> Result<(), CredentialError> {
+        let kept = Effect::SetState(AccountState::Active, None);
+        self.change(change_of(id, &[AccountState::PendingDeletion]).with(kept)).await
+    }
+
+    /// Erases an account: email, name and password are gone, its tokens and API keys ended,
+    /// and its address is free. The row with the id stays, for foreign keys of the host's.
+    /// One that is erased already stays so.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account.
+    pub async fn erase(&self, id: &AccountId) -> Result<(), CredentialError> {
+        match self.change(erased(change_of(id, THERE))).await {
+            Err(CredentialError::NotFound) => {
+                let found = self.get(id).await?;
+                let is_erased = |record: AccountRecord| record.state == AccountState::Erased;
+                if found.is_some_and(is_erased) { Ok(()) } else { Err(CredentialError::NotFound) }
+            }
+            other => other,
+        }
+    }
+
+    /// Erases the accounts whose deletion is due, up to a thousand, and returns how many.
+    /// Call it once an hour, on any number of instances. One that was kept in the meantime
+    /// is kept.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer, perhaps after some were erased.
+    pub async fn erase_due(&self) -> Result<usize, CredentialError> {
+        let due = AccountFilter::new(1000).state(AccountState::PendingDeletion);
+        let mut erased_ones = 0;
+        for record in self.list(&due.due_at(self.now()?)).await? {
+            let change = change_of(record.account.id(), &[AccountState::PendingDeletion]);
+            let outcome = self.store().change_account(erased(change)).await?;
+            erased_ones += usize::from(outcome == ChangeOutcome::Changed);
+        }
+        Ok(erased_ones)
+    }
+
+    fn store(&self) -> &S {
+        self.service.account_store()
+    }
+
+    fn now(&self) -> Result<Timestamp, SignupError> {
+        self.service.now()
+    }
+
+    async fn change(&self, change: AccountChange) -> Result<(), CredentialError> {
+        match self.store().change_account(change).await? {
+            ChangeOutcome::Changed => Ok(()),
+            ChangeOutcome::NotApplicable => Err(CredentialError::NotFound),
+            ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
+            ChangeOutcome::IdentifierTaken => {
+                Err(SignupError::internal("the store has an identifier that is new").into())
+            }
+        }
+    }
+
+    async fn found(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
+        self.get(id).await?.ok_or(CredentialError::NotFound)
+    }
+
+    #[cfg(feature = "verification")]
+    async fn in_use(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
+        let record = self.found(id).await?;
+        if record.state.admits_owner() { Ok(record) } else { Err(CredentialError::NotFound) }
+    }
+
+    async fn stored_password(
+        &self,
+        record: &AccountRecord,
+    ) -> Result<StoredPassword, CredentialError> {
+        let found = self.store().find_password(record.account.email().key()).await?;
+        let own = found.filter(|found| found.account_id == *record.account.id());
+        own.ok_or(CredentialError::NotFound)
+    }
+
+    /// Checks and hashes another password.
+    async fn new_password(
+        &self,
+        record: &AccountRecord,
+        password: &str,
+    ) -> Result<Effect, SignupError> {
+        let password =
+            Password::parse(password).map_err(|error| invalid_field("password", &error))?;
+        let email = record.account.email().clone();
+        let password = self.service.check_new_password(email, password).await?;
+        let (salt, _) = self.service.draw()?;
+        let hash = self.service.hash_pool().reserve()?.hash_with_salt(password, salt).await?;
+        Ok(Effect::SetPassword(hash))
+    }
+}
+
+/// Begins a change of an account that is in one of these states.
+fn change_of(id: &AccountId, states: &'static [AccountState]) -> AccountChange {
+    AccountChange::new(id.clone()).provided(Condition::State(states))
+}
+
+/// Adds the effects of an erasure.
+fn erased(change: AccountChange) -> AccountChange {
+    change
+        .with(Effect::Erase)
+        .with(Effect::ForgetRetries)
+        .with(Effect::RevokeTokens)
+        .with(Effect::ReplaceApiKeys(None))
+}
+
+pub(super) fn invalid_field(field: &'static str, error: &crate::fields::FieldError) -> SignupError {
+    SignupError::Invalid(vec![Issue::field(field, error.to_string())])
+}

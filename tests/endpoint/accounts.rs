@@ -1,0 +1,528 @@
+//! The life of an account after its sign-up: what each change does, what it ends, and that
+//! every check sees it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use signup::account::{AccountId, AccountState, Plan};
+use signup::credentials::{CredentialError, Credentials};
+use signup::error::SignupError;
+use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
+use signup::policy::{InvitationOnly, MinimumLength};
+use signup::store::AccountFilter;
+use signup::store::conformance::dropped_after;
+use signup::{Accounts, SignupRequest};
+use tokio::task::JoinSet;
+
+use crate::proving::{Proving, proving_after, with_options};
+use crate::support::backend::{Backend, Mode, Options};
+use crate::support::client::{PASSWORD, signup};
+use crate::support::faults::{Fault, Faulty};
+use crate::support::stores::WholeStore;
+
+crate::cases![
+    every_check_sees_the_state,
+    an_owner_changes_plan_name_and_password,
+    a_new_password_meets_the_rules_of_passwords,
+    a_forgotten_password_is_reset_by_its_mailbox,
+    an_address_is_changed_by_the_new_mailbox,
+    a_deletion_can_be_taken_back_until_it_is_due,
+    an_erased_account_is_nobodys,
+    accounts_are_found_and_listed,
+    a_fault_at_any_call_leaves_all_or_nothing,
+    a_dropped_change_is_whole,
+    simultaneous_changes_end_in_a_documented_state,
+];
+
+const ANOTHER: &str = "battery staple";
+/// An account that nobody has.
+const NOBODY: &str = "acc_00000000000000000000";
+
+type Lives = Accounts<Arc<dyn WholeStore>>;
+
+/// An account with its credentials.
+struct Kim {
+    id: AccountId,
+    token: String,
+    api_key: String,
+}
+
+/// What of an account is accepted: its password, its token, its API key, and a sign-up with
+/// its address.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is accepted or not")]
+struct Accepted {
+    password: bool,
+    token: bool,
+    api_key: bool,
+    sign_up: bool,
+}
+
+impl Proving {
+    async fn kim(&mut self, email: &str) -> Kim {
+        let data = self.post("/auth/signup", &signup(email)).await.data();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Kim {
+            id: AccountId::from_store(text(&data["account"]["id"])),
+            token: text(&data["token"]),
+            api_key: text(&data["api_key"]),
+        }
+    }
+
+    fn lives(&self) -> Lives {
+        self.app.service.accounts()
+    }
+
+    async fn accepted(&self, kim: &Kim, email: &str, password: &str) -> Accepted {
+        let credentials = &self.app.credentials;
+        let again = self.app.service.signup(SignupRequest::new(email, "somebody else"));
+        Accepted {
+            password: credentials.verify_password(email, password).await.is_ok(),
+            token: credentials.verify_token(&kim.token).await.is_ok(),
+            api_key: credentials.verify_api_key(&kim.api_key).await.is_ok(),
+            sign_up: again.await.is_ok(),
+        }
+    }
+
+    async fn state(&self, id: &AccountId) -> AccountState {
+        self.lives().get(id).await.unwrap().unwrap().state
+    }
+}
+
+fn accepted(password: bool, token: bool, api_key: bool) -> Accepted {
+    Accepted { password, token, api_key, sign_up: false }
+}
+
+#[track_caller]
+fn is_not_found<T: std::fmt::Debug>(result: Result<T, CredentialError>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, CredentialError::NotFound), "{error:?}");
+}
+
+#[track_caller]
+fn is_rejected<T: std::fmt::Debug>(result: Result<T, CredentialError>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, CredentialError::Rejected), "{error:?}");
+}
+
+#[track_caller]
+fn is_invalid<T: std::fmt::Debug>(result: Result<T, CredentialError>, field: &str) {
+    let Err(CredentialError::Failed(SignupError::Invalid(issues))) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(issues[0].path, [field]);
+}
+
+async fn every_check_sees_the_state(backend: Backend) {
+    const KEY: &str = "Idempotency-Key: 8e03978e-40d5-43dd-bc93-6894a57f9324";
+    let mut proving = proving_after(backend).await;
+    let body = signup("kim@x.co");
+    let first = proving.post_with("/auth/signup", &[KEY], &body).await;
+    let data = first.data();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let kim = Kim {
+        id: AccountId::from_store(text(&data["account"]["id"])),
+        token: text(&data["token"]),
+        api_key: text(&data["api_key"]),
+    };
+    let (lives, credentials) = (proving.lives(), proving.app.credentials.clone());
+    let seen = async |at: &Proving| at.accepted(&kim, "kim@x.co", PASSWORD).await;
+    assert_eq!(seen(&proving).await, accepted(true, true, true));
+
+    // With a time of grace the owner can come back.
+    lives.request_deletion(&kim.id, Duration::from_hours(1)).await.unwrap();
+    assert_eq!(seen(&proving).await, accepted(true, true, false));
+    drop(credentials.issue_token(&kim.id).await.unwrap());
+    proving.post_with("/auth/signup", &[KEY], &body).await.is(409, "CONFLICT");
+    lives.keep(&kim.id).await.unwrap();
+    assert_eq!(seen(&proving).await, accepted(true, true, true));
+    // A retry of an account that is as it was is answered again.
+    assert_eq!(proving.post_with("/auth/signup", &[KEY], &body).await.data(), data);
+
+    let sealed = proving.post("/auth/email/reclaim", &json!({"email": "kim@x.co"})).await;
+    let reclaiming = proving.code("kim@x.co");
+    lives.disable(&kim.id).await.unwrap();
+    assert_eq!(proving.state(&kim.id).await, AccountState::Disabled);
+    assert_eq!(seen(&proving).await, accepted(false, false, false));
+    is_rejected(credentials.issue_token(&kim.id).await);
+    proving.post_with("/auth/signup", &[KEY], &body).await.is(409, "CONFLICT");
+    // Nor does the mailbox bring it back, or a code.
+    let ticket = sealed.json()["data"]["ticket"].clone();
+    let confirm = json!({"ticket": ticket, "code": reclaiming, "password": ANOTHER});
+    proving.post("/auth/email/reclaim/confirm", &confirm).await.is_invalid(&["code"]);
+    let resend = json!({"email": "kim@x.co", "password": PASSWORD});
+    proving.post("/auth/email/resend", &resend).await.is(401, "AUTHENTICATION_ERROR");
+    let mailed = proving.mailer.sent().len();
+    proving.post("/auth/email/reclaim", &json!({"email": "kim@x.co"})).await;
+    let kinds: Vec<_> = proving.mailer.sent()[mailed..].iter().map(Mail::kind).collect();
+    assert!(!kinds.contains(&MailKind::ReclaimCode), "{kinds:?}");
+    // The answer to a log-in is that to a wrong password, and costs as much.
+    let hashes = proving.app.engine.hashes();
+    for (email, password) in
+        [("kim@x.co", PASSWORD), ("kim@x.co", ANOTHER), ("nobody@x.co", PASSWORD)]
+    {
+        is_rejected(credentials.verify_password(email, password).await);
+    }
+    assert_eq!(proving.app.engine.hashes() - hashes, 3);
+    lives.enable(&kim.id).await.unwrap();
+    // Its tokens have ended, its API keys have not.
+    assert_eq!(seen(&proving).await, accepted(true, false, true));
+    proving.app.stores(1).await;
+}
+
+async fn an_owner_changes_plan_name_and_password(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let (kim, lives) = (proving.kim("kim@x.co").await, proving.lives());
+    lives.set_plan(&kim.id, Plan::PRO).await.unwrap();
+    lives.set_name(&kim.id, Some("Kim \u{1f600}")).await.unwrap();
+    let account = lives.get(&kim.id).await.unwrap().unwrap().account;
+    assert_eq!((account.plan(), account.name()), (&Plan::PRO, Some("Kim \u{1f600}")));
+    lives.set_name(&kim.id, None).await.unwrap();
+    assert_eq!(lives.get(&kim.id).await.unwrap().unwrap().account.name(), None);
+    is_invalid(lives.set_name(&kim.id, Some("a\u{7}")).await, "name");
+
+    is_rejected(lives.change_password(&kim.id, ANOTHER, "another one").await);
+    is_invalid(lives.change_password(&kim.id, PASSWORD, "short").await, "password");
+    let unchanged = accepted(true, true, true);
+    assert_eq!(proving.accepted(&kim, "kim@x.co", PASSWORD).await, unchanged);
+    lives.change_password(&kim.id, PASSWORD, ANOTHER).await.unwrap();
+    assert_eq!(proving.accepted(&kim, "kim@x.co", PASSWORD).await, accepted(false, false, true));
+    assert_eq!(proving.accepted(&kim, "kim@x.co", ANOTHER).await, accepted(true, false, true));
+    let token = proving.app.credentials.issue_token(&kim.id).await.unwrap();
+    proving.app.credentials.verify_token(token.reveal()).await.unwrap();
+
+    let nobody = AccountId::from_store(NOBODY);
+    is_not_found(lives.set_plan(&nobody, Plan::PRO).await);
+    is_not_found(lives.set_name(&nobody, None).await);
+    is_not_found(lives.change_password(&nobody, PASSWORD, ANOTHER).await);
+    for result in [lives.disable(&nobody).await, lives.enable(&kim.id).await] {
+        is_not_found(result);
+    }
+    is_not_found(lives.keep(&kim.id).await);
+    is_not_found(lives.erase(&nobody).await);
+}
+
+async fn a_new_password_meets_the_rules_of_passwords(backend: Backend) {
+    let mailer = Arc::new(MemoryMailer::default());
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let invitation = InvitationOnly::new(async |code| Ok(code == "friends"));
+    let policies: Vec<Arc<dyn signup::policy::SignupPolicy>> =
+        vec![Arc::new(MinimumLength(12)), Arc::new(invitation)];
+    let options = Options { policies, ..Options::default() };
+    let mut proving = with_options(Mode::After, backend, mails, mailer, options).await;
+    let body = json!({"email": "kim@x.co", "password": PASSWORD, "invite_code": "friends"});
+    let data = proving.post("/auth/signup", &body).await.data();
+    let id = AccountId::from_store(data["account"]["id"].as_str().unwrap());
+    let lives = proving.lives();
+    is_invalid(lives.change_password(&id, PASSWORD, "12345678901").await, "password");
+    let pending = lives.begin_password_reset("kim@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("kim@x.co");
+    let reset = lives.complete_password_reset(pending.reveal_ticket(), &code, "12345678901");
+    is_invalid(reset.await, "password");
+    lives.change_password(&id, PASSWORD, ANOTHER).await.unwrap();
+}
+
+async fn a_forgotten_password_is_reset_by_its_mailbox(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let (kim, lives) = (proving.kim("Kim@x.co").await, proving.lives());
+    let code = proving.code("Kim@x.co");
+    proving.app.service.verify_email(&kim.id, &code).await.unwrap();
+    let mailed = proving.mailer.sent().len();
+    let mut lengths = HashSet::new();
+    for email in ["KIM@x.co", "nobody@x.co"] {
+        let pending = lives.begin_password_reset(email, None).await.unwrap();
+        lengths.insert(pending.reveal_ticket().len());
+        if email == "nobody@x.co" {
+            let guess = lives.complete_password_reset(pending.reveal_ticket(), "00000000", ANOTHER);
+            is_invalid(guess.await, "code");
+        }
+    }
+    assert_eq!(lengths.len(), 1);
+    proving.mails.drained().await;
+    let sent = proving.mailer.sent();
+    let kinds: Vec<_> =
+        sent[mailed..].iter().map(|mail| (mail.kind(), mail.to().as_str())).collect();
+    assert_eq!(kinds, [(MailKind::ResetCode, "Kim@x.co")]);
+    is_invalid(lives.begin_password_reset("no address", None).await, "email");
+
+    // An operator begins it, and the owner ends it. A later one ends the earlier one.
+    let first = lives.begin_password_reset("kim@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let first_code = proving.code("Kim@x.co");
+    proving.clock.advance(Duration::from_mins(59));
+    let pending = lives.begin_password_reset_of(&kim.id).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("Kim@x.co");
+    let complete = async |ticket: &signup::verification::PendingProof, code: &str| {
+        lives.complete_password_reset(ticket.reveal_ticket(), code, ANOTHER).await
+    };
+    is_invalid(complete(&pending, &first_code).await, "code");
+    complete(&pending, &code).await.unwrap();
+    assert_eq!(proving.accepted(&kim, "kim@x.co", PASSWORD).await, accepted(false, false, true));
+    assert_eq!(proving.accepted(&kim, "kim@x.co", ANOTHER).await, accepted(true, false, true));
+    is_invalid(complete(&pending, &code).await, "code");
+    is_invalid(complete(&first, &first_code).await, "code");
+
+    // Who has the mailbox of an address that was never proven is not who has the API key.
+    let jim = proving.kim("jim@x.co").await;
+    lives.set_name(&jim.id, Some("Trojan")).await.unwrap();
+    let pending = lives.begin_password_reset("jim@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    complete(&pending, &proving.code("jim@x.co")).await.unwrap();
+    assert_eq!(proving.accepted(&jim, "jim@x.co", ANOTHER).await, accepted(true, false, false));
+    let record = lives.get(&jim.id).await.unwrap().unwrap();
+    assert!(record.email_verified_at.is_some() && record.account.name().is_none());
+
+    // A ticket does not outlive the account.
+    proving.clock.advance(Duration::from_hours(1));
+    let pending = lives.begin_password_reset("jim@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("jim@x.co");
+    lives.disable(&jim.id).await.unwrap();
+    is_invalid(complete(&pending, &code).await, "code");
+    lives.enable(&jim.id).await.unwrap();
+    is_invalid(complete(&pending, &code).await, "code");
+    is_not_found(lives.begin_password_reset_of(&AccountId::from_store(NOBODY)).await);
+}
+
+async fn an_address_is_changed_by_the_new_mailbox(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let (kim, jim) = (proving.kim("kim@x.co").await, proving.kim("jim@x.co").await);
+    let lives = proving.lives();
+    let pending = lives.begin_email_change(&kim.id, "Moved@x.co", None).await.unwrap();
+    let taken = lives.begin_email_change(&kim.id, "JIM@x.co", None).await.unwrap();
+    assert_eq!(pending.reveal_ticket().len(), taken.reveal_ticket().len());
+    proving.mails.drained().await;
+    let kinds: Vec<_> = proving.kinds()[2..].to_vec();
+    assert_eq!(kinds.iter().collect::<HashSet<_>>().len(), 2, "{kinds:?}");
+    let code = proving.code("Moved@x.co");
+    let complete = async |id: &AccountId, ticket: &signup::verification::PendingProof| {
+        lives.complete_email_change(id, ticket.reveal_ticket(), &code).await
+    };
+    is_invalid(complete(&jim.id, &pending).await, "code");
+    is_invalid(complete(&kim.id, &taken).await, "code");
+    assert_eq!(proving.accepted(&kim, "kim@x.co", PASSWORD).await, accepted(true, true, true));
+    complete(&kim.id, &pending).await.unwrap();
+    proving.mails.drained().await;
+    let last = proving.mailer.sent().pop().unwrap();
+    assert_eq!((last.kind(), last.to().as_str()), (MailKind::EmailChanged, "kim@x.co"));
+    assert_eq!(proving.accepted(&kim, "moved@x.co", PASSWORD).await, accepted(true, false, true));
+    let record = lives.get(&kim.id).await.unwrap().unwrap();
+    assert_eq!(record.account.email().as_str(), "Moved@x.co");
+    assert!(record.email_verified_at.is_some());
+    is_invalid(complete(&kim.id, &pending).await, "code");
+    // The old address is free, and somebody takes it; back to it leads no way.
+    let other = proving.kim("kim@x.co").await;
+    assert_ne!(other.id, kim.id);
+
+    // Somebody else is faster.
+    let pending = lives.begin_email_change(&kim.id, "ann@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("ann@x.co");
+    proving.kim("Ann@X.co").await;
+    let late = lives.complete_email_change(&kim.id, pending.reveal_ticket(), &code).await;
+    assert!(matches!(late, Err(CredentialError::Failed(SignupError::EmailTaken))), "{late:?}");
+    // Whoever has changed the password meanwhile has ended it.
+    let pending = lives.begin_email_change(&kim.id, "joe@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("joe@x.co");
+    lives.change_password(&kim.id, PASSWORD, ANOTHER).await.unwrap();
+    let late = lives.complete_email_change(&kim.id, pending.reveal_ticket(), &code).await;
+    is_invalid(late, "code");
+    is_invalid(lives.begin_email_change(&kim.id, "no address", None).await, "email");
+    proving.app.stores(4).await;
+}
+
+async fn a_deletion_can_be_taken_back_until_it_is_due(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let (kim, jim) = (proving.kim("kim@x.co").await, proving.kim("jim@x.co").await);
+    let (lives, day) = (proving.lives(), Duration::from_hours(24));
+    let due = lives.request_deletion(&kim.id, day).await.unwrap();
+    assert_eq!(lives.get(&kim.id).await.unwrap().unwrap().delete_at, Some(due));
+    lives.request_deletion(&jim.id, day).await.unwrap();
+    assert_eq!(lives.erase_due().await.unwrap(), 0);
+    proving.clock.advance(Duration::from_hours(24).saturating_sub(Duration::from_millis(1)));
+    assert_eq!(lives.erase_due().await.unwrap(), 0);
+    lives.keep(&jim.id).await.unwrap();
+    proving.clock.advance(Duration::from_millis(1));
+    assert_eq!(lives.erase_due().await.unwrap(), 1);
+    assert_eq!(lives.erase_due().await.unwrap(), 0);
+    assert_eq!(proving.state(&kim.id).await, AccountState::Erased);
+    assert_eq!(proving.state(&jim.id).await, AccountState::Active);
+    is_not_found(lives.keep(&kim.id).await);
+    is_not_found(lives.request_deletion(&kim.id, day).await);
+}
+
+async fn an_erased_account_is_nobodys(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let body = json!({"email": "Kim.Secret@x.co", "password": PASSWORD, "name": "Kim Secret"});
+    let data = proving.post("/auth/signup", &body).await.data();
+    let id = AccountId::from_store(data["account"]["id"].as_str().unwrap());
+    let kim = Kim {
+        id: id.clone(),
+        token: data["token"].as_str().unwrap().to_owned(),
+        api_key: data["api_key"].as_str().unwrap().to_owned(),
+    };
+    let lives = proving.lives();
+    for _ in 0..2 {
+        lives.erase(&id).await.unwrap();
+    }
+    let record = lives.get(&id).await.unwrap().unwrap();
+    assert_eq!(record.state, AccountState::Erased);
+    assert_eq!(record.account.email().as_str(), format!("erased:{id}"));
+    assert!(lives.by_email("kim.secret@x.co").await.unwrap().is_none());
+    assert!(lives.by_email(&format!("erased:{id}")).await.unwrap().is_none());
+    is_not_found(lives.set_plan(&id, Plan::PRO).await);
+    is_not_found(lives.disable(&id).await);
+    is_not_found(lives.enable(&id).await);
+    is_rejected(proving.app.credentials.issue_token(&id).await);
+    let email = "kim.secret@x.co";
+    let left = proving.accepted(&kim, email, PASSWORD).await;
+    assert_eq!(left, Accepted { sign_up: true, ..accepted(false, false, false) });
+    // Somebody else has the address now, and nothing of the first one's.
+    assert!(proving.app.credentials.verify_password(email, PASSWORD).await.is_err());
+    assert_ne!(lives.by_email(email).await.unwrap().unwrap().account.id(), &id);
+}
+
+async fn accounts_are_found_and_listed(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let lives = proving.lives();
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(proving.kim(&format!("u{number}@x.co")).await.id);
+        proving.clock.advance(Duration::from_secs(1));
+    }
+    lives.disable(&ids[1]).await.unwrap();
+    lives.set_plan(&ids[2], Plan::SCALE).await.unwrap();
+    let listed = async |filter: AccountFilter| -> Vec<AccountId> {
+        let page = lives.list(&filter).await.unwrap();
+        page.into_iter().map(|record| record.account.id().clone()).collect()
+    };
+    assert_eq!(listed(AccountFilter::new(10)).await, ids);
+    assert_eq!(listed(AccountFilter::new(2)).await, ids[..2]);
+    let second = lives.get(&ids[1]).await.unwrap().unwrap();
+    assert_eq!(listed(AccountFilter::new(2).after(&second)).await, ids[2..4]);
+    assert_eq!(listed(AccountFilter::new(9).state(AccountState::Disabled)).await, ids[1..2]);
+    assert_eq!(listed(AccountFilter::new(9).plan(Plan::SCALE)).await, ids[2..3]);
+    let from = AccountFilter::new(9).created_from(second.created_at);
+    assert_eq!(listed(from).await, ids[1..]);
+    let found = lives.by_email("U3@X.co").await.unwrap().unwrap();
+    assert_eq!(found.account.id(), &ids[3]);
+    assert!(lives.by_email("nobody@x.co").await.unwrap().is_none());
+    assert!(lives.by_email("no address").await.unwrap().is_none());
+}
+
+/// Does one of the changes.
+async fn change(number: usize, lives: &Lives, id: &AccountId) -> Result<(), CredentialError> {
+    match number {
+        0 => lives.change_password(id, PASSWORD, ANOTHER).await,
+        1 => lives.disable(id).await,
+        2 => lives.request_deletion(id, Duration::from_hours(1)).await.map(drop),
+        3 => lives.erase(id).await,
+        _ => lives.set_plan(id, Plan::PRO).await,
+    }
+}
+const CHANGES: usize = 5;
+
+/// Returns whether a change has happened whole; `None` if it is torn.
+async fn is_whole(number: usize, at: &Proving, kim: &Kim, email: &str) -> Option<bool> {
+    let record = at.lives().get(&kim.id).await.unwrap().unwrap();
+    let credentials: &Credentials = &at.app.credentials;
+    let token = credentials.verify_token(&kim.token).await.is_ok();
+    let api_key = credentials.verify_api_key(&kim.api_key).await.is_ok();
+    let old = credentials.verify_password(email, PASSWORD).await.is_ok();
+    let seen = (record.state, token, api_key, old, record.account.plan() == &Plan::PRO);
+    let after = match number {
+        0 => (AccountState::Active, false, true, false, false),
+        1 => (AccountState::Disabled, false, false, false, false),
+        2 => (AccountState::PendingDeletion, true, false, true, false),
+        3 => (AccountState::Erased, false, false, false, false),
+        _ => (AccountState::Active, true, true, true, true),
+    };
+    match seen {
+        (AccountState::Active, true, true, true, false) => Some(false),
+        seen if seen == after => Some(true),
+        _ => None,
+    }
+}
+
+async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
+    let mailer = Arc::new(MemoryMailer::default());
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let next = Arc::new(std::sync::Mutex::default());
+    let planned = Arc::clone(&next);
+    let wrap = move |store| -> Arc<dyn WholeStore> {
+        Arc::new(Faulty { next: planned, ..Faulty::new(store) })
+    };
+    let options = Options { wrap: Box::new(wrap), ..Options::default() };
+    let mut proving = with_options(Mode::After, backend, mails, mailer, options).await;
+    let lives = proving.lives();
+    let faults = [Fault::Unavailable, Fault::OutcomeUnknown, Fault::Failed, Fault::LoseAnswer];
+    for (at, fault) in (0..3).flat_map(|at| faults.map(|fault| (at, fault))) {
+        for number in 0..CHANGES {
+            let email = format!("{number}.{at}.{fault:?}@x.co");
+            let kim = proving.kim(&email).await;
+            next.lock().unwrap().extend((0..at).map(|_| None).chain([Some(fault)]));
+            let changed = change(number, &lives, &kim.id).await;
+            next.lock().unwrap().clear();
+            let whole = is_whole(number, &proving, &kim, &email).await;
+            let whole = whole.unwrap_or_else(|| panic!("{number} is torn by {fault:?} at {at}"));
+            assert!(changed.is_err() || whole, "{number} has got lost by {fault:?} at {at}");
+            let is_known = matches!(fault, Fault::Unavailable | Fault::Failed);
+            assert!(changed.is_ok() || !is_known || !whole, "{number} by {fault:?} at {at}");
+        }
+    }
+}
+
+async fn a_dropped_change_is_whole(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let lives = proving.lives();
+    for number in 0..CHANGES {
+        let (mut polls, mut finished) = (0, false);
+        while !finished {
+            polls += 1;
+            let email = format!("{number}.{polls}@x.co");
+            let kim = proving.kim(&email).await;
+            let changing = change(number, &lives, &kim.id);
+            finished = Box::pin(dropped_after(changing, polls)).await.is_some();
+            // What is still under way may end between two of the reads. What is torn stays so.
+            let mut looks = 0;
+            while is_whole(number, &proving, &kim, &email).await.is_none() {
+                looks += 1;
+                assert!(looks < 100, "{number} is torn at poll {polls}");
+            }
+        }
+    }
+}
+
+async fn simultaneous_changes_end_in_a_documented_state(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    for round in 0..10 {
+        let email = format!("kim{round}@x.co");
+        let kim = proving.kim(&email).await;
+        let mut crowd = JoinSet::new();
+        for number in 0..100 {
+            let (lives, credentials) = (proving.lives(), proving.app.service.credentials());
+            let (id, email) = (kim.id.clone(), email.clone());
+            crowd.spawn(async move {
+                match number % 4 {
+                    0 => return lives.change_password(&id, PASSWORD, ANOTHER).await.is_ok(),
+                    1 => drop(credentials.verify_password(&email, PASSWORD).await),
+                    2 => drop(credentials.issue_token(&id).await),
+                    _ if number == 3 => lives.erase(&id).await.unwrap(),
+                    _ => drop(lives.set_name(&id, Some("Kim")).await),
+                }
+                false
+            });
+        }
+        let changed = crowd.join_all().await.into_iter().filter(|changed| *changed).count();
+        assert!(changed <= 1, "the old password was good {changed} times");
+        let record = proving.lives().get(&kim.id).await.unwrap().unwrap();
+        assert_eq!((record.state, record.account.name()), (AccountState::Erased, None));
+        let left = proving.accepted(&kim, &email, ANOTHER).await;
+        assert_eq!(left, Accepted { sign_up: true, ..accepted(false, false, false) });
+    }
+}
