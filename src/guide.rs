@@ -13,6 +13,7 @@ page!(getting_started, "docs/getting-started.md", "axum", "sqlite");
 page!(configuration, "docs/configuration.md");
 page!(stores, "docs/stores.md", "postgres", "sqlite");
 page!(credentials, "docs/credentials.md");
+page!(accounts, "docs/accounts.md");
 page!(retries, "docs/retries.md");
 page!(verification, "docs/verification.md", "verification");
 page!(limits, "docs/limits.md");

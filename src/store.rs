@@ -30,7 +30,7 @@ mod verification;
 
 pub use credentials::CredentialStore;
 pub use lifecycle::{
-    AccountChange, AccountFilter, ChangeOutcome, Condition, Effect, LifecycleStore,
+    AccountChange, AccountFilter, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe,
 };
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]

@@ -10,7 +10,7 @@ use crate::fields::{Email, EmailProfile, Name, Password};
 use crate::hash::Verification as HashVerification;
 use crate::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect,
-    LifecycleStore, StoredPassword,
+    LifecycleStore, StoredPassword, Wipe,
 };
 
 use super::SignupService;
@@ -208,7 +208,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     }
 
     /// Erases an account: email, name and password are gone, its tokens and API keys ended,
-    /// and its address is free. The row with the id stays, for foreign keys of the host's.
+    /// and its address is free. The row with the id stays, for foreign keys of the host's,
+    /// whose own rows `HostRows::wipe` wipes in the same transaction of an SQL store.
     /// One that is erased already stays so.
     ///
     /// # Errors
@@ -307,6 +308,7 @@ fn erased(change: AccountChange) -> AccountChange {
         .with(Effect::ForgetRetries)
         .with(Effect::RevokeTokens)
         .with(Effect::ReplaceApiKeys(None))
+        .with(Effect::WipeHostRows(Wipe::Erased))
 }
 
 pub(super) fn invalid_field(field: &'static str, error: &crate::fields::FieldError) -> SignupError {

@@ -66,6 +66,7 @@ use super::{AccountRecord, CredentialStore, NewApiKey, StoreError};
 ///                 Effect::VerifyEmail(_) => " email_verified_at = coalesce(email_verified_at, ?)",
 ///                 Effect::ForgetRetries => " replay_nonce = NULL, …",
 ///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
+///                 Effect::WipeHostRows(_) => "; DELETE FROM notes …",
 ///                 Effect::ReplaceApiKeys(_) => "; DELETE FROM api_keys …; INSERT …",
 ///                 _ => return Err(StoreError::Failed("an unknown effect".into())),
 ///             };
@@ -291,6 +292,19 @@ pub enum Effect {
     RevokeTokens,
     /// Deletes all `api_keys` of the account, and inserts this one.
     ReplaceApiKeys(Option<Box<NewApiKey>>),
+    /// Lets the host wipe its own rows, by `HostRows::wipe` of an SQL store. A store without
+    /// rows of the host's does nothing.
+    WipeHostRows(Wipe),
+}
+
+/// The reason why the host's rows of an account are wiped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wipe {
+    /// The owner of the mailbox has taken the account over from who had made it.
+    Reclaimed,
+    /// The account is erased.
+    Erased,
 }
 
 /// The outcome of a [`change_account`](LifecycleStore::change_account).

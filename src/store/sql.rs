@@ -30,7 +30,7 @@ pub(super) mod statement;
 mod verification;
 
 use backend::{Backend, Clash, Connection};
-use change::{Applied, Change};
+use change::{Applied, Change, HostWork};
 pub use host::{HostRows, HostRowsError, HostTransaction};
 use names::Names;
 pub use names::{Schema, TablePrefix};
@@ -152,7 +152,7 @@ impl<B: Backend> SqlStore<B> {
         transaction: &mut sqlx::Transaction<'_, B::Database>,
         new: &NewAccount,
     ) -> Result<InsertProof, StoreError> {
-        let change = Change { steps: self.inserts(new), new: None };
+        let change = Change { steps: self.inserts(new), host: None };
         match self.apply_in_savepoint(transaction, &change).await? {
             Applied::All => Ok(InsertProof::for_account(new)),
             Applied::NotFound | Applied::Clash(Clash::Email) => Err(StoreError::EmailTaken),
@@ -175,7 +175,8 @@ impl<B: Backend> AccountStore for SqlStore<B> {
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
         let confirm = self.queries.is_stored(&new);
         let steps = self.inserts(&new);
-        match self.change(Change { steps, new: Some(new) }, Some(confirm)).await? {
+        let host = Some(HostWork::Insert(Box::new(new)));
+        match self.change(Change { steps, host }, Some(confirm)).await? {
             Applied::All => Ok(CreateOutcome::Stored),
             Applied::NotFound | Applied::Clash(Clash::Email) => Ok(CreateOutcome::EmailTaken),
             Applied::Clash(Clash::Identifier) => Ok(CreateOutcome::IdentifierTaken),

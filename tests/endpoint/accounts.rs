@@ -49,7 +49,7 @@ struct Kim {
     api_key: String,
 }
 
-/// What of an account is accepted: its password, its token, its API key, and a sign-up with
+/// The parts of an account that are accepted: its password, its token, its API key, and a sign-up with
 /// its address.
 #[derive(Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is accepted or not")]

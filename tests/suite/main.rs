@@ -33,3 +33,4 @@ mod settings;
 mod smtp;
 mod sqlite;
 mod trees;
+mod wiping;

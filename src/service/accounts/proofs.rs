@@ -9,7 +9,9 @@ use crate::limit::ClientIp;
 use crate::mail::{Mail, MailKind};
 use crate::service::SignupService;
 use crate::service::verification::invalid;
-use crate::store::{AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore};
+use crate::store::{
+    AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe,
+};
 use crate::verification::{PendingProof, TicketKind};
 
 use super::{Accounts, IN_USE, change_of, invalid_field};
@@ -68,7 +70,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Completes a reset of a password by the code of the mail: sets the password, proves
     /// the address, and ends all tokens and all other tickets. API keys stay, unless the
     /// address was not proven before: then somebody else may have made the account, so its
-    /// name is cleared and its API keys end.
+    /// name is cleared, its API keys end, and the host's rows are wiped as by a reclaim.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `password` if it is none or a
@@ -92,7 +94,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens);
         if record.email_verified_at.is_none() {
-            change = change.with(Effect::SetName(None)).with(Effect::ReplaceApiKeys(None));
+            change = change
+                .with(Effect::SetName(None))
+                .with(Effect::ReplaceApiKeys(None))
+                .with(Effect::WipeHostRows(Wipe::Reclaimed));
         }
         match self.store().change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),

@@ -20,7 +20,7 @@ use crate::service::SignupService;
 use crate::service::accounts::invalid_field;
 use crate::service::verification::invalid;
 use crate::store::{
-    AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, NewApiKey,
+    AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, NewApiKey, Wipe,
 };
 use crate::token::TokenOptions;
 use crate::verification::{AccountTicket, PendingProof, TicketKind};
@@ -67,7 +67,8 @@ impl<S: AccountStore> SignupService<S> {
     /// and returns a new token and API key. The same ticket, code and password, sent again,
     /// get the same API key while the account is as it was.
     ///
-    /// What the first owner has left in the host's tables is still there: the host wipes it.
+    /// What the first owner has left in the host's tables is the host's to wipe, by
+    /// `HostRows::wipe` in the same transaction of an SQL store.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `password` if it is none or a
@@ -128,6 +129,7 @@ impl<S: AccountStore> SignupService<S> {
             .with(Effect::VerifyEmail(now))
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens)
+            .with(Effect::WipeHostRows(Wipe::Reclaimed))
             .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
         match store.change_account(change).await? {
             ChangeOutcome::Changed => Ok(signup),

@@ -13,7 +13,7 @@ use crate::hash::PasswordHash;
 use crate::issue::Chain;
 use crate::store::{
     AccountChange, AccountFilter, AccountRecord, ApiKeyInfo, ChangeOutcome, Condition, Effect,
-    KeyOwner, LifecycleStore, NewAccount, NewApiKey,
+    KeyOwner, LifecycleStore, NewAccount, NewApiKey, Wipe,
 };
 
 use super::credentials::{created, key, later, ok, signed_up};
@@ -332,7 +332,7 @@ impl State {
             Effect::VerifyEmail(at) => {
                 record.email_verified_at.get_or_insert(*at);
             }
-            Effect::ForgetRetries => {}
+            Effect::ForgetRetries | Effect::WipeHostRows(_) => {}
             Effect::RevokeTokens => record.token_generation += 1,
             Effect::ReplaceApiKeys(new) => *keys = new.iter().map(|new| new.info()).collect(),
         }
@@ -365,6 +365,7 @@ fn with_all_effects(change: AccountChange, of: &NewAccount, number: u64) -> Acco
         .with(Effect::VerifyEmail(later(of, 60)))
         .with(Effect::ForgetRetries)
         .with(Effect::RevokeTokens)
+        .with(Effect::WipeHostRows(Wipe::Reclaimed))
         .with(Effect::ReplaceApiKeys(Some(Box::new(key(of, number, 60)))))
 }
 

@@ -81,8 +81,8 @@ impl AccountRow {
             }
             Effect::ForgetRetries => new.receipt = None,
             Effect::RevokeTokens => self.token_generation += 1,
-            // The keys are not in this row.
-            Effect::ReplaceApiKeys(_) => {}
+            // These are not in this row.
+            Effect::ReplaceApiKeys(_) | Effect::WipeHostRows(_) => {}
         }
     }
 }

@@ -7,8 +7,9 @@ use sqlx::Connection as _;
 use sqlx::pool::PoolConnection;
 use tokio::time::{Instant, timeout_at};
 
+use crate::account::AccountId;
 use crate::issue::BoxError;
-use crate::store::{NewAccount, StoreError};
+use crate::store::{NewAccount, StoreError, Wipe};
 
 use super::SqlStore;
 use super::backend::{Backend, Clash, Connection};
@@ -25,8 +26,16 @@ const ATTEMPTS: usize = 5;
 pub(super) struct Change {
     /// The statements; each must affect a row, unless it is optional.
     pub(super) steps: Vec<Statement>,
-    /// The account that they insert, for the host's rows.
-    pub(super) new: Option<NewAccount>,
+    /// The part of the host's in the same transaction.
+    pub(super) host: Option<HostWork>,
+}
+
+/// The work of [`HostRows`](super::HostRows) in a change.
+pub(super) enum HostWork {
+    /// The rows of an account that is inserted.
+    Insert(Box<NewAccount>),
+    /// The rows of an account that is taken over or erased.
+    Wipe(AccountId, Wipe),
 }
 
 /// The outcome of a [`Change`]. All but the first leave everything as it was.
@@ -167,7 +176,7 @@ impl<B: Backend> SqlStore<B> {
         usable: &AtomicBool,
         until: Instant,
     ) -> Result<Applied, Fault> {
-        let host_writes = self.host.is_some() && change.new.is_some();
+        let host_writes = self.host.is_some() && change.host.is_some();
         if let ([step], false, true) =
             (change.steps.as_slice(), host_writes, self.backend.commits_alone())
         {
@@ -180,7 +189,7 @@ impl<B: Backend> SqlStore<B> {
         let begin = self.backend.begin(until.saturating_duration_since(Instant::now()));
         let mut transaction = connection.begin_with(begin).await.map_err(B::fault)?;
         let applied = match self.apply_steps(&mut transaction, change).await {
-            Ok(Applied::All) => self.insert_host_rows(&mut transaction, change).await,
+            Ok(Applied::All) => self.write_host_rows(&mut transaction, change).await,
             other => other,
         };
         usable.store(false, Ordering::Relaxed);
@@ -207,14 +216,17 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    async fn insert_host_rows(
+    async fn write_host_rows(
         &self,
         connection: &mut Connection<B>,
         change: &Change,
     ) -> Result<Applied, Fault> {
-        if let (Some(host), Some(new)) = (&self.host, &change.new) {
-            let inserted = host.insert(connection, new).await;
-            inserted.map_err(|error| Fault::from_host(error, B::fault))?;
+        if let (Some(host), Some(work)) = (&self.host, &change.host) {
+            let written = match work {
+                HostWork::Insert(new) => host.insert(connection, new).await,
+                HostWork::Wipe(account, because) => host.wipe(connection, account, *because).await,
+            };
+            written.map_err(|error| Fault::from_host(error, B::fault))?;
         }
         Ok(Applied::All)
     }

@@ -87,7 +87,7 @@ impl<B: Backend> CredentialStore for SqlStore<B> {
 }
 
 pub(super) fn all_of<const N: usize>(steps: [Statement; N]) -> Change {
-    Change { steps: steps.into(), new: None }
+    Change { steps: steps.into(), host: None }
 }
 
 /// Returns whether a change found its row. A key of an account that is being deleted has

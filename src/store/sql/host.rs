@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::account::AccountId;
 use crate::issue::{BoxError, Issue};
-use crate::store::NewAccount;
+use crate::store::{NewAccount, Wipe};
 
 use super::backend::{Backend, Connection};
 
@@ -61,6 +62,52 @@ pub trait HostRows<C>: Send + Sync + 'static {
     /// Returns [`HostRowsError`] if the rows can't be inserted or the host refuses the
     /// account. Nothing is stored then.
     async fn insert(&self, connection: &mut C, new: &NewAccount) -> Result<(), HostRowsError>;
+
+    /// Wipes what is left in the host's rows of an account: in the transaction that takes it
+    /// over from its first owner, or erases it. Default: nothing is wiped.
+    ///
+    /// ```
+    /// use async_trait::async_trait;
+    /// use signup::account::AccountId;
+    /// use signup::store::{HostRows, HostRowsError, NewAccount, Wipe};
+    ///
+    /// /// Deletes the notes of who is gone.
+    /// struct Notes;
+    ///
+    /// # #[cfg(feature = "sqlite")]
+    /// #[async_trait]
+    /// impl HostRows<sqlx::SqliteConnection> for Notes {
+    ///     async fn insert(
+    ///         &self,
+    ///         _: &mut sqlx::SqliteConnection,
+    ///         _: &NewAccount,
+    ///     ) -> Result<(), HostRowsError> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     async fn wipe(
+    ///         &self,
+    ///         connection: &mut sqlx::SqliteConnection,
+    ///         account: &AccountId,
+    ///         _: Wipe,
+    ///     ) -> Result<(), HostRowsError> {
+    ///         let delete = sqlx::query("DELETE FROM notes WHERE account_id = ?1");
+    ///         delete.bind(account.as_str()).execute(connection).await?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`HostRowsError`] if the rows can't be wiped. Nothing has changed then.
+    async fn wipe(
+        &self,
+        _connection: &mut C,
+        _account: &AccountId,
+        _because: Wipe,
+    ) -> Result<(), HostRowsError> {
+        Ok(())
+    }
 }
 
 /// The reason why [`HostRows`] were not inserted.

@@ -12,7 +12,7 @@ use crate::store::{
 
 use super::SqlStore;
 use super::backend::{Backend, Clash};
-use super::change::{Applied, Change};
+use super::change::{Applied, Change, HostWork};
 use super::credentials::account_record;
 use super::queries::{ACCOUNT, ACCOUNT_COLUMNS, Find};
 use super::statement::{Statement, Value, decode, trusted};
@@ -38,13 +38,20 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
         let confirm = change.new_key().map(|new| self.queries.find_api_key(new.digest()));
         let mut steps = vec![self.update_account(&change)];
+        let mut host = None;
         for effect in change.effects() {
-            if let Effect::ReplaceApiKeys(new) = effect {
-                steps.push(self.queries.revoke_api_keys(change.account()).optional());
-                steps.extend(new.as_deref().map(|new| self.queries.add_api_key(new)));
+            match effect {
+                Effect::ReplaceApiKeys(new) => {
+                    steps.push(self.queries.revoke_api_keys(change.account()).optional());
+                    steps.extend(new.as_deref().map(|new| self.queries.add_api_key(new)));
+                }
+                Effect::WipeHostRows(because) => {
+                    host = Some(HostWork::Wipe(change.account().clone(), *because));
+                }
+                _ => {}
             }
         }
-        match self.change(Change { steps, new: None }, confirm).await? {
+        match self.change(Change { steps, host }, confirm).await? {
             Applied::All => Ok(ChangeOutcome::Changed),
             Applied::NotFound => Ok(ChangeOutcome::NotApplicable),
             Applied::Clash(Clash::Email) => Ok(ChangeOutcome::EmailTaken),
@@ -160,8 +167,8 @@ impl Sql {
                 "replay_nonce = NULL, replay_version = NULL, replay_tag = NULL".to_owned()
             }
             Effect::RevokeTokens => "token_generation = token_generation + 1".to_owned(),
-            // These are rows of another table.
-            Effect::ReplaceApiKeys(_) => return None,
+            // These are rows of other tables.
+            Effect::ReplaceApiKeys(_) | Effect::WipeHostRows(_) => return None,
         })
     }
 
