@@ -1,7 +1,7 @@
 //! Sign-up, log-in and API keys, in axum.
 //!
 //! ```text
-//! export SIGNUP_JWT_SECRET=$(openssl rand -hex 32)
+//! export SIGNUP_JWT_SECRET=$(openssl rand -hex 32) SIGNUP_REPLAY_SECRET=$(openssl rand -hex 32)
 //! cargo run --release --example login --features axum,sqlite
 //! JSON='Content-Type: application/json'
 //! curl -H "$JSON" localhost:3000/auth/signup -d '{"email":"dev@example.com","password":"correct horse"}'
@@ -11,23 +11,30 @@
 //! curl -H "X-API-Key: $KEY" localhost:3000/whoami
 //! ```
 
-use std::{env, error::Error, process::ExitCode, time::Duration};
+use std::{env, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Json, Path, State};
-use axum::http::{HeaderName, StatusCode, header::CACHE_CONTROL};
+use axum::extract::{ConnectInfo, Json, Path, State};
+use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{Router, delete, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use signup::api_key::ApiKeyId;
-use signup::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth, IssuedApiKey};
+use signup::credentials::{
+    ApiKeyAuth, CredentialError, Credentials, DashboardAuth, IssuedApiKey, LoginThrottle,
+};
 use signup::error::{Issue, SignupError};
+use signup::idempotency::ReplaySecret;
+use signup::limit::ClientIp;
 use signup::store::SqliteStore;
 use signup::{SignupService, adapters};
 
 #[path = "support/process.rs"]
 mod process;
+
+const KNOWN_CLIENT: &str = "known_client";
 
 /// The time that a rotated key stays valid.
 const GRACE: Duration = Duration::from_hours(24);
@@ -45,19 +52,28 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let addr = env::var("SIGNUP_ADDR").unwrap_or("127.0.0.1:3000".to_owned());
     let secret = env::var("SIGNUP_JWT_SECRET")
         .map_err(|_| "SIGNUP_JWT_SECRET is not set: `openssl rand -hex 32` makes one")?;
+    let replay_secret = env::var("SIGNUP_REPLAY_SECRET")
+        .map_err(|_| "SIGNUP_REPLAY_SECRET is not set: `openssl rand -hex 32` makes another one")?;
+    let throttle = LoginThrottle::new(ReplaySecret::new(replay_secret.as_bytes())?);
     let store = SqliteStore::connect(&url).await?;
     let pool = store.pool().clone();
-    let served = serve(store, &secret, &addr).await;
+    let served = serve(store, &secret, throttle, &addr).await;
     // The last connection writes the WAL into the database and deletes it.
     pool.close().await;
     served
 }
 
-async fn serve(store: SqliteStore, secret: &str, addr: &str) -> Result<(), Box<dyn Error>> {
+async fn serve(
+    store: SqliteStore,
+    secret: &str,
+    throttle: LoginThrottle,
+    addr: &str,
+) -> Result<(), Box<dyn Error>> {
     store.migrate().await?;
     let service = SignupService::builder(store).jwt_secret(secret.as_bytes()).build()?;
     // A key that another process revoked stays valid for at most 30 seconds.
     let credentials = service.credentials().with_cache(10_000, Duration::from_secs(30));
+    let credentials = credentials.with_throttle(throttle);
     let app = Router::new()
         .route("/auth/login", post(login))
         .route("/keys", get(list_api_keys).post(issue_api_key))
@@ -71,6 +87,7 @@ async fn serve(store: SqliteStore, secret: &str, addr: &str) -> Result<(), Box<d
     let listener = tokio::net::TcpListener::bind(addr).await?;
     let end = process::asked_to_end();
     println!("listening on http://{}", listener.local_addr()?);
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(listener, app).with_graceful_shutdown(end).await?)
 }
 
@@ -82,12 +99,31 @@ struct Login {
 
 async fn login(
     State(credentials): State<Credentials>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     login: Result<Json<Login>, JsonRejection>,
-) -> Answer {
+) -> Result<impl IntoResponse, CredentialError> {
     let malformed = |_| SignupError::Invalid(vec![Issue::body("Expected email and password")]);
     let Json(Login { email, password }) = login.map_err(malformed)?;
-    let account = credentials.verify_password(&email, &password).await?;
-    Ok(data(&json!({ "token": credentials.issue_token(&account).await?.reveal() })))
+    // Behind a proxy it is `http::TrustedProxies` that knows the client.
+    let (client, known) = (Some(ClientIp::from(peer.ip())), known_client(&headers));
+    let login = credentials.log_in(&email, &password, client, known).await?;
+    let token = credentials.issue_token(login.account_id()).await?;
+    let mark = login.known_client().map_or("", |mark| mark.reveal());
+    let cookie = format!(
+        "{KNOWN_CLIENT}={mark}; Path=/auth/login; Max-Age=31536000; HttpOnly; Secure; SameSite=Strict"
+    );
+    Ok(([(SET_COOKIE, cookie)], data(&json!({ "token": token.reveal() }))))
+}
+
+/// Returns the mark of a client that has logged in before, which spares it the waits that
+/// others have caused.
+fn known_client(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get(COOKIE)?.to_str().ok()?.split("; ");
+    cookies
+        .filter_map(|cookie| cookie.split_once('='))
+        .find(|(name, _)| *name == KNOWN_CLIENT)
+        .map(|(_, mark)| mark)
 }
 
 async fn list_api_keys(auth: DashboardAuth, State(credentials): State<Credentials>) -> Answer {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::account::AccountId;
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, Timestamp};
-use crate::fields::{Email, EmailProfile, Password};
+use crate::fields::Password;
 use crate::hash::{HashError, HashPool, PasswordHash, PoolFull, Verification};
 use crate::idempotency::ReplaySecrets;
 use crate::lookup::LookupGate;
@@ -21,6 +21,8 @@ mod api_keys;
 mod auth;
 mod cache;
 mod error;
+mod login;
+mod throttle;
 
 pub use api_keys::ApiKeyOptions;
 #[cfg(feature = "verification")]
@@ -29,6 +31,9 @@ pub use auth::{ApiKeyAuth, DashboardAuth, IssuedApiKey};
 use cache::KeyCache;
 pub use error::CredentialError;
 use error::internal;
+pub use login::Login;
+use throttle::Throttle;
+pub use throttle::{KnownClient, LoginThrottle};
 
 /// A service that verifies, rotates and revokes tokens, API keys and passwords.
 ///
@@ -39,6 +44,7 @@ pub struct Credentials {
     context: Arc<CredentialContext>,
     cache: Option<Arc<KeyCache>>,
     max_api_keys: usize,
+    throttle: Option<Arc<Throttle>>,
 }
 
 /// The default maximum of valid API keys per account: more than its owner can tell apart.
@@ -68,7 +74,8 @@ pub(crate) struct KeyReplay {
 
 impl Credentials {
     pub(crate) fn new(context: CredentialContext) -> Self {
-        Self { context: Arc::new(context), cache: None, max_api_keys: MAX_API_KEYS }
+        let (cache, throttle) = (None, None);
+        Self { context: Arc::new(context), cache, max_api_keys: MAX_API_KEYS, throttle }
     }
 
     /// Adds a cache in front of API key queries: up to `capacity` valid keys and as many
@@ -120,66 +127,6 @@ impl Credentials {
             return Err(CredentialError::Rejected);
         }
         Ok(DashboardAuth { token, record })
-    }
-
-    /// Verifies a password on the hash pool. An unknown email costs a hash as well and gets
-    /// the same answer.
-    ///
-    /// A stored hash with another work factor or pepper than the pool's is renewed while
-    /// the password is at hand; if that fails, the next time. Until then a wrong password
-    /// takes as long as that factor, not as an unknown email. Roll a new pepper out as a
-    /// verifying one first: an instance without it can't verify what another has renewed.
-    ///
-    /// # Errors
-    /// Returns [`CredentialError::Rejected`] if email or password is wrong or the account is
-    /// disabled, and another error if hashing capacity is full or the store does not answer.
-    pub async fn verify_password(
-        &self,
-        email: &str,
-        password: &str,
-    ) -> Result<AccountId, CredentialError> {
-        let CredentialContext { store, pool, lookups, .. } = &*self.context;
-        // An address that was accepted once must not be refused by stricter rules.
-        let email = Email::parse(email, EmailProfile::Rfc5321);
-        let email = email.map_err(|_| CredentialError::Rejected)?;
-        let given = Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
-        drop(pool.reserve()?);
-        let lookup = lookups.enter()?;
-        let found = store.find_password(email.key()).await?;
-        lookup.answered();
-        // An account that is disabled is verified all the same, which takes as long.
-        let (account, stored) = match found {
-            Some(found) if found.state.admits_owner() => (Some(found.account_id), found.hash),
-            Some(found) => (None, found.hash),
-            None => (None, pool.decoy()),
-        };
-        match (verify_stored::<CredentialError>(pool, given, &stored).await?, account) {
-            (Verification::Right { needs_rehash }, Some(account)) => {
-                if needs_rehash {
-                    // The password is right, whether or not this succeeds.
-                    let _ = self.renew(&account, &stored, password).await;
-                }
-                Ok(account)
-            }
-            (Verification::Right { .. }, None) | (Verification::Wrong, _) => {
-                Err(CredentialError::Rejected)
-            }
-        }
-    }
-
-    async fn renew(
-        &self,
-        account: &AccountId,
-        old: &PasswordHash,
-        password: &str,
-    ) -> Result<(), CredentialError> {
-        let password =
-            Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
-        let place = self.context.pool.reserve()?;
-        let salt = self.draw()?.take().map_err(internal)?;
-        let new = place.hash_with_salt(password, salt).await?;
-        self.context.store.renew_password_hash(account, old, &new).await?;
-        Ok(())
     }
 
     /// Issues a token for an account whose owner has proven a password, or anything else

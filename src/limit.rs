@@ -63,7 +63,7 @@ mod redis;
 pub use client::ClientIp;
 pub use config::RateLimits;
 pub use limiter::Limiter;
-#[cfg(all(feature = "redis", feature = "verification"))]
+#[cfg(feature = "redis")]
 pub(crate) use link::{RedisLink, RedisTarget};
 pub use quota::Quota;
 

@@ -13,6 +13,7 @@ use crate::hash::PasswordHash;
 use crate::idempotency::Receipt;
 use crate::issue::{BoxError, Issue};
 
+mod account_filter;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod credentials;
@@ -28,10 +29,9 @@ mod sql;
 mod sqlite;
 mod verification;
 
+pub use account_filter::AccountFilter;
 pub use credentials::CredentialStore;
-pub use lifecycle::{
-    AccountChange, AccountFilter, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe,
-};
+pub use lifecycle::{AccountChange, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresStore};

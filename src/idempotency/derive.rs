@@ -71,7 +71,6 @@ impl DerivedKeys {
     }
 
     /// Derives a key for another purpose, which its label names.
-    #[cfg(feature = "verification")]
     pub(super) fn purpose(&self, label: &[u8]) -> Option<Secret<[u8; 32]>> {
         let mut key = Secret::new([0; 32]);
         self.expand.expand(label, key.as_mut_slice()).ok()?;

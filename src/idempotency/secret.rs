@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::random::{Entropy, RandomError};
-#[cfg(feature = "verification")]
 use crate::secret::Secret;
 
 use super::derive::{DerivedKeys, Scope};
@@ -166,7 +165,6 @@ impl ReplaySecrets {
 
     /// Derives a key for the purpose that a label names, of the secret of this version, or
     /// of the current one; with that version. `None` if there is none of this version.
-    #[cfg(feature = "verification")]
     pub(crate) fn purpose(
         &self,
         version: Option<u32>,

@@ -24,7 +24,7 @@ impl ClientIp {
 
     /// Returns the network that shares one bucket: an IPv4 address, embedded in IPv6 or
     /// not, or an IPv6 /64, the usual customer allocation.
-    pub(super) fn network(self) -> [u8; 16] {
+    pub(crate) fn network(self) -> [u8; 16] {
         match self.0 {
             // Not a network of any address.
             None => [0xff; 16],

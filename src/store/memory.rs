@@ -131,7 +131,8 @@ impl CredentialStore for MemoryStore {
         Ok(self.with(|tables| {
             let row = tables.accounts.get(key)?;
             let hash = row.new.password_hash().clone();
-            Some(StoredPassword::new(row.new.id().clone(), hash).state(row.state))
+            let stored = StoredPassword::new(row.new.id().clone(), hash).state(row.state);
+            Some(stored.token_generation(row.token_generation))
         }))
     }
 

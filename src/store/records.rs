@@ -54,12 +54,21 @@ pub struct StoredPassword {
     pub hash: PasswordHash,
     /// `accounts.state`
     pub state: AccountState,
+    /// `accounts.token_generation`
+    pub token_generation: i64,
 }
 
 impl StoredPassword {
-    /// Creates the result of a look-up, of an active account.
+    /// Creates the result of a look-up, of an active account in generation 0.
     pub const fn new(account_id: AccountId, hash: PasswordHash) -> Self {
-        Self { account_id, hash, state: AccountState::Active }
+        Self { account_id, hash, state: AccountState::Active, token_generation: 0 }
+    }
+
+    /// Sets the generation of the account's tokens.
+    #[must_use]
+    pub const fn token_generation(mut self, token_generation: i64) -> Self {
+        self.token_generation = token_generation;
+        self
     }
 
     /// Sets the state of the account.

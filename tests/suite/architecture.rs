@@ -129,6 +129,8 @@ fn frameworks_and_databases_are_named_where_they_belong() {
         (
             "redis::",
             &[
+                "credentials/throttle.rs",
+                "credentials/throttle/redis.rs",
                 "limit/limiter.rs",
                 "limit/link.rs",
                 "limit/redis.rs",

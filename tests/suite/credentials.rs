@@ -370,6 +370,19 @@ async fn the_example_logs_in_and_manages_keys() {
         .request("POST", "/auth/login", &[JSON], wrong.as_bytes())
         .await
         .is(401, "AUTHENTICATION_ERROR");
+    // A client that is known goes on where others have failed too often.
+    let cookie = response.header("set-cookie").unwrap().to_owned();
+    let (mark, attributes) = cookie.split_once("; ").unwrap();
+    assert!(mark.starts_with("known_client=kc_") && attributes.contains("HttpOnly; Secure"));
+    let mut refused = 401;
+    while refused == 401 {
+        refused = client.request("POST", "/auth/login", &[JSON], wrong.as_bytes()).await.status;
+    }
+    let waits = client.request("POST", "/auth/login", &[JSON], login.as_bytes()).await;
+    assert_eq!((refused, waits.status, waits.header("retry-after").is_some()), (429, 429, true));
+    let cookie = format!("Cookie: theme=dark; {mark}");
+    let known = client.request("POST", "/auth/login", &[JSON, &cookie], login.as_bytes()).await;
+    assert_eq!(known.status, 200, "{known:?}");
     let malformed = client.request("POST", "/auth/login", &[JSON], b"[]").await;
     malformed.is_invalid(&[""]);
 

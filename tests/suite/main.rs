@@ -32,5 +32,6 @@ mod server;
 mod settings;
 mod smtp;
 mod sqlite;
+mod throttle;
 mod trees;
 mod wiping;

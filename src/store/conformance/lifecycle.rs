@@ -12,15 +12,15 @@ use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::issue::Chain;
 use crate::store::{
-    AccountChange, AccountFilter, AccountRecord, ApiKeyInfo, ChangeOutcome, Condition, Effect,
-    KeyOwner, LifecycleStore, NewAccount, NewApiKey, Wipe,
+    AccountChange, AccountRecord, ApiKeyInfo, ChangeOutcome, Condition, Effect, KeyOwner,
+    LifecycleStore, NewAccount, NewApiKey, Wipe,
 };
 
 use super::credentials::{created, key, later, ok, signed_up};
 use super::log_in::Found;
 use super::{Credentialed, Sample, dropped_after};
 
-const PENDING: AccountState = AccountState::PendingDeletion;
+pub(super) const PENDING: AccountState = AccountState::PendingDeletion;
 /// The number of simultaneous changes.
 const CROWD: usize = 64;
 
@@ -28,18 +28,6 @@ const CROWD: usize = 64;
 pub trait Changeable: Credentialed {
     /// Returns the store.
     fn lifecycle(&self) -> &dyn LifecycleStore;
-}
-
-/// Checks that an account is found by its email key, and no other is.
-pub async fn an_account_is_found_by_its_email<S: Changeable>(store: S) {
-    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
-    for new in [&one, &other] {
-        let found = ok(store.lifecycle().find_account_by_email(new.email().key()).await);
-        assert_eq!(found, Some(new.record()), "the account of an email");
-    }
-    let nobody = Sample::new(3).build();
-    let found = ok(store.lifecycle().find_account_by_email(nobody.email().key()).await);
-    assert_eq!(found, None, "an account of nobody's");
 }
 
 /// Checks that every effect of a change happens, and nothing else, to nobody else.
@@ -125,53 +113,6 @@ pub async fn a_taken_email_changes_nothing<S: Changeable>(store: S) {
     let own = email(&one.email().as_str().to_uppercase());
     let own = Effect::SetEmail(own, later(&one, 60));
     change(&store, AccountChange::new(one.id().clone()).with(own)).await;
-}
-
-/// Checks that pages list every account that a filter lets through, once and in order.
-pub async fn accounts_are_listed_in_pages<S: Changeable>(store: S) {
-    let mut all = Vec::new();
-    for number in 1..=7 {
-        let new = signed_up(&store, number).await;
-        let (plan, state) = match number % 3 {
-            0 => (Plan::PRO, Effect::SetState(AccountState::Disabled, None)),
-            1 => (Plan::PRO, Effect::SetState(PENDING, Some(later(&new, number)))),
-            _ => (Plan::TRIAL, Effect::SetState(AccountState::Active, None)),
-        };
-        let changed = AccountChange::new(new.id().clone()).with(Effect::SetPlan(plan)).with(state);
-        change(&store, changed).await;
-        all.push(self::state(&store, &new).await.record);
-    }
-    all.sort_by(|one, other| one.account.id().cmp(other.account.id()));
-    let first = Sample::new(1).build();
-    for filter in [
-        AccountFilter::new(1000),
-        AccountFilter::new(1),
-        AccountFilter::new(3),
-        AccountFilter::new(2).state(AccountState::Disabled),
-        AccountFilter::new(2).plan(Plan::PRO),
-        AccountFilter::new(2).plan(Plan::TRIAL).state(AccountState::Disabled),
-        AccountFilter::new(2).created_from(first.created_at()),
-        AccountFilter::new(2).created_from(later(&first, 1)),
-        AccountFilter::new(2).created_before(first.created_at()),
-        AccountFilter::new(2).created_before(later(&first, 1)),
-        AccountFilter::new(2).due_at(later(&first, 4)),
-        AccountFilter::new(2).due_at(later(&first, 0)),
-    ] {
-        let expected: Vec<_> = all.iter().filter(|it| filter.admits(it)).cloned().collect();
-        let (mut found, mut page) = (Vec::new(), filter.clone());
-        loop {
-            let records = ok(store.lifecycle().list_accounts(&page).await);
-            let is_last = records.len() < filter.limit() as usize;
-            assert!(records.len() <= filter.limit() as usize, "a page is too long");
-            found.extend(records);
-            assert!(found.len() <= all.len(), "pages without an end");
-            match found.last() {
-                Some(last) if !is_last => page = filter.clone().after(last),
-                _ => break,
-            }
-        }
-        assert_eq!(found, expected, "{filter:?}");
-    }
 }
 
 /// Checks that a change without effects applies to an account that is there.
@@ -300,8 +241,8 @@ pub async fn a_dropped_change_is_whole<S: Changeable>(store: S) {
 
 /// All that a store tells of an account.
 #[derive(Debug, Clone, PartialEq)]
-struct State {
-    record: AccountRecord,
+pub(super) struct State {
+    pub(super) record: AccountRecord,
     password: Found,
     keys: Vec<ApiKeyInfo>,
 }
@@ -339,7 +280,7 @@ impl State {
     }
 }
 
-async fn state<S: Changeable>(store: &S, of: &NewAccount) -> State {
+pub(super) async fn state<S: Changeable>(store: &S, of: &NewAccount) -> State {
     let record = ok(store.credentials().find_account(of.id()).await);
     let Some(record) = record else { panic!("the account is gone") };
     let password = ok(store.credentials().find_password(record.account.email().key()).await);
@@ -369,7 +310,7 @@ fn with_all_effects(change: AccountChange, of: &NewAccount, number: u64) -> Acco
         .with(Effect::ReplaceApiKeys(Some(Box::new(key(of, number, 60)))))
 }
 
-async fn change<S: Changeable>(store: &S, change: AccountChange) {
+pub(super) async fn change<S: Changeable>(store: &S, change: AccountChange) {
     let outcome = ok(store.lifecycle().change_account(change.clone()).await);
     assert_eq!(outcome, ChangeOutcome::Changed, "{change:?}");
 }

@@ -121,7 +121,8 @@ fn stored_password(mut row: Row) -> Result<StoredPassword, BoxError> {
     let phc = row.text()?;
     let pepper = row.optional_integer()?.map(u32::try_from).transpose()?;
     let stored = StoredPassword::new(account_id, PasswordHash::from_store(phc, pepper));
-    Ok(stored.state(row.text()?.parse()?))
+    let stored = stored.state(row.text()?.parse()?);
+    Ok(stored.token_generation(row.integer()?))
 }
 
 pub(super) fn account_record(row: &mut Row) -> Result<AccountRecord, BoxError> {

@@ -150,7 +150,7 @@ impl Queries {
             revoke_api_key: sql("DELETE FROM {api_keys}
                  WHERE account_id = {1} AND substr(digest, 1, 10) = {2}"),
             purge_api_keys: sql("DELETE FROM {api_keys} WHERE expires_at <= {1}"),
-            find_password: sql("SELECT id, password_hash, pepper_version, state
+            find_password: sql("SELECT id, password_hash, pepper_version, state, token_generation
                  FROM {accounts} WHERE email_key = {1}"),
             renew_password_hash: sql("UPDATE {accounts}
                  SET password_hash = {3}, pepper_version = {4}
@@ -306,8 +306,9 @@ impl Queries {
     }
 
     pub(in crate::store) fn find_password(&self, key: &EmailKey) -> Find {
+        use Kind::{Integer, Text};
         let statement = Statement::new(&self.find_password, [key.as_str().into()]);
-        Find { statement, columns: &[Kind::Text, Kind::Text, Kind::Integer, Kind::Text] }
+        Find { statement, columns: &[Text, Text, Integer, Text, Integer] }
     }
 
     pub(in crate::store) fn renew_password_hash(

@@ -1,0 +1,69 @@
+//! The promises of [`LifecycleStore`](crate::store::LifecycleStore) for finding accounts.
+
+#![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
+
+use crate::account::{AccountState, Plan};
+use crate::store::{AccountChange, AccountFilter, Effect};
+
+use super::credentials::{later, ok, signed_up};
+use super::lifecycle::{PENDING, change};
+use super::{Changeable, Sample};
+
+/// Checks that an account is found by its email key, and no other is.
+pub async fn an_account_is_found_by_its_email<S: Changeable>(store: S) {
+    let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
+    for new in [&one, &other] {
+        let found = ok(store.lifecycle().find_account_by_email(new.email().key()).await);
+        assert_eq!(found, Some(new.record()), "the account of an email");
+    }
+    let nobody = Sample::new(3).build();
+    let found = ok(store.lifecycle().find_account_by_email(nobody.email().key()).await);
+    assert_eq!(found, None, "an account of nobody's");
+}
+
+/// Checks that pages list every account that a filter lets through, once and in order.
+pub async fn accounts_are_listed_in_pages<S: Changeable>(store: S) {
+    let mut all = Vec::new();
+    for number in 1..=7 {
+        let new = signed_up(&store, number).await;
+        let (plan, state) = match number % 3 {
+            0 => (Plan::PRO, Effect::SetState(AccountState::Disabled, None)),
+            1 => (Plan::PRO, Effect::SetState(PENDING, Some(later(&new, number)))),
+            _ => (Plan::TRIAL, Effect::SetState(AccountState::Active, None)),
+        };
+        let changed = AccountChange::new(new.id().clone()).with(Effect::SetPlan(plan)).with(state);
+        change(&store, changed).await;
+        all.push(super::lifecycle::state(&store, &new).await.record);
+    }
+    all.sort_by(|one, other| one.account.id().cmp(other.account.id()));
+    let first = Sample::new(1).build();
+    for filter in [
+        AccountFilter::new(1000),
+        AccountFilter::new(1),
+        AccountFilter::new(3),
+        AccountFilter::new(2).state(AccountState::Disabled),
+        AccountFilter::new(2).plan(Plan::PRO),
+        AccountFilter::new(2).plan(Plan::TRIAL).state(AccountState::Disabled),
+        AccountFilter::new(2).created_from(first.created_at()),
+        AccountFilter::new(2).created_from(later(&first, 1)),
+        AccountFilter::new(2).created_before(first.created_at()),
+        AccountFilter::new(2).created_before(later(&first, 1)),
+        AccountFilter::new(2).due_at(later(&first, 4)),
+        AccountFilter::new(2).due_at(later(&first, 0)),
+    ] {
+        let expected: Vec<_> = all.iter().filter(|it| filter.admits(it)).cloned().collect();
+        let (mut found, mut page) = (Vec::new(), filter.clone());
+        loop {
+            let records = ok(store.lifecycle().list_accounts(&page).await);
+            let is_last = records.len() < filter.limit() as usize;
+            assert!(records.len() <= filter.limit() as usize, "a page is too long");
+            found.extend(records);
+            assert!(found.len() <= all.len(), "pages without an end");
+            match found.last() {
+                Some(last) if !is_last => page = filter.clone().after(last),
+                _ => break,
+            }
+        }
+        assert_eq!(found, expected, "{filter:?}");
+    }
+}
