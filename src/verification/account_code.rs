@@ -13,8 +13,9 @@ use crate::issue::BoxError;
 use crate::mail::Code;
 
 const CODE: &[u8] = b"signup 1: code of an account";
-/// The parts of a code's life. In each there is another one, and the last four are good.
-const PARTS: i64 = 4;
+/// The parts of a code's life. In each there is another one, and the last sixty are good:
+/// ten tries find one of them with a probability of 2⁻³⁰.
+const PARTS: i64 = 60;
 
 /// The account whose address is to be proven. Another address or generation has other
 /// codes.
@@ -26,7 +27,7 @@ pub(crate) struct CodeOwner<'a> {
 
 impl CodeOwner<'_> {
     /// Derives the code of this moment, with the time when it expires: `lifetime` later, or
-    /// up to a quarter of that earlier.
+    /// up to a sixtieth of that earlier.
     ///
     /// # Errors
     /// Fails if the secret can't derive a key, or at the end of time.
@@ -105,10 +106,10 @@ mod tests {
         let email = EmailKey::parse("a@x.co", EmailProfile::Strict).unwrap();
         let owner = CodeOwner { account: &id, email: &email, generation: 0 };
         let at = |millis| Timestamp::from_millis(millis).unwrap();
-        for begun in [1_750_000_000_000, 1_750_000_800_000, 1_750_001_699_999] {
+        for begun in [1_750_000_000_000, 1_750_000_020_001, 1_750_000_039_999] {
             let (code, expires_at) = owner.mint(at(begun), HOUR, &secrets).unwrap();
             let life = expires_at.as_millis() - begun;
-            assert!((45 * 60_000 + 1..=60 * 60_000).contains(&life), "{life}");
+            assert!((59 * 60_000 + 1..=60 * 60_000).contains(&life), "{life}");
             let is_code = |owner: &CodeOwner<'_>, millis| {
                 owner.is_code(&code, at(millis), HOUR, &secrets).unwrap()
             };
