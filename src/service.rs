@@ -12,6 +12,7 @@ use crate::credentials::{CredentialContext, Credentials};
 use crate::error::SignupError;
 use crate::fields::EmailProfile;
 use crate::hash::HashPool;
+use crate::idempotency::ReplaySecrets;
 use crate::limit::{ClientIp, Limiter, RateLimited};
 use crate::lookup::LookupGate;
 use crate::observe;
@@ -88,6 +89,7 @@ struct Inner<S> {
     email_profile: EmailProfile,
     traces_client_address: bool,
     replay: Option<Replay>,
+    bans: Option<ReplaySecrets>,
     #[cfg(feature = "verification")]
     verification: Option<verification::Mode>,
 }

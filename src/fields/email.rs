@@ -1,7 +1,7 @@
 //! Email addresses, and the key that makes them unique.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use email_address::{EmailAddress, Options};
@@ -73,9 +73,10 @@ impl Email {
 
     /// Creates what an erased account has instead of an address. It is none, so nobody can
     /// sign up or log in with it.
-    pub(crate) fn erased(id: impl fmt::Display) -> Self {
+    pub(crate) fn erased(id: impl fmt::Display, banned: Option<&EmailKey>) -> Self {
         let erased = format!("erased:{id}");
-        Self::from_store(erased.clone(), erased)
+        let key = banned.map_or(&*erased, EmailKey::as_str).to_owned();
+        Self::from_store(erased, key)
     }
 
     /// Returns the address as it was given.
@@ -111,6 +112,16 @@ impl EmailKey {
             return Err(FieldError::InvalidEmail);
         }
         Ok(Self(key))
+    }
+
+    /// Creates what is left of the key of a banned address: a tag of it, by which nobody
+    /// without the secret can tell it.
+    pub(crate) fn banned(tag: &[u8; 32]) -> Self {
+        let digits = tag.iter().fold(String::new(), |mut digits, byte| {
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        });
+        Self(format!("banned:{digits}"))
     }
 
     /// Returns the key as text, in ASCII.

@@ -77,6 +77,13 @@ impl DerivedKeys {
         Some(key)
     }
 
+    /// Computes a tag of a text, by a key for the purpose that the label names.
+    pub(super) fn tag_for(&self, label: &[u8], text: &[u8]) -> Option<[u8; 32]> {
+        let key = self.purpose(label)?;
+        let mac = Hmac::<Sha256>::new_from_slice(key.as_slice()).ok()?;
+        Some(mac.chain_update(text).finalize().into_bytes().into())
+    }
+
     /// Derives all that is minted for a ticket, which has no idempotency key.
     #[cfg(feature = "verification")]
     pub(super) fn derive_ticket(&self, scope: Scope<'_>, number: &Nonce) -> Option<Entropy> {

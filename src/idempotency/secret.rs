@@ -177,6 +177,16 @@ impl ReplaySecrets {
         Some((keys.version, keys.purpose(label)?))
     }
 
+    /// Computes the tags of a text for a purpose, of the current secret first.
+    pub(crate) fn tags_of(&self, label: &[u8], text: &[u8]) -> Vec<[u8; 32]> {
+        self.read(|ring| {
+            let current = ring.current.version;
+            let others = ring.accepted.values().filter(|secret| secret.version != current);
+            let secrets = std::iter::once(&ring.current).chain(others);
+            secrets.filter_map(|secret| secret.tag_for(label, text)).collect()
+        })
+    }
+
     /// Returns the versions of all secrets.
     #[cfg(feature = "verification")]
     pub(crate) fn versions(&self) -> Vec<u32> {

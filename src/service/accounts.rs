@@ -6,7 +6,7 @@ use crate::account::{AccountId, AccountState, Plan};
 use crate::clock::Timestamp;
 use crate::credentials::{CredentialError, verify_stored};
 use crate::error::{Issue, SignupError};
-use crate::fields::{Email, EmailProfile, Name, Password};
+use crate::fields::{Email, EmailKey, EmailProfile, Name, Password};
 use crate::hash::Verification as HashVerification;
 use crate::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect,
@@ -14,6 +14,7 @@ use crate::store::{
 };
 
 use super::SignupService;
+use super::pipeline::BAN;
 
 #[cfg(feature = "verification")]
 mod proofs;
@@ -215,7 +216,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is no such account.
     pub async fn erase(&self, id: &AccountId) -> Result<(), CredentialError> {
-        match self.change(erased(change_of(id, THERE))).await {
+        match self.change(erased(change_of(id, THERE), None)).await {
             Err(CredentialError::NotFound) => {
                 let found = self.get(id).await?;
                 let is_erased = |record: AccountRecord| record.state == AccountState::Erased;
@@ -223,6 +224,60 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             }
             other => other,
         }
+    }
+
+    /// Erases an account like [`erase`](Self::erase), and keeps its address out: for a
+    /// service that [remembers bans](crate::SignupServiceBuilder::remember_bans), it stays
+    /// taken, though only a tag of it is stored.
+    ///
+    /// # Errors
+    /// Fails like [`erase`](Self::erase), and for a service that does not remember bans. One
+    /// that is erased already can't be banned: its address is gone.
+    pub async fn erase_and_ban(&self, id: &AccountId) -> Result<(), CredentialError> {
+        let record = self.found(id).await?;
+        if record.state == AccountState::Erased {
+            return Err(CredentialError::NotFound);
+        }
+        let email = record.account.email().key();
+        let banned = self.banned(email)?.into_iter().next();
+        let banned = banned.ok_or_else(|| SignupError::internal("no secret is current"))?;
+        let unchanged = || change_of(id, THERE).provided(Condition::Email(email.clone()));
+        match self.change(erased(unchanged(), Some(banned))).await {
+            // It was banned before.
+            Err(CredentialError::Failed(SignupError::EmailTaken)) => {
+                self.change(erased(unchanged(), None)).await
+            }
+            other => other,
+        }
+    }
+
+    /// Lets an address in again that was [banned](Self::erase_and_ban). Returns whether it
+    /// was.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address. Fails
+    /// for a service that does not remember bans.
+    pub async fn lift_ban(&self, email: &str) -> Result<bool, CredentialError> {
+        let email = Email::parse(email, EmailProfile::Rfc5321);
+        let email = email.map_err(|error| invalid_field("email", &error))?;
+        let mut was_banned = false;
+        for banned in self.banned(email.key())? {
+            let found = self.store().find_account_by_email(&banned).await?;
+            if let Some(record) = found {
+                let lift = change_of(record.account.id(), &[AccountState::Erased]);
+                self.change(lift.with(Effect::Erase(None))).await?;
+                was_banned = true;
+            }
+        }
+        Ok(was_banned)
+    }
+
+    /// Returns the keys that an address has when it is banned, the present one first.
+    fn banned(&self, email: &EmailKey) -> Result<Vec<EmailKey>, SignupError> {
+        let secrets = self.service.inner.bans.as_ref();
+        let missing = || SignupError::internal("bans are not remembered: call `remember_bans`");
+        let tags = secrets.ok_or_else(missing)?.tags_of(BAN, email.as_str().as_bytes());
+        Ok(tags.iter().map(EmailKey::banned).collect())
     }
 
     /// Erases the accounts whose deletion is due, up to a thousand, and returns how many.
@@ -236,7 +291,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let mut erased_ones = 0;
         for record in self.list(&due.due_at(self.now()?)).await? {
             let change = change_of(record.account.id(), &[AccountState::PendingDeletion]);
-            let outcome = self.store().change_account(erased(change)).await?;
+            let outcome = self.store().change_account(erased(change, None)).await?;
             erased_ones += usize::from(outcome == ChangeOutcome::Changed);
         }
         Ok(erased_ones)
@@ -302,9 +357,9 @@ fn change_of(id: &AccountId, states: &'static [AccountState]) -> AccountChange {
 }
 
 /// Adds the effects of an erasure.
-fn erased(change: AccountChange) -> AccountChange {
+fn erased(change: AccountChange, banned: Option<EmailKey>) -> AccountChange {
     change
-        .with(Effect::Erase)
+        .with(Effect::Erase(banned))
         .with(Effect::ForgetRetries)
         .with(Effect::RevokeTokens)
         .with(Effect::ReplaceApiKeys(None))

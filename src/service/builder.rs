@@ -50,6 +50,7 @@ pub struct SignupServiceBuilder<S> {
     traces_client_address: bool,
     replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
     requires_idempotency_key: bool,
+    bans: Option<ReplaySecrets>,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
 }
@@ -80,6 +81,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             traces_client_address: false,
             replay: None,
             requires_idempotency_key: false,
+            bans: None,
             #[cfg(feature = "verification")]
             verifying: None,
         }
@@ -213,6 +215,16 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         self
     }
 
+    /// Keeps addresses out whose accounts were
+    /// [erased and banned](crate::Accounts::erase_and_ban): to a sign-up they are taken.
+    /// Only a tag of the address is stored, which these secrets make: the same for all
+    /// instances, and none that signs tokens. A ban ends when its secret is retired. Costs a
+    /// second look at the store for each secret. Default: no.
+    pub fn remember_bans(mut self, secrets: impl Into<ReplaySecrets>) -> Self {
+        self.bans = Some(secrets.into());
+        self
+    }
+
     /// Sets whether spans carry the client's address, which is personal data in many
     /// places. Default: no.
     pub fn trace_client_address(mut self, traces: bool) -> Self {
@@ -308,6 +320,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             verification,
             store,
             replay,
+            bans: self.bans,
             policies: self.policies,
             limiter,
             clock,

@@ -7,7 +7,7 @@ use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::context::SignupContext;
 use crate::error::SignupError;
-use crate::fields::{Email, Name};
+use crate::fields::{Email, EmailKey, Name};
 use crate::hash::{HashPermit, PasswordHash, SALT_BYTES};
 use crate::limit::ClientIp;
 use crate::observe::{self, Stage, Timed};
@@ -21,6 +21,9 @@ use crate::validate::{ValidSignup, validate};
 
 use super::replay::{Looked, Retry};
 use super::{Inner, Preparation, Prepared, SignupService};
+
+/// The purpose of the tags of banned addresses.
+pub(super) const BAN: &[u8] = b"signup 1: banned address";
 
 /// Attempts to mint identifiers anew if the store has them. With 103 random bits a
 /// clash never happens, so more attempts would only hide a broken generator.
@@ -90,8 +93,9 @@ impl<S: AccountStore> SignupService<S> {
     /// hashing is busy, the store is not asked.
     async fn check_email_free(&self, Screened(fresh): Screened) -> Result<Free, SignupError> {
         if fresh.retry.is_some() {
-            // It was looked for already.
-            return Ok(Free(fresh));
+            // It was looked for already, but not whether it is banned.
+            let is_banned = self.is_banned(fresh.signup.email.key()).await?;
+            return if is_banned { Err(SignupError::EmailTaken) } else { Ok(Free(fresh)) };
         }
         match self.look_up_email(Screened(fresh)).await? {
             (_, true) => Err(SignupError::EmailTaken),
@@ -107,9 +111,23 @@ impl<S: AccountStore> SignupService<S> {
         let _timed = self.time(Stage::Lookup);
         self.inner.pool.check_room()?;
         let lookup = self.inner.lookups.enter()?;
-        let taken = self.inner.store.is_email_taken(fresh.signup.email.key()).await?;
+        let email = fresh.signup.email.key();
+        // Both are asked, so that the time does not tell which it is.
+        let taken = self.inner.store.is_email_taken(email).await?;
+        let banned = self.is_banned(email).await?;
         lookup.answered();
-        Ok((fresh, taken))
+        Ok((fresh, taken || banned))
+    }
+
+    /// Returns whether the address was banned, if bans are remembered.
+    pub(super) async fn is_banned(&self, email: &EmailKey) -> Result<bool, SignupError> {
+        let Some(secrets) = &self.inner.bans else { return Ok(false) };
+        for tag in secrets.tags_of(BAN, email.as_str().as_bytes()) {
+            if self.inner.store.is_email_taken(&EmailKey::banned(&tag)).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reserves a hash permit.

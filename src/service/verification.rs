@@ -261,6 +261,9 @@ impl<S: AccountStore> SignupService<S> {
         let checked = self.check_proof(ticket.email.clone(), ticket.name.clone());
         checked.await.map_err(of_the_body)?;
         let email = ticket.email.key().clone();
+        if self.is_banned(&email).await? {
+            return Err(SignupError::EmailTaken);
+        }
         let hash = ticket.hash();
         let (number, version) = (ticket.number, ticket.version);
         let (new, signup) = self.mint_proven(ticket, verifier, now)?;

@@ -62,7 +62,7 @@ use super::{AccountFilter, AccountRecord, CredentialStore, NewApiKey, StoreError
 ///                 Effect::SetPlan(_) => " plan = ?",
 ///                 Effect::SetEmail(..) => " email = ?, email_key = ?, email_verified_at = ?",
 ///                 Effect::SetState(..) => " state = ?, delete_at = ?",
-///                 Effect::Erase => " email = ?, email_key = ?, name = NULL, …",
+///                 Effect::Erase(_) => " email = ?, email_key = ?, name = NULL, …",
 ///                 Effect::VerifyEmail(_) => " email_verified_at = coalesce(email_verified_at, ?)",
 ///                 Effect::ForgetRetries => " replay_nonce = NULL, …",
 ///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
@@ -279,10 +279,10 @@ pub enum Effect {
     SetEmail(Email, Timestamp),
     /// Sets `accounts.state` and `accounts.delete_at`.
     SetState(AccountState, Option<Timestamp>),
-    /// Sets `accounts.email` and `accounts.email_key` to `erased:` and the id, `name`,
-    /// `pepper_version`, `email_verified_at` and `delete_at` to null, `password_hash` to
-    /// nothing, and `state` to `erased`.
-    Erase,
+    /// Sets `accounts.email` to `erased:` and the id, and `accounts.email_key` to the same,
+    /// or to this key of a banned address; `name`, `pepper_version`, `email_verified_at` and
+    /// `delete_at` to null, `password_hash` to nothing, and `state` to `erased`.
+    Erase(Option<EmailKey>),
     /// Sets `accounts.email_verified_at`, if it is null.
     VerifyEmail(Timestamp),
     /// Sets `accounts.replay_nonce`, `replay_version` and `replay_tag` to null: no retry of

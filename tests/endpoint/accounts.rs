@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use signup::account::{AccountId, AccountState, Plan};
 use signup::credentials::{CredentialError, Credentials};
 use signup::error::SignupError;
+use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, MinimumLength};
 use signup::store::AccountFilter;
@@ -30,6 +31,7 @@ crate::cases![
     an_address_is_changed_by_the_new_mailbox,
     a_deletion_can_be_taken_back_until_it_is_due,
     an_erased_account_is_nobodys,
+    who_was_banned_does_not_come_back,
     accounts_are_found_and_listed,
     a_fault_at_any_call_leaves_all_or_nothing,
     a_dropped_change_is_whole,
@@ -385,6 +387,81 @@ async fn an_erased_account_is_nobodys(backend: Backend) {
     // Somebody else has the address now, and nothing of the first one's.
     assert!(proving.app.credentials.verify_password(email, PASSWORD).await.is_err());
     assert_ne!(lives.by_email(email).await.unwrap().unwrap().account.id(), &id);
+}
+
+async fn who_was_banned_does_not_come_back(backend: Backend) {
+    const KEY: &str = "Idempotency-Key: 8e03978e-40d5-43dd-bc93-6894a57f9324";
+    for mode in [Mode::After, Mode::First] {
+        let mailer = Arc::new(MemoryMailer::default());
+        let mails = MailQueue::new(Arc::clone(&mailer));
+        let bans = Some(ReplaySecret::new(&[5; 32]).unwrap());
+        let options = Options { bans, ..Options::default() };
+        let mut proving = with_options(mode, backend, mails, mailer, options).await;
+        let lives = proving.lives();
+        let mut ids = Vec::new();
+        for email in ["kim@x.co", "jim@x.co"] {
+            let id = if mode == Mode::After {
+                proving.kim(email).await.id
+            } else {
+                let data = proving.register(email).await.data();
+                AccountId::from_store(data["account"]["id"].as_str().unwrap())
+            };
+            ids.push(id);
+        }
+        // A sign-up that is on its way when the ban comes.
+        let pending = if mode == Mode::First {
+            proving.app.store.delete("jim@x.co").await;
+            let ticket = proving.begin("jim@x.co").await;
+            let code = proving.code("jim@x.co");
+            let again = proving.begin("Jim@x.co").await;
+            let done = proving.verify(&again, &proving.code("Jim@x.co")).await.data();
+            ids[1] = AccountId::from_store(done["account"]["id"].as_str().unwrap());
+            Some((ticket, code))
+        } else {
+            None
+        };
+        for id in &ids {
+            lives.erase_and_ban(id).await.unwrap();
+            is_not_found(lives.erase_and_ban(id).await);
+            assert_eq!(proving.state(id).await, AccountState::Erased);
+        }
+        if let Some((ticket, code)) = pending {
+            proving.verify(&ticket, &code).await.is(409, "CONFLICT");
+        }
+        let rows = format!("{:?}", proving.app.store.stored_accounts().await).to_lowercase();
+        assert!(rows.contains("banned:") && !rows.contains("@x.co"), "{rows}");
+        proving.clock.advance(Duration::from_hours(1));
+        for email in ["KIM@x.co", "jim@x.co"] {
+            if mode == Mode::After {
+                let body = signup(email);
+                proving.post("/auth/signup", &body).await.is(409, "CONFLICT");
+                proving.post_with("/auth/signup", &[KEY], &body).await.is(409, "CONFLICT");
+            } else {
+                let earlier = proving.kinds().len();
+                proving.begin(email).await;
+                assert_eq!(proving.kinds()[earlier..], [MailKind::AccountExists]);
+            }
+        }
+        assert!(lives.lift_ban("Kim@X.co").await.unwrap());
+        assert!(!lives.lift_ban("kim@x.co").await.unwrap());
+        is_invalid(lives.lift_ban("no address").await, "email");
+        if mode == Mode::After {
+            let again = proving.kim("kim@x.co").await;
+            // Banned twice, under one tag.
+            lives.erase_and_ban(&again.id).await.unwrap();
+            assert!(lives.lift_ban("kim@x.co").await.unwrap());
+            let again = proving.kim("kim@x.co").await;
+            assert_eq!(proving.state(&again.id).await, AccountState::Active);
+            let moved = lives.begin_email_change(&again.id, "jim@x.co", None).await.unwrap();
+            proving.mails.drained().await;
+            assert_eq!(proving.kinds().last(), Some(&MailKind::AccountExists));
+            drop(moved);
+        }
+    }
+    let mut plain = proving_after(backend).await;
+    let kim = plain.kim("kim@x.co").await;
+    assert!(plain.lives().erase_and_ban(&kim.id).await.is_err());
+    assert_eq!(plain.state(&kim.id).await, AccountState::Active);
 }
 
 async fn accounts_are_found_and_listed(backend: Backend) {

@@ -75,6 +75,7 @@ pub struct Options {
     pub policies: Vec<Arc<dyn SignupPolicy>>,
     pub replay_secret: Option<ReplaySecret>,
     pub verification: Option<(Mode, Verification)>,
+    pub bans: Option<ReplaySecret>,
     pub proxies: TrustedProxies,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
@@ -95,6 +96,7 @@ impl Default for Options {
             policies: Vec::new(),
             replay_secret: None,
             verification: None,
+            bans: None,
             proxies: TrustedProxies::none(),
             wrap: Box::new(|store| store),
         }
@@ -144,6 +146,10 @@ impl Backend {
         };
         let service = match options.replay_secret {
             Some(secret) => service.retry_safe(secret),
+            None => service,
+        };
+        let service = match options.bans {
+            Some(secret) => service.remember_bans(secret),
             None => service,
         };
         let service = match verification {

@@ -126,7 +126,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let record = self.in_use(id).await?;
         let place = SignupService::<S>::reserve_mail(verifier)?;
         let owner = self.store().find_account_by_email(email.key()).await?;
-        let is_free = owner.is_none_or(|owner| owner.account.id() == id);
+        let is_banned = self.service.is_banned(email.key()).await?;
+        let is_free = owner.is_none_or(|owner| owner.account.id() == id) && !is_banned;
         let account = is_free.then(|| (id.clone(), record.token_generation));
         let kind = if is_free { MailKind::NewEmailCode } else { MailKind::AccountExists };
         let (ticket, mail) = (TicketKind::NewEmail, (email, kind));

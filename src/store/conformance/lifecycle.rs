@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 
 use crate::account::{AccountState, Plan};
-use crate::fields::{Email, EmailProfile, Name};
+use crate::fields::{Email, EmailKey, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::issue::Chain;
 use crate::store::{
@@ -81,7 +81,7 @@ pub async fn an_erased_account_has_nothing_left<S: Changeable>(store: S) {
     let proof = AccountChange::new(new.id().clone()).with(Effect::VerifyEmail(later(&new, 1)));
     change(&store, proof).await;
     let erase = AccountChange::new(new.id().clone())
-        .with(Effect::Erase)
+        .with(Effect::Erase(None))
         .with(Effect::ForgetRetries)
         .with(Effect::RevokeTokens)
         .with(Effect::ReplaceApiKeys(None));
@@ -97,6 +97,16 @@ pub async fn an_erased_account_has_nothing_left<S: Changeable>(store: S) {
     assert!(row.password_hash.is_empty(), "a password is left");
     assert!(!ok(store.accounts().is_email_taken(new.email().key()).await), "it is not free");
     created(&store, &Sample::new(2).email_of(&new).build()).await;
+    // The tag of a banned address is unique, too, and found.
+    let banned = EmailKey::banned(&[7; 32]);
+    let (third, fourth) = (signed_up(&store, 3).await, signed_up(&store, 4).await);
+    let ban = |new: &NewAccount| {
+        AccountChange::new(new.id().clone()).with(Effect::Erase(Some(banned.clone())))
+    };
+    change(&store, ban(&third)).await;
+    assert!(ok(store.accounts().is_email_taken(&banned).await), "a banned address is free");
+    let outcome = ok(store.lifecycle().change_account(ban(&fourth)).await);
+    assert_eq!(outcome, ChangeOutcome::EmailTaken, "an address was banned twice");
 }
 
 /// Checks that a change to an email that another account has changes nothing, in any
@@ -263,8 +273,8 @@ impl State {
             Effect::SetState(state, delete_at) => {
                 (record.state, record.delete_at) = (*state, *delete_at);
             }
-            Effect::Erase => {
-                let erased = Email::erased(account.id());
+            Effect::Erase(banned) => {
+                let erased = Email::erased(account.id(), banned.as_ref());
                 *password = Some((account.id().clone(), PasswordHash::from_store("", None)));
                 record.account = account.with_name(None).with_email(erased);
                 record.email_verified_at = None;

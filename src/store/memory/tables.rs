@@ -68,9 +68,9 @@ impl AccountRow {
             Effect::SetState(state, delete_at) => {
                 (self.state, self.delete_at) = (*state, *delete_at);
             }
-            Effect::Erase => {
+            Effect::Erase(banned) => {
                 let account = (*new.account).clone().with_name(None);
-                let erased = Email::erased(account.id());
+                let erased = Email::erased(account.id(), banned.as_ref());
                 new.account = Arc::new(account.with_email(erased));
                 new.password_hash = Arc::new(PasswordHash::from_store("", None));
                 new.email_verified_at = None;
@@ -124,9 +124,10 @@ impl Tables {
         }
         for effect in change.effects() {
             match effect {
-                Effect::SetEmail(email, _)
-                    if self.accounts.get(email.key()).is_some_and(|row| row.new.id() != id) =>
-                {
+                Effect::SetEmail(email, _) if self.is_of_another(email.key(), id) => {
+                    return ChangeOutcome::EmailTaken;
+                }
+                Effect::Erase(Some(banned)) if self.is_of_another(banned, id) => {
                     return ChangeOutcome::EmailTaken;
                 }
                 Effect::ReplaceApiKeys(Some(new)) if self.keys.contains_key(&new.digest) => {
@@ -150,6 +151,10 @@ impl Tables {
             self.accounts.insert(key, row);
         }
         ChangeOutcome::Changed
+    }
+
+    fn is_of_another(&self, key: &EmailKey, id: &AccountId) -> bool {
+        self.accounts.get(key).is_some_and(|row| row.new.id() != id)
     }
 
     pub(super) fn account(&mut self, id: &AccountId) -> Option<&mut AccountRow> {

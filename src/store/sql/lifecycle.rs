@@ -149,8 +149,8 @@ impl Sql {
                 let delete_at = self.value(delete_at.map(Timestamp::as_millis));
                 format!("state = {state}, delete_at = {delete_at}")
             }
-            Effect::Erase => {
-                let erased = Email::erased(id);
+            Effect::Erase(banned) => {
+                let erased = Email::erased(id, banned.as_ref());
                 let (email, key) = (self.value(erased.as_str()), self.value(erased.key().as_str()));
                 let state = self.value(AccountState::Erased.as_str());
                 format!(

@@ -82,7 +82,7 @@ impl LifecycleStore for Flawed {
             Flaw::KeepsThePlan => only(&change, all, |it| !matches!(it, Effect::SetPlan(_))),
             Flaw::KeepsTheEmail => only(&change, all, |it| !matches!(it, Effect::SetEmail(..))),
             Flaw::KeepsTheState => only(&change, all, |it| !matches!(it, Effect::SetState(..))),
-            Flaw::ErasesNothing => only(&change, all, |it| !matches!(it, Effect::Erase)),
+            Flaw::ErasesNothing => only(&change, all, |it| !matches!(it, Effect::Erase(_))),
             Flaw::ChangesThoughTheEmailIsTaken => {
                 let outcome = self.store.change_account(change.clone()).await?;
                 if outcome != ChangeOutcome::EmailTaken {
