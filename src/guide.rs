@@ -14,6 +14,7 @@ page!(configuration, "docs/configuration.md");
 page!(stores, "docs/stores.md", "postgres", "sqlite");
 page!(credentials, "docs/credentials.md");
 page!(accounts, "docs/accounts.md");
+page!(events, "docs/events.md");
 page!(retries, "docs/retries.md");
 page!(verification, "docs/verification.md", "verification");
 page!(limits, "docs/limits.md");

@@ -93,6 +93,7 @@ pub mod clock;
 pub mod context;
 pub mod credentials;
 pub mod error;
+pub mod event;
 pub mod fields;
 #[cfg_attr(docsrs, doc(auto_cfg = false))] // its pages need no feature to be read
 pub mod guide;

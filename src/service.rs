@@ -90,6 +90,7 @@ struct Inner<S> {
     traces_client_address: bool,
     replay: Option<Replay>,
     bans: Option<ReplaySecrets>,
+    emits: bool,
     #[cfg(feature = "verification")]
     verification: Option<verification::Mode>,
 }

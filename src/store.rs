@@ -8,6 +8,7 @@ use crate::account::{Account, AccountId, Plan};
 use crate::api_key::ApiKeyDigest;
 use crate::clock::Timestamp;
 use crate::context::SignupContext;
+use crate::event::NewEvent;
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
 use crate::idempotency::Receipt;
@@ -17,6 +18,7 @@ mod account_filter;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod credentials;
+mod event;
 mod lifecycle;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -31,6 +33,7 @@ mod verification;
 
 pub use account_filter::AccountFilter;
 pub use credentials::CredentialStore;
+pub use event::EventStore;
 pub use lifecycle::{AccountChange, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -205,6 +208,7 @@ pub struct NewAccount {
     pub(crate) receipt: Option<Receipt>,
     pub(crate) email_verified_at: Option<Timestamp>,
     pub(crate) ticket: Option<UsedTicket>,
+    pub(crate) event: Option<NewEvent>,
 }
 
 impl NewAccount {
@@ -279,6 +283,11 @@ impl NewAccount {
     /// [`VerificationStore`].
     pub fn ticket(&self) -> Option<&UsedTicket> {
         self.ticket.as_ref()
+    }
+
+    /// Returns the event of the sign-up, if events are stored, for an [`EventStore`].
+    pub fn event(&self) -> Option<&NewEvent> {
+        self.event.as_ref()
     }
 
     /// Returns the declared fields of the request and the values that policies attached,

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::account::{AccountId, AccountState, Plan};
 use crate::clock::Timestamp;
 use crate::credentials::{CredentialError, verify_stored};
 use crate::error::{Issue, SignupError};
+use crate::event::EventKind;
 use crate::fields::{Email, EmailKey, EmailProfile, Name, Password};
 use crate::hash::Verification as HashVerification;
 use crate::store::{
@@ -14,8 +17,8 @@ use crate::store::{
 };
 
 use super::SignupService;
-use super::pipeline::BAN;
 
+mod bans;
 #[cfg(feature = "verification")]
 mod proofs;
 
@@ -106,7 +109,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is no such account, or it is erased.
     pub async fn set_plan(&self, id: &AccountId, plan: Plan) -> Result<(), CredentialError> {
-        self.change(change_of(id, THERE).with(Effect::SetPlan(plan))).await
+        let data = json!({"plan": plan.as_str()});
+        let change = change_of(id, THERE).with(Effect::SetPlan(plan));
+        self.change(self.telling(change, EventKind::AccountPlanChanged, &data)?).await
     }
 
     /// Sets or removes the name of an account.
@@ -121,7 +126,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     ) -> Result<(), CredentialError> {
         let name =
             name.map(Name::parse).transpose().map_err(|error| invalid_field("name", &error))?;
-        self.change(change_of(id, THERE).with(Effect::SetName(name))).await
+        let change = change_of(id, THERE).with(Effect::SetName(name));
+        self.change(self.telling(change, EventKind::AccountUpdated, &changed("name"))?).await
     }
 
     /// Changes the password of an account, whose owner gives the old one (OWASP ASVS 5,
@@ -154,6 +160,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(self.new_password(&record, new).await?)
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens);
+        let data = json!({"reset": false});
+        let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
         match self.store().change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),
             // Somebody else was faster: the old password is no longer the one.
@@ -169,7 +177,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Returns [`CredentialError::NotFound`] if there is no such account, or it is erased.
     pub async fn disable(&self, id: &AccountId) -> Result<(), CredentialError> {
         let disabled = Effect::SetState(AccountState::Disabled, None);
-        self.change(change_of(id, THERE).with(disabled).with(Effect::RevokeTokens)).await
+        let change = change_of(id, THERE).with(disabled).with(Effect::RevokeTokens);
+        self.change(self.telling(change, EventKind::AccountDisabled, &json!({}))?).await
     }
 
     /// Enables an account that is [disabled](Self::disable).
@@ -178,7 +187,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Returns [`CredentialError::NotFound`] if there is no such account that is disabled.
     pub async fn enable(&self, id: &AccountId) -> Result<(), CredentialError> {
         let enabled = Effect::SetState(AccountState::Active, None);
-        self.change(change_of(id, &[AccountState::Disabled]).with(enabled)).await
+        let change = change_of(id, &[AccountState::Disabled]).with(enabled);
+        self.change(self.telling(change, EventKind::AccountEnabled, &json!({}))?).await
     }
 
     /// Plans the deletion of an account after a time of grace, and returns when it is due.
@@ -195,7 +205,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     ) -> Result<Timestamp, CredentialError> {
         let due = self.now()?.plus(grace).map_err(SignupError::internal)?;
         let planned = Effect::SetState(AccountState::PendingDeletion, Some(due));
-        self.change(change_of(id, IN_USE).with(planned)).await?;
+        let change = change_of(id, IN_USE).with(planned);
+        let data = json!({"delete_at": due.as_millis()});
+        self.change(self.telling(change, EventKind::AccountDeletionRequested, &data)?).await?;
         Ok(due)
     }
 
@@ -205,7 +217,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Returns [`CredentialError::NotFound`] if there is no such account.
     pub async fn keep(&self, id: &AccountId) -> Result<(), CredentialError> {
         let kept = Effect::SetState(AccountState::Active, None);
-        self.change(change_of(id, &[AccountState::PendingDeletion]).with(kept)).await
+        let change = change_of(id, &[AccountState::PendingDeletion]).with(kept);
+        self.change(self.telling(change, EventKind::AccountUpdated, &changed("state"))?).await
     }
 
     /// Erases an account: email, name and password are gone, its tokens and API keys ended,
@@ -216,7 +229,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is no such account.
     pub async fn erase(&self, id: &AccountId) -> Result<(), CredentialError> {
-        match self.change(erased(change_of(id, THERE), None)).await {
+        match self.change(self.erased(change_of(id, THERE), None)?).await {
             Err(CredentialError::NotFound) => {
                 let found = self.get(id).await?;
                 let is_erased = |record: AccountRecord| record.state == AccountState::Erased;
@@ -224,60 +237,6 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             }
             other => other,
         }
-    }
-
-    /// Erases an account like [`erase`](Self::erase), and keeps its address out: for a
-    /// service that [remembers bans](crate::SignupServiceBuilder::remember_bans), it stays
-    /// taken, though only a tag of it is stored.
-    ///
-    /// # Errors
-    /// Fails like [`erase`](Self::erase), and for a service that does not remember bans. One
-    /// that is erased already can't be banned: its address is gone.
-    pub async fn erase_and_ban(&self, id: &AccountId) -> Result<(), CredentialError> {
-        let record = self.found(id).await?;
-        if record.state == AccountState::Erased {
-            return Err(CredentialError::NotFound);
-        }
-        let email = record.account.email().key();
-        let banned = self.banned(email)?.into_iter().next();
-        let banned = banned.ok_or_else(|| SignupError::internal("no secret is current"))?;
-        let unchanged = || change_of(id, THERE).provided(Condition::Email(email.clone()));
-        match self.change(erased(unchanged(), Some(banned))).await {
-            // It was banned before.
-            Err(CredentialError::Failed(SignupError::EmailTaken)) => {
-                self.change(erased(unchanged(), None)).await
-            }
-            other => other,
-        }
-    }
-
-    /// Lets an address in again that was [banned](Self::erase_and_ban). Returns whether it
-    /// was.
-    ///
-    /// # Errors
-    /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address. Fails
-    /// for a service that does not remember bans.
-    pub async fn lift_ban(&self, email: &str) -> Result<bool, CredentialError> {
-        let email = Email::parse(email, EmailProfile::Rfc5321);
-        let email = email.map_err(|error| invalid_field("email", &error))?;
-        let mut was_banned = false;
-        for banned in self.banned(email.key())? {
-            let found = self.store().find_account_by_email(&banned).await?;
-            if let Some(record) = found {
-                let lift = change_of(record.account.id(), &[AccountState::Erased]);
-                self.change(lift.with(Effect::Erase(None))).await?;
-                was_banned = true;
-            }
-        }
-        Ok(was_banned)
-    }
-
-    /// Returns the keys that an address has when it is banned, the present one first.
-    fn banned(&self, email: &EmailKey) -> Result<Vec<EmailKey>, SignupError> {
-        let secrets = self.service.inner.bans.as_ref();
-        let missing = || SignupError::internal("bans are not remembered: call `remember_bans`");
-        let tags = secrets.ok_or_else(missing)?.tags_of(BAN, email.as_str().as_bytes());
-        Ok(tags.iter().map(EmailKey::banned).collect())
     }
 
     /// Erases the accounts whose deletion is due, up to a thousand, and returns how many.
@@ -291,10 +250,37 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let mut erased_ones = 0;
         for record in self.list(&due.due_at(self.now()?)).await? {
             let change = change_of(record.account.id(), &[AccountState::PendingDeletion]);
-            let outcome = self.store().change_account(erased(change, None)).await?;
+            let outcome = self.store().change_account(self.erased(change, None)?).await?;
             erased_ones += usize::from(outcome == ChangeOutcome::Changed);
         }
         Ok(erased_ones)
+    }
+
+    /// Adds the effects of an erasure.
+    fn erased(
+        &self,
+        change: AccountChange,
+        banned: Option<EmailKey>,
+    ) -> Result<AccountChange, SignupError> {
+        let data = json!({"banned": banned.is_some()});
+        let change = change
+            .with(Effect::Erase(banned))
+            .with(Effect::ForgetRetries)
+            .with(Effect::RevokeTokens)
+            .with(Effect::ReplaceApiKeys(None))
+            .with(Effect::WipeHostRows(Wipe::Erased));
+        self.telling(change, EventKind::AccountErased, &data)
+    }
+
+    /// Adds the event of a change, if events are stored.
+    fn telling(
+        &self,
+        change: AccountChange,
+        kind: EventKind,
+        data: &Value,
+    ) -> Result<AccountChange, SignupError> {
+        let event = self.service.event(kind, change.account(), self.now()?, data)?;
+        Ok(change.with_all(event.map(Effect::Emit)))
     }
 
     fn store(&self) -> &S {
@@ -356,14 +342,9 @@ fn change_of(id: &AccountId, states: &'static [AccountState]) -> AccountChange {
     AccountChange::new(id.clone()).provided(Condition::State(states))
 }
 
-/// Adds the effects of an erasure.
-fn erased(change: AccountChange, banned: Option<EmailKey>) -> AccountChange {
-    change
-        .with(Effect::Erase(banned))
-        .with(Effect::ForgetRetries)
-        .with(Effect::RevokeTokens)
-        .with(Effect::ReplaceApiKeys(None))
-        .with(Effect::WipeHostRows(Wipe::Erased))
+/// Returns what an update tells.
+fn changed(what: &str) -> Value {
+    json!({"changed": [what]})
 }
 
 pub(super) fn invalid_field(field: &'static str, error: &crate::fields::FieldError) -> SignupError {

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::credentials::{CredentialError, Credentials};
 use crate::error::SignupError;
+use crate::event::EventKind;
 use crate::limit::ClientIp;
 use crate::mail::{Code, Mail, MailKind};
 use crate::observe;
@@ -168,7 +171,10 @@ impl<S: AccountStore> SignupService<S> {
             .provided(Condition::Email(record.account.email().key().clone()))
             .provided(Condition::Generation(record.token_generation))
             .provided(Condition::State(IN_USE))
-            .with(Effect::VerifyEmail(now));
+            .with(Effect::VerifyEmail(now))
+            .with_all(
+                self.event(EventKind::AccountVerified, account, now, &json!({}))?.map(Effect::Emit),
+            );
         match store.change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),
             _ => Err(invalid().into()),

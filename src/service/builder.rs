@@ -14,7 +14,7 @@ use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{SecureRandom, SystemRandom};
-use crate::store::{AccountStore, ReplayStore};
+use crate::store::{AccountStore, EventStore, ReplayStore};
 use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
 
 use super::config::ConfigError;
@@ -51,6 +51,7 @@ pub struct SignupServiceBuilder<S> {
     replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
     requires_idempotency_key: bool,
     bans: Option<ReplaySecrets>,
+    emits: bool,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
 }
@@ -82,6 +83,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             replay: None,
             requires_idempotency_key: false,
             bans: None,
+            emits: false,
             #[cfg(feature = "verification")]
             verifying: None,
         }
@@ -225,6 +227,33 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         self
     }
 
+    /// Stores an [event](crate::event) with each change of an account, in its transaction.
+    /// Default: no.
+    ///
+    /// ```
+    /// use signup::event::EventKind;
+    /// use signup::store::{EventStore as _, MemoryStore};
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let service = SignupService::builder(MemoryStore::default())
+    ///     .jwt_secret(&[7; 32])
+    ///     .with_events()
+    ///     .build()?;
+    /// let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+    /// let events = service.account_store().list_events(signup.account().id(), 0, 10).await?;
+    /// assert_eq!(events[0].kind(), EventKind::AccountCreated);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn with_events(mut self) -> Self
+    where
+        S: EventStore,
+    {
+        self.emits = true;
+        self
+    }
+
     /// Sets whether spans carry the client's address, which is personal data in many
     /// places. Default: no.
     pub fn trace_client_address(mut self, traces: bool) -> Self {
@@ -321,6 +350,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             store,
             replay,
             bans: self.bans,
+            emits: self.emits,
             policies: self.policies,
             limiter,
             clock,

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use crate::account::{Account, AccountId};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::context::SignupContext;
 use crate::error::SignupError;
+use crate::event::{EventKind, NewEvent};
 use crate::fields::{Email, EmailKey, Name};
 use crate::hash::{HashPermit, PasswordHash, SALT_BYTES};
 use crate::limit::ClientIp;
@@ -161,7 +164,8 @@ impl<S: AccountStore> SignupService<S> {
         let now = self.now()?;
         let (draw, receipt) = self.derive(draw, email.key(), retry.as_deref())?;
         let (new, signup) = self.mint_account(now, draw, email, name, password_hash, context)?;
-        let new = NewAccount { receipt, ..new };
+        let event = self.created(&new, false)?;
+        let new = NewAccount { receipt, event, ..new };
         Ok(Prepared {
             #[cfg(feature = "verification")]
             first_code: self.first_code(&new, client)?,
@@ -170,6 +174,32 @@ impl<S: AccountStore> SignupService<S> {
             retry,
             client,
         })
+    }
+
+    /// Creates the event of a sign-up, if events are stored.
+    pub(super) fn created(
+        &self,
+        new: &NewAccount,
+        is_verified: bool,
+    ) -> Result<Option<NewEvent>, SignupError> {
+        let data = json!({"plan": new.plan().as_str(), "verified": is_verified});
+        self.event(EventKind::AccountCreated, new.id(), new.created_at(), &data)
+    }
+
+    /// Creates an event, if events are stored.
+    pub(super) fn event(
+        &self,
+        kind: EventKind,
+        account: &AccountId,
+        now: Timestamp,
+        data: &Value,
+    ) -> Result<Option<NewEvent>, SignupError> {
+        if !self.inner.emits {
+            return Ok(None);
+        }
+        let mut draw = Entropy::draw(&*self.inner.random).map_err(SignupError::internal)?;
+        let event = NewEvent::mint(kind, account.clone(), now, data, &mut draw);
+        event.map(Some).map_err(SignupError::internal)
     }
 
     pub(super) fn now(&self) -> Result<Timestamp, SignupError> {
@@ -204,6 +234,7 @@ impl<S: AccountStore> SignupService<S> {
             receipt: None,
             email_verified_at: None,
             ticket: None,
+            event: None,
         };
         let signup = Signup::new(account, token, api_key).map_err(SignupError::internal)?;
         Ok((new, signup))

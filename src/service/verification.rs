@@ -299,7 +299,8 @@ impl<S: AccountStore> SignupService<S> {
         let (hash, context) = (Arc::new(password_hash), Arc::new(context));
         let draw = draw.ok_or_else(invalid)?;
         let (new, signup) = self.mint_account(now, draw, email, name, hash, context)?;
-        let new = NewAccount { email_verified_at: Some(now), ticket: Some(used), ..new };
+        let event = self.created(&new, true)?;
+        let new = NewAccount { email_verified_at: Some(now), ticket: Some(used), event, ..new };
         Ok((new, signup))
     }
 

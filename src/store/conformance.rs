@@ -25,6 +25,7 @@ use super::{AccountStore, CreateOutcome, NewAccount};
 
 mod credentials;
 mod drop_at;
+mod event;
 mod inspect;
 mod lifecycle;
 mod listing;
@@ -40,6 +41,11 @@ pub use credentials::{
     nothing_of_a_deleted_account_is_found, one_revokes,
 };
 pub use drop_at::dropped_after;
+pub use event::{
+    Eventful, a_dropped_change_has_told, events_are_numbered_with_their_changes,
+    events_outlive_their_account_until_they_are_purged, simultaneous_events_have_no_gap,
+    what_is_refused_tells_nothing,
+};
 pub use inspect::{StoredAccount, StoredKey};
 pub use lifecycle::{
     Changeable, a_change_has_all_its_effects, a_change_of_nothing_applies,

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::account::{AccountId, AccountState, Plan};
 use crate::clock::Timestamp;
+use crate::event::NewEvent;
 use crate::fields::{Email, EmailKey, Name};
 use crate::hash::PasswordHash;
 
@@ -66,6 +67,7 @@ use super::{AccountFilter, AccountRecord, CredentialStore, NewApiKey, StoreError
 ///                 Effect::VerifyEmail(_) => " email_verified_at = coalesce(email_verified_at, ?)",
 ///                 Effect::ForgetRetries => " replay_nonce = NULL, …",
 ///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
+///                 Effect::Emit(_) => "; INSERT INTO events …",
 ///                 Effect::WipeHostRows(_) => "; DELETE FROM notes …",
 ///                 Effect::ReplaceApiKeys(_) => "; DELETE FROM api_keys …; INSERT …",
 ///                 _ => return Err(StoreError::Failed("an unknown effect".into())),
@@ -223,6 +225,12 @@ impl AccountChange {
         self
     }
 
+    /// Adds these effects.
+    pub fn with_all(mut self, effects: impl IntoIterator<Item = Effect>) -> Self {
+        self.effects.extend(effects);
+        self
+    }
+
     /// Returns the account to change.
     pub fn account(&self) -> &AccountId {
         &self.account
@@ -292,6 +300,9 @@ pub enum Effect {
     RevokeTokens,
     /// Deletes all `api_keys` of the account, and inserts this one.
     ReplaceApiKeys(Option<Box<NewApiKey>>),
+    /// Adds one to `accounts.event_number`, and stores this event under that number, for an
+    /// [`EventStore`](super::EventStore).
+    Emit(NewEvent),
     /// Lets the host wipe its own rows, by `HostRows::wipe` of an SQL store. A store without
     /// rows of the host's does nothing.
     WipeHostRows(Wipe),

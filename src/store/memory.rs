@@ -7,11 +7,14 @@ use async_trait::async_trait;
 use crate::account::AccountId;
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
+use crate::event::Event;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
 use super::{AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo};
-use super::{ChangeOutcome, CreateOutcome, CredentialStore, KeyOwner, LifecycleStore, NewAccount};
+use super::{
+    ChangeOutcome, CreateOutcome, CredentialStore, EventStore, KeyOwner, LifecycleStore, NewAccount,
+};
 use super::{NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError, StoredPassword};
 use super::{StoredSignup, VerificationStore};
 
@@ -214,6 +217,28 @@ impl VerificationStore for MemoryStore {
 }
 
 #[async_trait]
+impl EventStore for MemoryStore {
+    async fn list_events(
+        &self,
+        account: &AccountId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.with(|tables| {
+            let events = tables.events.iter();
+            let found = events.filter(|it| it.account_id() == account && it.number() > after);
+            found.take(limit).cloned().collect()
+        }))
+    }
+
+    async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
+        self.with(|tables| tables.events.retain(|event| event.created_at() > until));
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl LifecycleStore for MemoryStore {
     async fn find_account_by_email(
         &self,
@@ -265,6 +290,7 @@ mod tests {
             receipt: None,
             email_verified_at: None,
             ticket: None,
+            event: None,
         }
     }
 

@@ -53,6 +53,7 @@ const FRESH: Duration = Duration::from_secs(1);
 #[doc = include_str!("postgres/0004_retries.sql")]
 #[doc = include_str!("postgres/0005_verification.sql")]
 #[doc = include_str!("postgres/0006_state.sql")]
+#[doc = include_str!("postgres/0007_events.sql")]
 /// ```
 pub type PostgresStore = SqlStore<Postgres>;
 

@@ -14,9 +14,12 @@ use crate::fields::EmailKey;
 
 use super::{AccountStore, CreateOutcome, InsertProof, NewAccount, StoreError};
 
+#[cfg(feature = "postgres")]
+mod at_once;
 pub(super) mod backend;
 mod change;
 mod credentials;
+mod event;
 pub(super) mod fault;
 mod gate;
 mod host;

@@ -53,6 +53,7 @@ const HOST_PATIENCE_MILLIS: u32 = 5000;
 #[doc = include_str!("sqlite/0004_retries.sql")]
 #[doc = include_str!("sqlite/0005_verification.sql")]
 #[doc = include_str!("sqlite/0006_state.sql")]
+#[doc = include_str!("sqlite/0007_events.sql")]
 /// ```
 pub type SqliteStore = SqlStore<Sqlite>;
 
@@ -205,6 +206,12 @@ impl Backend for Sqlite {
             version: 6,
             description: "state",
             sql: include_str!("sqlite/0006_state.sql"),
+            requires: 6,
+        },
+        Step {
+            version: 7,
+            description: "events",
+            sql: include_str!("sqlite/0007_events.sql"),
             requires: 6,
         },
     ];

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use signup::account::{AccountId, AccountState, Plan};
 use signup::credentials::{CredentialError, Credentials};
 use signup::error::SignupError;
+use signup::event::Event;
 use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, MinimumLength};
@@ -32,6 +33,8 @@ crate::cases![
     a_deletion_can_be_taken_back_until_it_is_due,
     an_erased_account_is_nobodys,
     who_was_banned_does_not_come_back,
+    each_change_tells_of_itself,
+    a_sign_up_that_is_proven_first_tells_of_itself,
     accounts_are_found_and_listed,
     a_fault_at_any_call_leaves_all_or_nothing,
     a_dropped_change_is_whole,
@@ -464,6 +467,101 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
     assert_eq!(plain.state(&kim.id).await, AccountState::Active);
 }
 
+impl Proving {
+    /// Returns what has happened to an account, as JSON without ids and times.
+    async fn told(&self, id: &AccountId) -> Vec<Value> {
+        let events = self.app.store.list_events(id, 0, 100).await.unwrap();
+        let numbers: Vec<_> = events.iter().map(Event::number).collect();
+        assert_eq!(numbers, (1..=events.len().try_into().unwrap()).collect::<Vec<i64>>());
+        let ids: HashSet<_> = events.iter().map(Event::id).collect();
+        assert_eq!(ids.len(), events.len());
+        let told = |event: &Event| {
+            let json = event.to_json();
+            assert!(!json.to_string().contains("x.co") && !json.to_string().contains("Kim"));
+            assert_eq!((&json["account_id"], &json["version"]), (&json!(id.as_str()), &json!(1)));
+            json!([json["type"], json["data"]])
+        };
+        events.iter().map(told).collect()
+    }
+}
+
+async fn with_events(mode: Mode, backend: Backend) -> Proving {
+    let mailer = Arc::new(MemoryMailer::default());
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let options = Options { events: true, ..Options::default() };
+    with_options(mode, backend, mails, mailer, options).await
+}
+
+async fn each_change_tells_of_itself(backend: Backend) {
+    let mut proving = with_events(Mode::After, backend).await;
+    let (kim, lives) = (proving.kim("kim@x.co").await, proving.lives());
+    let service = proving.app.service.clone();
+    service.verify_email(&kim.id, &proving.code("kim@x.co")).await.unwrap();
+    // What changes nothing, or is refused, tells nothing.
+    service.verify_email(&kim.id, &proving.code("kim@x.co")).await.unwrap();
+    is_rejected(lives.change_password(&kim.id, ANOTHER, ANOTHER).await);
+    is_not_found(lives.enable(&kim.id).await);
+    lives.set_plan(&kim.id, Plan::PRO).await.unwrap();
+    lives.set_name(&kim.id, Some("Kim")).await.unwrap();
+    lives.change_password(&kim.id, PASSWORD, ANOTHER).await.unwrap();
+    let reset = lives.begin_password_reset("kim@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("kim@x.co");
+    lives.complete_password_reset(reset.reveal_ticket(), &code, PASSWORD).await.unwrap();
+    let moving = lives.begin_email_change(&kim.id, "moved@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("moved@x.co");
+    lives.complete_email_change(&kim.id, moving.reveal_ticket(), &code).await.unwrap();
+    lives.disable(&kim.id).await.unwrap();
+    lives.enable(&kim.id).await.unwrap();
+    let due = lives.request_deletion(&kim.id, Duration::from_hours(1)).await.unwrap();
+    lives.keep(&kim.id).await.unwrap();
+    for _ in 0..2 {
+        lives.erase(&kim.id).await.unwrap();
+    }
+    let expected = json!([
+        ["account.created", {"plan": "trial", "verified": false}],
+        ["account.verified", {}],
+        ["account.plan_changed", {"plan": "pro"}],
+        ["account.updated", {"changed": ["name"]}],
+        ["account.password_changed", {"reset": false}],
+        ["account.password_changed", {"reset": true}],
+        ["account.updated", {"changed": ["email"]}],
+        ["account.disabled", {}],
+        ["account.enabled", {}],
+        ["account.deletion_requested", {"delete_at": due.as_millis()}],
+        ["account.updated", {"changed": ["state"]}],
+        ["account.erased", {"banned": false}],
+    ]);
+    assert_eq!(json!(proving.told(&kim.id).await), expected);
+
+    let jim = proving.kim("jim@x.co").await;
+    let pending = service.begin_reclaim("jim@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let code = proving.code("jim@x.co");
+    for _ in 0..2 {
+        service.complete_reclaim(pending.reveal_ticket(), &code, ANOTHER).await.unwrap();
+    }
+    let told = json!(proving.told(&jim.id).await);
+    let created = json!(["account.created", {"plan": "trial", "verified": false}]);
+    assert_eq!(told, json!([created, ["account.reclaimed", {}]]));
+    // A sign-up that is refused, and one without the setting.
+    proving.post("/auth/signup", &signup("jim@x.co")).await.is(409, "CONFLICT");
+    assert_eq!(proving.told(&jim.id).await.len(), 2);
+    let mut silent = proving_after(backend).await;
+    let kim = silent.kim("kim@x.co").await;
+    silent.lives().disable(&kim.id).await.unwrap();
+    assert_eq!(silent.told(&kim.id).await, [""; 0]);
+}
+
+async fn a_sign_up_that_is_proven_first_tells_of_itself(backend: Backend) {
+    let mut proving = with_events(Mode::First, backend).await;
+    let data = proving.register("kim@x.co").await.data();
+    let id = AccountId::from_store(data["account"]["id"].as_str().unwrap());
+    let created = json!(["account.created", {"plan": "trial", "verified": true}]);
+    assert_eq!(proving.told(&id).await, [created]);
+}
+
 async fn accounts_are_found_and_listed(backend: Backend) {
     let mut proving = proving_after(backend).await;
     let lives = proving.lives();
@@ -534,7 +632,7 @@ async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
     let wrap = move |store| -> Arc<dyn WholeStore> {
         Arc::new(Faulty { next: planned, ..Faulty::new(store) })
     };
-    let options = Options { wrap: Box::new(wrap), ..Options::default() };
+    let options = Options { wrap: Box::new(wrap), events: true, ..Options::default() };
     let mut proving = with_options(Mode::After, backend, mails, mailer, options).await;
     let lives = proving.lives();
     let faults = [Fault::Unavailable, Fault::OutcomeUnknown, Fault::Failed, Fault::LoseAnswer];
@@ -548,6 +646,8 @@ async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
             let whole = is_whole(number, &proving, &kim, &email).await;
             let whole = whole.unwrap_or_else(|| panic!("{number} is torn by {fault:?} at {at}"));
             assert!(changed.is_err() || whole, "{number} has got lost by {fault:?} at {at}");
+            let told = proving.told(&kim.id).await.len();
+            assert_eq!(told, 1 + usize::from(whole), "{number} by {fault:?} at {at}");
             let is_known = matches!(fault, Fault::Unavailable | Fault::Failed);
             assert!(changed.is_ok() || !is_known || !whole, "{number} by {fault:?} at {at}");
         }

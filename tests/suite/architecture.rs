@@ -120,6 +120,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "store/sql/gate.rs",
                 "mail/queue.rs",
                 "store/conformance/race.rs",
+                "store/conformance/event.rs",
                 "store/conformance/lifecycle.rs",
                 "store/conformance/replay.rs",
                 "store/conformance/verification.rs",

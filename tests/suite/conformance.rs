@@ -18,6 +18,9 @@ mod flawed_replays;
 #[path = "conformance/verification.rs"]
 mod flawed_verification;
 
+#[path = "conformance/event.rs"]
+mod flawed_events;
+
 #[path = "conformance/lifecycle.rs"]
 mod flawed_lifecycle;
 
@@ -72,6 +75,18 @@ signup::replay_conformance_tests!(
 signup::replay_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
     pgbouncer_replays,
+    stores::pooled()
+);
+signup::event_conformance_tests!(memory_events, async { MemoryStore::default() });
+signup::event_conformance_tests!(sqlite_events, stores::Sqlite::open());
+signup::event_conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    postgres_events,
+    postgres::store(&postgres::url())
+);
+signup::event_conformance_tests!(
+    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
+    pgbouncer_events,
     stores::pooled()
 );
 signup::lifecycle_conformance_tests!(memory_changes, async { MemoryStore::default() });

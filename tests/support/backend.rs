@@ -76,6 +76,7 @@ pub struct Options {
     pub replay_secret: Option<ReplaySecret>,
     pub verification: Option<(Mode, Verification)>,
     pub bans: Option<ReplaySecret>,
+    pub events: bool,
     pub proxies: TrustedProxies,
     /// Puts something between the service and the store.
     pub wrap: Wrap,
@@ -97,6 +98,7 @@ impl Default for Options {
             replay_secret: None,
             verification: None,
             bans: None,
+            events: false,
             proxies: TrustedProxies::none(),
             wrap: Box::new(|store| store),
         }
@@ -152,6 +154,7 @@ impl Backend {
             Some(secret) => service.remember_bans(secret),
             None => service,
         };
+        let service = if options.events { service.with_events() } else { service };
         let service = match verification {
             Some((Mode::First, verification)) => service.verify_first(verification),
             Some((Mode::After, verification)) => service.verify_after(verification),

@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::api_key::{ApiKeyDigest, ApiKeyId};
 use signup::clock::Timestamp;
+use signup::event::Event;
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
-    CreateOutcome, CredentialStore, KeyOwner, LifecycleStore, NewAccount, NewApiKey, ReplayStore,
-    RetriedAccount, RetriedApiKey, StoreError, StoredPassword, StoredSignup, VerificationStore,
+    CreateOutcome, CredentialStore, EventStore, KeyOwner, LifecycleStore, NewAccount, NewApiKey,
+    ReplayStore, RetriedAccount, RetriedApiKey, StoreError, StoredPassword, StoredSignup,
+    VerificationStore,
 };
 use tokio::sync::Barrier;
 
@@ -209,6 +211,22 @@ impl<S: LifecycleStore> LifecycleStore for Faulty<S> {
 
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
         self.call(None, self.store.change_account(change)).await
+    }
+}
+
+#[async_trait]
+impl<S: EventStore> EventStore for Faulty<S> {
+    async fn list_events(
+        &self,
+        account: &AccountId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.call(None, self.store.list_events(account, after, limit)).await
+    }
+
+    async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
+        self.call(None, self.store.purge_events(until)).await
     }
 }
 

@@ -7,16 +7,17 @@ use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::api_key::{ApiKeyDigest, ApiKeyId};
 use signup::clock::Timestamp;
+use signup::event::Event;
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::store::conformance::{
-    self, Changeable, Credentialed, Inspect as _, Outage, Replayable, StoredAccount, StoredKey,
-    Verifying,
+    self, Changeable, Credentialed, Eventful, Inspect as _, Outage, Replayable, StoredAccount,
+    StoredKey, Verifying,
 };
 use signup::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
-    CreateOutcome, CredentialStore, KeyOwner, LifecycleStore, MemoryStore, NewAccount, NewApiKey,
-    PostgresStore, ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore, StoreError,
+    CreateOutcome, CredentialStore, EventStore, KeyOwner, LifecycleStore, MemoryStore, NewAccount,
+    NewApiKey, PostgresStore, ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore, StoreError,
     StoredPassword, StoredSignup, VerificationStore,
 };
 use sqlx::AssertSqlSafe;
@@ -24,8 +25,8 @@ use sqlx::AssertSqlSafe;
 use super::postgres;
 
 /// A store for all that a service can do.
-pub trait WholeStore: VerificationStore + LifecycleStore {}
-impl<S: VerificationStore + LifecycleStore> WholeStore for S {}
+pub trait WholeStore: VerificationStore + EventStore {}
+impl<S: VerificationStore + EventStore> WholeStore for S {}
 
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
@@ -240,6 +241,28 @@ macro_rules! delegate {
                 change: AccountChange,
             ) -> Result<ChangeOutcome, StoreError> {
                 self.$store.change_account(change).await
+            }
+        }
+
+        #[async_trait]
+        impl EventStore for $wrapper {
+            async fn list_events(
+                &self,
+                account: &AccountId,
+                after: i64,
+                limit: u32,
+            ) -> Result<Vec<Event>, StoreError> {
+                self.$store.list_events(account, after, limit).await
+            }
+
+            async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
+                self.$store.purge_events(until).await
+            }
+        }
+
+        impl Eventful for $wrapper {
+            fn events(&self) -> &dyn EventStore {
+                self
             }
         }
 

@@ -1,9 +1,12 @@
 //! Changes of accounts that the code of a mail proves: another password for who has
 //! forgotten the old one, and another address.
 
+use serde_json::json;
+
 use crate::account::AccountId;
 use crate::credentials::CredentialError;
 use crate::error::SignupError;
+use crate::event::EventKind;
 use crate::fields::{Email, EmailProfile};
 use crate::limit::ClientIp;
 use crate::mail::{Mail, MailKind};
@@ -14,7 +17,7 @@ use crate::store::{
 };
 use crate::verification::{PendingProof, TicketKind};
 
-use super::{Accounts, IN_USE, change_of, invalid_field};
+use super::{Accounts, IN_USE, change_of, changed, invalid_field};
 
 impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Begins a reset of the password of the account with this address, for its owner who
@@ -99,6 +102,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 .with(Effect::ReplaceApiKeys(None))
                 .with(Effect::WipeHostRows(Wipe::Reclaimed));
         }
+        let data = json!({"reset": true});
+        let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
         match self.store().change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),
             _ => Err(invalid().into()),
@@ -160,6 +165,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(Effect::SetEmail(ticket.email, self.now()?))
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens);
+        let change = self.telling(change, EventKind::AccountUpdated, &changed("email"))?;
         match self.store().change_account(change).await? {
             ChangeOutcome::Changed => {}
             ChangeOutcome::EmailTaken => return Err(SignupError::EmailTaken.into()),

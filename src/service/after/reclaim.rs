@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::account::{AccountId, AccountState};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::credentials::{subject, verify_stored};
 use crate::error::SignupError;
+use crate::event::EventKind;
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::Verification as HashVerification;
 use crate::idempotency::Scope;
@@ -131,6 +134,8 @@ impl<S: AccountStore> SignupService<S> {
             .with(Effect::RevokeTokens)
             .with(Effect::WipeHostRows(Wipe::Reclaimed))
             .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
+        let event = self.event(EventKind::AccountReclaimed, &account, now, &json!({}))?;
+        let change = change.with_all(event.map(Effect::Emit));
         match store.change_account(change).await? {
             ChangeOutcome::Changed => Ok(signup),
             // Perhaps by the same request, which was under way.

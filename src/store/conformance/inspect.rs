@@ -4,10 +4,10 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::{Changeable, Credentialed, Inspect, Replayable, Verifying};
+use super::{Changeable, Credentialed, Eventful, Inspect, Replayable, Verifying};
 use crate::store::{
-    AccountStore, CredentialStore, LifecycleStore, MemoryStore, NewAccount, NewApiKey, ReplayStore,
-    VerificationStore,
+    AccountStore, CredentialStore, EventStore, LifecycleStore, MemoryStore, NewAccount, NewApiKey,
+    ReplayStore, VerificationStore,
 };
 
 /// A row of `accounts`.
@@ -80,6 +80,12 @@ impl Replayable for MemoryStore {
     }
 }
 
+impl Eventful for MemoryStore {
+    fn events(&self) -> &dyn EventStore {
+        self
+    }
+}
+
 impl Changeable for MemoryStore {
     fn lifecycle(&self) -> &dyn LifecycleStore {
         self
@@ -114,11 +120,14 @@ mod sql {
     use super::{StoredAccount, StoredKey};
     use crate::account::AccountId;
     use crate::issue::BoxError;
-    use crate::store::conformance::{Changeable, Credentialed, Inspect, Replayable, Verifying};
+    use crate::store::conformance::{
+        Changeable, Credentialed, Eventful, Inspect, Replayable, Verifying,
+    };
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
     use crate::store::{
-        AccountStore, CredentialStore, LifecycleStore, ReplayStore, SqlStore, VerificationStore,
+        AccountStore, CredentialStore, EventStore, LifecycleStore, ReplayStore, SqlStore,
+        VerificationStore,
     };
 
     const ACCOUNT: &[Kind] = &[
@@ -155,6 +164,12 @@ mod sql {
 
     impl<B: Backend> Replayable for SqlStore<B> {
         fn replays(&self) -> &dyn ReplayStore {
+            self
+        }
+    }
+
+    impl<B: Backend> Eventful for SqlStore<B> {
+        fn events(&self) -> &dyn EventStore {
             self
         }
     }

@@ -283,7 +283,7 @@ impl State {
             Effect::VerifyEmail(at) => {
                 record.email_verified_at.get_or_insert(*at);
             }
-            Effect::ForgetRetries | Effect::WipeHostRows(_) => {}
+            Effect::ForgetRetries | Effect::WipeHostRows(_) | Effect::Emit(_) => {}
             Effect::RevokeTokens => record.token_generation += 1,
             Effect::ReplaceApiKeys(new) => *keys = new.iter().map(|new| new.info()).collect(),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::account::{Account, AccountId, Plan};
 use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{ManualClock, Timestamp};
+use crate::event::{EventKind, NewEvent};
 use crate::fields::{Email, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::idempotency::Receipt;
@@ -32,6 +33,19 @@ pub struct Sample {
     key: Option<NewApiKey>,
     receipt: Option<Receipt>,
     ticket: Option<UsedTicket>,
+    event: Option<EventKind>,
+}
+
+/// Creates an event of an account.
+pub(super) fn event(
+    kind: EventKind,
+    id: &AccountId,
+    number: u64,
+) -> Result<NewEvent, Box<dyn std::error::Error>> {
+    let mut draw = Entropy::draw(&SeededRandom::new(number.wrapping_add(1 << 32)))?;
+    let now = Timestamp::read(&ManualClock::at_unix(NOW), Timestamp::MAX)?;
+    let data = serde_json::json!({"number": number});
+    Ok(NewEvent::mint(kind, id.clone(), now, &data, &mut draw)?)
 }
 
 /// The time of all samples, in seconds since 1970.
@@ -50,6 +64,7 @@ impl Sample {
             key: None,
             receipt: None,
             ticket: None,
+            event: None,
         }
     }
 
@@ -108,6 +123,13 @@ impl Sample {
         self
     }
 
+    /// Adds an event of the sign-up.
+    #[must_use]
+    pub fn event(mut self, kind: EventKind) -> Self {
+        self.event = Some(kind);
+        self
+    }
+
     /// Builds the account.
     ///
     /// # Panics
@@ -128,7 +150,9 @@ impl Sample {
         let minted_key = NewApiKey::of(&api_key, id.clone(), now, None);
         let key = self.key.clone().unwrap_or(minted_key);
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxl${:020}", self.number);
+        let event = self.event.map(|kind| event(kind, &id, self.number)).transpose()?;
         Ok(NewAccount {
+            event,
             receipt: self.receipt,
             email_verified_at: self.ticket.map(|_| now),
             ticket: self.ticket,

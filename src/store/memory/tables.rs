@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::account::{AccountId, AccountState};
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
+use crate::event::Event;
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
 use crate::store::{
@@ -20,6 +21,8 @@ pub(super) struct Tables {
     pub(super) ids: HashMap<AccountId, EmailKey>,
     pub(super) keys: HashMap<ApiKeyDigest, NewApiKey>,
     pub(super) tickets: HashMap<[u8; 32], Timestamp>,
+    /// In the order in which they have happened.
+    pub(super) events: Vec<Event>,
 }
 
 #[derive(Debug)]
@@ -28,11 +31,14 @@ pub(super) struct AccountRow {
     pub(super) token_generation: i64,
     pub(super) state: AccountState,
     delete_at: Option<Timestamp>,
+    event_number: i64,
 }
 
 impl AccountRow {
     fn new(new: NewAccount) -> Self {
-        Self { new, token_generation: 0, state: AccountState::Active, delete_at: None }
+        let event_number = i64::from(new.event().is_some());
+        let state = AccountState::Active;
+        Self { new, token_generation: 0, state, delete_at: None, event_number }
     }
 
     pub(super) fn record(&self) -> AccountRecord {
@@ -81,6 +87,7 @@ impl AccountRow {
             }
             Effect::ForgetRetries => new.receipt = None,
             Effect::RevokeTokens => self.token_generation += 1,
+            Effect::Emit(_) => self.event_number += 1,
             // These are not in this row.
             Effect::ReplaceApiKeys(_) | Effect::WipeHostRows(_) => {}
         }
@@ -112,6 +119,7 @@ impl Tables {
         let email_key = new.email().key().clone();
         self.ids.insert(new.id().clone(), email_key.clone());
         self.keys.insert(*new.key_digest(), new.key.clone());
+        self.events.extend(new.event().map(|event| event.clone().numbered(1)));
         self.accounts.insert(email_key, AccountRow::new(new));
         CreateOutcome::Stored
     }
@@ -146,6 +154,11 @@ impl Tables {
         let row = self.ids.get(id).and_then(|key| self.accounts.remove(key));
         if let Some(mut row) = row {
             change.effects().iter().for_each(|effect| row.apply(effect));
+            for effect in change.effects() {
+                if let Effect::Emit(event) = effect {
+                    self.events.push(event.clone().numbered(row.event_number));
+                }
+            }
             let key = row.new.email().key().clone();
             self.ids.insert(id.clone(), key.clone());
             self.accounts.insert(key, row);

@@ -63,6 +63,12 @@ impl Backend for Postgres {
             requires: 3,
         },
         Step { version: 6, description: "state", sql: include_str!("0006_state.sql"), requires: 6 },
+        Step {
+            version: 7,
+            description: "events",
+            sql: include_str!("0007_events.sql"),
+            requires: 6,
+        },
     ];
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;

@@ -54,7 +54,11 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// one affects no row where the email is taken.
     fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
         let both = [queries.insert_account(new), queries.insert_first_key(new)];
-        both.into_iter().chain(queries.insert_ticket(new)).collect()
+        let event = new
+            .event()
+            .map(|event| [queries.count_event(event.account_id()), queries.insert_event(event)]);
+        let all = both.into_iter().chain(queries.insert_ticket(new));
+        all.chain(event.into_iter().flatten()).collect()
     }
 
     /// Runs a statement and returns the number of rows that it affected.

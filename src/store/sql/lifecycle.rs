@@ -48,6 +48,7 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
                 Effect::WipeHostRows(because) => {
                     host = Some(HostWork::Wipe(change.account().clone(), *because));
                 }
+                Effect::Emit(event) => steps.push(self.queries.insert_event(event)),
                 _ => {}
             }
         }
@@ -167,6 +168,7 @@ impl Sql {
                 "replay_nonce = NULL, replay_version = NULL, replay_tag = NULL".to_owned()
             }
             Effect::RevokeTokens => "token_generation = token_generation + 1".to_owned(),
+            Effect::Emit(_) => "event_number = event_number + 1".to_owned(),
             // These are rows of other tables.
             Effect::ReplaceApiKeys(_) | Effect::WipeHostRows(_) => return None,
         })

@@ -61,10 +61,13 @@ pub struct Queries {
     insert_ticket: SqlStr,
     is_ticket_used: SqlStr,
     purge_tickets: SqlStr,
+    /// By whether there is a ticket, and whether there is an event.
     #[cfg(feature = "postgres")]
-    insert_both: SqlStr,
-    #[cfg(feature = "postgres")]
-    insert_all: SqlStr,
+    pub(super) insert_at_once: [SqlStr; 4],
+    pub(super) count_event: SqlStr,
+    pub(super) insert_event: SqlStr,
+    pub(super) list_events: SqlStr,
+    pub(super) purge_events: SqlStr,
     find_api_key: SqlStr,
     add_api_key: SqlStr,
     list_api_keys: SqlStr,
@@ -107,31 +110,18 @@ impl Queries {
             is_ticket_used: sql("SELECT 1 FROM {used_tickets} WHERE hash = {1}"),
             purge_tickets: sql("DELETE FROM {used_tickets} WHERE expires_at <= {1}"),
             #[cfg(feature = "postgres")]
-            // Without the account there is no key, so the count of rows tells that the
-            // email is taken.
-            insert_both: sql("WITH account AS (
-                     INSERT INTO {accounts} (id, email, email_key, name, plan, password_hash,
-                                             pepper_version, created_at, replay_nonce,
-                                             replay_version, replay_tag, email_verified_at)
-                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12})
-                     {ignore_taken_email}
-                     RETURNING id)
-                 INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
-                 SELECT {13}, id, {14}, {15}, {8} FROM account"),
-            #[cfg(feature = "postgres")]
-            // Nor is a ticket used, without the account.
-            insert_all: sql("WITH account AS (
-                     INSERT INTO {accounts} (id, email, email_key, name, plan, password_hash,
-                                             pepper_version, created_at, replay_nonce,
-                                             replay_version, replay_tag, email_verified_at)
-                     VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12})
-                     {ignore_taken_email}
-                     RETURNING id),
-                 ticket AS (
-                     INSERT INTO {used_tickets} (hash, expires_at)
-                     SELECT {16}, {17} FROM account)
-                 INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
-                 SELECT {13}, id, {14}, {15}, {8} FROM account"),
+            insert_at_once: [(false, false), (false, true), (true, false), (true, true)]
+                .map(|(ticket, event)| sql(&super::at_once::template(ticket, event))),
+            count_event: sql("UPDATE {accounts} SET event_number = event_number + 1
+                 WHERE id = {1}"),
+            insert_event: sql(
+                "INSERT INTO {events} (account_id, number, id, kind, created_at, data)
+                 SELECT id, event_number, {2}, {3}, {4}, {5} FROM {accounts} WHERE id = {1}",
+            ),
+            list_events: sql("SELECT account_id, number, id, kind, created_at, data
+                 FROM {events} WHERE account_id = {1} AND number > {2}
+                 ORDER BY number LIMIT {3}"),
+            purge_events: sql("DELETE FROM {events} WHERE created_at <= {1}"),
             // The account is joined because a database without enforced foreign keys may
             // have keys without an account.
             find_api_key: sql("SELECT k.account_id, k.expires_at, a.email_verified_at, a.state
@@ -227,23 +217,6 @@ impl Queries {
 
     pub(in crate::store) fn purge_tickets(&self, expired_at: Timestamp) -> Statement {
         Statement::new(&self.purge_tickets, [expired_at.as_millis().into()])
-    }
-
-    /// Inserts all rows with one statement, if the database can.
-    #[cfg(feature = "postgres")]
-    pub(in crate::store) fn insert_at_once(&self, new: &NewAccount) -> Statement {
-        let mut statement = self.insert_account(new);
-        statement.sql = self.insert_both.clone();
-        statement.values.extend([
-            new.key_digest().as_bytes().as_slice().into(),
-            new.key_prefix().into(),
-            new.key_last_four().into(),
-        ]);
-        if let Some(ticket) = self.insert_ticket(new) {
-            statement.sql = self.insert_all.clone();
-            statement.values.extend(ticket.values);
-        }
-        statement
     }
 
     pub(in crate::store) fn find_api_key(&self, digest: &ApiKeyDigest) -> Find {
@@ -381,10 +354,11 @@ fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
         .replace("{account}", ACCOUNT_COLUMNS)
         .replace("{accounts}", &names.table("accounts"))
         .replace("{api_keys}", &names.table("api_keys"))
+        .replace("{events}", &names.table("events"))
         .replace("{used_tickets}", &names.table("used_tickets"))
         .replace("{least}", dialect.least)
         .replace("{ignore_taken_email}", &ignore);
-    (1..=17).fold(sql, |sql, number| {
+    (1..=21).fold(sql, |sql, number| {
         sql.replace(&format!("{{{number}}}"), &(dialect.placeholder)(number))
     })
 }

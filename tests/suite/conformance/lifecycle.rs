@@ -115,6 +115,16 @@ impl LifecycleStore for Flawed {
                 tokio::task::yield_now().await;
                 only(&change, |_| false, keys)
             }
+            Flaw::TellsTwice | Flaw::TellsLater => {
+                let told = |it: &Effect| matches!(it, Effect::Emit(_));
+                let rest = only(&change, all, |it| !told(it) || self.flaw == Flaw::TellsTwice);
+                let outcome = self.store.change_account(rest).await?;
+                if outcome != ChangeOutcome::Changed {
+                    return Ok(outcome);
+                }
+                tokio::task::yield_now().await;
+                only(&change, |_| false, told)
+            }
             Flaw::LooksBeforeItChanges => {
                 let dry = only(&change, all, |_| false);
                 if self.store.change_account(dry).await? != ChangeOutcome::Changed {

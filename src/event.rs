@@ -1,0 +1,242 @@
+//! Events: what has happened to an account, stored with the change that it tells of.
+//!
+//! With [`with_events`](crate::SignupServiceBuilder::with_events), each change of an account
+//! stores one, in the same transaction. The events of an account are numbered without a
+//! gap, in the order of its changes. They hold ids and no personal data.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Map, Value, json};
+
+use crate::account::AccountId;
+use crate::clock::Timestamp;
+use crate::issue::InvalidValue;
+use crate::random::{Entropy, RandomError};
+
+const PREFIX: &str = "evt_";
+const DIGITS: usize = 20;
+const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+/// The version of the JSON of all events.
+const VERSION: u32 = 1;
+const UNKNOWN: InvalidValue = InvalidValue::new("unknown type of an event");
+
+/// The type of an event.
+///
+/// ```
+/// use signup::event::EventKind;
+///
+/// assert_eq!(EventKind::AccountCreated.as_str(), "account.created");
+/// assert_eq!("account.erased".parse(), Ok(EventKind::AccountErased));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// An account has signed up. Data: `plan`, and `verified`.
+    AccountCreated,
+    /// The address of an account was proven.
+    AccountVerified,
+    /// Something of an account has changed. Data: `changed`, a list of `name`, `email` and
+    /// `state`.
+    AccountUpdated,
+    /// An account is on another plan. Data: `plan`.
+    AccountPlanChanged,
+    /// An account has another password. Data: `reset`.
+    AccountPasswordChanged,
+    /// An account is disabled.
+    AccountDisabled,
+    /// An account is enabled again.
+    AccountEnabled,
+    /// The deletion of an account is planned. Data: `delete_at`, in milliseconds since 1970.
+    AccountDeletionRequested,
+    /// An account is erased. Data: `banned`.
+    AccountErased,
+    /// The owner of the mailbox has taken the account over. What its first owner has left is
+    /// not the owner's.
+    AccountReclaimed,
+}
+
+impl EventKind {
+    const ALL: [Self; 10] = [
+        Self::AccountCreated,
+        Self::AccountVerified,
+        Self::AccountUpdated,
+        Self::AccountPlanChanged,
+        Self::AccountPasswordChanged,
+        Self::AccountDisabled,
+        Self::AccountEnabled,
+        Self::AccountDeletionRequested,
+        Self::AccountErased,
+        Self::AccountReclaimed,
+    ];
+
+    /// Returns the type as in JSON: `account.created`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccountCreated => "account.created",
+            Self::AccountVerified => "account.verified",
+            Self::AccountUpdated => "account.updated",
+            Self::AccountPlanChanged => "account.plan_changed",
+            Self::AccountPasswordChanged => "account.password_changed",
+            Self::AccountDisabled => "account.disabled",
+            Self::AccountEnabled => "account.enabled",
+            Self::AccountDeletionRequested => "account.deletion_requested",
+            Self::AccountErased => "account.erased",
+            Self::AccountReclaimed => "account.reclaimed",
+        }
+    }
+}
+
+impl FromStr for EventKind {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(UNKNOWN)
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An event to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    id: String,
+    kind: EventKind,
+    account_id: AccountId,
+    created_at: Timestamp,
+    data: String,
+}
+
+impl NewEvent {
+    pub(crate) fn mint(
+        kind: EventKind,
+        account_id: AccountId,
+        created_at: Timestamp,
+        data: &Value,
+        draw: &mut Entropy,
+    ) -> Result<Self, RandomError> {
+        let mut id = String::with_capacity(PREFIX.len() + DIGITS);
+        id.push_str(PREFIX);
+        draw.digits(ALPHABET, DIGITS, &mut id)?;
+        Ok(Self { id, kind, account_id, created_at, data: data.to_string() })
+    }
+
+    /// Returns `events.id`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns `events.kind`.
+    pub fn kind(&self) -> EventKind {
+        self.kind
+    }
+
+    /// Returns `events.account_id`.
+    pub fn account_id(&self) -> &AccountId {
+        &self.account_id
+    }
+
+    /// Returns `events.created_at`.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// Returns `events.data`, an object in JSON.
+    pub fn data(&self) -> &str {
+        &self.data
+    }
+
+    /// Returns the event as it is stored under this number.
+    pub fn numbered(self, number: i64) -> Event {
+        let Self { id, kind, account_id, created_at, data } = self;
+        Event { id, number, kind, account_id, created_at, data }
+    }
+}
+
+/// An event of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    id: String,
+    number: i64,
+    kind: EventKind,
+    account_id: AccountId,
+    created_at: Timestamp,
+    data: String,
+}
+
+impl Event {
+    /// Creates the result of a look-up.
+    pub fn from_store(
+        account_id: AccountId,
+        number: i64,
+        id: String,
+        kind: EventKind,
+        created_at: Timestamp,
+        data: String,
+    ) -> Self {
+        Self { id, number, kind, account_id, created_at, data }
+    }
+
+    /// Returns the id, `evt_` and 20 lower-case letters and digits: the same whenever the
+    /// event is read.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the number among the events of its account, counted from one.
+    pub fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// Returns the type.
+    pub fn kind(&self) -> EventKind {
+        self.kind
+    }
+
+    /// Returns the account.
+    pub fn account_id(&self) -> &AccountId {
+        &self.account_id
+    }
+
+    /// Returns when it happened.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// Returns what its type tells beside: an object in JSON.
+    pub fn data(&self) -> &str {
+        &self.data
+    }
+
+    /// Returns the event as JSON.
+    ///
+    /// ```
+    /// use signup::account::AccountId;
+    /// use signup::clock::Timestamp;
+    /// use signup::event::{Event, EventKind};
+    ///
+    /// let account = AccountId::from_store("acc_a1b2c3d4e5");
+    /// let (kind, data) = (EventKind::AccountPlanChanged, r#"{"plan":"pro"}"#.to_owned());
+    /// let event = Event::from_store(account, 3, "evt_1".to_owned(), kind, Timestamp::EPOCH, data);
+    /// assert_eq!(event.to_json(), serde_json::json!({
+    ///     "id": "evt_1", "type": "account.plan_changed", "version": 1, "number": 3,
+    ///     "account_id": "acc_a1b2c3d4e5", "created_at": 0, "data": { "plan": "pro" },
+    /// }));
+    /// ```
+    pub fn to_json(&self) -> Value {
+        let data = serde_json::from_str(&self.data).unwrap_or(Value::Object(Map::new()));
+        json!({
+            "id": self.id,
+            "type": self.kind.as_str(),
+            "version": VERSION,
+            "number": self.number,
+            "account_id": self.account_id.as_str(),
+            "created_at": self.created_at.as_millis(),
+            "data": data,
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The promises of [`EventStore`], one function each, which panics if the promise is broken.
+
+#![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
+
+use std::sync::Arc;
+
+use tokio::sync::Barrier;
+
+use crate::event::{Event, EventKind, NewEvent};
+use crate::issue::Chain;
+use crate::store::{
+    AccountChange, ChangeOutcome, Condition, CreateOutcome, Effect, EventStore, NewAccount,
+};
+
+use super::credentials::{created, later, ok, signed_up};
+use super::lifecycle::change;
+use super::{Changeable, Sample, dropped_after, sample};
+
+/// The number of simultaneous changes.
+const CROWD: u64 = 64;
+/// More events than any of these accounts has.
+const ALL: u32 = 1000;
+
+/// A store under test whose events are tested too.
+pub trait Eventful: Changeable {
+    /// Returns the store.
+    fn events(&self) -> &dyn EventStore;
+}
+
+/// Checks that the events of a sign-up and of changes are kept unchanged, numbered for each
+/// account, and read in their order.
+pub async fn events_are_numbered_with_their_changes<S: Eventful>(store: S) {
+    let (one, other) = (told(1), told(2));
+    created(&store, &one).await;
+    created(&store, &other).await;
+    let mut expected = vec![one.event().cloned().map(|event| event.numbered(1))];
+    for (number, kind) in (2..).zip([EventKind::AccountVerified, EventKind::AccountUpdated]) {
+        let event = event(&one, kind, 100 + number);
+        expected.push(Some(event.clone().numbered(i64::try_from(number).unwrap_or(0))));
+        change(&store, tells(&one, event)).await;
+    }
+    let expected: Vec<Event> = expected.into_iter().flatten().collect();
+    assert_eq!(all(&store, &one).await, expected, "the events of an account");
+    let of_other: Vec<_> = all(&store, &other).await.iter().map(Event::number).collect();
+    assert_eq!(of_other, [1], "another account's events");
+    for (after, limit, numbers) in [(0, 2, &[1, 2][..]), (1, ALL, &[2, 3]), (3, ALL, &[])] {
+        let page = ok(store.events().list_events(one.id(), after, limit).await);
+        let found: Vec<_> = page.iter().map(Event::number).collect();
+        assert_eq!(found, numbers, "the events after {after}");
+    }
+    // An account that has signed up without one begins with the first change.
+    let silent = signed_up(&store, 3).await;
+    assert_eq!(all(&store, &silent).await, []);
+    change(&store, tells(&silent, event(&silent, EventKind::AccountUpdated, 200))).await;
+    assert_eq!(all(&store, &silent).await.first().map(Event::number), Some(1));
+}
+
+/// Checks that what is refused tells nothing.
+pub async fn what_is_refused_tells_nothing<S: Eventful>(store: S) {
+    let one = told(1);
+    created(&store, &one).await;
+    for refused in [
+        Sample::new(2).email_of(&one).event(EventKind::AccountCreated).build(),
+        Sample::new(3).key_of(&one).event(EventKind::AccountCreated).build(),
+    ] {
+        let outcome = ok(store.accounts().create(refused.clone()).await);
+        assert_ne!(outcome, CreateOutcome::Stored);
+        assert_eq!(all(&store, &refused).await, [], "a sign-up that is refused");
+    }
+    let refused = tells(&one, event(&one, EventKind::AccountUpdated, 100));
+    let refused = refused.provided(Condition::Generation(7));
+    let outcome = ok(store.lifecycle().change_account(refused).await);
+    assert_eq!(outcome, ChangeOutcome::NotApplicable);
+    let numbers: Vec<_> = all(&store, &one).await.iter().map(Event::number).collect();
+    assert_eq!(numbers, [1], "a change that is refused");
+    change(&store, tells(&one, event(&one, EventKind::AccountUpdated, 101))).await;
+    let numbers: Vec<_> = all(&store, &one).await.iter().map(Event::number).collect();
+    assert_eq!(numbers, [1, 2], "a number was left out");
+}
+
+/// Checks that the events of simultaneous changes are numbered without a gap.
+pub async fn simultaneous_events_have_no_gap<S: Eventful>(store: S) {
+    let one = told(1);
+    created(&store, &one).await;
+    let crowd = usize::try_from(CROWD).unwrap_or(1);
+    let (store, barrier) = (Arc::new(store), Arc::new(Barrier::new(crowd)));
+    let tasks: Vec<_> = (0..CROWD)
+        .map(|number| {
+            let (store, barrier, one) = (Arc::clone(&store), Arc::clone(&barrier), one.clone());
+            tokio::spawn(async move {
+                let event = event(&one, EventKind::AccountUpdated, 100 + number);
+                barrier.wait().await;
+                change(&*store, tells(&one, event)).await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        if let Err(error) = task.await {
+            panic!("a change panicked: {}", Chain(&error));
+        }
+    }
+    let numbers: Vec<_> = all(&*store, &one).await.iter().map(Event::number).collect();
+    let expected: Vec<_> = (1..=i64::try_from(CROWD).unwrap_or(0) + 1).collect();
+    assert_eq!(numbers, expected, "the numbers");
+}
+
+/// Checks that a change dropped at any poll has told of it, or has not happened.
+pub async fn a_dropped_change_has_told<S: Eventful>(store: S) {
+    let mut polls = 0;
+    let mut finished = false;
+    while !finished {
+        polls += 1;
+        let one = told(polls);
+        created(&store, &one).await;
+        let event = event(&one, EventKind::AccountUpdated, 1_000_000 + polls);
+        let telling = tells(&one, event).with(Effect::RevokeTokens);
+        let changing = store.lifecycle().change_account(telling);
+        finished = dropped_after(changing, polls).await.is_some();
+        // Whatever was begun is over when another change of the account returns.
+        let nothing = AccountChange::new(one.id().clone());
+        assert_eq!(ok(store.lifecycle().change_account(nothing).await), ChangeOutcome::Changed);
+        let mut looks = 0;
+        loop {
+            let record = ok(store.credentials().find_account(one.id()).await);
+            let generation = record.map(|record| record.token_generation);
+            let told = all(&store, &one).await.len();
+            if matches!((generation, told), (Some(0), 1) | (Some(1), 2)) {
+                break;
+            }
+            // A change that ends between two reads passes, one that is torn does not.
+            looks += 1;
+            assert!(looks < 100, "after a drop at poll {polls}: {generation:?}, {told} events");
+        }
+    }
+}
+
+/// Checks that events outlive their account, and are deleted when they are old.
+pub async fn events_outlive_their_account_until_they_are_purged<S: Eventful>(store: S) {
+    let one = told(1);
+    created(&store, &one).await;
+    store.delete_account(one.id()).await;
+    assert_eq!(all(&store, &one).await.len(), 1, "an event went with its account");
+    let earlier = one.created_at().as_millis() - 1;
+    let Ok(earlier) = crate::clock::Timestamp::from_millis(earlier) else {
+        panic!("a moment of the suite's")
+    };
+    ok(store.events().purge_events(earlier).await);
+    assert_eq!(all(&store, &one).await.len(), 1, "a later event was purged");
+    ok(store.events().purge_events(later(&one, 0)).await);
+    assert_eq!(all(&store, &one).await, [], "an old event was not purged");
+}
+
+fn told(number: u64) -> NewAccount {
+    Sample::new(number).event(EventKind::AccountCreated).build()
+}
+
+fn event(of: &NewAccount, kind: EventKind, number: u64) -> NewEvent {
+    let event = sample::event(kind, of.id(), number);
+    event.unwrap_or_else(|error| panic!("an event of the suite's: {error}"))
+}
+
+fn tells(of: &NewAccount, event: NewEvent) -> AccountChange {
+    AccountChange::new(of.id().clone()).with(Effect::Emit(event))
+}
+
+async fn all<S: Eventful>(store: &S, of: &NewAccount) -> Vec<Event> {
+    ok(store.events().list_events(of.id(), 0, ALL).await)
+}
+
+/// Makes a module of named tests, one for each promise of
+/// [`EventStore`](crate::store::EventStore), as
+/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
+///
+/// ```
+/// use signup::store::MemoryStore;
+///
+/// signup::event_conformance_tests!(events, async { MemoryStore::default() });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! event_conformance_tests {
+    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
+        mod $module {
+            #[allow(unused_imports, reason = "the expression may name what is around")]
+            use super::*;
+            use $crate::store::conformance;
+
+            $crate::conformance_tests!(@test $(#[$attribute])* events_are_numbered_with_their_changes, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* what_is_refused_tells_nothing, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* simultaneous_events_have_no_gap, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_change_has_told, $open);
+            $crate::conformance_tests!(@test $(#[$attribute])* events_outlive_their_account_until_they_are_purged, $open);
+        }
+    };
+}

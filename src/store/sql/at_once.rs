@@ -1,0 +1,64 @@
+//! The insert of a whole sign-up as one statement.
+
+use crate::store::NewAccount;
+
+use super::queries::Queries;
+use super::statement::Statement;
+
+impl Queries {
+    /// Inserts all rows with one statement, if the database can.
+    pub(in crate::store) fn insert_at_once(&self, new: &NewAccount) -> Statement {
+        let mut statement = self.insert_account(new);
+        statement.values.extend([
+            new.key_digest().as_bytes().as_slice().into(),
+            new.key_prefix().into(),
+            new.key_last_four().into(),
+        ]);
+        let ticket = self.insert_ticket(new).map(|ticket| ticket.values);
+        let event = new.event().map(|event| self.insert_event(event).values);
+        let [plain, with_event, with_ticket, with_both] = &self.insert_at_once;
+        let sql = match (&ticket, &event) {
+            (None, None) => plain,
+            (None, Some(_)) => with_event,
+            (Some(_), None) => with_ticket,
+            (Some(_), Some(_)) => with_both,
+        };
+        statement.sql = sql.clone();
+        statement.values.extend(ticket.into_iter().flatten());
+        // The account is that which is inserted.
+        statement.values.extend(event.into_iter().flatten().skip(1));
+        statement
+    }
+}
+
+/// Writes the insert of an account, its first API key, its ticket and its event as one
+/// statement. Without the account there is none of the others, so the count of rows tells
+/// that the email is taken.
+pub(super) fn template(ticket: bool, event: bool) -> String {
+    let (column, number) = if event { (", event_number", ", 1") } else { ("", "") };
+    let mut sql = format!(
+        "WITH account AS (
+             INSERT INTO {{accounts}} (id, email, email_key, name, plan, password_hash,
+                                     pepper_version, created_at, replay_nonce,
+                                     replay_version, replay_tag, email_verified_at{column})
+             VALUES ({{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {{6}}, {{7}}, {{8}}, {{9}}, {{10}}, {{11}},
+                     {{12}}{number})
+             {{ignore_taken_email}}
+             RETURNING id)"
+    );
+    if ticket {
+        sql += ", ticket AS (
+             INSERT INTO {used_tickets} (hash, expires_at) SELECT {16}, {17} FROM account)";
+    }
+    if event {
+        let [id, kind, at, data] = if ticket { [18, 19, 20, 21] } else { [16, 17, 18, 19] };
+        sql += &format!(
+            ", event AS (
+             INSERT INTO {{events}} (account_id, number, id, kind, created_at, data)
+             SELECT id, 1, {{{id}}}, {{{kind}}}, {{{at}}}, {{{data}}} FROM account)"
+        );
+    }
+    sql + "
+         INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
+         SELECT {13}, id, {14}, {15}, {8} FROM account"
+}

@@ -1,0 +1,63 @@
+//! [`EventStore`] in SQL.
+
+use async_trait::async_trait;
+
+use crate::account::AccountId;
+use crate::clock::Timestamp;
+use crate::event::{Event, NewEvent};
+use crate::issue::BoxError;
+use crate::store::{EventStore, StoreError};
+
+use super::SqlStore;
+use super::backend::Backend;
+use super::credentials::all_of;
+use super::queries::{Find, Queries};
+use super::statement::{Kind, Row, Statement, decode};
+
+const EVENT: &[Kind] =
+    &[Kind::Text, Kind::Integer, Kind::Text, Kind::Text, Kind::Integer, Kind::Text];
+
+#[async_trait]
+impl<B: Backend> EventStore for SqlStore<B> {
+    async fn list_events(
+        &self,
+        account: &AccountId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let values = [account.as_str().into(), after.into(), i64::from(limit).into()];
+        let statement = Statement::new(&self.queries.list_events, values);
+        decode(self.find(Find { statement, columns: EVENT }).await?, event)
+    }
+
+    async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
+        let purge = Statement::new(&self.queries.purge_events, [until.as_millis().into()]);
+        self.change(all_of([purge.optional()]), None).await.map(drop)
+    }
+}
+
+impl Queries {
+    /// Counts the event of an account that was inserted just now.
+    pub(in crate::store) fn count_event(&self, account: &AccountId) -> Statement {
+        Statement::new(&self.count_event, [account.as_str().into()])
+    }
+
+    /// Inserts an event under the number that its account's row has given.
+    pub(in crate::store) fn insert_event(&self, event: &NewEvent) -> Statement {
+        let values = [
+            event.account_id().as_str().into(),
+            event.id().into(),
+            event.kind().as_str().into(),
+            event.created_at().as_millis().into(),
+            event.data().into(),
+        ];
+        Statement::new(&self.insert_event, values)
+    }
+}
+
+fn event(mut row: Row) -> Result<Event, BoxError> {
+    let account_id = AccountId::from_store(row.text()?);
+    let (number, id) = (row.integer()?, row.text()?);
+    let kind = row.text()?.parse()?;
+    Ok(Event::from_store(account_id, number, id, kind, row.timestamp()?, row.text()?))
+}
