@@ -327,24 +327,30 @@ macro_rules! conformance_tests {
         $crate::conformance_tests!($(#[$attribute])* $module, $open, Default::default());
     };
     ($(#[$attribute:meta])* $module:ident, $open:expr, $differences:expr) => {
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            an_outage_is_not_a_failure($open),
+            both_rows_or_none($open),
+            dropped_at_every_poll($open),
+            other_conflicts_are_told_apart($open),
+            taken_in_every_spelling($open),
+            created_and_read_back($open, $differences),
+            odd_text_is_kept($open, $differences),
+            one_winner($open, $differences),
+        );
+    };
+    (@module $attributes:tt $module:ident, $($promise:ident $given:tt),+ $(,)?) => {
         mod $module {
             #[allow(unused_imports, reason = "the expressions may name what is around")]
             use super::*;
             use $crate::store::conformance;
 
-            $crate::conformance_tests!(@test $(#[$attribute])* an_outage_is_not_a_failure, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* both_rows_or_none, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* dropped_at_every_poll, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* other_conflicts_are_told_apart, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* taken_in_every_spelling, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* created_and_read_back, $open, $differences);
-            $crate::conformance_tests!(@test $(#[$attribute])* odd_text_is_kept, $open, $differences);
-            $crate::conformance_tests!(@test $(#[$attribute])* one_winner, $open, $differences);
+            $($crate::conformance_tests!(@test $attributes $promise $given);)+
         }
     };
-    (@test $(#[$attribute:meta])* $promise:ident, $open:expr $(, $differences:expr)?) => {
+    (@test [$($attribute:tt)*] $promise:ident ($open:expr $(, $differences:expr)?)) => {
         #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        $(#[$attribute])*
+        $($attribute)*
         async fn $promise() {
             conformance::$promise($open.await $(, &$differences)?).await;
         }

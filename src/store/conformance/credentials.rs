@@ -283,21 +283,18 @@ pub(super) fn ok<T>(answer: Result<T, StoreError>) -> T {
 #[macro_export]
 macro_rules! credential_conformance_tests {
     ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        mod $module {
-            #[allow(unused_imports, reason = "the expression may name what is around")]
-            use super::*;
-            use $crate::store::conformance;
-
-            $crate::conformance_tests!(@test $(#[$attribute])* keys_are_found_by_their_digest, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* added_keys_are_listed, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_revoked_key_is_gone, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_rotated_key_expires, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* one_revokes, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_rotation_is_whole, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_password_is_found_and_renewed, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* an_account_is_found_and_its_tokens_are_revoked, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* expired_keys_are_purged, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* nothing_of_a_deleted_account_is_found, $open);
-        }
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            keys_are_found_by_their_digest($open),
+            added_keys_are_listed($open),
+            a_revoked_key_is_gone($open),
+            a_rotated_key_expires($open),
+            one_revokes($open),
+            a_dropped_rotation_is_whole($open),
+            a_password_is_found_and_renewed($open),
+            an_account_is_found_and_its_tokens_are_revoked($open),
+            expired_keys_are_purged($open),
+            nothing_of_a_deleted_account_is_found($open),
+        );
     };
 }

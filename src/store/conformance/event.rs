@@ -180,16 +180,13 @@ async fn all<S: Eventful>(store: &S, of: &NewAccount) -> Vec<Event> {
 #[macro_export]
 macro_rules! event_conformance_tests {
     ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        mod $module {
-            #[allow(unused_imports, reason = "the expression may name what is around")]
-            use super::*;
-            use $crate::store::conformance;
-
-            $crate::conformance_tests!(@test $(#[$attribute])* events_are_numbered_with_their_changes, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* what_is_refused_tells_nothing, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* simultaneous_events_have_no_gap, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_change_has_told, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* events_outlive_their_account_until_they_are_purged, $open);
-        }
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            events_are_numbered_with_their_changes($open),
+            what_is_refused_tells_nothing($open),
+            simultaneous_events_have_no_gap($open),
+            a_dropped_change_has_told($open),
+            events_outlive_their_account_until_they_are_purged($open),
+        );
     };
 }

@@ -338,22 +338,19 @@ pub(super) async fn change<S: Changeable>(store: &S, change: AccountChange) {
 #[macro_export]
 macro_rules! lifecycle_conformance_tests {
     ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        mod $module {
-            #[allow(unused_imports, reason = "the expression may name what is around")]
-            use super::*;
-            use $crate::store::conformance;
-
-            $crate::conformance_tests!(@test $(#[$attribute])* an_account_is_found_by_its_email, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_change_has_all_its_effects, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_change_of_nothing_applies, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_condition_that_does_not_hold_changes_nothing, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_proof_keeps_its_first_time, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_taken_key_changes_nothing, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_taken_email_changes_nothing, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* an_erased_account_has_nothing_left, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* accounts_are_listed_in_pages, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* one_change_wins, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_change_is_whole, $open);
-        }
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            an_account_is_found_by_its_email($open),
+            a_change_has_all_its_effects($open),
+            a_change_of_nothing_applies($open),
+            a_condition_that_does_not_hold_changes_nothing($open),
+            a_proof_keeps_its_first_time($open),
+            a_taken_key_changes_nothing($open),
+            a_taken_email_changes_nothing($open),
+            an_erased_account_has_nothing_left($open),
+            accounts_are_listed_in_pages($open),
+            one_change_wins($open),
+            a_dropped_change_is_whole($open),
+        );
     };
 }

@@ -245,19 +245,16 @@ fn made(nonce: &[u8; 16], version: u32, tag: &[u8; 32]) -> Receipt {
 #[macro_export]
 macro_rules! replay_conformance_tests {
     ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        mod $module {
-            #[allow(unused_imports, reason = "the expression may name what is around")]
-            use super::*;
-            use $crate::store::conformance;
-
-            $crate::conformance_tests!(@test $(#[$attribute])* a_signup_keeps_its_receipt, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* an_account_is_found_by_its_keys, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_key_is_found_by_its_tag, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_taken_tag_changes_nothing, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* one_tag_adds_one_key, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_signup_has_its_receipt, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* the_row_of_another_is_not_its_own, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* no_retry_finds_a_deleted_account, $open);
-        }
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            a_signup_keeps_its_receipt($open),
+            an_account_is_found_by_its_keys($open),
+            a_key_is_found_by_its_tag($open),
+            a_taken_tag_changes_nothing($open),
+            one_tag_adds_one_key($open),
+            a_dropped_signup_has_its_receipt($open),
+            the_row_of_another_is_not_its_own($open),
+            no_retry_finds_a_deleted_account($open),
+        );
     };
 }

@@ -156,16 +156,13 @@ fn ticket(number: u64) -> UsedTicket {
 #[macro_export]
 macro_rules! verification_conformance_tests {
     ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        mod $module {
-            #[allow(unused_imports, reason = "the expression may name what is around")]
-            use super::*;
-            use $crate::store::conformance;
-
-            $crate::conformance_tests!(@test $(#[$attribute])* a_ticket_is_used_once, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_taken_email_uses_no_ticket, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* one_ticket_makes_one_account, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* a_dropped_signup_uses_its_ticket_or_not, $open);
-            $crate::conformance_tests!(@test $(#[$attribute])* expired_tickets_are_purged, $open);
-        }
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            a_ticket_is_used_once($open),
+            a_taken_email_uses_no_ticket($open),
+            one_ticket_makes_one_account($open),
+            a_dropped_signup_uses_its_ticket_or_not($open),
+            expired_tickets_are_purged($open),
+        );
     };
 }
