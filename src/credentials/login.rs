@@ -107,7 +107,16 @@ impl Credentials {
             Some(found) => (None, found.hash),
             None => (None, pool.decoy()),
         };
-        let verified = verify_stored::<CredentialError>(pool, given, &stored).await?;
+        let verified = match verify_stored::<CredentialError>(pool, given, &stored).await {
+            Ok(verified) => verified,
+            Err(failed) => {
+                // The password was not judged.
+                if let Some((throttle, counts)) = &tried {
+                    throttle.take_back(counts).await;
+                }
+                return Err(failed);
+            }
+        };
         let (Verification::Right { needs_rehash }, Some((account_id, generation))) =
             (verified, owner)
         else {

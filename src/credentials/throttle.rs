@@ -78,7 +78,9 @@ const MEMORY: Duration = Duration::from_hours(24);
 pub struct LoginThrottle {
     secrets: ReplaySecrets,
     #[cfg(feature = "redis")]
-    redis: Option<(RedisTarget, Option<Duration>)>,
+    redis: Option<RedisTarget>,
+    #[cfg(feature = "redis")]
+    redis_deadline: Option<Duration>,
 }
 
 impl LoginThrottle {
@@ -90,6 +92,8 @@ impl LoginThrottle {
             secrets: secrets.into(),
             #[cfg(feature = "redis")]
             redis: None,
+            #[cfg(feature = "redis")]
+            redis_deadline: None,
         }
     }
 
@@ -102,16 +106,13 @@ impl LoginThrottle {
     /// Returns [`InvalidValue`] for an invalid URL or a short secret.
     #[cfg(feature = "redis")]
     pub fn in_redis(self, url: &str, secret: &[u8]) -> Result<Self, InvalidValue> {
-        Ok(Self { redis: Some((RedisTarget::new(url, secret)?, None)), ..self })
+        Ok(Self { redis: Some(RedisTarget::new(url, secret)?), ..self })
     }
 
     /// Sets the time limit for a decision of Redis. Default: 50 ms.
     #[cfg(feature = "redis")]
-    pub fn redis_deadline(mut self, deadline: Duration) -> Self {
-        if let Some((_, of_redis)) = &mut self.redis {
-            *of_redis = Some(deadline);
-        }
-        self
+    pub fn redis_deadline(self, deadline: Duration) -> Self {
+        Self { redis_deadline: Some(deadline), ..self }
     }
 
     pub(super) fn start(self, clock: Arc<dyn Clock>) -> Throttle {
@@ -120,7 +121,7 @@ impl LoginThrottle {
             #[cfg(feature = "redis")]
             shared: self
                 .redis
-                .map(|(target, deadline)| Shared::new(target, Arc::clone(&clock), deadline)),
+                .map(|target| Shared::new(target, Arc::clone(&clock), self.redis_deadline)),
             memory: Memory::new(clock),
         }
     }
@@ -187,6 +188,16 @@ impl Throttle {
             return decided;
         }
         here
+    }
+
+    /// Takes back a try that was not judged, because hashing failed.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "Redis is awaited"))]
+    pub(super) async fn take_back(&self, Counts(counts): &Counts) {
+        self.memory.take_back(counts);
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            shared.take_back(counts).await;
+        }
     }
 
     /// Forgets the failures.

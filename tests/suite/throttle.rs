@@ -221,3 +221,17 @@ async fn instances_share_failures_in_redis() {
         assert_eq!(wait(guess), None, "memory decides");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_was_not_judged_is_taken_back() {
+    let host = host(Arc::default(), throttle()).await;
+    let log_in =
+        async || host.credentials.log_in("kim@x.co", PASSWORD, Some(client(1)), None).await;
+    host.engine.fail(true);
+    for _ in 0..2 * AT_ONCE {
+        let failed = log_in().await.unwrap_err();
+        assert!(matches!(failed, CredentialError::Failed(SignupError::Internal(_))), "{failed:?}");
+    }
+    host.engine.fail(false);
+    assert!(log_in().await.is_ok());
+}

@@ -70,6 +70,18 @@ impl Memory {
         })
     }
 
+    /// Counts a failure less for each, whose wait was over.
+    pub(super) fn take_back(&self, counts: &[Count]) {
+        self.with(|failures| {
+            for count in counts {
+                if let Some(found) = failures.get_mut(&count.key) {
+                    found.count = found.count.saturating_sub(1);
+                    found.next_try = Duration::ZERO;
+                }
+            }
+        });
+    }
+
     pub(super) fn forget(&self, counts: &[Count]) {
         self.with(|failures| {
             for count in counts {
@@ -106,6 +118,13 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(memory.try_now(&[one]), Ok(()));
         assert_eq!(memory.try_now(&[one]), Err(Duration::from_secs(2)));
+        clock.advance(Duration::from_secs(2));
+        for _ in 0..9 {
+            assert_eq!(memory.try_now(&[one]), Ok(()));
+            memory.take_back(&[one]);
+        }
+        assert_eq!(memory.try_now(&[one]), Ok(()));
+        assert_eq!(memory.try_now(&[one]), Err(Duration::from_secs(4)));
         memory.forget(&[one]);
         assert_eq!(memory.try_now(&[one]), Ok(()));
         clock.advance(MEMORY);

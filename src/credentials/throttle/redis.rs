@@ -40,6 +40,17 @@ end
 return 0
 ";
 
+/// Counts a failure less for each key, whose wait was over.
+const TAKE_BACK: &str = r"
+for _, key in ipairs(KEYS) do
+    if tonumber(redis.call('HGET', key, 'n') or '0') > 0 then
+        redis.call('HINCRBY', key, 'n', -1)
+        redis.call('HSET', key, 't', '0')
+    end
+end
+return 0
+";
+
 const FORGET: &str = r"
 for _, key in ipairs(KEYS) do
     redis.call('DEL', key)
@@ -52,6 +63,7 @@ pub(super) struct Shared {
     link: RedisLink,
     secret: Secret<Vec<u8>>,
     try_now: Script,
+    take_back: Script,
     forget: Script,
 }
 
@@ -62,7 +74,8 @@ impl Shared {
         deadline: Option<Duration>,
     ) -> Self {
         let link = RedisLink::new(client, clock, deadline);
-        Self { link, secret, try_now: Script::new(TRY), forget: Script::new(FORGET) }
+        let [try_now, take_back, forget] = [TRY, TAKE_BACK, FORGET].map(Script::new);
+        Self { link, secret, try_now, take_back, forget }
     }
 
     /// Returns the decision of Redis, or `None` if it has none.
@@ -79,8 +92,16 @@ impl Shared {
         Some(if wait == 0 { Ok(()) } else { Err(Duration::from_millis(wait)) })
     }
 
+    pub(super) async fn take_back(&self, counts: &[Count]) {
+        self.run(&self.take_back, counts).await;
+    }
+
     pub(super) async fn forget(&self, counts: &[Count]) {
-        let mut invocation = self.forget.prepare_invoke();
+        self.run(&self.forget, counts).await;
+    }
+
+    async fn run(&self, script: &Script, counts: &[Count]) {
+        let mut invocation = script.prepare_invoke();
         for name in self.names(counts).unwrap_or_default() {
             invocation.key(name);
         }
