@@ -297,6 +297,11 @@ async fn the_owner_of_the_mailbox_takes_the_account_over(backend: Backend) {
     let other_code = proving.code("Kim@x.co");
     let credentials = proving.app.credentials.clone();
     let second_key = credentials.issue_api_key(&first.id, None).await.unwrap();
+    // The first owner is about to move the account to a mailbox of his own.
+    let lives = proving.app.service.accounts();
+    let trojan = lives.begin_email_change(&first.id, "trojan@x.co", None).await.unwrap();
+    proving.mails.drained().await;
+    let trojan_code = proving.code("trojan@x.co");
 
     let sealed = proving.reclaim("KIM@x.co").await;
     let code = proving.code("Kim@x.co");
@@ -319,6 +324,9 @@ async fn the_owner_of_the_mailbox_takes_the_account_over(backend: Backend) {
     proving.post_with("/auth/signup", &[KEY], &body).await.is(409, "CONFLICT");
     is_refused(&proving.prove(&owner, &first_code).await);
     is_refused(&proving.confirm(&other_ticket, &other_code).await);
+    let moved = lives.complete_email_change(&first.id, trojan.reveal_ticket(), &trojan_code).await;
+    assert!(moved.is_err(), "{moved:?}");
+    assert!(lives.by_email("trojan@x.co").await.unwrap().is_none());
     proving.app.stores(1).await;
 }
 
