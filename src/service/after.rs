@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::credentials::{CredentialError, Credentials};
 use crate::error::SignupError;
 use crate::event::EventKind;
+use crate::fields::{Email, EmailProfile};
 use crate::limit::ClientIp;
 use crate::mail::{Code, Mail, MailKind};
 use crate::observe;
@@ -231,12 +232,36 @@ impl<S: AccountStore> SignupService<S> {
         Ok(self.credentials_on(Arc::clone(&self.after()?.store) as Arc<dyn CredentialStore>))
     }
 
+    /// Verifies a password, of which an address has ten wrong ones here: these routes are no
+    /// way around the throttle of log-ins. Whoever has the token needs no password.
+    async fn verify_counted(
+        &self,
+        credentials: &Credentials,
+        email: &str,
+        password: &str,
+    ) -> Result<AccountId, CredentialError> {
+        let verifier = &self.after()?.verifier;
+        let parsed = Email::parse(email, EmailProfile::Rfc5321);
+        let parsed = parsed.map_err(|_| CredentialError::Rejected)?;
+        let tries = [b"password ", parsed.key().as_str().as_bytes()].concat();
+        let busy = |retry_after| SignupError::Busy { retry_after };
+        verifier.take_try(&tries, None).await.map_err(busy)?;
+        let owner = credentials.verify_password(email, password).await;
+        // A password that was not judged is no wrong one.
+        if !matches!(owner, Err(CredentialError::Rejected)) {
+            verifier.was_right(&tries, None).await;
+        }
+        owner
+    }
+
     /// Returns the account of an owner.
     pub(crate) async fn owner_of(&self, owner: Owner<'_>) -> Result<AccountId, CredentialError> {
         let credentials = self.credentials_after()?;
         match owner {
             Owner::Token(token) => Ok(credentials.verify_token(token).await?.account_id().clone()),
-            Owner::Password(email, password) => credentials.verify_password(email, password).await,
+            Owner::Password(email, password) => {
+                self.verify_counted(&credentials, email, password).await
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ crate::cases![
     a_code_needs_the_token_or_the_password_of_its_own_account,
     a_code_has_its_time_and_its_generation,
     an_account_has_ten_tries,
+    an_address_has_ten_wrong_passwords,
     another_code_is_mailed_on_request,
     a_full_queue_of_mails_stops_no_sign_up,
     a_reclaim_is_answered_alike_for_any_address,
@@ -218,6 +219,31 @@ async fn an_account_has_ten_tries(backend: Backend) {
     let code = proving.code("kim@x.co");
     for _ in 0..20 {
         assert_eq!(proving.prove(&kim, &code).await.status, 204);
+    }
+}
+
+async fn an_address_has_ten_wrong_passwords(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let kim = proving.sign_up("kim@x.co").await;
+    let code = proving.code("kim@x.co");
+    let with =
+        |email: &str, password: &str| json!({"email": email, "password": password, "code": code});
+    for email in ["Kim@x.co", "nobody@x.co"] {
+        let hashes = proving.app.engine.hashes();
+        for number in 0..10 {
+            let path = if number % 2 == 0 { VERIFY } else { RESEND };
+            let guess = proving.post(path, &with(email, "wrong horse")).await;
+            guess.is(401, "AUTHENTICATION_ERROR");
+        }
+        let guess = proving.post(VERIFY, &with(email, PASSWORD)).await;
+        guess.is(429, "RATE_LIMIT_EXCEEDED");
+        assert_eq!(proving.app.engine.hashes() - hashes, 10);
+    }
+    // The token is another way.
+    assert_eq!(proving.prove(&kim, &code).await.status, 204);
+    proving.clock.advance(Duration::from_hours(1));
+    for _ in 0..12 {
+        assert_eq!(proving.post(RESEND, &with("kim@x.co", PASSWORD)).await.status, 202);
     }
 }
 
