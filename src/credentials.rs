@@ -14,13 +14,14 @@ use crate::idempotency::ReplaySecrets;
 use crate::lookup::LookupGate;
 use crate::observe;
 use crate::random::{Entropy, SecureRandom};
-use crate::store::{AccountRecord, CredentialStore, ReplayStore};
+use crate::store::{AccountRecord, CredentialStore, LifecycleStore, ReplayStore};
 use crate::token::{Subject, Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
 
 mod api_keys;
 mod auth;
 mod cache;
 mod error;
+mod key_change;
 mod login;
 mod throttle;
 
@@ -64,6 +65,8 @@ pub(crate) struct CredentialContext {
     /// The prefixes of valid keys, including the current one.
     pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
     pub(crate) replay: Option<KeyReplay>,
+    /// The store of the service, if its changes are told.
+    pub(crate) events: Option<Arc<dyn LifecycleStore>>,
 }
 
 /// The part of a service that answers retries of requests for API keys.

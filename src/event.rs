@@ -54,10 +54,19 @@ pub enum EventKind {
     /// The owner of the mailbox has taken the account over. What its first owner has left is
     /// not the owner's.
     AccountReclaimed,
+    /// An API key was added to an account. Data: `key_id`, and `expires_at` in milliseconds
+    /// since 1970, or null.
+    ApiKeyAdded,
+    /// An API key was replaced by a new one. Data: `key_id` and `expires_at` of the new one,
+    /// `old_key_id`, and `old_valid_until`, the time at which the old one has expired at the
+    /// latest.
+    ApiKeyRotated,
+    /// An API key was revoked. Data: `key_id`.
+    ApiKeyRevoked,
 }
 
 impl EventKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::AccountCreated,
         Self::AccountVerified,
         Self::AccountUpdated,
@@ -68,6 +77,9 @@ impl EventKind {
         Self::AccountDeletionRequested,
         Self::AccountErased,
         Self::AccountReclaimed,
+        Self::ApiKeyAdded,
+        Self::ApiKeyRotated,
+        Self::ApiKeyRevoked,
     ];
 
     /// Returns the type as in JSON: `account.created`.
@@ -83,6 +95,9 @@ impl EventKind {
             Self::AccountDeletionRequested => "account.deletion_requested",
             Self::AccountErased => "account.erased",
             Self::AccountReclaimed => "account.reclaimed",
+            Self::ApiKeyAdded => "api_key.added",
+            Self::ApiKeyRotated => "api_key.rotated",
+            Self::ApiKeyRevoked => "api_key.revoked",
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::policy::Policies;
 use crate::random::SecureRandom;
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, CredentialStore};
+use crate::store::{AccountStore, CredentialStore, LifecycleStore};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 
 mod accounts;
@@ -90,7 +90,8 @@ struct Inner<S> {
     traces_client_address: bool,
     replay: Option<Replay>,
     bans: Option<ReplaySecrets>,
-    emits: bool,
+    /// The store, if its changes are told.
+    events: Option<Arc<dyn LifecycleStore>>,
     #[cfg(feature = "verification")]
     verification: Option<verification::Mode>,
 }
@@ -307,6 +308,7 @@ impl<S: AccountStore> SignupService<S> {
             api_key_prefix: inner.api_key_prefix.clone(),
             accepted_prefixes: Arc::clone(&inner.accepted_prefixes),
             replay: inner.replay.as_ref().map(Replay::of_keys),
+            events: inner.events.clone(),
         })
     }
 

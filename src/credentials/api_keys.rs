@@ -6,9 +6,10 @@ use crate::account::AccountId;
 use crate::api_key::{ApiKey, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::idempotency::{IdempotencyKey, Scope, is_recent};
-use crate::store::{ApiKeyInfo, KeyOwner, NewApiKey, RetriedApiKey, StoreError};
+use crate::store::{ApiKeyInfo, KeyOwner, NewApiKey, RetriedApiKey};
 
 use super::error::internal;
+use super::key_change::KeyChange;
 use super::{ApiKeyAuth, CredentialError, Credentials, IssuedApiKey, found_or_missing};
 
 /// The lifetime of an API key, and the idempotency key of the request for it.
@@ -162,7 +163,7 @@ impl Credentials {
         }
         let (key, new) = self.mint_key(scope, account, now, options)?;
         let info = new.info();
-        found_or_missing(self.context.store.add_api_key(new).await?)?;
+        found_or_missing(self.change_keys(account, KeyChange::Add(new)).await?)?;
         Ok(IssuedApiKey { key, info })
     }
 
@@ -206,7 +207,8 @@ impl Credentials {
         let until = now.plus(grace).map_err(internal)?;
         let (new_key, new) = self.mint_key(scope, account, now, options)?;
         let info = new.info();
-        match self.change(*key, self.context.store.rotate_api_key(key, until, new)).await {
+        let rotation = KeyChange::Rotate { old: *key, until, new };
+        match self.change(*key, self.change_keys(account, rotation)).await {
             Ok(()) => Ok(IssuedApiKey { key: new_key, info }),
             Err(CredentialError::NotFound) => {
                 // An equal request may have been faster.
@@ -227,7 +229,7 @@ impl Credentials {
         account: &AccountId,
         key: &ApiKeyId,
     ) -> Result<(), CredentialError> {
-        self.change(*key, self.context.store.revoke_api_key(account, key)).await
+        self.change(*key, self.change_keys(account, KeyChange::Revoke(*key))).await
     }
 
     /// Deletes the expired API keys of all accounts, so that lists stay short. Call it
@@ -301,7 +303,7 @@ impl Credentials {
     async fn change(
         &self,
         key: ApiKeyId,
-        change: impl Future<Output = Result<bool, StoreError>>,
+        change: impl Future<Output = Result<bool, CredentialError>>,
     ) -> Result<(), CredentialError> {
         if let Some(cache) = &self.cache {
             cache.changing(key, self.context.clock.monotonic());

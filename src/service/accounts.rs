@@ -296,7 +296,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             ChangeOutcome::Changed => Ok(()),
             ChangeOutcome::NotApplicable => Err(CredentialError::NotFound),
             ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
-            ChangeOutcome::IdentifierTaken => {
+            ChangeOutcome::IdentifierTaken | ChangeOutcome::AlreadyAdded => {
                 Err(SignupError::internal("the store has an identifier that is new").into())
             }
         }

@@ -14,7 +14,7 @@ use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{SecureRandom, SystemRandom};
-use crate::store::{AccountStore, EventStore, ReplayStore};
+use crate::store::{AccountStore, EventStore, LifecycleStore, ReplayStore};
 use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
 
 use super::config::ConfigError;
@@ -51,13 +51,16 @@ pub struct SignupServiceBuilder<S> {
     replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
     requires_idempotency_key: bool,
     bans: Option<ReplaySecrets>,
-    emits: bool,
+    events: Option<AsLifecycleStore<S>>,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
 }
 
 /// The conversion of a store that [`SignupServiceBuilder::retry_safe`] has checked.
 type AsReplayStore<S> = fn(Arc<S>) -> Arc<dyn ReplayStore>;
+
+/// The conversion of a store that [`SignupServiceBuilder::with_events`] has checked.
+type AsLifecycleStore<S> = fn(Arc<S>) -> Arc<dyn LifecycleStore>;
 
 impl<S: AccountStore> SignupServiceBuilder<S> {
     pub(super) fn new(store: S) -> Self {
@@ -83,7 +86,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             replay: None,
             requires_idempotency_key: false,
             bans: None,
-            emits: false,
+            events: None,
             #[cfg(feature = "verification")]
             verifying: None,
         }
@@ -250,7 +253,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     where
         S: EventStore,
     {
-        self.emits = true;
+        self.events = Some(|store| store);
         self
     }
 
@@ -347,10 +350,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         let inner = Inner {
             #[cfg(feature = "verification")]
             verification,
-            store,
             replay,
             bans: self.bans,
-            emits: self.emits,
+            events: self.events.map(|as_lifecycle_store| as_lifecycle_store(Arc::clone(&store))),
             policies: self.policies,
             limiter,
             clock,
@@ -366,6 +368,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             plans: self.plans,
             email_profile: self.email_profile,
             traces_client_address: self.traces_client_address,
+            store,
         };
         Ok(SignupService { inner: Arc::new(inner) })
     }

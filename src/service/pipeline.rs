@@ -194,7 +194,7 @@ impl<S: AccountStore> SignupService<S> {
         now: Timestamp,
         data: &Value,
     ) -> Result<Option<NewEvent>, SignupError> {
-        if !self.inner.emits {
+        if self.inner.events.is_none() {
             return Ok(None);
         }
         let mut draw = Entropy::draw(&*self.inner.random).map_err(SignupError::internal)?;

@@ -48,10 +48,10 @@ pub use event::{
 };
 pub use inspect::{StoredAccount, StoredKey};
 pub use lifecycle::{
-    Changeable, a_change_has_all_its_effects, a_change_of_nothing_applies,
-    a_condition_that_does_not_hold_changes_nothing, a_dropped_change_is_whole,
-    a_proof_keeps_its_first_time, a_taken_email_changes_nothing, a_taken_key_changes_nothing,
-    an_erased_account_has_nothing_left, one_change_wins,
+    Changeable, a_change_has_all_its_effects, a_change_of_a_key_is_whole,
+    a_change_of_nothing_applies, a_condition_that_does_not_hold_changes_nothing,
+    a_dropped_change_is_whole, a_proof_keeps_its_first_time, a_taken_email_changes_nothing,
+    a_taken_key_changes_nothing, an_erased_account_has_nothing_left, one_change_wins,
 };
 pub use listing::{accounts_are_listed_in_pages, an_account_is_found_by_its_email};
 pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};

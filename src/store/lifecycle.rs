@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::account::{AccountId, AccountState, Plan};
+use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
 use crate::event::NewEvent;
 use crate::fields::{Email, EmailKey, Name};
@@ -69,6 +70,9 @@ use super::{AccountFilter, AccountRecord, CredentialStore, NewApiKey, StoreError
 ///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
 ///                 Effect::Emit(_) => "; INSERT INTO events …",
 ///                 Effect::WipeHostRows(_) => "; DELETE FROM notes …",
+///                 Effect::AddApiKey(_) => "; INSERT INTO api_keys …",
+///                 Effect::RotateApiKey { .. } => "; UPDATE api_keys …; INSERT …",
+///                 Effect::RevokeApiKey(_) => "; DELETE FROM api_keys … AND id = ?",
 ///                 Effect::ReplaceApiKeys(_) => "; DELETE FROM api_keys …; INSERT …",
 ///                 _ => return Err(StoreError::Failed("an unknown effect".into())),
 ///             };
@@ -246,11 +250,12 @@ impl AccountChange {
         &self.effects
     }
 
-    /// Returns the API key that replaces all others, if the change has one.
+    /// Returns the API key that is added, if the change has one.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn new_key(&self) -> Option<&NewApiKey> {
         self.effects.iter().find_map(|effect| match effect {
             Effect::ReplaceApiKeys(new) => new.as_deref(),
+            Effect::AddApiKey(new) | Effect::RotateApiKey { new, .. } => Some(&**new),
             _ => None,
         })
     }
@@ -298,6 +303,22 @@ pub enum Effect {
     ForgetRetries,
     /// Adds one to `accounts.token_generation`.
     RevokeTokens,
+    /// Inserts another one of the account's `api_keys`, as
+    /// [`add_api_key`](CredentialStore::add_api_key) does.
+    AddApiKey(Box<NewApiKey>),
+    /// Replaces a key that is valid at `new.created_at`, as
+    /// [`rotate_api_key`](CredentialStore::rotate_api_key) does.
+    RotateApiKey {
+        /// The key that is replaced.
+        old: ApiKeyId,
+        /// The time until which it is valid, if it was not to expire earlier.
+        until: Timestamp,
+        /// The new key.
+        new: Box<NewApiKey>,
+    },
+    /// Deletes one of the account's `api_keys`. If it is not there, the change does not
+    /// apply.
+    RevokeApiKey(ApiKeyId),
     /// Deletes all `api_keys` of the account, and inserts this one.
     ReplaceApiKeys(Option<Box<NewApiKey>>),
     /// Adds one to `accounts.event_number`, and stores this event under that number, for an
@@ -324,11 +345,15 @@ pub enum Wipe {
 pub enum ChangeOutcome {
     /// All effects have happened.
     Changed,
-    /// A condition does not hold, or there is no such account. Nothing has changed.
+    /// A condition does not hold, or there is no such account, or no such API key. Nothing
+    /// has changed.
     NotApplicable,
     /// Another account has the new email key. Nothing has changed.
     EmailTaken,
     /// The new API key's digest is taken, by chance or because the random source is broken.
     /// Nothing has changed.
     IdentifierTaken,
+    /// The account has an API key with the tag of the new one's receipt: an equal request
+    /// was faster. Nothing has changed.
+    AlreadyAdded,
 }

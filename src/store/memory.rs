@@ -96,21 +96,7 @@ impl CredentialStore for MemoryStore {
         until: Timestamp,
         new: NewApiKey,
     ) -> Result<bool, StoreError> {
-        self.with(|tables| {
-            let Some(old) = tables.key(&new.account_id, old) else {
-                return Ok(false);
-            };
-            if old.expires_at.is_some_and(|expires_at| expires_at <= new.created_at) {
-                return Ok(false);
-            }
-            let until = old.expires_at.map_or(until, |expires_at| expires_at.min(until));
-            let old = old.digest;
-            let added = tables.add_api_key(new)?;
-            if let (true, Some(old)) = (added, tables.keys.get_mut(&old)) {
-                old.expires_at = Some(until);
-            }
-            Ok(added)
-        })
+        self.with(|tables| tables.rotate_api_key(old, until, &new))
     }
 
     async fn revoke_api_key(
@@ -118,10 +104,7 @@ impl CredentialStore for MemoryStore {
         account: &AccountId,
         key: &ApiKeyId,
     ) -> Result<bool, StoreError> {
-        Ok(self.with(|tables| {
-            let revoked = tables.key(account, key).map(|key| key.digest);
-            revoked.is_some_and(|digest| tables.keys.remove(&digest).is_some())
-        }))
+        Ok(self.with(|tables| tables.revoke_api_key(account, key)))
     }
 
     async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {

@@ -48,10 +48,10 @@ const NOBODY: &str = "acc_00000000000000000000";
 type Lives = Accounts<Arc<dyn WholeStore>>;
 
 /// An account with its credentials.
-struct Kim {
-    id: AccountId,
+pub(crate) struct Kim {
+    pub(crate) id: AccountId,
     token: String,
-    api_key: String,
+    pub(crate) api_key: String,
 }
 
 /// The parts of an account that are accepted: its password, its token, its API key, and a sign-up with
@@ -66,7 +66,7 @@ struct Accepted {
 }
 
 impl Proving {
-    async fn kim(&mut self, email: &str) -> Kim {
+    pub(crate) async fn kim(&mut self, email: &str) -> Kim {
         let data = self.post("/auth/signup", &signup(email)).await.data();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Kim {
@@ -469,7 +469,7 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
 
 impl Proving {
     /// Returns what has happened to an account, as JSON without ids and times.
-    async fn told(&self, id: &AccountId) -> Vec<Value> {
+    pub(crate) async fn told(&self, id: &AccountId) -> Vec<Value> {
         let events = self.app.store.list_events(id, 0, 100).await.unwrap();
         let numbers: Vec<_> = events.iter().map(Event::number).collect();
         assert_eq!(numbers, (1..=events.len().try_into().unwrap()).collect::<Vec<i64>>());
@@ -485,7 +485,7 @@ impl Proving {
     }
 }
 
-async fn with_events(mode: Mode, backend: Backend) -> Proving {
+pub(crate) async fn with_events(mode: Mode, backend: Backend) -> Proving {
     let mailer = Arc::new(MemoryMailer::default());
     let mails = MailQueue::new(Arc::clone(&mailer));
     let options = Options { events: true, ..Options::default() };
@@ -677,11 +677,11 @@ async fn a_dropped_change_is_whole(backend: Backend) {
 
 async fn simultaneous_changes_end_in_a_documented_state(backend: Backend) {
     let mut proving = proving_after(backend).await;
-    for round in 0..10 {
+    for (round, size) in [1000].into_iter().chain([100; 9]).enumerate() {
         let email = format!("kim{round}@x.co");
         let kim = proving.kim(&email).await;
         let mut crowd = JoinSet::new();
-        for number in 0..100 {
+        for number in 0..size {
             let (lives, credentials) = (proving.lives(), proving.app.service.credentials());
             let (id, email) = (kim.id.clone(), email.clone());
             crowd.spawn(async move {

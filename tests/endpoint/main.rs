@@ -24,6 +24,7 @@ mod clock_and_random;
 mod corpora;
 mod credentials;
 mod email;
+mod events;
 mod faults;
 mod http;
 mod identical;
@@ -172,7 +173,7 @@ fn main() -> ExitCode {
     ];
     let mut trials = Vec::new();
     // These say themselves when addresses are proven.
-    let of_proofs = [verification::CASES, verified_after::CASES, accounts::CASES];
+    let of_proofs = [verification::CASES, verified_after::CASES, accounts::CASES, events::CASES];
     // A sign-up that is proven first is no other one, but it is completed by a second
     // request, which these cases leave to the harness.
     let of_first = [json::CASES, email::CASES, password::CASES, name::CASES, corpora::CASES];

@@ -1,5 +1,6 @@
 //! Dropping a future at a chosen poll.
 
+use std::fmt::Debug;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -27,4 +28,25 @@ pub async fn dropped_after<T>(future: impl Future<Output = T>, polls: u64) -> Op
         }
     })
     .await
+}
+
+/// Looks at what a change dropped at poll `polls` has left until nothing of it is half done.
+///
+/// A database may carry out what it was sent after its client has gone, also between the
+/// queries of one look. That look is followed by one that is whole; what is torn stays torn.
+///
+/// # Panics
+/// Panics if a hundred looks give an error: something is torn.
+pub(super) async fn settles<T: Debug, F>(polls: u64, look: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), T>>,
+{
+    for _ in 1..100 {
+        if look().await.is_ok() {
+            return;
+        }
+    }
+    if let Err(torn) = look().await {
+        panic!("after a drop at poll {polls}: {torn:?}");
+    }
 }

@@ -89,7 +89,11 @@ impl AccountRow {
             Effect::RevokeTokens => self.token_generation += 1,
             Effect::Emit(_) => self.event_number += 1,
             // These are not in this row.
-            Effect::ReplaceApiKeys(_) | Effect::WipeHostRows(_) => {}
+            Effect::AddApiKey(_)
+            | Effect::RotateApiKey { .. }
+            | Effect::RevokeApiKey(_)
+            | Effect::ReplaceApiKeys(_)
+            | Effect::WipeHostRows(_) => {}
         }
     }
 }
@@ -130,26 +134,11 @@ impl Tables {
         if !change.conditions().iter().all(|condition| row.meets(condition)) {
             return ChangeOutcome::NotApplicable;
         }
-        for effect in change.effects() {
-            match effect {
-                Effect::SetEmail(email, _) if self.is_of_another(email.key(), id) => {
-                    return ChangeOutcome::EmailTaken;
-                }
-                Effect::Erase(Some(banned)) if self.is_of_another(banned, id) => {
-                    return ChangeOutcome::EmailTaken;
-                }
-                Effect::ReplaceApiKeys(Some(new)) if self.keys.contains_key(&new.digest) => {
-                    return ChangeOutcome::IdentifierTaken;
-                }
-                _ => {}
-            }
+        let mut effects = change.effects().iter();
+        if let Some(refused) = effects.find_map(|effect| self.refuses(effect, id)) {
+            return refused;
         }
-        for effect in change.effects() {
-            if let Effect::ReplaceApiKeys(new) = effect {
-                self.keys.retain(|_, key| key.account_id != *id);
-                self.keys.extend(new.as_deref().map(|new| (new.digest, new.clone())));
-            }
-        }
+        change.effects().iter().for_each(|effect| self.change_keys(effect, id));
         // An effect may change the key of the row.
         let row = self.ids.get(id).and_then(|key| self.accounts.remove(key));
         if let Some(mut row) = row {
@@ -164,6 +153,57 @@ impl Tables {
             self.accounts.insert(key, row);
         }
         ChangeOutcome::Changed
+    }
+
+    /// Returns why an effect can't happen, if it can't.
+    fn refuses(&self, effect: &Effect, id: &AccountId) -> Option<ChangeOutcome> {
+        let is_there = match effect {
+            Effect::SetEmail(email, _) if self.is_of_another(email.key(), id) => {
+                return Some(ChangeOutcome::EmailTaken);
+            }
+            Effect::Erase(Some(banned)) if self.is_of_another(banned, id) => {
+                return Some(ChangeOutcome::EmailTaken);
+            }
+            Effect::RevokeApiKey(key) => self.key(id, key).is_some(),
+            Effect::RotateApiKey { old, new, .. } => self.valid_key(old, new).is_some(),
+            _ => true,
+        };
+        if !is_there {
+            return Some(ChangeOutcome::NotApplicable);
+        }
+        match effect {
+            Effect::AddApiKey(new) | Effect::RotateApiKey { new, .. } if self.is_retried(new) => {
+                Some(ChangeOutcome::AlreadyAdded)
+            }
+            Effect::AddApiKey(new)
+            | Effect::RotateApiKey { new, .. }
+            | Effect::ReplaceApiKeys(Some(new))
+                if self.keys.contains_key(&new.digest) =>
+            {
+                Some(ChangeOutcome::IdentifierTaken)
+            }
+            _ => None,
+        }
+    }
+
+    fn change_keys(&mut self, effect: &Effect, id: &AccountId) {
+        let new = match effect {
+            Effect::AddApiKey(new) => Some(new),
+            Effect::RotateApiKey { old, until, new } => {
+                self.expire_key(old, *until, new);
+                Some(new)
+            }
+            Effect::RevokeApiKey(key) => {
+                self.revoke_api_key(id, key);
+                None
+            }
+            Effect::ReplaceApiKeys(new) => {
+                self.keys.retain(|_, key| key.account_id != *id);
+                new.as_ref()
+            }
+            _ => None,
+        };
+        self.keys.extend(new.map(|new| (new.digest, (**new).clone())));
     }
 
     fn is_of_another(&self, key: &EmailKey, id: &AccountId) -> bool {
@@ -188,10 +228,46 @@ impl Tables {
         })
     }
 
+    fn is_retried(&self, new: &NewApiKey) -> bool {
+        let receipt = new.receipt.as_ref();
+        receipt.is_some_and(|it| self.retried_key(&new.account_id, it.tag()).is_some())
+    }
+
+    /// Returns the digest of an account's key, if it is valid when `new` is created.
+    fn valid_key(&self, old: &ApiKeyId, new: &NewApiKey) -> Option<ApiKeyDigest> {
+        let old = self.key(&new.account_id, old)?;
+        let is_valid = old.expires_at.is_none_or(|expires_at| expires_at > new.created_at);
+        is_valid.then_some(old.digest)
+    }
+
+    /// Expires a key at this time or earlier. Returns false if it is not valid.
+    fn expire_key(&mut self, old: &ApiKeyId, until: Timestamp, new: &NewApiKey) -> bool {
+        let old = self.valid_key(old, new).and_then(|digest| self.keys.get_mut(&digest));
+        let Some(old) = old else { return false };
+        old.expires_at = Some(old.expires_at.map_or(until, |expires_at| expires_at.min(until)));
+        true
+    }
+
+    pub(super) fn rotate_api_key(
+        &mut self,
+        old: &ApiKeyId,
+        until: Timestamp,
+        new: &NewApiKey,
+    ) -> Result<bool, StoreError> {
+        if self.valid_key(old, new).is_none() {
+            return Ok(false);
+        }
+        let added = self.add_api_key(new.clone())?;
+        Ok(added && self.expire_key(old, until, new))
+    }
+
+    pub(super) fn revoke_api_key(&mut self, account: &AccountId, key: &ApiKeyId) -> bool {
+        let revoked = self.key(account, key).map(|key| key.digest);
+        revoked.is_some_and(|digest| self.keys.remove(&digest).is_some())
+    }
+
     pub(super) fn add_api_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
-        let account = &new.account_id;
-        let retried = new.receipt.as_ref().and_then(|it| self.retried_key(account, it.tag()));
-        if !self.ids.contains_key(account) || retried.is_some() {
+        if !self.ids.contains_key(&new.account_id) || self.is_retried(&new) {
             return Ok(false);
         }
         if self.keys.contains_key(&new.digest) {

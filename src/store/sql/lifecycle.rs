@@ -41,6 +41,14 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
         let mut host = None;
         for effect in change.effects() {
             match effect {
+                Effect::AddApiKey(new) => steps.push(self.queries.add_api_key(new)),
+                Effect::RotateApiKey { old, until, new } => {
+                    steps.push(self.queries.expire_key(old, *until, new));
+                    steps.push(self.queries.add_api_key(new));
+                }
+                Effect::RevokeApiKey(key) => {
+                    steps.push(self.queries.revoke_api_key(change.account(), key));
+                }
                 Effect::ReplaceApiKeys(new) => {
                     steps.push(self.queries.revoke_api_keys(change.account()).optional());
                     steps.extend(new.as_deref().map(|new| self.queries.add_api_key(new)));
@@ -56,7 +64,8 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
             Applied::All => Ok(ChangeOutcome::Changed),
             Applied::NotFound => Ok(ChangeOutcome::NotApplicable),
             Applied::Clash(Clash::Email) => Ok(ChangeOutcome::EmailTaken),
-            Applied::Clash(Clash::Identifier | Clash::Retry) => Ok(ChangeOutcome::IdentifierTaken),
+            Applied::Clash(Clash::Identifier) => Ok(ChangeOutcome::IdentifierTaken),
+            Applied::Clash(Clash::Retry) => Ok(ChangeOutcome::AlreadyAdded),
             Applied::Clash(clash) => Err(StoreError::Failed(format!("{clash:?} clashes").into())),
         }
     }
@@ -170,7 +179,11 @@ impl Sql {
             Effect::RevokeTokens => "token_generation = token_generation + 1".to_owned(),
             Effect::Emit(_) => "event_number = event_number + 1".to_owned(),
             // These are rows of other tables.
-            Effect::ReplaceApiKeys(_) | Effect::WipeHostRows(_) => return None,
+            Effect::AddApiKey(_)
+            | Effect::RotateApiKey { .. }
+            | Effect::RevokeApiKey(_)
+            | Effect::ReplaceApiKeys(_)
+            | Effect::WipeHostRows(_) => return None,
         })
     }
 

@@ -82,6 +82,9 @@ pub enum Flaw {
     ChangesThoughTheKeyIsTaken,
     LooksBeforeItChanges,
     ChangesInTwoSteps,
+    AddsNoKey,
+    RevokesNoKey,
+    KeepsTheOldKey,
 }
 
 /// A store in memory with a flaw in it.

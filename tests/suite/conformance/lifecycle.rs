@@ -23,6 +23,15 @@ fn only(
     change.effects().iter().filter(|it| keeps_effect(it)).cloned().fold(only, AccountChange::with)
 }
 
+/// The same change, which adds a key where it was to rotate one.
+fn keeping_the_old_key(change: &AccountChange) -> AccountChange {
+    let same = only(change, |_| true, |_| false);
+    same.with_all(change.effects().iter().cloned().map(|effect| match effect {
+        Effect::RotateApiKey { new, .. } => Effect::AddApiKey(new),
+        other => other,
+    }))
+}
+
 /// Sets another time of the proof, as if there had been none.
 async fn forget_the_proof(flawed: &Flawed, change: &AccountChange) -> Result<(), StoreError> {
     let Some(record) = flawed.store.find_account(change.account()).await? else { return Ok(()) };
@@ -98,6 +107,9 @@ impl LifecycleStore for Flawed {
             Flaw::KeepsTheName => only(&change, all, |it| !matches!(it, Effect::SetName(_))),
             Flaw::KeepsTheTokens => only(&change, all, |it| !matches!(it, Effect::RevokeTokens)),
             Flaw::KeepsTheKeys => only(&change, all, |it| !matches!(it, Effect::ReplaceApiKeys(_))),
+            Flaw::AddsNoKey => only(&change, all, |it| !matches!(it, Effect::AddApiKey(_))),
+            Flaw::RevokesNoKey => only(&change, all, |it| !matches!(it, Effect::RevokeApiKey(_))),
+            Flaw::KeepsTheOldKey => keeping_the_old_key(&change),
             Flaw::ProvesAnew => {
                 forget_the_proof(self, &change).await?;
                 change
@@ -155,6 +167,7 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         a_condition_that_does_not_hold_changes_nothing,
         a_proof_keeps_its_first_time,
         a_taken_key_changes_nothing,
+        a_change_of_a_key_is_whole,
         a_taken_email_changes_nothing,
         an_erased_account_has_nothing_left,
         accounts_are_listed_in_pages,
@@ -192,6 +205,9 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::ListsAnyState, "accounts_are_listed_in_pages"),
         (Flaw::ProvesAnew, "a_proof_keeps_its_first_time"),
         (Flaw::ChangesThoughTheKeyIsTaken, "a_taken_key_changes_nothing"),
+        (Flaw::AddsNoKey, "a_change_of_a_key_is_whole"),
+        (Flaw::RevokesNoKey, "a_change_of_a_key_is_whole"),
+        (Flaw::KeepsTheOldKey, "a_change_of_a_key_is_whole"),
         (Flaw::LooksBeforeItChanges, "one_change_wins"),
         (Flaw::ChangesInTwoSteps, "a_dropped_change_is_whole"),
     ] {

@@ -1,0 +1,89 @@
+//! Changes of API keys, with the events that tell of them.
+
+use serde_json::json;
+
+use crate::account::AccountId;
+use crate::api_key::ApiKeyId;
+use crate::clock::Timestamp;
+use crate::event::{EventKind, NewEvent};
+use crate::store::{AccountChange, ChangeOutcome, Effect, NewApiKey, StoreError};
+
+use super::error::internal;
+use super::{CredentialError, Credentials};
+
+/// A change of an account's API keys.
+#[derive(Debug)]
+pub(super) enum KeyChange {
+    Add(NewApiKey),
+    Rotate { old: ApiKeyId, until: Timestamp, new: NewApiKey },
+    Revoke(ApiKeyId),
+}
+
+impl KeyChange {
+    fn kind(&self) -> EventKind {
+        match self {
+            Self::Add(_) => EventKind::ApiKeyAdded,
+            Self::Rotate { .. } => EventKind::ApiKeyRotated,
+            Self::Revoke(_) => EventKind::ApiKeyRevoked,
+        }
+    }
+
+    fn data(&self) -> serde_json::Value {
+        let end = |new: &NewApiKey| new.expires_at.map(Timestamp::as_millis);
+        let id = |new: &NewApiKey| new.digest.key_id().to_string();
+        match self {
+            Self::Add(new) => json!({"key_id": id(new), "expires_at": end(new)}),
+            Self::Rotate { old, until, new } => json!({
+                "key_id": id(new),
+                "expires_at": end(new),
+                "old_key_id": old.to_string(),
+                "old_valid_until": until.as_millis(),
+            }),
+            Self::Revoke(key) => json!({"key_id": key.to_string()}),
+        }
+    }
+}
+
+impl From<KeyChange> for Effect {
+    fn from(change: KeyChange) -> Self {
+        match change {
+            KeyChange::Add(new) => Self::AddApiKey(Box::new(new)),
+            KeyChange::Rotate { old, until, new } => {
+                Self::RotateApiKey { old, until, new: Box::new(new) }
+            }
+            KeyChange::Revoke(key) => Self::RevokeApiKey(key),
+        }
+    }
+}
+
+impl Credentials {
+    /// Changes the API keys of an account, in one transaction with the event that tells of
+    /// it, if events are stored. Returns false if it does not apply.
+    pub(super) async fn change_keys(
+        &self,
+        account: &AccountId,
+        change: KeyChange,
+    ) -> Result<bool, CredentialError> {
+        let Some(store) = &self.context.events else {
+            let store = &self.context.store;
+            return Ok(match change {
+                KeyChange::Add(new) => store.add_api_key(new).await?,
+                KeyChange::Rotate { old, until, new } => {
+                    store.rotate_api_key(&old, until, new).await?
+                }
+                KeyChange::Revoke(key) => store.revoke_api_key(account, &key).await?,
+            });
+        };
+        let (now, mut draw) = (self.now()?, self.draw()?);
+        let event = NewEvent::mint(change.kind(), account.clone(), now, &change.data(), &mut draw);
+        let event = event.map_err(internal)?;
+        let change = AccountChange::new(account.clone()).with(change.into());
+        match store.change_account(change.with(Effect::Emit(event))).await? {
+            ChangeOutcome::Changed => Ok(true),
+            ChangeOutcome::NotApplicable | ChangeOutcome::AlreadyAdded => Ok(false),
+            ChangeOutcome::EmailTaken | ChangeOutcome::IdentifierTaken => {
+                Err(StoreError::Failed("the digest of the key is taken".into()).into())
+            }
+        }
+    }
+}
