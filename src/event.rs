@@ -17,6 +17,8 @@ use crate::random::{Entropy, RandomError};
 const PREFIX: &str = "evt_";
 const DIGITS: usize = 20;
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+/// The number of partitions of events. A relay leases one at a time.
+pub const PARTITIONS: u8 = 64;
 /// The version of the JSON of all events.
 const VERSION: u32 = 1;
 const UNKNOWN: InvalidValue = InvalidValue::new("unknown type of an event");
@@ -165,6 +167,13 @@ impl NewEvent {
         &self.data
     }
 
+    /// Returns `events.partition_id`, below [`PARTITIONS`]: the same for all events of an
+    /// account.
+    pub fn partition(&self) -> u8 {
+        let hash = crc32fast::hash(self.account_id.as_str().as_bytes());
+        hash.to_be_bytes().last().map_or(0, |byte| byte % PARTITIONS)
+    }
+
     /// Returns the event as it is stored under this number.
     pub fn numbered(self, number: i64) -> Event {
         let Self { id, kind, account_id, created_at, data } = self;
@@ -225,6 +234,11 @@ impl Event {
     /// Returns what its type tells beside: an object in JSON.
     pub fn data(&self) -> &str {
         &self.data
+    }
+
+    /// Deletes what its type tells beside.
+    pub(crate) fn scrub(&mut self) {
+        "{}".clone_into(&mut self.data);
     }
 
     /// Returns the event as JSON.

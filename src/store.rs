@@ -24,6 +24,7 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod records;
+mod relay;
 mod replay;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
@@ -42,6 +43,7 @@ pub use records::{
     AccountRecord, ApiKeyInfo, KeyOwner, NewApiKey, RetriedAccount, RetriedApiKey, StoredPassword,
     StoredSignup, UsedTicket,
 };
+pub use relay::{DeliveryState, EventBacklog, EventLease, RelayStore, Settled, UndeliveredEvent};
 pub use replay::ReplayStore;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sql::{HostRows, HostRowsError, HostTransaction, OpenError, Schema, SqlStore, TablePrefix};

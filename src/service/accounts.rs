@@ -269,6 +269,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(Effect::RevokeTokens)
             .with(Effect::ReplaceApiKeys(None))
             .with(Effect::WipeHostRows(Wipe::Erased));
+        let scrubbed = self.service.tells().then_some(Effect::ScrubEvents);
+        let change = change.with_all(scrubbed);
         self.telling(change, EventKind::AccountErased, &data)
     }
 

@@ -186,6 +186,11 @@ impl<S: AccountStore> SignupService<S> {
         self.event(EventKind::AccountCreated, new.id(), new.created_at(), &data)
     }
 
+    /// Returns whether events are stored.
+    pub(super) fn tells(&self) -> bool {
+        self.inner.events.is_some()
+    }
+
     /// Creates an event, if events are stored.
     pub(super) fn event(
         &self,
@@ -194,7 +199,7 @@ impl<S: AccountStore> SignupService<S> {
         now: Timestamp,
         data: &Value,
     ) -> Result<Option<NewEvent>, SignupError> {
-        if self.inner.events.is_none() {
+        if !self.tells() {
             return Ok(None);
         }
         let mut draw = Entropy::draw(&*self.inner.random).map_err(SignupError::internal)?;

@@ -31,6 +31,7 @@ mod lifecycle;
 mod listing;
 mod log_in;
 mod race;
+mod relay;
 mod replay;
 mod sample;
 mod verification;
@@ -42,9 +43,9 @@ pub use credentials::{
 };
 pub use drop_at::dropped_after;
 pub use event::{
-    Eventful, a_dropped_change_has_told, events_are_numbered_with_their_changes,
-    events_outlive_their_account_until_they_are_purged, simultaneous_events_have_no_gap,
-    what_is_refused_tells_nothing,
+    Eventful, a_dropped_change_has_told, earlier_events_are_scrubbed,
+    events_are_numbered_with_their_changes, events_outlive_their_account_until_they_are_purged,
+    simultaneous_events_have_no_gap, what_is_refused_tells_nothing,
 };
 pub use inspect::{StoredAccount, StoredKey};
 pub use lifecycle::{
@@ -56,6 +57,10 @@ pub use lifecycle::{
 pub use listing::{accounts_are_listed_in_pages, an_account_is_found_by_its_email};
 pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};
 pub use race::{an_outage_is_not_a_failure, one_winner};
+pub use relay::{
+    Relayed, a_dropped_settlement_is_whole, a_lost_lease_settles_nothing, dead_letters_are_kept,
+    delivered_events_are_purged, events_are_due_in_their_order, one_lease_wins,
+};
 pub use replay::{
     Replayable, a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag,
     a_signup_keeps_its_receipt, a_taken_tag_changes_nothing, an_account_is_found_by_its_keys,

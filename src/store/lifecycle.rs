@@ -68,6 +68,7 @@ use super::{AccountFilter, AccountRecord, CredentialStore, NewApiKey, StoreError
 ///                 Effect::VerifyEmail(_) => " email_verified_at = coalesce(email_verified_at, ?)",
 ///                 Effect::ForgetRetries => " replay_nonce = NULL, …",
 ///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
+///                 Effect::ScrubEvents => "; UPDATE events SET data = …",
 ///                 Effect::Emit(_) => "; INSERT INTO events …",
 ///                 Effect::WipeHostRows(_) => "; DELETE FROM notes …",
 ///                 Effect::AddApiKey(_) => "; INSERT INTO api_keys …",
@@ -321,6 +322,9 @@ pub enum Effect {
     RevokeApiKey(ApiKeyId),
     /// Deletes all `api_keys` of the account, and inserts this one.
     ReplaceApiKeys(Option<Box<NewApiKey>>),
+    /// Sets `events.data` of the account's events so far to `{}`, for an
+    /// [`EventStore`](super::EventStore).
+    ScrubEvents,
     /// Adds one to `accounts.event_number`, and stores this event under that number, for an
     /// [`EventStore`](super::EventStore).
     Emit(NewEvent),

@@ -18,6 +18,7 @@ use super::{
 use super::{NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError, StoredPassword};
 use super::{StoredSignup, VerificationStore};
 
+mod relay;
 mod tables;
 
 use tables::{AccountRow, Tables};
@@ -209,14 +210,14 @@ impl EventStore for MemoryStore {
     ) -> Result<Vec<Event>, StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(self.with(|tables| {
-            let events = tables.events.iter();
+            let events = tables.events.iter().map(|row| &row.event);
             let found = events.filter(|it| it.account_id() == account && it.number() > after);
             found.take(limit).cloned().collect()
         }))
     }
 
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        self.with(|tables| tables.events.retain(|event| event.created_at() > until));
+        self.with(|tables| tables.events.retain(|row| row.event.created_at() > until));
         Ok(())
     }
 }

@@ -21,6 +21,9 @@ mod flawed_verification;
 #[path = "conformance/event.rs"]
 mod flawed_events;
 
+#[path = "conformance/relay.rs"]
+mod flawed_deliveries;
+
 #[path = "conformance/lifecycle.rs"]
 mod flawed_lifecycle;
 
@@ -87,6 +90,18 @@ signup::event_conformance_tests!(
 signup::event_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
     pgbouncer_events,
+    stores::pooled()
+);
+signup::relay_conformance_tests!(memory_deliveries, async { MemoryStore::default() });
+signup::relay_conformance_tests!(sqlite_deliveries, stores::Sqlite::open());
+signup::relay_conformance_tests!(
+    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+    postgres_deliveries,
+    postgres::store(&postgres::url())
+);
+signup::relay_conformance_tests!(
+    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
+    pgbouncer_deliveries,
     stores::pooled()
 );
 signup::lifecycle_conformance_tests!(memory_changes, async { MemoryStore::default() });

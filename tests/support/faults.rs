@@ -14,9 +14,9 @@ use signup::hash::PasswordHash;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
-    CreateOutcome, CredentialStore, EventStore, KeyOwner, LifecycleStore, NewAccount, NewApiKey,
-    ReplayStore, RetriedAccount, RetriedApiKey, StoreError, StoredPassword, StoredSignup,
-    VerificationStore,
+    CreateOutcome, CredentialStore, EventBacklog, EventLease, EventStore, KeyOwner, LifecycleStore,
+    NewAccount, NewApiKey, RelayStore, ReplayStore, RetriedAccount, RetriedApiKey, Settled,
+    StoreError, StoredPassword, StoredSignup, UndeliveredEvent, VerificationStore,
 };
 use tokio::sync::Barrier;
 
@@ -227,6 +227,61 @@ impl<S: EventStore> EventStore for Faulty<S> {
 
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
         self.call(None, self.store.purge_events(until)).await
+    }
+}
+
+#[async_trait]
+impl<S: RelayStore> RelayStore for Faulty<S> {
+    async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
+        self.call(None, self.store.due_partitions(now)).await
+    }
+
+    async fn lease_partition(
+        &self,
+        last: EventLease,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<EventLease>, StoreError> {
+        self.call(None, self.store.lease_partition(last, now, until)).await
+    }
+
+    async fn due_events(
+        &self,
+        partition: u8,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+        self.call(None, self.store.due_events(partition, now, limit)).await
+    }
+
+    async fn settle_events(
+        &self,
+        lease: EventLease,
+        until: Timestamp,
+        settled: Vec<Settled>,
+    ) -> Result<bool, StoreError> {
+        self.call(None, self.store.settle_events(lease, until, settled)).await
+    }
+
+    async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
+        self.call(None, self.store.event_backlog()).await
+    }
+
+    async fn list_dead_letters(&self, limit: u32) -> Result<Vec<UndeliveredEvent>, StoreError> {
+        self.call(None, self.store.list_dead_letters(limit)).await
+    }
+
+    async fn settle_dead_letter(
+        &self,
+        account: &AccountId,
+        number: i64,
+        due_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        self.call(None, self.store.settle_dead_letter(account, number, due_at)).await
+    }
+
+    async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
+        self.call(None, self.store.purge_delivered_events(until)).await
     }
 }
 

@@ -11,22 +11,23 @@ use signup::event::Event;
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::store::conformance::{
-    self, Changeable, Credentialed, Eventful, Inspect as _, Outage, Replayable, StoredAccount,
-    StoredKey, Verifying,
+    self, Changeable, Credentialed, Eventful, Inspect as _, Outage, Relayed, Replayable,
+    StoredAccount, StoredKey, Verifying,
 };
 use signup::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
-    CreateOutcome, CredentialStore, EventStore, KeyOwner, LifecycleStore, MemoryStore, NewAccount,
-    NewApiKey, PostgresStore, ReplayStore, RetriedAccount, RetriedApiKey, SqliteStore, StoreError,
-    StoredPassword, StoredSignup, VerificationStore,
+    CreateOutcome, CredentialStore, EventBacklog, EventLease, EventStore, KeyOwner, LifecycleStore,
+    MemoryStore, NewAccount, NewApiKey, PostgresStore, RelayStore, ReplayStore, RetriedAccount,
+    RetriedApiKey, Settled, SqliteStore, StoreError, StoredPassword, StoredSignup,
+    UndeliveredEvent, VerificationStore,
 };
 use sqlx::AssertSqlSafe;
 
 use super::postgres;
 
 /// A store for all that a service can do.
-pub trait WholeStore: VerificationStore + EventStore {}
-impl<S: VerificationStore + EventStore> WholeStore for S {}
+pub trait WholeStore: VerificationStore + RelayStore {}
+impl<S: VerificationStore + RelayStore> WholeStore for S {}
 
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
@@ -257,6 +258,70 @@ macro_rules! delegate {
 
             async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
                 self.$store.purge_events(until).await
+            }
+        }
+
+        #[async_trait]
+        impl RelayStore for $wrapper {
+            async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
+                self.$store.due_partitions(now).await
+            }
+
+            async fn lease_partition(
+                &self,
+                last: EventLease,
+                now: Timestamp,
+                until: Timestamp,
+            ) -> Result<Option<EventLease>, StoreError> {
+                self.$store.lease_partition(last, now, until).await
+            }
+
+            async fn due_events(
+                &self,
+                partition: u8,
+                now: Timestamp,
+                limit: u32,
+            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+                self.$store.due_events(partition, now, limit).await
+            }
+
+            async fn settle_events(
+                &self,
+                lease: EventLease,
+                until: Timestamp,
+                settled: Vec<Settled>,
+            ) -> Result<bool, StoreError> {
+                self.$store.settle_events(lease, until, settled).await
+            }
+
+            async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
+                self.$store.event_backlog().await
+            }
+
+            async fn list_dead_letters(
+                &self,
+                limit: u32,
+            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+                self.$store.list_dead_letters(limit).await
+            }
+
+            async fn settle_dead_letter(
+                &self,
+                account: &AccountId,
+                number: i64,
+                due_at: Option<Timestamp>,
+            ) -> Result<bool, StoreError> {
+                self.$store.settle_dead_letter(account, number, due_at).await
+            }
+
+            async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
+                self.$store.purge_delivered_events(until).await
+            }
+        }
+
+        impl Relayed for $wrapper {
+            fn relays(&self) -> &dyn RelayStore {
+                self
             }
         }
 

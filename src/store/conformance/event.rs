@@ -146,20 +146,36 @@ pub async fn events_outlive_their_account_until_they_are_purged<S: Eventful>(sto
     assert_eq!(all(&store, &one).await, [], "an old event was not purged");
 }
 
-fn told(number: u64) -> NewAccount {
+/// Checks that the data of the events so far can be deleted with a change, which tells of
+/// itself.
+pub async fn earlier_events_are_scrubbed<S: Eventful>(store: S) {
+    let (one, other) = (told(1), told(2));
+    created(&store, &one).await;
+    created(&store, &other).await;
+    let untouched = all(&store, &other).await;
+    let last = event(&one, EventKind::AccountErased, 100);
+    let erase = AccountChange::new(one.id().clone()).with(Effect::ScrubEvents);
+    change(&store, erase.with(Effect::Emit(last.clone()))).await;
+    let events = all(&store, &one).await;
+    let data: Vec<_> = events.iter().map(Event::data).collect();
+    assert_eq!(data, ["{}", last.data()], "the data of the events");
+    assert_eq!(all(&store, &other).await, untouched, "another account's events");
+}
+
+pub(super) fn told(number: u64) -> NewAccount {
     Sample::new(number).event(EventKind::AccountCreated).build()
 }
 
-fn event(of: &NewAccount, kind: EventKind, number: u64) -> NewEvent {
+pub(super) fn event(of: &NewAccount, kind: EventKind, number: u64) -> NewEvent {
     let event = sample::event(kind, of.id(), number);
     event.unwrap_or_else(|error| panic!("an event of the suite's: {error}"))
 }
 
-fn tells(of: &NewAccount, event: NewEvent) -> AccountChange {
+pub(super) fn tells(of: &NewAccount, event: NewEvent) -> AccountChange {
     AccountChange::new(of.id().clone()).with(Effect::Emit(event))
 }
 
-async fn all<S: Eventful>(store: &S, of: &NewAccount) -> Vec<Event> {
+pub(super) async fn all<S: Eventful>(store: &S, of: &NewAccount) -> Vec<Event> {
     ok(store.events().list_events(of.id(), 0, ALL).await)
 }
 
@@ -183,6 +199,7 @@ macro_rules! event_conformance_tests {
             simultaneous_events_have_no_gap($open),
             a_dropped_change_has_told($open),
             events_outlive_their_account_until_they_are_purged($open),
+            earlier_events_are_scrubbed($open),
         );
     };
 }

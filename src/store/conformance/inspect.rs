@@ -4,10 +4,10 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::{Changeable, Credentialed, Eventful, Inspect, Replayable, Verifying};
+use super::{Changeable, Credentialed, Eventful, Inspect, Relayed, Replayable, Verifying};
 use crate::store::{
     AccountStore, CredentialStore, EventStore, LifecycleStore, MemoryStore, NewAccount, NewApiKey,
-    ReplayStore, VerificationStore,
+    RelayStore, ReplayStore, VerificationStore,
 };
 
 /// A row of `accounts`.
@@ -80,6 +80,12 @@ impl Replayable for MemoryStore {
     }
 }
 
+impl Relayed for MemoryStore {
+    fn relays(&self) -> &dyn RelayStore {
+        self
+    }
+}
+
 impl Eventful for MemoryStore {
     fn events(&self) -> &dyn EventStore {
         self
@@ -121,13 +127,13 @@ mod sql {
     use crate::account::AccountId;
     use crate::issue::BoxError;
     use crate::store::conformance::{
-        Changeable, Credentialed, Eventful, Inspect, Replayable, Verifying,
+        Changeable, Credentialed, Eventful, Inspect, Relayed, Replayable, Verifying,
     };
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
     use crate::store::{
-        AccountStore, CredentialStore, EventStore, LifecycleStore, ReplayStore, SqlStore,
-        VerificationStore,
+        AccountStore, CredentialStore, EventStore, LifecycleStore, RelayStore, ReplayStore,
+        SqlStore, VerificationStore,
     };
 
     const ACCOUNT: &[Kind] = &[
@@ -164,6 +170,12 @@ mod sql {
 
     impl<B: Backend> Replayable for SqlStore<B> {
         fn replays(&self) -> &dyn ReplayStore {
+            self
+        }
+    }
+
+    impl<B: Backend> Relayed for SqlStore<B> {
+        fn relays(&self) -> &dyn RelayStore {
             self
         }
     }

@@ -326,7 +326,10 @@ impl State {
             Effect::VerifyEmail(at) => {
                 record.email_verified_at.get_or_insert(*at);
             }
-            Effect::ForgetRetries | Effect::WipeHostRows(_) | Effect::Emit(_) => {}
+            Effect::ForgetRetries
+            | Effect::WipeHostRows(_)
+            | Effect::ScrubEvents
+            | Effect::Emit(_) => {}
             Effect::RevokeTokens => record.token_generation += 1,
             Effect::AddApiKey(new) => keys.push(new.info()),
             Effect::RotateApiKey { old, until, new } => {

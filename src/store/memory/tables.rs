@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::account::{AccountId, AccountState};
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
-use crate::event::Event;
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
 use crate::store::{
     AccountChange, AccountRecord, ChangeOutcome, Condition, CreateOutcome, Effect, NewAccount,
     NewApiKey, StoreError,
 };
+
+use super::relay::{EventRow, Lease};
 
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -22,7 +23,8 @@ pub(super) struct Tables {
     pub(super) keys: HashMap<ApiKeyDigest, NewApiKey>,
     pub(super) tickets: HashMap<[u8; 32], Timestamp>,
     /// In the order in which they have happened.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<EventRow>,
+    pub(super) leases: HashMap<u8, Lease>,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,7 @@ impl AccountRow {
             | Effect::RotateApiKey { .. }
             | Effect::RevokeApiKey(_)
             | Effect::ReplaceApiKeys(_)
+            | Effect::ScrubEvents
             | Effect::WipeHostRows(_) => {}
         }
     }
@@ -123,7 +126,7 @@ impl Tables {
         let email_key = new.email().key().clone();
         self.ids.insert(new.id().clone(), email_key.clone());
         self.keys.insert(*new.key_digest(), new.key.clone());
-        self.events.extend(new.event().map(|event| event.clone().numbered(1)));
+        self.events.extend(new.event().map(|event| EventRow::new(event.clone(), 1)));
         self.accounts.insert(email_key, AccountRow::new(new));
         CreateOutcome::Stored
     }
@@ -144,8 +147,12 @@ impl Tables {
         if let Some(mut row) = row {
             change.effects().iter().for_each(|effect| row.apply(effect));
             for effect in change.effects() {
-                if let Effect::Emit(event) = effect {
-                    self.events.push(event.clone().numbered(row.event_number));
+                match effect {
+                    Effect::ScrubEvents => self.scrub_events(id),
+                    Effect::Emit(event) => {
+                        self.events.push(EventRow::new(event.clone(), row.event_number));
+                    }
+                    _ => {}
                 }
             }
             let key = row.new.email().key().clone();
@@ -184,6 +191,11 @@ impl Tables {
             }
             _ => None,
         }
+    }
+
+    fn scrub_events(&mut self, account: &AccountId) {
+        let own = self.events.iter_mut().filter(|row| row.event.account_id() == account);
+        own.for_each(|row| row.event.scrub());
     }
 
     fn change_keys(&mut self, effect: &Effect, id: &AccountId) {

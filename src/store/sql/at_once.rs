@@ -51,11 +51,13 @@ pub(super) fn template(ticket: bool, event: bool) -> String {
              INSERT INTO {used_tickets} (hash, expires_at) SELECT {16}, {17} FROM account)";
     }
     if event {
-        let [id, kind, at, data] = if ticket { [18, 19, 20, 21] } else { [16, 17, 18, 19] };
+        let first = if ticket { 18 } else { 16 };
+        let [id, kind, at, data, partition] = [0, 1, 2, 3, 4].map(|offset| first + offset);
         sql += &format!(
             ", event AS (
-             INSERT INTO {{events}} (account_id, number, id, kind, created_at, data)
-             SELECT id, 1, {{{id}}}, {{{kind}}}, {{{at}}}, {{{data}}} FROM account)"
+             INSERT INTO {{events}}
+                 (account_id, number, id, kind, created_at, data, partition_id)
+             SELECT id, 1, {{{id}}}, {{{kind}}}, {{{at}}}, {{{data}}}, {{{partition}}} FROM account)"
         );
     }
     sql + "

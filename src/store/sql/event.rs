@@ -26,12 +26,12 @@ impl<B: Backend> EventStore for SqlStore<B> {
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
         let values = [account.as_str().into(), after.into(), i64::from(limit).into()];
-        let statement = Statement::new(&self.queries.list_events, values);
-        decode(self.find(Find { statement, columns: EVENT }).await?, event)
+        let statement = Statement::new(&self.queries.events.list, values);
+        decode(self.find(Find { statement, columns: EVENT }).await?, |mut row| event(&mut row))
     }
 
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        let purge = Statement::new(&self.queries.purge_events, [until.as_millis().into()]);
+        let purge = Statement::new(&self.queries.events.purge, [until.as_millis().into()]);
         self.change(all_of([purge.optional()]), None).await.map(drop)
     }
 }
@@ -39,7 +39,12 @@ impl<B: Backend> EventStore for SqlStore<B> {
 impl Queries {
     /// Counts the event of an account that was inserted just now.
     pub(in crate::store) fn count_event(&self, account: &AccountId) -> Statement {
-        Statement::new(&self.count_event, [account.as_str().into()])
+        Statement::new(&self.events.count, [account.as_str().into()])
+    }
+
+    /// Deletes the data of an account's events.
+    pub(in crate::store) fn scrub_events(&self, account: &AccountId) -> Statement {
+        Statement::new(&self.events.scrub, [account.as_str().into()])
     }
 
     /// Inserts an event under the number that its account's row has given.
@@ -50,12 +55,13 @@ impl Queries {
             event.kind().as_str().into(),
             event.created_at().as_millis().into(),
             event.data().into(),
+            i64::from(event.partition()).into(),
         ];
-        Statement::new(&self.insert_event, values)
+        Statement::new(&self.events.insert, values)
     }
 }
 
-fn event(mut row: Row) -> Result<Event, BoxError> {
+pub(super) fn event(row: &mut Row) -> Result<Event, BoxError> {
     let account_id = AccountId::from_store(row.text()?);
     let (number, id) = (row.integer()?, row.text()?);
     let kind = row.text()?.parse()?;

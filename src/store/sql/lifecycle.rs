@@ -56,6 +56,9 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
                 Effect::WipeHostRows(because) => {
                     host = Some(HostWork::Wipe(change.account().clone(), *because));
                 }
+                Effect::ScrubEvents => {
+                    steps.push(self.queries.scrub_events(change.account()).optional());
+                }
                 Effect::Emit(event) => steps.push(self.queries.insert_event(event)),
                 _ => {}
             }
@@ -183,6 +186,7 @@ impl Sql {
             | Effect::RotateApiKey { .. }
             | Effect::RevokeApiKey(_)
             | Effect::ReplaceApiKeys(_)
+            | Effect::ScrubEvents
             | Effect::WipeHostRows(_) => return None,
         })
     }

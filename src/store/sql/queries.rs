@@ -11,6 +11,7 @@ use crate::idempotency::Receipt;
 use crate::store::{NewAccount, NewApiKey};
 
 use super::backend::Dialect;
+use super::event_queries::EventQueries;
 use super::names::Names;
 use super::statement::{Kind, Statement, Value, trusted};
 
@@ -64,10 +65,7 @@ pub struct Queries {
     /// By whether there is a ticket, and whether there is an event.
     #[cfg(feature = "postgres")]
     pub(super) insert_at_once: [SqlStr; 4],
-    pub(super) count_event: SqlStr,
-    pub(super) insert_event: SqlStr,
-    pub(super) list_events: SqlStr,
-    pub(super) purge_events: SqlStr,
+    pub(super) events: EventQueries,
     find_api_key: SqlStr,
     add_api_key: SqlStr,
     list_api_keys: SqlStr,
@@ -112,16 +110,7 @@ impl Queries {
             #[cfg(feature = "postgres")]
             insert_at_once: [(false, false), (false, true), (true, false), (true, true)]
                 .map(|(ticket, event)| sql(&super::at_once::template(ticket, event))),
-            count_event: sql("UPDATE {accounts} SET event_number = event_number + 1
-                 WHERE id = {1}"),
-            insert_event: sql(
-                "INSERT INTO {events} (account_id, number, id, kind, created_at, data)
-                 SELECT id, event_number, {2}, {3}, {4}, {5} FROM {accounts} WHERE id = {1}",
-            ),
-            list_events: sql("SELECT account_id, number, id, kind, created_at, data
-                 FROM {events} WHERE account_id = {1} AND number > {2}
-                 ORDER BY number LIMIT {3}"),
-            purge_events: sql("DELETE FROM {events} WHERE created_at <= {1}"),
+            events: EventQueries::new(sql),
             // The account is joined because a database without enforced foreign keys may
             // have keys without an account.
             find_api_key: sql("SELECT k.account_id, k.expires_at, a.email_verified_at, a.state
@@ -355,10 +344,11 @@ fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
         .replace("{accounts}", &names.table("accounts"))
         .replace("{api_keys}", &names.table("api_keys"))
         .replace("{events}", &names.table("events"))
+        .replace("{event_leases}", &names.table("event_leases"))
         .replace("{used_tickets}", &names.table("used_tickets"))
         .replace("{least}", dialect.least)
         .replace("{ignore_taken_email}", &ignore);
-    (1..=21).fold(sql, |sql, number| {
+    (1..=22).fold(sql, |sql, number| {
         sql.replace(&format!("{{{number}}}"), &(dialect.placeholder)(number))
     })
 }

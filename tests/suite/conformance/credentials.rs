@@ -85,6 +85,19 @@ pub enum Flaw {
     AddsNoKey,
     RevokesNoKey,
     KeepsTheOldKey,
+    KeepsTheData,
+    DeliversTheLastFirst,
+    DeliversTooEarly,
+    CountsNoAttempts,
+    StopsNobody,
+    LeasesTwice,
+    TakesLeasesEarly,
+    SettlesWithoutALease,
+    SettlesOneByOne,
+    CountsTheStoppedTwice,
+    ForgetsTheSkipped,
+    SkipsAnyEvent,
+    PurgesWhatIsWaiting,
 }
 
 /// A store in memory with a flaw in it.

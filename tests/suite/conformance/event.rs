@@ -53,6 +53,7 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         simultaneous_events_have_no_gap,
         a_dropped_change_has_told,
         events_outlive_their_account_until_they_are_purged,
+        earlier_events_are_scrubbed,
     );
     super::broken(promises).await
 }
@@ -72,6 +73,7 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::TellsLater, "a_dropped_change_has_told"),
         (Flaw::ForgetsTheEventsOfTheDeleted, "events_outlive_their_account_until_they_are_purged"),
         (Flaw::PurgesNoEvents, "events_outlive_their_account_until_they_are_purged"),
+        (Flaw::KeepsTheData, "earlier_events_are_scrubbed"),
         (Flaw::PurgesAllEvents, "events_outlive_their_account_until_they_are_purged"),
     ] {
         let caught = caught(flaw).await;

@@ -110,6 +110,7 @@ impl LifecycleStore for Flawed {
             Flaw::AddsNoKey => only(&change, all, |it| !matches!(it, Effect::AddApiKey(_))),
             Flaw::RevokesNoKey => only(&change, all, |it| !matches!(it, Effect::RevokeApiKey(_))),
             Flaw::KeepsTheOldKey => keeping_the_old_key(&change),
+            Flaw::KeepsTheData => only(&change, all, |it| !matches!(it, Effect::ScrubEvents)),
             Flaw::ProvesAnew => {
                 forget_the_proof(self, &change).await?;
                 change

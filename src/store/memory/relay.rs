@@ -1,0 +1,199 @@
+//! [`RelayStore`] in memory.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+
+use crate::account::AccountId;
+use crate::clock::Timestamp;
+use crate::event::{Event, NewEvent, PARTITIONS};
+use crate::store::{
+    DeliveryState, EventBacklog, EventLease, RelayStore, Settled, StoreError, UndeliveredEvent,
+};
+
+use super::MemoryStore;
+use super::tables::Tables;
+
+/// An event and the state of its delivery.
+#[derive(Debug)]
+pub(super) struct EventRow {
+    pub(super) event: Event,
+    partition: u8,
+    state: DeliveryState,
+    attempts: u32,
+    due_at: Timestamp,
+}
+
+impl EventRow {
+    pub(super) fn new(event: NewEvent, number: i64) -> Self {
+        let (partition, event) = (event.partition(), event.numbered(number));
+        let (state, due_at) = (DeliveryState::Waiting, Timestamp::EPOCH);
+        Self { event, partition, state, attempts: 0, due_at }
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.state == DeliveryState::Waiting && self.due_at <= now
+    }
+
+    fn is_dead(&self) -> bool {
+        matches!(self.state, DeliveryState::Stopped | DeliveryState::Skipped)
+    }
+
+    fn undelivered(&self) -> UndeliveredEvent {
+        UndeliveredEvent::new(self.event.clone(), self.attempts, self.state)
+    }
+}
+
+/// The last lease of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lease {
+    fence: i64,
+    expires_at: Timestamp,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self { fence: 0, expires_at: Timestamp::EPOCH }
+    }
+}
+
+impl Tables {
+    fn lease(&mut self, partition: u8) -> &mut Lease {
+        self.leases.entry(partition).or_default()
+    }
+
+    /// Returns the events that are due, but those of accounts of which an event is stopped or
+    /// waits.
+    fn due(&self, now: Timestamp) -> impl Iterator<Item = &EventRow> {
+        let holds = |row: &&EventRow| match row.state {
+            DeliveryState::Waiting => row.due_at > now,
+            state => state == DeliveryState::Stopped,
+        };
+        let held = self.events.iter().filter(holds);
+        let held: HashSet<_> = held.map(|row| row.event.account_id()).collect();
+        let due = self.events.iter().filter(move |row| row.is_due(now));
+        due.filter(move |row| !held.contains(row.event.account_id()))
+    }
+}
+
+#[async_trait]
+impl RelayStore for MemoryStore {
+    async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
+        Ok(self.with(|tables| {
+            let due: HashSet<u8> = tables.due(now).map(|row| row.partition).collect();
+            let expired = (0..PARTITIONS).filter_map(|partition| {
+                let Lease { fence, expires_at } = *tables.lease(partition);
+                let is_due = due.contains(&partition) && expires_at <= now;
+                is_due.then_some(EventLease { partition, fence })
+            });
+            expired.collect()
+        }))
+    }
+
+    async fn lease_partition(
+        &self,
+        last: EventLease,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<EventLease>, StoreError> {
+        Ok(self.with(|tables| {
+            let lease = tables.lease(last.partition);
+            if lease.fence != last.fence || lease.expires_at > now {
+                return None;
+            }
+            *lease = Lease { fence: last.fence + 1, expires_at: until };
+            Some(EventLease { fence: lease.fence, ..last })
+        }))
+    }
+
+    async fn due_events(
+        &self,
+        partition: u8,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.with(|tables| {
+            let due = tables.due(now).filter(|row| row.partition == partition);
+            let mut due: Vec<_> = due.collect();
+            due.sort_by_key(|row| (row.event.number(), row.event.account_id()));
+            due.into_iter().take(limit).map(EventRow::undelivered).collect()
+        }))
+    }
+
+    async fn settle_events(
+        &self,
+        lease: EventLease,
+        until: Timestamp,
+        settled: Vec<Settled>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| {
+            let held = tables.lease(lease.partition);
+            if held.fence != lease.fence {
+                return false;
+            }
+            held.expires_at = until;
+            for ended in settled {
+                let mut rows = tables.events.iter_mut();
+                if let Some(row) = rows.find(|row| row.event.id() == ended.event_id) {
+                    (row.state, row.attempts) = (ended.state, ended.attempts);
+                    row.due_at = ended.due_at;
+                }
+            }
+            true
+        }))
+    }
+
+    async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
+        Ok(self.with(|tables| {
+            let in_state = |state| tables.events.iter().filter(move |row| row.state == state);
+            let oldest = in_state(DeliveryState::Waiting).map(|row| row.event.created_at()).min();
+            let count = |state| in_state(state).map(|_| 1).sum();
+            let (waiting, stopped) = (count(DeliveryState::Waiting), count(DeliveryState::Stopped));
+            EventBacklog::new(waiting, oldest, stopped)
+        }))
+    }
+
+    async fn list_dead_letters(&self, limit: u32) -> Result<Vec<UndeliveredEvent>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.with(|tables| {
+            let mut dead: Vec<_> = tables.events.iter().filter(|row| row.is_dead()).collect();
+            dead.sort_by_key(|row| row.due_at);
+            dead.into_iter().take(limit).map(EventRow::undelivered).collect()
+        }))
+    }
+
+    async fn settle_dead_letter(
+        &self,
+        account: &AccountId,
+        number: i64,
+        due_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| {
+            let mut rows = tables.events.iter_mut();
+            let is_it = |row: &&mut EventRow| {
+                row.event.account_id() == account && row.event.number() == number
+            };
+            match (rows.find(is_it), due_at) {
+                (Some(row), Some(due_at)) if row.is_dead() => {
+                    (row.state, row.attempts) = (DeliveryState::Waiting, 0);
+                    row.due_at = due_at;
+                    true
+                }
+                (Some(row), None) if row.state == DeliveryState::Stopped => {
+                    row.state = DeliveryState::Skipped;
+                    true
+                }
+                _ => false,
+            }
+        }))
+    }
+
+    async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
+        let is_kept = |row: &EventRow| {
+            row.state != DeliveryState::Delivered || row.event.created_at() > until
+        };
+        self.with(|tables| tables.events.retain(is_kept));
+        Ok(())
+    }
+}

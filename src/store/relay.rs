@@ -1,0 +1,288 @@
+//! The contract of a store whose events are delivered.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::account::AccountId;
+use crate::clock::Timestamp;
+use crate::event::Event;
+use crate::issue::InvalidValue;
+
+use super::{EventStore, StoreError};
+
+const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
+
+/// A store whose events are delivered by an [`EventRelay`](crate::relay::EventRelay), beside
+/// [`EventStore`].
+///
+/// # Contract
+/// - The events of an account belong to one partition, which
+///   [`NewEvent::partition`](crate::event::NewEvent::partition) names. An event that is
+///   stored is [waiting](DeliveryState::Waiting), and due at once.
+/// - Of several instances that [lease](Self::lease_partition) a partition, one gets it. Each
+///   lease has a fence that is higher than those before it, and
+///   [`settle_events`](Self::settle_events) changes nothing if the fence is no longer that of
+///   the partition: the write decides, not a read before it.
+/// - No event of an account is [due](Self::due_events) while one of its events is stopped, or
+///   waits for its next attempt, and those that are due come in their order, so that none is
+///   delivered before an earlier one.
+///
+/// The suite of [`relay_conformance_tests!`](crate::relay_conformance_tests) tests all of
+/// this. A wrapper passes each call on:
+///
+/// ```
+/// use signup::account::AccountId;
+/// use signup::clock::Timestamp;
+/// use signup::store::{EventLease, RelayStore, Settled, StoreError};
+///
+/// /// Takes the lease of the first partition that has events due.
+/// async fn lease_any(
+///     store: &impl RelayStore,
+///     now: Timestamp,
+///     until: Timestamp,
+/// ) -> Result<Option<EventLease>, StoreError> {
+///     let Some(last) = store.due_partitions(now).await?.into_iter().next() else {
+///         return Ok(None);
+///     };
+///     store.lease_partition(last, now, until).await
+/// }
+/// ```
+#[async_trait]
+pub trait RelayStore: EventStore {
+    /// Returns the last leases of the partitions that have events [due](Self::due_events) at
+    /// `now`, if they have expired.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer. The same holds for all that follows.
+    async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError>;
+
+    /// Leases a partition until this time, with the fence after that of `last`. Returns
+    /// `None`, and changes nothing, if there was another lease after it, or it has not
+    /// expired at `now`.
+    async fn lease_partition(
+        &self,
+        last: EventLease,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<EventLease>, StoreError>;
+
+    /// Returns the first `limit` events of a partition that are due at `now`, by their
+    /// numbers and then by their accounts: those that are waiting, of accounts that have no
+    /// event which is stopped or waits for a later time.
+    async fn due_events(
+        &self,
+        partition: u8,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UndeliveredEvent>, StoreError>;
+
+    /// Stores how attempts have ended, and lets the lease expire at `until`. Returns false,
+    /// and changes nothing, if the partition has another lease.
+    async fn settle_events(
+        &self,
+        lease: EventLease,
+        until: Timestamp,
+        settled: Vec<Settled>,
+    ) -> Result<bool, StoreError>;
+
+    /// Returns how much is left to deliver.
+    async fn event_backlog(&self) -> Result<EventBacklog, StoreError>;
+
+    /// Returns events that were given up, the earliest ones first.
+    async fn list_dead_letters(&self, limit: u32) -> Result<Vec<UndeliveredEvent>, StoreError>;
+
+    /// Lets an event that was given up be delivered again at `due_at`, or skips one that has
+    /// stopped its account. Returns false if it is no such event.
+    async fn settle_dead_letter(
+        &self,
+        account: &AccountId,
+        number: i64,
+        due_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
+
+    /// Deletes the events that were delivered and have happened at this time or earlier.
+    async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError>;
+}
+
+macro_rules! forward {
+    ($($wrapper:ident),+) => {$(
+        #[async_trait]
+        impl<S: RelayStore + ?Sized> RelayStore for $wrapper<S> {
+            async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
+                (**self).due_partitions(now).await
+            }
+
+            async fn lease_partition(
+                &self,
+                last: EventLease,
+                now: Timestamp,
+                until: Timestamp,
+            ) -> Result<Option<EventLease>, StoreError> {
+                (**self).lease_partition(last, now, until).await
+            }
+
+            async fn due_events(
+                &self,
+                partition: u8,
+                now: Timestamp,
+                limit: u32,
+            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+                (**self).due_events(partition, now, limit).await
+            }
+
+            async fn settle_events(
+                &self,
+                lease: EventLease,
+                until: Timestamp,
+                settled: Vec<Settled>,
+            ) -> Result<bool, StoreError> {
+                (**self).settle_events(lease, until, settled).await
+            }
+
+            async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
+                (**self).event_backlog().await
+            }
+
+            async fn list_dead_letters(
+                &self,
+                limit: u32,
+            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+                (**self).list_dead_letters(limit).await
+            }
+
+            async fn settle_dead_letter(
+                &self,
+                account: &AccountId,
+                number: i64,
+                due_at: Option<Timestamp>,
+            ) -> Result<bool, StoreError> {
+                (**self).settle_dead_letter(account, number, due_at).await
+            }
+
+            async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
+                (**self).purge_delivered_events(until).await
+            }
+        }
+    )+};
+}
+forward!(Arc, Box);
+
+/// A lease of a partition of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventLease {
+    /// The partition, below [`PARTITIONS`](crate::event::PARTITIONS).
+    pub partition: u8,
+    /// The number of the lease, higher than those of the partition's earlier ones.
+    pub fence: i64,
+}
+
+/// The state of an event's delivery.
+///
+/// ```
+/// use signup::store::DeliveryState;
+///
+/// assert_eq!(DeliveryState::Stopped.as_str(), "stopped");
+/// assert_eq!("waiting".parse(), Ok(DeliveryState::Waiting));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryState {
+    /// Before its first attempt, or the next one.
+    Waiting,
+    /// Delivered.
+    Delivered,
+    /// Given up, and the later events of its account wait for it.
+    Stopped,
+    /// Given up, and the later events of its account go on.
+    Skipped,
+}
+
+impl DeliveryState {
+    /// Returns the state as stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Delivered => "delivered",
+            Self::Stopped => "stopped",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl FromStr for DeliveryState {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let all = [Self::Waiting, Self::Delivered, Self::Stopped, Self::Skipped];
+        all.into_iter().find(|state| state.as_str() == text).ok_or(UNKNOWN)
+    }
+}
+
+impl fmt::Display for DeliveryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An event that is to be delivered, or was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UndeliveredEvent {
+    /// The event.
+    pub event: Event,
+    /// The attempts so far that have failed.
+    pub attempts: u32,
+    /// The state of its delivery.
+    pub state: DeliveryState,
+}
+
+impl UndeliveredEvent {
+    /// Creates the result of a look-up.
+    pub fn new(event: Event, attempts: u32, state: DeliveryState) -> Self {
+        Self { event, attempts, state }
+    }
+}
+
+/// The end of an attempt to deliver an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settled {
+    /// `events.id`.
+    pub event_id: String,
+    /// `events.delivery`.
+    pub state: DeliveryState,
+    /// `events.attempts`.
+    pub attempts: u32,
+    /// `events.due_at`: the time of the next attempt, or that of this one if there is none.
+    pub due_at: Timestamp,
+}
+
+impl Settled {
+    /// Creates the end of an attempt.
+    pub fn new(event: &UndeliveredEvent, state: DeliveryState, due_at: Timestamp) -> Self {
+        let failed = u32::from(state != DeliveryState::Delivered);
+        let attempts = event.attempts.saturating_add(failed);
+        Self { event_id: event.event.id().to_owned(), state, attempts, due_at }
+    }
+}
+
+/// The events that are left to deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct EventBacklog {
+    /// Events that are waiting.
+    pub waiting: u64,
+    /// The time of the oldest of them.
+    pub oldest: Option<Timestamp>,
+    /// Events that have stopped their account.
+    pub stopped: u64,
+}
+
+impl EventBacklog {
+    /// Creates the result of a look-up.
+    pub fn new(waiting: u64, oldest: Option<Timestamp>, stopped: u64) -> Self {
+        Self { waiting, oldest, stopped }
+    }
+}

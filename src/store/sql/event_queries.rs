@@ -1,0 +1,83 @@
+//! The SQL of events and of their deliveries.
+
+use sqlx::SqlStr;
+
+/// The statements about events, see [`Queries`](super::queries::Queries).
+#[derive(Debug)]
+pub(super) struct EventQueries {
+    pub(super) count: SqlStr,
+    pub(super) insert: SqlStr,
+    pub(super) list: SqlStr,
+    pub(super) purge: SqlStr,
+    pub(super) scrub: SqlStr,
+    pub(super) purge_delivered: SqlStr,
+    pub(super) due_partitions: SqlStr,
+    pub(super) lease_partition: SqlStr,
+    pub(super) renew_lease: SqlStr,
+    pub(super) due: SqlStr,
+    pub(super) settle: SqlStr,
+    pub(super) backlog: SqlStr,
+    pub(super) list_dead_letters: SqlStr,
+    pub(super) revive_dead_letter: SqlStr,
+    pub(super) skip_dead_letter: SqlStr,
+}
+
+impl EventQueries {
+    /// Fills the names of the host into each statement.
+    pub(super) fn new(sql: impl Fn(&str) -> SqlStr) -> Self {
+        Self {
+            count: sql("UPDATE {accounts} SET event_number = event_number + 1
+                 WHERE id = {1}"),
+            insert: sql("INSERT INTO {events}
+                     (account_id, number, id, kind, created_at, data, partition_id)
+                 SELECT id, event_number, {2}, {3}, {4}, {5}, {6} FROM {accounts} WHERE id = {1}"),
+            list: sql("SELECT account_id, number, id, kind, created_at, data
+                 FROM {events} WHERE account_id = {1} AND number > {2}
+                 ORDER BY number LIMIT {3}"),
+            purge: sql("DELETE FROM {events} WHERE created_at <= {1}"),
+            scrub: sql("UPDATE {events} SET data = '{}' WHERE account_id = {1}"),
+            purge_delivered: sql("DELETE FROM {events}
+                 WHERE created_at <= {1} AND delivery = 'delivered'"),
+            // An account has stopped, or waits, if one of its events does.
+            due_partitions: sql("SELECT l.partition_id, l.fence FROM {event_leases} l
+                 WHERE l.expires_at <= {1} AND EXISTS (
+                     SELECT 1 FROM {events} e WHERE e.partition_id = l.partition_id
+                       AND e.delivery = 'waiting' AND e.due_at <= {1} AND NOT EXISTS (
+                         SELECT 1 FROM {events} o WHERE o.account_id = e.account_id
+                           AND (o.delivery = 'stopped'
+                             OR (o.delivery = 'waiting' AND o.due_at > {1}))))"),
+            lease_partition: sql("UPDATE {event_leases} SET fence = fence + 1, expires_at = {4}
+                 WHERE partition_id = {1} AND fence = {2} AND expires_at <= {3}"),
+            renew_lease: sql("UPDATE {event_leases} SET expires_at = {3}
+                 WHERE partition_id = {1} AND fence = {2}"),
+            due: sql("SELECT e.account_id, e.number, e.id, e.kind, e.created_at, e.data,
+                     e.attempts, e.delivery
+                 FROM {events} e
+                 WHERE e.partition_id = {1} AND e.delivery = 'waiting' AND e.due_at <= {2}
+                   AND e.account_id NOT IN (
+                     SELECT o.account_id FROM {events} o WHERE o.partition_id = {1}
+                       AND (o.delivery = 'stopped'
+                         OR (o.delivery = 'waiting' AND o.due_at > {2})))
+                 ORDER BY e.number, e.account_id LIMIT {3}"),
+            settle: sql("UPDATE {events} SET delivery = {2}, attempts = {3}, due_at = {4}
+                 WHERE id = {1}"),
+            backlog: sql("SELECT
+                     count(CASE WHEN e.delivery = 'waiting' THEN 1 END),
+                     min(CASE WHEN e.delivery = 'waiting' THEN e.created_at END),
+                     count(CASE WHEN e.delivery = 'stopped' THEN 1 END)
+                 FROM {event_leases} l JOIN {events} e
+                   ON e.partition_id = l.partition_id AND e.delivery IN ('waiting', 'stopped')"),
+            list_dead_letters: sql("SELECT e.account_id, e.number, e.id, e.kind, e.created_at,
+                     e.data, e.attempts, e.delivery
+                 FROM {event_leases} l JOIN {events} e
+                   ON e.partition_id = l.partition_id AND e.delivery IN ('stopped', 'skipped')
+                 ORDER BY e.due_at, e.id LIMIT {1}"),
+            revive_dead_letter: sql("UPDATE {events}
+                 SET delivery = 'waiting', attempts = 0, due_at = {3}
+                 WHERE account_id = {1} AND number = {2}
+                   AND delivery IN ('stopped', 'skipped')"),
+            skip_dead_letter: sql("UPDATE {events} SET delivery = 'skipped'
+                 WHERE account_id = {1} AND number = {2} AND delivery = 'stopped'"),
+        }
+    }
+}
