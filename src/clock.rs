@@ -156,13 +156,12 @@ impl Timestamp {
     }
 
     /// Returns how long after `earlier` this moment is.
-    #[cfg(feature = "verification")]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
 
     /// Returns the moment as text of RFC 3339 (section 5.6), in UTC and whole seconds.
-    #[cfg(feature = "verification")]
+    #[cfg(any(feature = "verification", feature = "webhooks"))]
     pub(crate) fn to_rfc_3339(self) -> String {
         use time::OffsetDateTime;
         use time::format_description::well_known::Rfc3339;

@@ -40,6 +40,7 @@
 //! | choose the cost of hashing | [hashing](guide::hashing) |
 //! | see logs and metrics | [observing](guide::observing) |
 //! | rotate signing keys, or verify tokens elsewhere | [`token::TokenKeys`], [`token::TokenVerifier`] |
+//! | tell other systems what happens to accounts | [events](guide::events) |
 //! | test my handlers | [testing](guide::testing) |
 //! | go to production | [the checklist](guide::production), [security](guide::security), [upgrading](guide::upgrading) |
 //!
@@ -57,6 +58,7 @@
 //! - [`limit`]: rate limits by client and by email, in memory or in Redis.
 //! - [`policy`]: rules of the host for sign-ups.
 //! - [`context`]: values that policies hand to the host's rows.
+//! - [`event`] and [`relay`]: what happens to accounts, and its delivery.
 //! - [`account`]: [`Account`](account::Account), its id and its [`Plan`](account::Plan).
 //! - [`fields`]: parsed emails, passwords and names.
 //! - [`error`]: [`SignupError`], its codes and issues.
@@ -74,6 +76,7 @@
 //! | `openapi` | the endpoint as an OpenAPI 3.1 document |
 //! | `redis` | rate limits that instances share |
 //! | `verification`, `smtp` | proof of addresses by mailed codes; mails by SMTP |
+//! | `webhooks` | events of accounts, posted to a URL and signed |
 //! | `tls-rustls`, `tls-native` | TLS to PostgreSQL and Redis |
 //! | `common-passwords`, `zxcvbn` | password policies |
 //! | `tracing`, `metrics` | spans and events; counters and histograms |
@@ -110,6 +113,7 @@ mod observe;
 pub mod openapi;
 pub mod policy;
 pub mod random;
+pub mod relay;
 mod request;
 mod response;
 mod secret;

@@ -77,6 +77,11 @@ pub(crate) fn limits_back() {
     tracing::limits_back();
 }
 
+/// Counts an attempt to deliver an event, by its outcome.
+pub(crate) fn event(outcome: &'static str) {
+    metrics::event(outcome);
+}
+
 /// Counts a mail that was sent, is tried again, or was given up.
 #[cfg(feature = "verification")]
 pub(crate) fn mail(outcome: &'static str) {

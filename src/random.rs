@@ -1,6 +1,7 @@
 //! Randomness is injected: each sign-up draws all of it at once.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
@@ -170,6 +171,16 @@ impl Entropy {
         }
         Ok(())
     }
+}
+
+/// Returns between three and five quarters of a wait, so that what failed together comes back one by
+/// one.
+pub(crate) fn jittered(wait: Duration) -> Duration {
+    let mut byte = [128];
+    // Without randomness the wait is as it was.
+    let _ = SystemRandom.fill(&mut byte);
+    let [byte] = byte;
+    wait.mul_f64(0.75 + f64::from(byte) / 510.0)
 }
 
 #[cfg(test)]

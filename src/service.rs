@@ -18,9 +18,10 @@ use crate::lookup::LookupGate;
 use crate::observe;
 use crate::policy::Policies;
 use crate::random::SecureRandom;
+use crate::relay::{EventRelay, Sink};
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, CredentialStore, LifecycleStore};
+use crate::store::{AccountStore, CredentialStore, LifecycleStore, RelayStore};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 
 mod accounts;
@@ -310,6 +311,16 @@ impl<S: AccountStore> SignupService<S> {
             replay: inner.replay.as_ref().map(Replay::of_keys),
             events: inner.events.clone(),
         })
+    }
+
+    /// Returns a relay that delivers the [events](SignupServiceBuilder::with_events) of the
+    /// store to a [`Sink`].
+    pub fn event_relay(&self, sink: impl Sink) -> EventRelay
+    where
+        S: RelayStore,
+    {
+        let store: Arc<dyn RelayStore> = Arc::clone(&self.inner.store) as _;
+        EventRelay::new(store, sink).clock(Arc::clone(&self.inner.clock))
     }
 
     /// Returns the plans that accounts may be on, including the initial one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "postgres")]
 use signup::store::PostgresStore;
-use signup::store::{LifecycleStore, MemoryStore, SqliteStore, StoreError, VerificationStore};
+use signup::store::{MemoryStore, RelayStore, SqliteStore, StoreError, VerificationStore};
 
 use super::process::Complaint;
 use super::settings::values::Database;
@@ -15,8 +15,8 @@ use super::settings::values::Database;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A store for all that a service can do.
-pub trait Store: VerificationStore + LifecycleStore {}
-impl<S: VerificationStore + LifecycleStore> Store for S {}
+pub trait Store: VerificationStore + RelayStore {}
+impl<S: VerificationStore + RelayStore> Store for S {}
 
 /// A store, in each of its types.
 #[derive(Clone)]

@@ -28,6 +28,7 @@ mod mails;
 pub mod process;
 pub mod settings;
 pub mod telemetry;
+mod webhooks;
 
 pub use backend::Store;
 
@@ -40,6 +41,7 @@ use settings::When;
 use settings::values::Origin;
 use settings::{Features, Settings, known};
 use telemetry::Metrics;
+use webhooks::Relay;
 
 /// The endpoint on a store whose type is chosen at run time.
 pub type Endpoint = SignupEndpoint<Arc<dyn Store>>;
@@ -94,8 +96,11 @@ async fn start_and_end(
     let metrics = Metrics::record()?;
     let mails = mails::open(&settings)?;
     let backend = Backend::open(&settings.database).await?;
-    let served = match endpoint(&mut settings, &backend, &pool, &mails) {
-        Ok(endpoint) => {
+    let started = endpoint(&mut settings, &backend, &pool, &mails);
+    let mut relay = Relay::default();
+    let served = match started {
+        Ok((endpoint, started)) => {
+            relay = started;
             let health = Health { backend: backend.clone(), pool: Arc::clone(&pool) };
             let Settings { cors_origin, warnings, .. } = settings;
             // Before anyone learns that the server listens, and may ask it to end.
@@ -106,6 +111,7 @@ async fn start_and_end(
         }
         Err(complaint) => Err(complaint),
     };
+    let _ = timeout(STOP_DEADLINE, relay.end()).await;
     backend.close().await;
     let _ = timeout(STOP_DEADLINE, mails::drained(mails)).await;
     // Blocks until the last hash is done, so not on a thread of the runtime.
@@ -147,7 +153,7 @@ fn endpoint(
     backend: &Backend,
     pool: &Arc<HashPool>,
     mails: &Mails,
-) -> Result<Endpoint, Complaint> {
+) -> Result<(Endpoint, Relay), Complaint> {
     let secret = match &settings.jwt_secret {
         Some(secret) => secret.clone(),
         None => random_secret()?,
@@ -182,12 +188,16 @@ fn endpoint(
     if let Some(limits) = rate_limits(settings, &secret)? {
         service = service.rate_limits(limits);
     }
+    if settings.webhook.is_some() {
+        service = service.with_events();
+    }
     let service = service.build().map_err(|error| match &error {
         ConfigError::Key(_) => format!("SIGNUP_JWT_SECRET: {}", chain(&error)),
         other => chain(other),
     })?;
     let hops = usize::try_from(settings.trusted_hops).unwrap_or(usize::MAX);
-    Ok(SignupEndpoint::new(service).trusted_proxies(TrustedProxies::hops(hops)))
+    let relay = Relay::start(settings, &service)?;
+    Ok((SignupEndpoint::new(service).trusted_proxies(TrustedProxies::hops(hops)), relay))
 }
 
 fn random_secret() -> Result<Vec<u8>, Complaint> {

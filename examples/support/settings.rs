@@ -42,6 +42,7 @@ pub struct Features {
     pub redis: bool,
     pub smtp: bool,
     pub verification: bool,
+    pub webhooks: bool,
 }
 
 impl Features {
@@ -51,6 +52,7 @@ impl Features {
         redis: cfg!(feature = "redis"),
         smtp: cfg!(feature = "smtp"),
         verification: cfg!(feature = "verification"),
+        webhooks: cfg!(feature = "webhooks"),
     };
 }
 
@@ -69,6 +71,8 @@ pub struct Settings {
     pub rate_limit: Option<Quota>,
     pub redis: Option<Redis>,
     pub trusted_hops: u64,
+    /// The receiver of events, if they are posted.
+    pub webhook: Option<Webhook>,
     /// Warnings to print when the server has started.
     pub warnings: Vec<Complaint>,
 }
@@ -86,6 +90,13 @@ pub struct Mails {
     pub when: When,
     pub smtp: Option<String>,
     pub from: String,
+}
+
+/// The receiver of events, the secret that signs them, and the time limit of an attempt.
+pub struct Webhook {
+    pub url: String,
+    pub secret: String,
+    pub deadline: Duration,
 }
 
 /// The Redis in which instances share their limits, and its time limit.
@@ -122,6 +133,7 @@ impl Settings {
             rate_limit: rate_limit(variables.text("SIGNUP_RATE_LIMIT").unwrap_or("20/min"))
                 .map_err(|reason| format!("SIGNUP_RATE_LIMIT: {reason}"))?,
             trusted_hops: variables.number("SIGNUP_TRUSTED_HOPS", HOPS)?.unwrap_or(0),
+            webhook: variables.webhook(built_with)?,
             warnings: variables.warnings(),
             redis,
             jwt_secret,
@@ -228,6 +240,21 @@ impl Variables {
             }
             let deadline = deadline.unwrap_or(Duration::from_millis(50));
             Ok(Redis { url: url.to_owned(), deadline })
+        })
+    }
+
+    fn webhook(&self, built_with: Features) -> Result<Option<Webhook>, Complaint> {
+        let deadline = self.millis("SIGNUP_WEBHOOK_DEADLINE_MS")?;
+        self.parsed("SIGNUP_WEBHOOK_URL", |url| {
+            if !built_with.webhooks {
+                return Err("this server is built without the feature webhooks".to_owned());
+            }
+            let secret = self.text("SIGNUP_WEBHOOK_SECRET").ok_or(
+                "SIGNUP_WEBHOOK_SECRET is not set: `echo whsec_$(openssl rand -base64 32)` makes \
+                 one",
+            )?;
+            let deadline = deadline.unwrap_or(Duration::from_secs(10));
+            Ok(Webhook { url: url.to_owned(), secret: secret.to_owned(), deadline })
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::observe;
-use crate::random::{SecureRandom as _, SystemRandom};
+use crate::random::jittered;
 
 use super::{Mail, MailError, Mailer};
 
@@ -205,16 +205,6 @@ impl Courier {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
         observe::mail("failed");
     }
-}
-
-/// Returns three to five quarters of a wait: mails that failed together come back one by
-/// one.
-fn jittered(wait: Duration) -> Duration {
-    let mut byte = [128];
-    // Without randomness the wait is as it was.
-    let _ = SystemRandom.fill(&mut byte);
-    let [byte] = byte;
-    wait.mul_f64(0.75 + f64::from(byte) / 510.0)
 }
 
 impl fmt::Debug for MailQueue {

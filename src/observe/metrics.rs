@@ -47,6 +47,10 @@ pub(super) fn limits_back() {
     gauge!("signup_limiter_redis_up").set(1.0);
 }
 
+pub(super) fn event(outcome: &'static str) {
+    counter!("signup_events_total", "outcome" => outcome).increment(1);
+}
+
 #[cfg(feature = "verification")]
 pub(super) fn mail(outcome: &'static str) {
     counter!("signup_mails_total", "outcome" => outcome).increment(1);

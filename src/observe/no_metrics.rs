@@ -18,5 +18,7 @@ pub(super) fn limits_lost() {}
 #[cfg(feature = "redis")]
 pub(super) fn limits_back() {}
 
+pub(super) fn event(_: &'static str) {}
+
 #[cfg(feature = "verification")]
 pub(super) fn mail(_: &'static str) {}

@@ -15,8 +15,10 @@ use example::{Features, Settings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const REPLAY_SECRET: &str = "fedcba9876543210fedcba9876543210";
-const ALL: Features = Features { postgres: true, redis: true, smtp: true, verification: true };
-const NONE: Features = Features { postgres: false, redis: false, smtp: false, verification: false };
+const ALL: Features =
+    Features { postgres: true, redis: true, smtp: true, verification: true, webhooks: true };
+const NONE: Features =
+    Features { postgres: false, redis: false, smtp: false, verification: false, webhooks: false };
 
 fn read(variables: &[(&str, &str)], built_with: Features) -> Result<Settings, String> {
     let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
@@ -65,6 +67,9 @@ fn each_setting_is_read() {
         ("SIGNUP_VERIFICATION", "first"),
         ("SMTP_URL", "smtps://u:p@smtp.example.com"),
         ("SIGNUP_MAIL_FROM", "Kim <kim@example.com>"),
+        ("SIGNUP_WEBHOOK_URL", "http://billing/events"),
+        ("SIGNUP_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("SIGNUP_WEBHOOK_DEADLINE_MS", "500"),
     ];
     let settings = read(&settings, ALL).unwrap();
     assert_eq!(settings.jwt_secret.as_deref(), Some(SECRET.as_bytes()));
@@ -81,7 +86,23 @@ fn each_setting_is_read() {
     let mails = settings.mails.unwrap();
     assert_eq!(mails.smtp.as_deref(), Some("smtps://u:p@smtp.example.com"));
     assert_eq!(mails.from, "Kim <kim@example.com>");
+    let webhook = settings.webhook.unwrap();
+    assert_eq!(webhook.url, "http://billing/events");
+    assert_eq!(webhook.secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    assert_eq!(webhook.deadline, Duration::from_millis(500));
     assert_eq!(settings.warnings, [] as [String; 0]);
+}
+
+#[test]
+fn a_webhook_has_a_secret_and_its_feature() {
+    let url = [("SIGNUP_WEBHOOK_URL", "https://u:s3cret@x.co")];
+    let said = refusal(&url, ALL);
+    assert!(
+        said.contains("SIGNUP_WEBHOOK_SECRET is not set") && !said.contains("s3cret"),
+        "{said}"
+    );
+    let said = refusal(&url, NONE);
+    assert!(said.ends_with("built without the feature webhooks"), "{said}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 pub type Known = (&'static str, &'static str, &'static str);
 
 /// All settings, in the order of the table in `examples/README.md`.
-pub const KNOWN: [Known; 16] = [
+pub const KNOWN: [Known; 19] = [
     ("SIGNUP_ADDR", "127.0.0.1:3000", "where it listens: HOST:PORT, or a PORT of 127.0.0.1"),
     (
         "DATABASE_URL",
@@ -29,6 +29,9 @@ pub const KNOWN: [Known; 16] = [
     ("SIGNUP_TRUSTED_HOPS", "0", "proxies in front, each of which adds to X-Forwarded-For"),
     ("REDIS_URL", "none", "where instances share the limits (a feature)"),
     ("SIGNUP_REDIS_DEADLINE_MS", "50", "how long Redis may take"),
+    ("SIGNUP_WEBHOOK_URL", "none", "where events of accounts are posted (a feature)"),
+    ("SIGNUP_WEBHOOK_SECRET", "none", "whsec_ and base64: the secret that signs them"),
+    ("SIGNUP_WEBHOOK_DEADLINE_MS", "10000", "how long the receiver may take"),
     ("RUST_LOG", "info", "which logs are printed (the feature tracing)"),
     ("SIGNUP_CORS_ORIGIN", "none", "another origin whose pages may sign up"),
 ];

@@ -1,0 +1,259 @@
+//! The relay of events: it hands each one to a [`Sink`], at least once and in the order of
+//! its account. See [the guide](crate::guide::events).
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, ClockError, SystemClock, Timestamp};
+use crate::observe;
+use crate::random::jittered;
+use crate::store::{DeliveryState, EventBacklog, RelayStore, StoreError};
+
+mod partition;
+mod sink;
+#[cfg(feature = "webhooks")]
+mod webhook;
+
+pub use sink::{Delivery, Sink, SinkError};
+#[cfg(feature = "webhooks")]
+pub use webhook::{Webhook, WebhookError, WebhookSecret};
+
+const AT_A_TIME: u32 = 32;
+const PARTITIONS_AT_A_TIME: usize = 4;
+const DEADLINE: Duration = Duration::from_secs(10);
+const ATTEMPTS: u32 = 20;
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_hours(6);
+const POLL: Duration = Duration::from_secs(1);
+
+/// A relay that delivers stored events to a [`Sink`].
+///
+/// Any number of instances share the work: each leases a partition of the accounts, delivers
+/// the events of it that are due, and lets it go. If it dies, its lease expires, and another
+/// instance goes on with what it had not settled: a crash repeats events, and loses none.
+///
+/// An event that can't be delivered is tried again after 5 seconds, then after twice as long
+/// each time, at most 6 hours, give or take a quarter. After 20 attempts, in some two days,
+/// it is a dead letter. Until then, the later events of its account wait; those of other
+/// accounts do not.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use signup::relay::{Delivery, SinkError};
+/// use signup::store::MemoryStore;
+/// use signup::{SignupRequest, SignupService};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let service = SignupService::builder(MemoryStore::default())
+///     .jwt_secret(&[7; 32])
+///     .with_events()
+///     .build()?;
+/// service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+///
+/// let seen = Arc::new(Mutex::new(Vec::new()));
+/// let sink = {
+///     let seen = Arc::clone(&seen);
+///     move |delivery: Delivery| {
+///         seen.lock().unwrap().push(delivery.event.kind().as_str());
+///         async { Ok::<_, SinkError>(()) }
+///     }
+/// };
+/// let relay = service.event_relay(sink);
+/// // In production: `tokio::spawn(relay.run(shutdown))`.
+/// assert_eq!(relay.run_once().await?.delivered, 1);
+/// assert_eq!(*seen.lock().unwrap(), ["account.created"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct EventRelay {
+    store: Arc<dyn RelayStore>,
+    sink: Arc<dyn Sink>,
+    clock: Arc<dyn Clock>,
+    at_a_time: u32,
+    partitions_at_a_time: usize,
+    deadline: Duration,
+    attempts: u32,
+    first_wait: Duration,
+    poll: Duration,
+    dead_letters: DeadLetters,
+}
+
+/// The fate of an account's later events when one of them is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeadLetters {
+    /// Later events wait until the host has [settled](RelayStore::settle_dead_letter) the
+    /// dead letter: nothing is lost, and the order is kept.
+    #[default]
+    Stop,
+    /// Later events go on. The dead letter is kept, and the host can have it delivered later.
+    Skip,
+}
+
+/// The work of a round of a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Round {
+    /// The events that the sink has taken.
+    pub delivered: u64,
+    /// The events that are to be tried again.
+    pub failed: u64,
+    /// The events that were given up.
+    pub dead: u64,
+}
+
+impl Round {
+    fn add(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.failed += other.failed;
+        self.dead += other.dead;
+    }
+
+    fn count(&mut self, state: DeliveryState) {
+        let (counter, outcome) = match state {
+            DeliveryState::Delivered => (&mut self.delivered, "delivered"),
+            DeliveryState::Waiting => (&mut self.failed, "retried"),
+            DeliveryState::Stopped => (&mut self.dead, "stopped"),
+            DeliveryState::Skipped => (&mut self.dead, "skipped"),
+        };
+        *counter += 1;
+        observe::event(outcome);
+    }
+}
+
+/// An error of a relay. What it has not settled is delivered again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The store failed.
+    #[error("the store of the events failed")]
+    Store(#[from] StoreError),
+    /// The clock is wrong.
+    #[error("the clock is wrong")]
+    Clock(#[from] ClockError),
+}
+
+impl EventRelay {
+    /// Creates a relay with default limits: 4 partitions at a time and 32 events of each,
+    /// 10 seconds an attempt, 20 attempts.
+    pub fn new(store: Arc<dyn RelayStore>, sink: impl Sink) -> Self {
+        Self {
+            store,
+            sink: Arc::new(sink),
+            clock: Arc::new(SystemClock),
+            at_a_time: AT_A_TIME,
+            partitions_at_a_time: PARTITIONS_AT_A_TIME,
+            deadline: DEADLINE,
+            attempts: ATTEMPTS,
+            first_wait: FIRST_WAIT,
+            poll: POLL,
+            dead_letters: DeadLetters::default(),
+        }
+    }
+
+    /// Sets the clock.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sets the number of partitions that are worked on at a time, and the number of events
+    /// of each that are settled together: the sink is called at most as often at a time as
+    /// their product, never twice for one account.
+    pub fn at_a_time(self, partitions: usize, events: u32) -> Self {
+        Self { partitions_at_a_time: partitions.max(1), at_a_time: events.max(1), ..self }
+    }
+
+    /// Sets the deadline of an attempt. A lease lasts three times as long: that is how long
+    /// a partition waits when its instance has died.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Sets the number of attempts, and the wait before the second one.
+    pub fn attempts(self, attempts: u32, first_wait: Duration) -> Self {
+        Self { attempts: attempts.max(1), first_wait, ..self }
+    }
+
+    /// Sets the wait of [`run`](Self::run) when nothing is due. Default: one second.
+    pub fn poll_every(self, poll: Duration) -> Self {
+        Self { poll, ..self }
+    }
+
+    /// Sets what becomes of an account's later events when one is given up. Default: they
+    /// wait.
+    pub fn dead_letters(self, dead_letters: DeadLetters) -> Self {
+        Self { dead_letters, ..self }
+    }
+
+    /// Delivers the events that are due now, and returns how many.
+    ///
+    /// # Errors
+    /// Fails if the store or the clock does. Other partitions are worked on all the same.
+    pub async fn run_once(&self) -> Result<Round, RelayError> {
+        self.round(&Arc::default()).await
+    }
+
+    /// Delivers events until `shutdown` completes; then it ends what it has begun. Errors
+    /// are logged, and do not end it.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut shutdown = pin!(shutdown);
+        while !stop.load(Ordering::Relaxed) {
+            let mut round = pin!(self.round(&stop));
+            let ended = poll_fn(|context| {
+                if !stop.load(Ordering::Relaxed) && shutdown.as_mut().poll(context).is_ready() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                round.as_mut().poll(context)
+            });
+            let is_idle = match ended.await {
+                Ok(round) => round == Round::default(),
+                Err(error) => {
+                    observe::failed("events could not be relayed", &error);
+                    true
+                }
+            };
+            if is_idle && !stop.load(Ordering::Relaxed) {
+                let waited = tokio::time::timeout(jittered(self.poll), shutdown.as_mut()).await;
+                stop.store(waited.is_ok(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns how much is left to deliver.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    pub async fn backlog(&self) -> Result<EventBacklog, RelayError> {
+        Ok(self.store.event_backlog().await?)
+    }
+
+    /// Returns how old the oldest event is that is waiting; zero if none is.
+    ///
+    /// # Errors
+    /// Fails if the store or the clock does.
+    pub async fn lag(&self) -> Result<Duration, RelayError> {
+        let (oldest, now) = (self.backlog().await?.oldest, self.now()?);
+        Ok(oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)))
+    }
+
+    fn now(&self) -> Result<Timestamp, ClockError> {
+        Timestamp::read(&self.clock, Timestamp::MAX)
+    }
+}
+
+impl fmt::Debug for EventRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventRelay")
+            .field("deadline", &self.deadline)
+            .field("attempts", &self.attempts)
+            .field("dead_letters", &self.dead_letters)
+            .finish_non_exhaustive()
+    }
+}
