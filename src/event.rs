@@ -68,7 +68,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::AccountCreated,
         Self::AccountVerified,
         Self::AccountUpdated,

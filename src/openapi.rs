@@ -39,6 +39,7 @@
 //! assert!(operation(API_KEY).security.is_some());
 //! ```
 
+mod event;
 #[cfg(feature = "verification")]
 mod verification;
 
@@ -67,6 +68,7 @@ use crate::limit::{Quota, RateLimited};
 use crate::request::SignupRequest;
 use crate::response::Signup;
 
+pub use event::events;
 #[cfg(feature = "verification")]
 pub use verification::{verifying_after, verifying_first};
 

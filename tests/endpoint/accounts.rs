@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::proving::{Proving, proving_after, with_options};
 use crate::support::backend::{Backend, Mode, Options};
 use crate::support::client::{PASSWORD, signup};
+use crate::support::document::check_event;
 use crate::support::faults::{Fault, Faulty};
 use crate::support::stores::WholeStore;
 
@@ -478,6 +479,7 @@ impl Proving {
         let told = |event: &Event| {
             let json = event.to_json();
             assert!(!json.to_string().contains("x.co") && !json.to_string().contains("Kim"));
+            check_event(&json);
             assert_eq!((&json["account_id"], &json["version"]), (&json!(id.as_str()), &json!(1)));
             json!([json["type"], json["data"]])
         };

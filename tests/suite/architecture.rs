@@ -94,7 +94,15 @@ fn frameworks_and_databases_are_named_where_they_belong() {
     let homes = [
         ("axum::", &["adapters/axum.rs"][..]),
         ("actix_web::", &["adapters/actix.rs"]),
-        ("utoipa::", &["openapi.rs", "openapi/verification.rs", "openapi/verification/after.rs"]),
+        (
+            "utoipa::",
+            &[
+                "openapi.rs",
+                "openapi/event.rs",
+                "openapi/verification.rs",
+                "openapi/verification/after.rs",
+            ],
+        ),
         ("lettre::", &["mail/smtp.rs"]),
         (
             "sqlx::",

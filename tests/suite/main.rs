@@ -20,6 +20,7 @@ mod credentials;
 mod engines;
 mod hazards;
 mod invitations;
+mod killed;
 mod observe;
 mod openapi;
 mod operating;

@@ -202,6 +202,7 @@ fn the_schemes_of_the_credentials_are_those_of_the_extractors() {
 fn the_copies_in_docs_are_current() {
     for (name, document) in [
         ("docs/openapi.json", signup::openapi()),
+        ("docs/openapi-events.json", signup::openapi::events()),
         ("docs/openapi-verify-first.json", signup::openapi::verifying_first()),
         ("docs/openapi-verify-after.json", signup::openapi::verifying_after()),
     ] {

@@ -35,6 +35,31 @@ pub fn check_answer(response: &Response, json: &Value) {
     }
 }
 
+static EVENTS: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(signup::openapi::events()).unwrap());
+static EVENT: LazyLock<Validator> =
+    LazyLock::new(|| jsonschema::validator_for(event_schema()).unwrap());
+
+fn event_schema() -> &'static Value {
+    &EVENTS["components"]["schemas"]["Event"]
+}
+
+/// Checks an event against the document, and that it tells nothing which is not in it.
+#[track_caller]
+pub fn check_event(event: &Value) {
+    if let Err(error) = EVENT.validate(event) {
+        panic!("{error}: {event}");
+    }
+    let types = event_schema()["oneOf"].as_array().unwrap();
+    let of_type = types.iter().find(|schema| schema["title"] == event["type"]).unwrap();
+    for (at, schema) in [("", of_type), ("data", &of_type["properties"]["data"])] {
+        let object = if at.is_empty() { event } else { &event[at] };
+        for name in object.as_object().unwrap().keys() {
+            assert!(schema["properties"][name].is_object(), "{name} is not documented: {event}");
+        }
+    }
+}
+
 static FIRST: LazyLock<Value> =
     LazyLock::new(|| serde_json::to_value(signup::openapi::verifying_first()).unwrap());
 static AFTER: LazyLock<Value> =
