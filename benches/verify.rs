@@ -1,6 +1,6 @@
-//! The cost of verifying: tokens, API keys with and without a cache, and a password
-//! of a known email against one of an unknown; and the proofs that must not tell an
-//! address with an account from one without.
+//! The cost of verifying: tokens, API keys with and without a cache, and a wrong password
+//! of a known email against one of an unknown, of a disabled account, and of throttled
+//! log-ins; and the proofs that must not tell an address with an account from one without.
 //!
 //! `cargo bench --features full --bench verify`; with `SIGNUP_BENCH_POSTGRES` set to
 //! a URL, PostgreSQL's round trip as well. Of passwords and proofs it prints medians of
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use signup::api_key::{ApiKey, ApiKeyPrefix};
-use signup::credentials::Credentials;
+use signup::credentials::{CredentialError, Credentials, LoginThrottle};
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailError, MailQueue, Mailer, MemoryMailer};
@@ -27,6 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 
 const EMAIL: &str = "dev@example.com";
 const PASSWORD: &str = "correct horse";
+const WRONG: &str = "another horse";
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -137,15 +138,36 @@ fn passwords(_: &mut Criterion) {
     let runtime = runtime();
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
     let service = service.build().unwrap();
-    runtime.block_on(service.signup(SignupRequest::new(EMAIL, PASSWORD))).unwrap();
+    let sign_up = |email: &str| {
+        let signup = runtime.block_on(service.signup(SignupRequest::new(email, PASSWORD)));
+        signup.unwrap().account().id().clone()
+    };
+    sign_up(EMAIL);
+    runtime.block_on(service.accounts().disable(&sign_up("off@example.com"))).unwrap();
     let credentials = service.credentials();
-    let guess = |email| {
-        let verified = credentials.verify_password(email, "another horse");
+    let guess = |email, password| {
+        let verified = credentials.verify_password(email, password);
         assert!(runtime.block_on(verified).is_err());
     };
+    let known: (_, &dyn Fn(usize)) = ("known", &|_| guess(EMAIL, WRONG));
+    let unknown: (_, &dyn Fn(usize)) = ("unknown", &|_| guess("nobody@example.com", WRONG));
+    let disabled: (_, &dyn Fn(usize)) = ("disabled", &|_| guess("off@example.com", PASSWORD));
+    in_turn("wrong passwords", 200, [known, unknown]);
+    in_turn("a wrong password, and the right one of an account", 200, [known, disabled]);
+
+    // After some failures no password is hashed.
+    let secret = ReplaySecret::new(&[8; 32]).unwrap();
+    let throttled = credentials.with_throttle(LoginThrottle::new(secret));
+    let guess = |email| {
+        let login = throttled.log_in(email, WRONG, None, None);
+        runtime.block_on(login).err().unwrap()
+    };
+    for email in [EMAIL, "nobody@example.com"] {
+        while matches!(guess(email), CredentialError::Rejected) {}
+    }
     let ways: [(_, &dyn Fn(usize)); 2] =
-        [("known", &|_| guess(EMAIL)), ("unknown", &|_| guess("nobody@example.com"))];
-    in_turn("passwords", 200, ways);
+        [("known", &|_| drop(guess(EMAIL))), ("unknown", &|_| drop(guess("nobody@example.com")))];
+    in_turn("throttled log-ins", 1000, ways);
 }
 
 /// A mailer of mails that nobody reads.

@@ -148,13 +148,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         new: &str,
     ) -> Result<(), CredentialError> {
         let record = self.found(id).await?;
-        let given = Password::parse_for_login(old).map_err(|_| CredentialError::Rejected)?;
         let stored = self.stored_password(&record).await?;
-        let pool = self.service.hash_pool();
-        let verified = verify_stored::<CredentialError>(pool, given, &stored.hash).await?;
-        let (HashVerification::Right { .. }, true) = (verified, record.state.admits_owner()) else {
+        if !(self.verify(&stored, old).await? && record.state.admits_owner()) {
             return Err(CredentialError::Rejected);
-        };
+        }
         let change = change_of(id, IN_USE)
             .provided(Condition::Password(stored.hash))
             .with(self.new_password(&record, new).await?)
@@ -321,6 +318,14 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let found = self.store().find_password(record.account.email().key()).await?;
         let own = found.filter(|found| found.account_id == *record.account.id());
         own.ok_or(CredentialError::NotFound)
+    }
+
+    /// Returns whether this is the stored password.
+    async fn verify(&self, stored: &StoredPassword, given: &str) -> Result<bool, CredentialError> {
+        let Ok(given) = Password::parse_for_login(given) else { return Ok(false) };
+        let pool = self.service.hash_pool();
+        let verified = verify_stored::<CredentialError>(pool, given, &stored.hash).await?;
+        Ok(matches!(verified, HashVerification::Right { .. }))
     }
 
     /// Checks and hashes another password.

@@ -74,6 +74,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// the address, and ends all tokens and all other tickets. API keys stay, unless the
     /// address was not proven before: then somebody else may have made the account, so its
     /// name is cleared, its API keys end, and the host's rows are wiped as by a reclaim.
+    /// The same reset, sent again because its answer was lost, succeeds and changes nothing.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `password` if it is none or a
@@ -106,8 +107,25 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
         match self.store().change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),
+            // The answer to this reset may have been lost.
+            _ if self.has_reset(&account, generation, password).await? => Ok(()),
             _ => Err(invalid().into()),
         }
+    }
+
+    /// Returns whether a reset has set this password: the account's tokens have ended once
+    /// since its ticket was issued, and it is the password.
+    async fn has_reset(
+        &self,
+        account: &AccountId,
+        generation: i64,
+        password: &str,
+    ) -> Result<bool, CredentialError> {
+        let Some(record) = self.get(account).await? else { return Ok(false) };
+        if !record.state.admits_owner() || record.token_generation != generation.saturating_add(1) {
+            return Ok(false);
+        }
+        self.verify(&self.stored_password(&record).await?, password).await
     }
 
     /// Begins a change of an account's address: mails a code to the new one, and returns a
