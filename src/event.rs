@@ -43,7 +43,7 @@ pub enum EventKind {
     AccountUpdated,
     /// An account is on another plan. Data: `plan`.
     AccountPlanChanged,
-    /// An account has another password. Data: `reset`.
+    /// An account has another password. Data: `reset`, and `api_keys_ended`.
     AccountPasswordChanged,
     /// An account is disabled.
     AccountDisabled,

@@ -87,7 +87,9 @@ fn data(kind: EventKind) -> ObjectBuilder {
             data.property("changed", ArrayBuilder::new().items(field))
         }
         EventKind::AccountPlanChanged => data.property("plan", text()),
-        EventKind::AccountPasswordChanged => data.property("reset", boolean()),
+        EventKind::AccountPasswordChanged => {
+            data.property("reset", boolean()).property("api_keys_ended", boolean())
+        }
         EventKind::AccountDeletionRequested => data.property("delete_at", moment()),
         EventKind::AccountErased => data.property("banned", boolean()),
         EventKind::ApiKeyAdded => {

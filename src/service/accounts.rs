@@ -56,11 +56,12 @@ const THERE: &[AccountState] =
 #[derive(Debug)]
 pub struct Accounts<S> {
     service: SignupService<S>,
+    ends_api_keys: bool,
 }
 
 impl<S> Clone for Accounts<S> {
     fn clone(&self) -> Self {
-        Self { service: self.service.clone() }
+        Self { service: self.service.clone(), ends_api_keys: self.ends_api_keys }
     }
 }
 
@@ -68,11 +69,18 @@ impl<S: AccountStore + LifecycleStore> SignupService<S> {
     /// Returns the service that reads and changes accounts, on the same store, clock, hash
     /// pool and policies.
     pub fn accounts(&self) -> Accounts<S> {
-        Accounts { service: self.clone() }
+        Accounts { service: self.clone(), ends_api_keys: false }
     }
 }
 
 impl<S: AccountStore + LifecycleStore> Accounts<S> {
+    /// Lets a change or a reset of a password end the account's API keys, too. Default: they
+    /// stay, because the programs that use them have nothing to do with the password.
+    #[must_use]
+    pub fn ending_api_keys(self) -> Self {
+        Self { ends_api_keys: true, ..self }
+    }
+
     /// Returns an account, in whatever state, or `None` if there is none.
     ///
     /// # Errors
@@ -131,7 +139,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     }
 
     /// Changes the password of an account, whose owner gives the old one (OWASP ASVS 5,
-    /// 6.2.3). Ends all tokens, and retries of the sign-up; API keys stay. The owner who is
+    /// 6.2.3). Ends all tokens, and retries of the sign-up; API keys stay, unless
+    /// [they are to end](Self::ending_api_keys). The owner who is
     /// to stay logged in gets a [new token](crate::credentials::Credentials::issue_token).
     ///
     /// The policies for passwords are asked about the new one.
@@ -156,8 +165,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .provided(Condition::Password(stored.hash))
             .with(self.new_password(&record, new).await?)
             .with(Effect::ForgetRetries)
-            .with(Effect::RevokeTokens);
-        let data = json!({"reset": false});
+            .with(Effect::RevokeTokens)
+            .with_all(self.ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+        let data = json!({"reset": false, "api_keys_ended": self.ends_api_keys});
         let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
         match self.store().change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),

@@ -198,6 +198,12 @@ async fn an_owner_changes_plan_name_and_password(backend: Backend) {
     assert_eq!(proving.accepted(&kim, "kim@x.co", ANOTHER).await, accepted(true, false, true));
     let token = proving.app.credentials.issue_token(&kim.id).await.unwrap();
     proving.app.credentials.verify_token(token.reveal()).await.unwrap();
+    // API keys end with it where the host wants that.
+    let strict = lives.clone().ending_api_keys();
+    is_rejected(strict.change_password(&kim.id, PASSWORD, "another one").await);
+    assert_eq!(proving.accepted(&kim, "kim@x.co", ANOTHER).await, accepted(true, false, true));
+    strict.change_password(&kim.id, ANOTHER, PASSWORD).await.unwrap();
+    assert_eq!(proving.accepted(&kim, "kim@x.co", PASSWORD).await, accepted(true, false, false));
 
     let nobody = AccountId::from_store(NOBODY);
     is_not_found(lives.set_plan(&nobody, Plan::PRO).await);
@@ -532,8 +538,8 @@ async fn each_change_tells_of_itself(backend: Backend) {
         ["account.verified", {}],
         ["account.plan_changed", {"plan": "pro"}],
         ["account.updated", {"changed": ["name"]}],
-        ["account.password_changed", {"reset": false}],
-        ["account.password_changed", {"reset": true}],
+        ["account.password_changed", {"reset": false, "api_keys_ended": false}],
+        ["account.password_changed", {"reset": true, "api_keys_ended": false}],
         ["account.updated", {"changed": ["email"]}],
         ["account.disabled", {}],
         ["account.enabled", {}],

@@ -36,7 +36,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         // An address that was accepted once must not be refused by stricter rules.
         let email = Email::parse(email, EmailProfile::Rfc5321);
         let email = email.map_err(|error| invalid_field("email", &error))?;
+        let lookup = self.service.inner.lookups.enter().map_err(SignupError::from)?;
         let found = self.store().find_account_by_email(email.key()).await?;
+        lookup.answered();
         self.begin_reset(found, email, client)
     }
 
@@ -71,8 +73,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     }
 
     /// Completes a reset of a password by the code of the mail: sets the password, proves
-    /// the address, and ends all tokens and all other tickets. API keys stay, unless the
-    /// address was not proven before: then somebody else may have made the account, so its
+    /// the address, and ends all tokens and all other tickets. API keys stay, unless [they
+    /// are to end](Self::ending_api_keys) or the address was not proven before: then somebody else may have made the account, so its
     /// name is cleared, its API keys end, and the host's rows are wiped as by a reclaim.
     /// The same reset, sent again because its answer was lost, succeeds and changes nothing.
     ///
@@ -97,13 +99,13 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(Effect::VerifyEmail(self.now()?))
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens);
-        if record.email_verified_at.is_none() {
-            change = change
-                .with(Effect::SetName(None))
-                .with(Effect::ReplaceApiKeys(None))
-                .with(Effect::WipeHostRows(Wipe::Reclaimed));
+        let is_unproven = record.email_verified_at.is_none();
+        if is_unproven {
+            change = change.with(Effect::SetName(None)).with(Effect::WipeHostRows(Wipe::Reclaimed));
         }
-        let data = json!({"reset": true});
+        let ends_api_keys = is_unproven || self.ends_api_keys;
+        let change = change.with_all(ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+        let data = json!({"reset": true, "api_keys_ended": ends_api_keys});
         let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
         match self.store().change_account(change).await? {
             ChangeOutcome::Changed => Ok(()),
