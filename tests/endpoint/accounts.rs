@@ -611,38 +611,160 @@ async fn accounts_are_found_and_listed(backend: Backend) {
     assert!(lives.by_email("no address").await.unwrap().is_none());
 }
 
-/// Does one of the changes.
-async fn change(number: usize, lives: &Lives, id: &AccountId) -> Result<(), CredentialError> {
-    match number {
-        0 => lives.change_password(id, PASSWORD, ANOTHER).await,
-        1 => lives.disable(id).await,
-        2 => lives.request_deletion(id, Duration::from_hours(1)).await.map(drop),
-        3 => lives.erase(id).await,
-        _ => lives.set_plan(id, Plan::PRO).await,
+/// A change of an account, with what has to be done before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Password,
+    Disable,
+    Enable,
+    RequestDeletion,
+    Keep,
+    Erase,
+    Ban,
+    Plan,
+    Name,
+    Reset,
+    Move,
+}
+
+const CHANGES: [Change; 11] = [
+    Change::Password,
+    Change::Disable,
+    Change::Enable,
+    Change::RequestDeletion,
+    Change::Keep,
+    Change::Erase,
+    Change::Ban,
+    Change::Plan,
+    Change::Name,
+    Change::Reset,
+    Change::Move,
+];
+
+/// The ticket and the code that a change needs, if it needs any.
+type Proof = Option<(String, String)>;
+
+impl Change {
+    /// Does what has to be done before.
+    async fn prepare(self, proving: &Proving, id: &AccountId, email: &str) -> Proof {
+        let lives = proving.lives();
+        let (pending, to) = match self {
+            Self::Enable => {
+                lives.disable(id).await.unwrap();
+                return None;
+            }
+            Self::Keep => {
+                lives.request_deletion(id, Duration::from_hours(1)).await.unwrap();
+                return None;
+            }
+            Self::Reset => (lives.begin_password_reset(email, None).await, email.to_owned()),
+            Self::Move => {
+                let to = format!("new.{email}");
+                (lives.begin_email_change(id, &to, None).await, to)
+            }
+            _ => return None,
+        };
+        proving.mails.drained().await;
+        Some((pending.unwrap().reveal_ticket().to_owned(), proving.code(&to)))
+    }
+
+    /// Does the change.
+    async fn run(
+        self,
+        lives: &Lives,
+        id: &AccountId,
+        proof: &Proof,
+    ) -> Result<(), CredentialError> {
+        let (ticket, code) = proof.as_ref().map_or(("", ""), |(ticket, code)| (ticket, code));
+        match self {
+            Self::Password => lives.change_password(id, PASSWORD, ANOTHER).await,
+            Self::Disable => lives.disable(id).await,
+            Self::Enable => lives.enable(id).await,
+            Self::RequestDeletion => {
+                lives.request_deletion(id, Duration::from_hours(1)).await.map(drop)
+            }
+            Self::Keep => lives.keep(id).await,
+            Self::Erase => lives.erase(id).await,
+            Self::Ban => lives.erase_and_ban(id).await,
+            Self::Plan => lives.set_plan(id, Plan::PRO).await,
+            Self::Name => lives.set_name(id, Some("Kim")).await,
+            Self::Reset => lives.complete_password_reset(ticket, code, ANOTHER).await,
+            Self::Move => lives.complete_email_change(id, ticket, code).await,
+        }
+    }
+
+    /// Returns what is seen before the change, and after it.
+    fn states(self) -> [Seen; 2] {
+        use AccountState::{Active, Disabled, Erased, PendingDeletion};
+        let fresh = Seen { state: Active, accepted: [true; 3], has: [false; 3] };
+        let accepting = |token, api_key, old| Seen { accepted: [token, api_key, old], ..fresh };
+        let having = |plan, name, proof| Seen { has: [plan, name, proof], ..fresh };
+        let gone = |state| Seen { state, ..accepting(false, false, false) };
+        let pending = Seen { state: PendingDeletion, ..accepting(true, false, true) };
+        match self {
+            Self::Password => [fresh, accepting(false, true, false)],
+            Self::Disable => [fresh, gone(Disabled)],
+            Self::Enable => [gone(Disabled), accepting(false, true, true)],
+            Self::RequestDeletion => [fresh, pending],
+            Self::Keep => [pending, fresh],
+            Self::Erase | Self::Ban => [fresh, gone(Erased)],
+            Self::Plan => [fresh, having(true, false, false)],
+            Self::Name => [fresh, having(false, true, false)],
+            // Nobody had proven the address.
+            Self::Reset => {
+                [fresh, Seen { has: [false, false, true], ..accepting(false, false, false) }]
+            }
+            // The old address is nobody's.
+            Self::Move => {
+                [fresh, Seen { has: [false, false, true], ..accepting(false, true, false) }]
+            }
+        }
+    }
+
+    /// Returns the number of events before it.
+    fn told_before(self) -> usize {
+        if matches!(self, Self::Enable | Self::Keep) { 2 } else { 1 }
+    }
+
+    /// Returns whether the change has happened whole; `None` if it is torn.
+    async fn is_whole(self, at: &Proving, kim: &Kim, email: &str) -> Option<bool> {
+        let [before, after] = self.states();
+        match Seen::of(at, kim, email).await {
+            seen if seen == after => Some(true),
+            seen if seen == before => Some(false),
+            _ => None,
+        }
     }
 }
-const CHANGES: usize = 5;
 
-/// Returns whether a change has happened whole; `None` if it is torn.
-async fn is_whole(number: usize, at: &Proving, kim: &Kim, email: &str) -> Option<bool> {
-    let record = at.lives().get(&kim.id).await.unwrap().unwrap();
-    let credentials: &Credentials = &at.app.credentials;
-    let token = credentials.verify_token(&kim.token).await.is_ok();
-    let api_key = credentials.verify_api_key(&kim.api_key).await.is_ok();
-    let old = credentials.verify_password(email, PASSWORD).await.is_ok();
-    let seen = (record.state, token, api_key, old, record.account.plan() == &Plan::PRO);
-    let after = match number {
-        0 => (AccountState::Active, false, true, false, false),
-        1 => (AccountState::Disabled, false, false, false, false),
-        2 => (AccountState::PendingDeletion, true, false, true, false),
-        3 => (AccountState::Erased, false, false, false, false),
-        _ => (AccountState::Active, true, true, true, true),
-    };
-    match seen {
-        (AccountState::Active, true, true, true, false) => Some(false),
-        seen if seen == after => Some(true),
-        _ => None,
+/// The parts of an account that a change may touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    state: AccountState,
+    /// Its first token, its API key, and its first password at its first address.
+    accepted: [bool; 3],
+    /// Another plan, a name, and a proven address.
+    has: [bool; 3],
+}
+
+impl Seen {
+    async fn of(at: &Proving, kim: &Kim, email: &str) -> Self {
+        let record = at.lives().get(&kim.id).await.unwrap().unwrap();
+        let credentials: &Credentials = &at.app.credentials;
+        let token = credentials.verify_token(&kim.token).await.is_ok();
+        let api_key = credentials.verify_api_key(&kim.api_key).await.is_ok();
+        let old = credentials.verify_password(email, PASSWORD).await.is_ok();
+        let account = &record.account;
+        let (is_pro, is_named) = (account.plan() == &Plan::PRO, account.name().is_some());
+        let has = [is_pro, is_named, record.email_verified_at.is_some()];
+        Self { state: record.state, accepted: [token, api_key, old], has }
     }
+}
+
+/// The settings of accounts that can be banned, whose events are stored.
+fn told_and_banned() -> Options {
+    let bans = Some(ReplaySecret::new(&[5; 32]).unwrap());
+    Options { bans, events: true, ..Options::default() }
 }
 
 async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
@@ -653,44 +775,54 @@ async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
     let wrap = move |store| -> Arc<dyn WholeStore> {
         Arc::new(Faulty { next: planned, ..Faulty::new(store) })
     };
-    let options = Options { wrap: Box::new(wrap), events: true, ..Options::default() };
+    let options = Options { wrap: Box::new(wrap), ..told_and_banned() };
     let mut proving = with_options(Mode::After, backend, mails, mailer, options).await;
     let lives = proving.lives();
     let faults = [Fault::Unavailable, Fault::OutcomeUnknown, Fault::Failed, Fault::LoseAnswer];
     for (at, fault) in (0..3).flat_map(|at| faults.map(|fault| (at, fault))) {
-        for number in 0..CHANGES {
-            let email = format!("{number}.{at}.{fault:?}@x.co");
+        for change in CHANGES {
+            let what = format!("{change:?}.{at}.{fault:?}");
+            let email = format!("{what}@x.co");
             let kim = proving.kim(&email).await;
+            let proof = change.prepare(&proving, &kim.id, &email).await;
             next.lock().unwrap().extend((0..at).map(|_| None).chain([Some(fault)]));
-            let changed = change(number, &lives, &kim.id).await;
+            let changed = change.run(&lives, &kim.id, &proof).await;
             next.lock().unwrap().clear();
-            let whole = is_whole(number, &proving, &kim, &email).await;
-            let whole = whole.unwrap_or_else(|| panic!("{number} is torn by {fault:?} at {at}"));
-            assert!(changed.is_err() || whole, "{number} has got lost by {fault:?} at {at}");
+            let whole = change.is_whole(&proving, &kim, &email).await;
+            let whole = whole.unwrap_or_else(|| panic!("{what} is torn"));
+            assert!(changed.is_err() || whole, "{what} has got lost");
             let told = proving.told(&kim.id).await.len();
-            assert_eq!(told, 1 + usize::from(whole), "{number} by {fault:?} at {at}");
+            assert_eq!(told, change.told_before() + usize::from(whole), "{what}");
             let is_known = matches!(fault, Fault::Unavailable | Fault::Failed);
-            assert!(changed.is_ok() || !is_known || !whole, "{number} by {fault:?} at {at}");
+            assert!(changed.is_ok() || !is_known || !whole, "{what}");
         }
     }
 }
 
 async fn a_dropped_change_is_whole(backend: Backend) {
-    let mut proving = proving_after(backend).await;
+    let mailer = Arc::new(MemoryMailer::default());
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let mut proving = with_options(Mode::After, backend, mails, mailer, told_and_banned()).await;
     let lives = proving.lives();
-    for number in 0..CHANGES {
+    for change in CHANGES {
         let (mut polls, mut finished) = (0, false);
         while !finished {
             polls += 1;
-            let email = format!("{number}.{polls}@x.co");
+            let email = format!("{change:?}.{polls}@x.co");
             let kim = proving.kim(&email).await;
-            let changing = change(number, &lives, &kim.id);
+            let proof = change.prepare(&proving, &kim.id, &email).await;
+            let changing = change.run(&lives, &kim.id, &proof);
             finished = Box::pin(dropped_after(changing, polls)).await.is_some();
             // What is still under way may end between two of the reads. What is torn stays so.
             let mut looks = 0;
-            while is_whole(number, &proving, &kim, &email).await.is_none() {
+            loop {
+                let whole = change.is_whole(&proving, &kim, &email).await;
+                let told = proving.told(&kim.id).await.len() - change.told_before();
+                if whole == Some(told == 1) && (told == 1 || !finished) {
+                    break;
+                }
                 looks += 1;
-                assert!(looks < 100, "{number} is torn at poll {polls}");
+                assert!(looks < 100, "{change:?} is torn at poll {polls}");
             }
         }
     }
