@@ -46,7 +46,9 @@ pub use records::{
 pub use relay::{DeliveryState, EventBacklog, EventLease, RelayStore, Settled, UndeliveredEvent};
 pub use replay::ReplayStore;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::{HostRows, HostRowsError, HostTransaction, OpenError, Schema, SqlStore, TablePrefix};
+pub use sql::{
+    HostRows, HostRowsError, HostTransaction, Migration, OpenError, Schema, SqlStore, TablePrefix,
+};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};
 pub use verification::VerificationStore;

@@ -168,6 +168,7 @@ impl Backend for Sqlite {
         // SQLite opens its file only to read a table.
         ping: "SELECT 1 FROM sqlite_master LIMIT 1",
         bytes: "blob",
+        hex: |digits| format!("x'{digits}'"),
         least: "min",
         ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",
     };

@@ -128,6 +128,37 @@ signup::verification_conformance_tests!(
     pgbouncer_tickets,
     stores::pooled()
 );
+/// Makes modules of all promises at an isolation level at which PostgreSQL refuses what has
+/// conflicted with another transaction.
+macro_rules! at_isolation {
+    ($level:literal, $($suite:ident => $module:ident),+ $(,)?) => {$(
+        signup::$suite!(
+            #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+            $module,
+            postgres::isolated($level)
+        );
+    )+};
+}
+at_isolation!(
+    "serializable",
+    conformance_tests => serializable_store,
+    credential_conformance_tests => serializable_credentials,
+    replay_conformance_tests => serializable_replays,
+    verification_conformance_tests => serializable_tickets,
+    lifecycle_conformance_tests => serializable_changes,
+    event_conformance_tests => serializable_events,
+    relay_conformance_tests => serializable_deliveries,
+);
+at_isolation!(
+    "repeatable read",
+    conformance_tests => repeatable_read_store,
+    credential_conformance_tests => repeatable_read_credentials,
+    replay_conformance_tests => repeatable_read_replays,
+    verification_conformance_tests => repeatable_read_tickets,
+    lifecycle_conformance_tests => repeatable_read_changes,
+    event_conformance_tests => repeatable_read_events,
+    relay_conformance_tests => repeatable_read_deliveries,
+);
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
 signup::conformance_tests!(
     #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]

@@ -32,6 +32,18 @@ pub async fn store(url: &str) -> PostgresStore {
     store
 }
 
+/// An empty store whose sessions have another isolation level by default. It has time for
+/// attempts.
+pub async fn isolated(level: &str) -> PostgresStore {
+    let escaped = level.replace(' ', "%5C%20");
+    let url = format!("{}?options=-c%20default_transaction_isolation%3D{escaped}", url());
+    let store = store(&url).await.with_deadline(std::time::Duration::from_secs(30));
+    let shown = sqlx::query_scalar("SHOW transaction_isolation").fetch_one(store.pool());
+    let shown: String = shown.await.unwrap();
+    assert_eq!(shown, level);
+    store
+}
+
 pub fn schema_of(store: &PostgresStore) -> Schema {
     Schema::new(store.table("").trim_end_matches('.')).unwrap()
 }

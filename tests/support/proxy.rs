@@ -16,6 +16,8 @@ pub enum Trouble {
     CutBefore,
     /// The marker reaches the server, which answers; then it is cut.
     CutAfter,
+    /// The marker reaches the server, and it is cut before an answer.
+    CutUnanswered,
     /// The marker reaches the server, and the answer never comes back.
     SwallowAnswer,
     /// The marker reaches the server after half a second.
@@ -108,6 +110,9 @@ async fn relay(
                     Some(Trouble::CutBefore) => return,
                     Some(Trouble::Hang) => std::future::pending().await,
                     _ => if server.write_all(bytes).await.is_err() { return },
+                }
+                if struck == Some(Trouble::CutUnanswered) {
+                    return;
                 }
             }
             read = server.read(&mut down) => {

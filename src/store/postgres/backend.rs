@@ -26,10 +26,11 @@ impl Backend for Postgres {
         placeholder: |number| format!("${number}"),
         ping: "SELECT 1",
         bytes: "bytea",
+        hex: |digits| format!("'\\x{digits}'"),
         least: "least",
-        // By name: another constraint, of the host, is another error. No row data gets into
-        // the server's log.
-        ignore_taken_email: "ON CONFLICT ON CONSTRAINT {p}accounts_email_key_key DO NOTHING",
+        // Of this column alone: another constraint, of the host, is another error. No row
+        // data gets into the server's log.
+        ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",
     };
     const MIGRATIONS: &'static [Step] = &[
         Step {
@@ -156,6 +157,11 @@ impl Backend for Postgres {
         Self::run(connection, trusted(format!("CREATE SCHEMA {schema}"))).await
     }
 
+    fn create_schema(names: &Names) -> String {
+        let schema = names.schema.name();
+        schema.map(|name| format!("CREATE SCHEMA IF NOT EXISTS {name};\n")).unwrap_or_default()
+    }
+
     fn find_column(names: &Names, table: &str, column: &str) -> Statement {
         let sql = "SELECT 1 FROM pg_attribute
                    WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped";
@@ -165,7 +171,10 @@ impl Backend for Postgres {
     fn fault(error: sqlx::Error) -> Fault {
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let kind = match code.as_deref() {
-            Some("40001" | "40P01") => Fault::Conflict,
+            // The latter are those of distributed kin: YugabyteDB, and Aurora DSQL.
+            Some("40001" | "40P01" | "YB001" | "0C000" | "0C001" | "OC000" | "OC001") => {
+                Fault::Conflict
+            }
             // The server ended the session, perhaps between commit and answer, or does not
             // know itself whether the commit happened.
             Some("57P01" | "57P02" | "57P03" | "57P05" | "40003") => Fault::Lost,

@@ -98,6 +98,12 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Returns the statement that creates the schema of the tables, ended by a semicolon, if
+    /// they have one.
+    fn create_schema(_: &Names) -> String {
+        String::new()
+    }
+
     /// Returns a query that has a row if the table has the column.
     fn find_column(names: &Names, table: &str, column: &str) -> Statement;
 
@@ -118,6 +124,8 @@ pub struct Dialect {
     pub ping: &'static str,
     /// The type of a column of bytes.
     pub bytes: &'static str,
+    /// The literal of bytes that are given as hexadecimal digits.
+    pub hex: fn(&str) -> String,
     /// The function that returns the least of its arguments.
     pub least: &'static str,
     /// The end of an `INSERT INTO accounts` that ignores a taken email key.

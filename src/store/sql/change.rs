@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::account::AccountId;
 use crate::issue::BoxError;
+use crate::random::jittered;
 use crate::store::{NewAccount, StoreError, Wipe};
 
 use super::SqlStore;
@@ -19,8 +20,11 @@ use super::host::HostTransaction;
 use super::queries::Find;
 use super::statement::{Row, Statement};
 
-/// The maximum number of attempts of a transaction that conflicts with others.
-const ATTEMPTS: usize = 5;
+/// The maximum number of attempts of a transaction that conflicts with others, and of a read
+/// whose connection was dead.
+const ATTEMPTS: u32 = 20;
+/// The longest wait between two attempts of a transaction.
+const LONGEST_WAIT: Duration = Duration::from_millis(64);
 
 /// Statements of which all take effect or none.
 pub(super) struct Change {
@@ -63,7 +67,10 @@ impl<B: Backend> SqlStore<B> {
         let mut attempt = 1;
         loop {
             match self.try_find(find, until).await {
-                Err(fault) if fault.is_transient() && attempt < ATTEMPTS => attempt += 1,
+                Err(fault) if fault.is_transient() && attempt < ATTEMPTS => {
+                    wait(attempt, until).await;
+                    attempt += 1;
+                }
                 outcome => {
                     return outcome.map_err(|fault| fault.before_commit().into_store_error());
                 }
@@ -120,9 +127,14 @@ impl<B: Backend> SqlStore<B> {
         loop {
             let committing = AtomicBool::new(false);
             match self.try_change(change, &committing, until).await {
-                Err(Fault::Conflict(_)) if attempt < ATTEMPTS => attempt += 1,
-                Err(Fault::Lost(source)) if committing.into_inner() => {
-                    return self.confirm_commit(confirm, source).await;
+                Err(Fault::Conflict(_)) if attempt < ATTEMPTS => {
+                    wait(attempt, until).await;
+                    attempt += 1;
+                }
+                Err(fault @ (Fault::Lost(_) | Fault::Late(_)))
+                    if committing.load(Ordering::Relaxed) =>
+                {
+                    return self.settle(change, confirm, fault).await;
                 }
                 outcome => {
                     return outcome.map_err(|fault| fault.before_commit().into_store_error());
@@ -131,15 +143,57 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    /// Finds out whether a commit without an answer happened, within its own deadline.
-    async fn confirm_commit(
+    /// Finds out what has become of a commit without an answer.
+    async fn settle(
         &self,
+        change: &Change,
         confirm: Option<&Find>,
+        fault: Fault,
+    ) -> Result<Applied, StoreError> {
+        let is_insert = matches!(change.host, Some(HostWork::Insert(_)));
+        match (fault, confirm) {
+            (Fault::Lost(lost), Some(confirm)) if is_insert && !B::READ_SETTLES_COMMIT => {
+                self.insert_again(change, confirm, lost).await
+            }
+            // The caller has waited for so long that it gets no second attempt. The server
+            // has ended the first one at its own limit.
+            (Fault::Lost(lost) | Fault::Late(lost), Some(confirm)) => {
+                self.confirm_commit(confirm, lost).await
+            }
+            (fault, _) => Err(fault.into_store_error()),
+        }
+    }
+
+    /// Settles a commit without an answer by the same insert again, within its own deadline.
+    /// A look that finds nothing would prove nothing while the old session may still commit;
+    /// an insert waits for it. Its rows are there already, or are stored now, or another's
+    /// are.
+    async fn insert_again(
+        &self,
+        change: &Change,
+        confirm: &Find,
         lost: BoxError,
     ) -> Result<Applied, StoreError> {
-        let Some(confirm) = confirm else {
-            return Err(StoreError::OutcomeUnknown(lost));
-        };
+        let until = Instant::now() + self.deadline;
+        for attempt in 1..=ATTEMPTS {
+            match self.try_change(change, &AtomicBool::new(false), until).await {
+                Ok(Applied::All) => return Ok(Applied::All),
+                Ok(refused) => {
+                    return match self.find_until(confirm, until).await {
+                        Ok(rows) if rows.is_empty() => Ok(refused),
+                        Ok(_) => Ok(Applied::All),
+                        Err(_) => Err(StoreError::OutcomeUnknown(lost)),
+                    };
+                }
+                Err(Fault::Refused(_) | Fault::Failed(_)) => break,
+                Err(_) => wait(attempt, until).await,
+            }
+        }
+        Err(StoreError::OutcomeUnknown(lost))
+    }
+
+    /// Finds out whether a commit without an answer happened, within its own deadline.
+    async fn confirm_commit(&self, confirm: &Find, lost: BoxError) -> Result<Applied, StoreError> {
         let until = Instant::now() + self.deadline;
         match self.find_until(confirm, until).await {
             Ok(rows) if !rows.is_empty() => Ok(Applied::All),
@@ -160,7 +214,7 @@ impl<B: Backend> SqlStore<B> {
         let mut connection = self.acquire(until).await?;
         let usable = AtomicBool::new(B::REUSES_DROPPED);
         let work = self.transact(&mut connection, change, committing, &usable, until);
-        let late = |_| Err(Fault::Lost(late("no answer before the deadline")));
+        let late = |_| Err(Fault::Late(late("no answer before the deadline")));
         let outcome = timeout_at(until, work).await.unwrap_or_else(late);
         if outcome.is_err() && !usable.load(Ordering::Relaxed) {
             drop(connection.detach());
@@ -301,4 +355,12 @@ impl<B: Backend> SqlStore<B> {
             Err(_) => Err(Fault::Unavailable(late("no connection before the deadline"))),
         }
     }
+}
+
+/// Waits before the attempt after this one, at random so that transactions which conflicted
+/// do not meet again, and not past the deadline.
+async fn wait(attempt: u32, until: Instant) {
+    let doubled = Duration::from_millis(1).saturating_mul(2_u32.saturating_pow(attempt));
+    let next = Instant::now() + jittered(doubled.min(LONGEST_WAIT));
+    tokio::time::sleep_until(next.min(until)).await;
 }

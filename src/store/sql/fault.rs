@@ -17,6 +17,8 @@ pub enum Fault {
     Unavailable(BoxError),
     /// The answer to a possible commit was lost.
     Lost(BoxError),
+    /// The deadline passed without an answer to a possible commit.
+    Late(BoxError),
     /// The host's rows refuse the account. Nothing is stored.
     Refused(Vec<Issue>),
     /// The database fails, and will fail again. Nothing is stored.
@@ -27,7 +29,7 @@ impl Fault {
     /// Reclassifies a fault that happened before the commit.
     pub(in crate::store) fn before_commit(self) -> Self {
         match self {
-            Self::Lost(source) => Self::Unavailable(source),
+            Self::Lost(source) | Self::Late(source) => Self::Unavailable(source),
             other => other,
         }
     }
@@ -52,7 +54,7 @@ impl Fault {
     pub(in crate::store) fn into_store_error(self) -> StoreError {
         match self {
             Self::Conflict(source) | Self::Unavailable(source) => StoreError::Unavailable(source),
-            Self::Lost(source) => StoreError::OutcomeUnknown(source),
+            Self::Lost(source) | Self::Late(source) => StoreError::OutcomeUnknown(source),
             Self::Refused(issues) => StoreError::Refused(issues),
             Self::Failed(source) => StoreError::Failed(source),
         }

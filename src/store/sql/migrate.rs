@@ -16,6 +16,7 @@ use crate::issue::BoxError;
 
 use super::SqlStore;
 use super::backend::{Backend, Connection, Step};
+use super::names::Names;
 use super::open::{OpenError, readable};
 use super::statement::{Kind, Statement, trusted};
 
@@ -99,18 +100,12 @@ impl<B: Backend> SqlStore<B> {
 
     /// Creates the table of records, with the column that earlier versions did not have.
     async fn prepare_record(&self, connection: &mut Connection<B>) -> Result<(), sqlx::Error> {
-        let table = self.names.table(TABLE);
         if !self.has_column(connection, "version").await? {
-            let create = format!(
-                "CREATE TABLE {table} (version bigint PRIMARY KEY, description text NOT NULL,
-                     installed_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
-                     success boolean NOT NULL, checksum {} NOT NULL, execution_time bigint NOT NULL,
-                     requires bigint NOT NULL DEFAULT 1)",
-                B::DIALECT.bytes,
-            );
+            let create = create_record::<B>(&self.names);
             return B::run(connection, trusted(create)).await;
         }
         if !self.has_column(connection, "requires").await? {
+            let table = record_table(&self.names);
             let add = format!("ALTER TABLE {table} ADD COLUMN requires bigint NOT NULL DEFAULT 1");
             B::run(connection, trusted(add)).await?;
         }
@@ -132,7 +127,7 @@ impl<B: Backend> SqlStore<B> {
         let sql = trusted(format!(
             "INSERT INTO {} (version, description, success, checksum, execution_time, requires)
              VALUES ({}, {}, true, {}, 0, {})",
-            self.names.table(TABLE),
+            record_table(&self.names),
             placeholder(1),
             placeholder(2),
             placeholder(3),
@@ -161,7 +156,7 @@ impl<B: Backend> SqlStore<B> {
         }
         let has_requires = self.has_column(connection, "requires").await.map_err(readable)?;
         let requires = if has_requires { "requires" } else { "1" };
-        let table = self.names.table(TABLE);
+        let table = record_table(&self.names);
         let find =
             trusted(format!("SELECT version, checksum, {requires} FROM {table} ORDER BY version"));
         let find = Statement::new::<0>(&find, []);
@@ -220,8 +215,25 @@ fn matches(recorded: &[u8], template: &str) -> bool {
     recorded.len() == LEGACY_BYTES || recorded == checksum_of(template)
 }
 
+/// Returns the name of the table of records.
+pub(super) fn record_table(names: &Names) -> String {
+    names.table(TABLE)
+}
+
+/// Returns the statement that creates the table of records.
+pub(super) fn create_record<B: Backend>(names: &Names) -> String {
+    format!(
+        "CREATE TABLE {} (version bigint PRIMARY KEY, description text NOT NULL,
+             installed_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+             success boolean NOT NULL, checksum {} NOT NULL, execution_time bigint NOT NULL,
+             requires bigint NOT NULL DEFAULT 1)",
+        record_table(names),
+        B::DIALECT.bytes,
+    )
+}
+
 /// Returns the SHA-256 of a template, independent of its line endings.
-fn checksum_of(template: &str) -> [u8; 32] {
+pub(super) fn checksum_of(template: &str) -> [u8; 32] {
     Sha256::digest(template.replace("\r\n", "\n").as_bytes()).into()
 }
 

@@ -189,3 +189,41 @@ async fn of_callers_that_leave_no_more_tasks_are_left_than_the_pool_has_connecti
             .get(0);
     assert!(waiting <= i64::try_from(limit).unwrap() * 2);
 }
+
+/// The columns, constraints and indexes of a schema.
+async fn described(store: &PostgresStore) -> Vec<String> {
+    let schema = store.table("").trim_end_matches('.').to_owned();
+    let described = "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable,
+                column_default, collation_name)
+            FROM information_schema.columns WHERE table_schema = $1
+        UNION ALL SELECT concat_ws(' ', conname, pg_get_constraintdef(oid))
+            FROM pg_constraint WHERE connamespace = to_regnamespace($1)
+        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = $1
+        ORDER BY 1";
+    let rows = sqlx::query_scalar::<_, String>(described).bind(schema.clone());
+    let rows = rows.fetch_all(store.pool()).await.unwrap();
+    rows.into_iter().map(|row| row.replace(&schema, "schema")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn a_tool_of_the_hosts_applies_the_same_steps() {
+    let ours = postgres::store(&postgres::url()).await;
+    let name = format!("{}_files", ours.table("").trim_end_matches('.'));
+    let theirs = PostgresStore::connect(&postgres::url()).await.unwrap();
+    let theirs = theirs.with_schema(Schema::new(&name).unwrap());
+    for migration in theirs.migrations() {
+        assert!(!theirs.is_up_to_date().await.unwrap());
+        sqlx::raw_sql(AssertSqlSafe(migration.sql)).execute(theirs.pool()).await.unwrap();
+    }
+    assert!(theirs.is_up_to_date().await.unwrap());
+    let expected = described(&ours).await;
+    assert!(expected.len() > 40, "{expected:?}");
+    let found: Vec<_> = described(&theirs)
+        .await
+        .into_iter()
+        .map(|row| row.replace("schema_files", "schema"))
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(theirs.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
+}

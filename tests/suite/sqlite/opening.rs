@@ -1,7 +1,10 @@
 //! Opening and migrating: what can't work is refused, and what is there is found.
 
 use signup::store::conformance::{Inspect as _, Sample};
-use signup::store::{AccountStore as _, CreateOutcome, CredentialStore as _, SqliteStore};
+use signup::store::{
+    AccountStore as _, CreateOutcome, CredentialStore as _, SqliteStore, TablePrefix,
+};
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 #[tokio::test]
@@ -95,4 +98,31 @@ async fn a_new_file_is_opened_by_many_at_one_time() {
             opened.unwrap().pool().close().await;
         }
     }
+}
+
+/// The objects of a database, as they were created.
+async fn objects(store: &SqliteStore) -> Vec<(String, Option<String>)> {
+    let objects =
+        "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name";
+    sqlx::query_as(objects).fetch_all(store.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_tool_of_the_hosts_applies_the_same_steps() {
+    let prefix = || TablePrefix::new("auth_").unwrap();
+    let [ours, theirs] = [
+        SqliteStore::connect("sqlite::memory:").await.unwrap().with_prefix(prefix()),
+        SqliteStore::connect("sqlite::memory:").await.unwrap().with_prefix(prefix()),
+    ];
+    ours.migrate().await.unwrap();
+    for migration in theirs.migrations() {
+        assert!(!theirs.is_up_to_date().await.unwrap());
+        sqlx::raw_sql(AssertSqlSafe(migration.sql)).execute(theirs.pool()).await.unwrap();
+    }
+    assert!(theirs.is_up_to_date().await.unwrap());
+    let expected = objects(&ours).await;
+    assert!(expected.len() > 5, "{expected:?}");
+    assert_eq!(objects(&theirs).await, expected);
+    theirs.migrate().await.unwrap();
+    theirs.create(Sample::new(1).build()).await.unwrap();
 }
