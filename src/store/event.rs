@@ -125,7 +125,8 @@ pub trait EventStore: LifecycleStore {
         limit: u32,
     ) -> Result<Vec<Event>, StoreError>;
 
-    /// Deletes the events that happened at this time or earlier.
+    /// Deletes the events that happened at this time or earlier, also those that no relay
+    /// has delivered.
     ///
     /// # Errors
     /// Fails if the store does not answer.
