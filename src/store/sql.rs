@@ -58,8 +58,8 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// for its turn leaves the queue, and there are never more tasks than the pool has
 /// connections.
 ///
-/// If the answer to a commit is lost, the store looks for what it has written and returns
-/// what it finds.
+/// If the answer to a commit is lost, the store finds out what has become of it, by the
+/// same insert again or by a look, and says so if it can't.
 pub struct SqlStore<B: Backend> {
     pub(super) backend: B,
     pub(super) pool: Pool<B::Database>,

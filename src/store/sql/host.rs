@@ -20,7 +20,7 @@ use super::backend::{Backend, Connection};
 ///   in the same transaction, which it must neither commit nor roll back.
 /// - An error rolls everything back.
 /// - It may be called several times per sign-up, each time in a new transaction of which
-///   only the last commits: up to five times if transactions conflict, and with new ids up
+///   only the last commits: up to twenty times if transactions conflict, and with new ids up
 ///   to three times if ids were taken. It must do nothing that a rollback does not undo.
 /// - It shares the deadline of the store: a future that takes longer is dropped, and
 ///   everything is rolled back.
