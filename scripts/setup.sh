@@ -12,6 +12,7 @@ cargo hack --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-hac
 
 missing=()
 [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ] || missing+=(postgresql libpq-dev)
+[ -x "$(command -v mariadbd || echo /usr/sbin/mariadbd)" ] || missing+=(mariadb-server)
 command -v pgbouncer >/dev/null || missing+=(pgbouncer)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v python3 >/dev/null || missing+=(python3)

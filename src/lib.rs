@@ -49,7 +49,8 @@
 //! - [`guide`]: one page for each question that a host asks.
 //! - [`http`]: the endpoint as documented, bytes in and bytes out.
 //! - `adapters`: its translation into axum and actix-web (features `axum`, `actix`).
-//! - [`store`]: the traits of a store, and the stores: in memory, in SQLite and in PostgreSQL.
+//! - [`store`]: the traits of a store, and the stores: in memory, in SQLite, in
+//!   PostgreSQL, and in MySQL or MariaDB.
 //! - [`credentials`]: verification, rotation and revocation of what was handed out.
 //! - [`token`]: signing keys, their rotation, and a verifier that needs no store.
 //! - [`api_key`]: API keys, their prefixes and digests.
@@ -72,12 +73,12 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `axum`, `actix` | router, handler and extractors |
-//! | `sqlite`, `postgres` | stores that create their own tables |
+//! | `sqlite`, `postgres`, `mysql` | stores that create their own tables |
 //! | `openapi` | the endpoint as an OpenAPI 3.1 document |
 //! | `redis` | rate limits that instances share |
 //! | `verification`, `smtp` | proof of addresses by mailed codes; mails by SMTP |
 //! | `webhooks` | events of accounts, posted to a URL and signed |
-//! | `tls-rustls`, `tls-native` | TLS to PostgreSQL and Redis |
+//! | `tls-rustls`, `tls-native` | TLS to PostgreSQL, MySQL and Redis |
 //! | `common-passwords`, `zxcvbn` | password policies |
 //! | `tracing`, `metrics` | spans and events; counters and histograms |
 //! | `es256`, `rs256`, `pem` | more token algorithms; keys from PEM |

@@ -14,7 +14,7 @@ mod metrics;
 mod tracing;
 
 pub(crate) use self::metrics::{answered, hash_jobs};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) use self::tracing::in_current_span;
 pub(crate) use self::tracing::{client_without_address, failed, within};
 

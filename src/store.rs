@@ -21,12 +21,14 @@ mod credentials;
 mod event;
 mod lifecycle;
 mod memory;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod records;
 mod relay;
 mod replay;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -37,6 +39,8 @@ pub use credentials::CredentialStore;
 pub use event::EventStore;
 pub use lifecycle::{AccountChange, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe};
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use mysql::{MySql, MySqlStore};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresStore};
 pub use records::{
@@ -45,7 +49,7 @@ pub use records::{
 };
 pub use relay::{DeliveryState, EventBacklog, EventLease, RelayStore, Settled, UndeliveredEvent};
 pub use replay::ReplayStore;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use sql::{
     HostRows, HostRowsError, HostTransaction, Migration, OpenError, Schema, SqlStore, TablePrefix,
 };
@@ -164,7 +168,7 @@ pub enum CreateOutcome {
 pub struct InsertProof(AccountId);
 
 impl InsertProof {
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     fn for_account(new: &NewAccount) -> Self {
         Self(new.id().clone())
     }
@@ -326,7 +330,7 @@ pub enum StoreError {
 
 /// Joins the store's task. A panic (in the host's rows, for example) rolls the transaction
 /// back; its message goes to the panic hook only.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 fn join_task<T>(
     ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
 ) -> Result<T, StoreError> {

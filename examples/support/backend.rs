@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "mysql")]
+use signup::store::MySqlStore;
 #[cfg(feature = "postgres")]
 use signup::store::PostgresStore;
 use signup::store::{MemoryStore, RelayStore, SqliteStore, StoreError, VerificationStore};
@@ -25,6 +27,8 @@ pub enum Backend {
     Sqlite(SqliteStore),
     #[cfg(feature = "postgres")]
     Postgres(PostgresStore),
+    #[cfg(feature = "mysql")]
+    MySql(MySqlStore),
 }
 
 impl Backend {
@@ -43,10 +47,15 @@ impl Backend {
                 let migrated = store.migrate().await;
                 (Self::Postgres(store), migrated)
             }
-            #[cfg(not(feature = "postgres"))]
-            Database::Postgres(_) => {
-                return Err(complaint("this server is built without the feature postgres"));
+            #[cfg(feature = "mysql")]
+            Database::MySql(url) => {
+                let store = MySqlStore::connect(url).await.map_err(complaint)?;
+                let migrated = store.migrate().await;
+                (Self::MySql(store), migrated)
             }
+            // The settings have refused it.
+            #[cfg(not(all(feature = "mysql", feature = "postgres")))]
+            _ => return Err(complaint("this server is built without its feature")),
         };
         match migrated {
             Ok(()) => Ok(backend),
@@ -64,6 +73,8 @@ impl Backend {
             Self::Sqlite(store) => Arc::new(store.clone()),
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => Arc::new(store.clone()),
+            #[cfg(feature = "mysql")]
+            Self::MySql(store) => Arc::new(store.clone()),
         }
     }
 
@@ -78,6 +89,8 @@ impl Backend {
             Self::Sqlite(store) => store.ping().await,
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.ping().await,
+            #[cfg(feature = "mysql")]
+            Self::MySql(store) => store.ping().await,
         }
     }
 
@@ -89,6 +102,8 @@ impl Backend {
             Self::Sqlite(store) => store.pool().close().await,
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.pool().close().await,
+            #[cfg(feature = "mysql")]
+            Self::MySql(store) => store.pool().close().await,
         }
     }
 }

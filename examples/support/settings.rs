@@ -38,6 +38,7 @@ const MAKE_ONE: &str = "`openssl rand -hex 32` makes one";
 #[derive(Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "a feature is on or off")]
 pub struct Features {
+    pub mysql: bool,
     pub postgres: bool,
     pub redis: bool,
     pub smtp: bool,
@@ -48,6 +49,7 @@ pub struct Features {
 impl Features {
     /// The features of this build.
     pub const HERE: Self = Self {
+        mysql: cfg!(feature = "mysql"),
         postgres: cfg!(feature = "postgres"),
         redis: cfg!(feature = "redis"),
         smtp: cfg!(feature = "smtp"),
@@ -123,7 +125,7 @@ impl Settings {
             addr: variables.parsed("SIGNUP_ADDR", Address::parse)?.unwrap_or_default(),
             cors_origin: variables.parsed("SIGNUP_CORS_ORIGIN", Origin::parse)?,
             database: variables
-                .parsed("DATABASE_URL", |url| Database::parse(url, built_with.postgres))?
+                .parsed("DATABASE_URL", |url| Database::parse(url, built_with))?
                 .unwrap_or_default(),
             replay_secret: variables.replay_secret()?,
             mails: variables.mails(built_with)?,

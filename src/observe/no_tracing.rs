@@ -10,7 +10,7 @@ pub(crate) fn within<F: Future>(_: Option<IpAddr>, signup: F) -> F {
     signup
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) fn in_current_span<F: Future>(task: F) -> F {
     task
 }

@@ -38,7 +38,7 @@ pub(crate) fn within<F: Future>(
 }
 
 /// Carries the caller's span into another task.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) fn in_current_span<F: Future>(task: F) -> impl Future<Output = F::Output> {
     Instrument::in_current_span(task)
 }

@@ -252,7 +252,7 @@ impl AccountChange {
     }
 
     /// Returns the API key that is added, if the change has one.
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn new_key(&self) -> Option<&NewApiKey> {
         self.effects.iter().find_map(|effect| match effect {
             Effect::ReplaceApiKeys(new) => new.as_deref(),

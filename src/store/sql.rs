@@ -28,6 +28,8 @@ mod lifecycle;
 mod migrate;
 mod migration;
 pub(super) mod names;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(super) mod numbered;
 pub(super) mod open;
 pub(super) mod queries;
 mod relay;

@@ -14,8 +14,9 @@ use crate::issue::BoxError;
 use super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
 use super::sql::fault::{Fault, without_rows};
 use super::sql::names::Names;
+use super::sql::numbered::{query, values};
 use super::sql::open::{Location, OpenError};
-use super::sql::statement::{Kind, Row, Statement, query, trusted, values};
+use super::sql::statement::{Kind, Row, Statement, trusted};
 use super::sql::{DEADLINE, SqlStore};
 
 /// The connections of the store's own pool: one writes at a time, the others serve reads.
@@ -168,6 +169,8 @@ impl Backend for Sqlite {
         // SQLite opens its file only to read a table.
         ping: "SELECT 1 FROM sqlite_master LIMIT 1",
         bytes: "blob",
+        create_table: "CREATE TABLE",
+        ignore_recorded: "",
         hex: |digits| format!("x'{digits}'"),
         least: "min",
         ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",

@@ -53,10 +53,11 @@ mod hyper_example;
 /// Every adapter on every store, and what has no adapter on the one in memory.
 fn backends() -> Vec<Backend> {
     let adapters: [(&str, Serve); 2] = [("axum", serve_axum), ("actix", serve_actix)];
-    let stores: [(&str, Open, Option<&str>); 4] = [
+    let stores: [(&str, Open, Option<&str>); 5] = [
         ("memory", || Box::pin(async { stores::memory() }), None),
         ("sqlite", || Box::pin(stores::sqlite()), None),
         ("postgres", || Box::pin(stores::postgres()), Some("PostgreSQL")),
+        ("mariadb", || Box::pin(stores::mariadb()), Some("MariaDB")),
         ("pgbouncer", || Box::pin(stores::pgbouncer()), Some("PgBouncer")),
     ];
     let mut backends = vec![Backend {

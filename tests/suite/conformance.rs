@@ -35,7 +35,7 @@ mod custom_store;
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_credentials;
 
-use crate::support::{postgres, stores};
+use crate::support::{mysql, postgres, stores};
 use tokio::task::JoinHandle;
 
 /// Runs promises of the credentials against a store with a flaw, each in a task.
@@ -158,6 +158,25 @@ at_isolation!(
     lifecycle_conformance_tests => repeatable_read_changes,
     event_conformance_tests => repeatable_read_events,
     relay_conformance_tests => repeatable_read_deliveries,
+);
+/// All promises on a MariaDB.
+macro_rules! on_mariadb {
+    ($($suite:ident => $module:ident),+ $(,)?) => {$(
+        signup::$suite!(
+            #[ignore = "needs MariaDB: scripts/test.sh starts one"]
+            $module,
+            mysql::store()
+        );
+    )+};
+}
+on_mariadb!(
+    conformance_tests => mariadb_store,
+    credential_conformance_tests => mariadb_credentials,
+    replay_conformance_tests => mariadb_replays,
+    verification_conformance_tests => mariadb_tickets,
+    lifecycle_conformance_tests => mariadb_changes,
+    event_conformance_tests => mariadb_events,
+    relay_conformance_tests => mariadb_deliveries,
 );
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
 signup::conformance_tests!(

@@ -11,7 +11,8 @@ use signup::account::{AccountId, AccountState, Plan};
 use signup::credentials::Credentials;
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::{
-    AccountStore, CredentialStore as _, EventStore, MemoryStore, PostgresStore, SqliteStore,
+    AccountStore, CredentialStore as _, EventStore, MemoryStore, MySqlStore, PostgresStore,
+    SqliteStore,
 };
 use signup::{Accounts, SignupRequest, SignupService};
 use tokio::task::JoinSet;
@@ -92,6 +93,8 @@ async fn child() {
     let Ok(url) = std::env::var(CHILD) else { return };
     if url.starts_with("sqlite:") {
         work(SqliteStore::connect(&url).await.unwrap()).await;
+    } else if url.starts_with("mysql:") {
+        work(MySqlStore::connect(&url).await.unwrap()).await;
     } else {
         work(PostgresStore::connect(&url).await.unwrap()).await;
     }
@@ -181,7 +184,7 @@ async fn kill_100_times<S: EventStore + AccountStore>(store: S, url: &str) {
         begun += said.begun.len();
         for (id, email) in &said.begun {
             let account = AccountId::from_store(&**id);
-            // What PostgreSQL was at when its client was killed may be done between the
+            // What a server was at when its client was killed may be done between the
             // reads. What is torn stays so.
             let mut looks = 0;
             let happened = loop {
@@ -212,6 +215,15 @@ async fn changes_are_whole_though_their_process_is_killed_100_times() {
 async fn changes_on_postgres_are_whole_though_their_process_is_killed_100_times() {
     let database = Database::postgres("changed").await;
     let store = PostgresStore::connect(&database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    kill_100_times(store, &database.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB: scripts/test.sh starts one"]
+async fn changes_on_mariadb_are_whole_though_their_process_is_killed_100_times() {
+    let database = Database::mariadb().await;
+    let store = MySqlStore::connect(&database.url()).await.unwrap();
     store.migrate().await.unwrap();
     kill_100_times(store, &database.url()).await;
 }

@@ -21,6 +21,7 @@ mod engines;
 mod hazards;
 mod invitations;
 mod killed;
+mod mysql;
 mod observe;
 mod openapi;
 mod operating;

@@ -15,10 +15,22 @@ use example::{Features, Settings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const REPLAY_SECRET: &str = "fedcba9876543210fedcba9876543210";
-const ALL: Features =
-    Features { postgres: true, redis: true, smtp: true, verification: true, webhooks: true };
-const NONE: Features =
-    Features { postgres: false, redis: false, smtp: false, verification: false, webhooks: false };
+const ALL: Features = Features {
+    mysql: true,
+    postgres: true,
+    redis: true,
+    smtp: true,
+    verification: true,
+    webhooks: true,
+};
+const NONE: Features = Features {
+    mysql: false,
+    postgres: false,
+    redis: false,
+    smtp: false,
+    verification: false,
+    webhooks: false,
+};
 
 fn read(variables: &[(&str, &str)], built_with: Features) -> Result<Settings, String> {
     let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
@@ -150,8 +162,9 @@ fn a_database_is_a_url_of_a_store_that_is_built_in() {
         ("sqlite:///memory", Database::Sqlite("sqlite:///memory".to_owned())),
         ("sqlite://memory.db", Database::Sqlite("sqlite://memory.db".to_owned())),
         ("postgresql://db/app", Database::Postgres("postgresql://db/app".to_owned())),
+        ("mysql://db/app", Database::MySql("mysql://db/app".to_owned())),
     ] {
-        assert_eq!(Database::parse(url, true), Ok(expected), "{url}");
+        assert_eq!(Database::parse(url, ALL), Ok(expected), "{url}");
     }
     for (url, expected) in [
         ("sqlite:memory", "write sqlite::memory:"),
@@ -161,11 +174,12 @@ fn a_database_is_a_url_of_a_store_that_is_built_in() {
         (":memory:", "write sqlite::memory:"),
         ("memory", "none of sqlite://PATH, sqlite::memory:, postgres://"),
         ("", "none of"),
-        ("mysql://u:s3cret@db/app", "none of"),
+        ("oracle://u:s3cret@db/app", "none of"),
+        ("mysql://u:s3cret@db/app", "this server is built without the feature mysql"),
         ("postgres://u:s3cret@db/app", "this server is built without the feature postgres"),
         ("postgresql://u:s3cret@db/app", "this server is built without the feature postgres"),
     ] {
-        let said = Database::parse(url, false).unwrap_err();
+        let said = Database::parse(url, NONE).unwrap_err();
         assert!(said.contains(expected) && !said.contains("s3cret"), "{url}: {said}");
     }
 }

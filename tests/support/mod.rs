@@ -7,6 +7,7 @@ pub mod backend;
 pub mod client;
 pub mod document;
 pub mod faults;
+pub mod mysql;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

@@ -17,13 +17,13 @@ use signup::store::conformance::{
 use signup::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
     CreateOutcome, CredentialStore, EventBacklog, EventLease, EventStore, KeyOwner, LifecycleStore,
-    MemoryStore, NewAccount, NewApiKey, PostgresStore, RelayStore, ReplayStore, RetriedAccount,
-    RetriedApiKey, Settled, SqliteStore, StoreError, StoredPassword, StoredSignup,
+    MemoryStore, MySqlStore, NewAccount, NewApiKey, PostgresStore, RelayStore, ReplayStore,
+    RetriedAccount, RetriedApiKey, Settled, SqliteStore, StoreError, StoredPassword, StoredSignup,
     UndeliveredEvent, VerificationStore,
 };
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row as _};
 
-use super::postgres;
+use super::{mysql, postgres};
 
 /// A store for all that a service can do.
 pub trait WholeStore: VerificationStore + RelayStore {}
@@ -54,6 +54,11 @@ pub async fn sqlite() -> Arc<dyn Inspect> {
 
 pub async fn postgres() -> Arc<dyn Inspect> {
     Arc::new(postgres::store(&postgres::url()).await.with_deadline(DEADLINE))
+}
+
+/// MariaDB, with a database of its own.
+pub async fn mariadb() -> Arc<dyn Inspect> {
+    Arc::new(mysql::store().await.with_deadline(DEADLINE))
 }
 
 /// PostgreSQL behind PgBouncer in transaction mode.
@@ -97,6 +102,29 @@ impl Inspect for PostgresStore {
 
     async fn delete(&self, email_key: &str) {
         let delete = format!("DELETE FROM {} WHERE email_key = $1", self.table("accounts"));
+        let delete = sqlx::query(AssertSqlSafe(delete)).bind(email_key.to_owned());
+        delete.execute(self.pool()).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Inspect for MySqlStore {
+    async fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for table in ["accounts", "api_keys"] {
+            let rows = format!("SELECT * FROM {}", self.table(table));
+            for row in sqlx::query(AssertSqlSafe(rows)).fetch_all(self.pool()).await.unwrap() {
+                for at in 0..row.len() {
+                    let column: Option<Vec<u8>> = row.try_get_unchecked(at).unwrap();
+                    bytes.extend(column.into_iter().flatten());
+                }
+            }
+        }
+        bytes
+    }
+
+    async fn delete(&self, email_key: &str) {
+        let delete = format!("DELETE FROM {} WHERE email_key = ?", self.table("accounts"));
         let delete = sqlx::query(AssertSqlSafe(delete)).bind(email_key.to_owned());
         delete.execute(self.pool()).await.unwrap();
     }

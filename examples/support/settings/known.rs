@@ -11,7 +11,7 @@ pub const KNOWN: [Known; 19] = [
     (
         "DATABASE_URL",
         "sqlite://signup.db",
-        "sqlite://PATH, sqlite::memory:, postgres://… (a feature) or memory:",
+        "sqlite://PATH, sqlite::memory:, postgres://…, mysql://… (features) or memory:",
     ),
     ("SIGNUP_JWT_SECRET", "a random one", "32 bytes or more: `openssl rand -hex 32` makes one"),
     (

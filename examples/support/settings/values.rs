@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use signup::limit::Quota;
 
+use super::Features;
+
 /// The address to listen on: a host, which may be a name, and a port.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Address(pub String);
@@ -42,6 +44,7 @@ pub enum Database {
     Memory,
     Sqlite(String),
     Postgres(String),
+    MySql(String),
 }
 
 impl Default for Database {
@@ -52,7 +55,8 @@ impl Default for Database {
 
 impl Database {
     /// Parses a URL, which no error repeats: it may contain a password.
-    pub fn parse(url: &str, has_postgres: bool) -> Result<Self, String> {
+    pub fn parse(url: &str, built_with: Features) -> Result<Self, String> {
+        let without = |feature| Err(format!("this server is built without the feature {feature}"));
         match url.split_once(':') {
             Some(("sqlite", rest)) if is_memory_misspelt(rest) => {
                 Err("that is a file named memory: write sqlite::memory: or memory:".to_owned())
@@ -62,15 +66,17 @@ impl Database {
             }
             Some(("memory", _)) => Ok(Self::Memory),
             Some(("sqlite", _)) => Ok(Self::Sqlite(url.to_owned())),
-            Some(("postgres" | "postgresql", _)) if has_postgres => {
+            Some(("postgres" | "postgresql", _)) if built_with.postgres => {
                 Ok(Self::Postgres(url.to_owned()))
             }
-            Some(("postgres" | "postgresql", _)) => {
-                Err("this server is built without the feature postgres".to_owned())
+            Some(("postgres" | "postgresql", _)) => without("postgres"),
+            Some(("mysql" | "mariadb", _)) if built_with.mysql => Ok(Self::MySql(url.to_owned())),
+            Some(("mysql" | "mariadb", _)) => without("mysql"),
+            _ => {
+                Err("it is none of sqlite://PATH, sqlite::memory:, postgres://…, mysql://… (both \
+                      features) and memory:"
+                    .to_owned())
             }
-            _ => Err("it is none of sqlite://PATH, sqlite::memory:, postgres://… (a feature) \
-                      and memory:"
-                .to_owned()),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Inspect for MemoryStore {
     }
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql {
     use async_trait::async_trait;
 

@@ -11,8 +11,9 @@ use super::{Postgres, Timeouts, server_millis};
 use crate::store::sql::backend::{Backend, Clash, Dialect, Step, sealed};
 use crate::store::sql::fault::{Fault, without_rows};
 use crate::store::sql::names::Names;
+use crate::store::sql::numbered::{query, values};
 use crate::store::sql::queries::Queries;
-use crate::store::sql::statement::{Kind, Row, Statement, query, trusted, values};
+use crate::store::sql::statement::{Kind, Row, Statement, trusted};
 
 /// The advisory lock of a migration, held until its transaction ends: `signup` in ASCII.
 const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;
@@ -26,6 +27,8 @@ impl Backend for Postgres {
         placeholder: |number| format!("${number}"),
         ping: "SELECT 1",
         bytes: "bytea",
+        create_table: "CREATE TABLE",
+        ignore_recorded: "",
         hex: |digits| format!("'\\x{digits}'"),
         least: "least",
         // Of this column alone: another constraint, of the host, is another error. No row

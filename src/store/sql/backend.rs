@@ -124,6 +124,10 @@ pub struct Dialect {
     pub ping: &'static str,
     /// The type of a column of bytes.
     pub bytes: &'static str,
+    /// The beginning of a statement that creates the table of migrations.
+    pub create_table: &'static str,
+    /// The end of an insert of a migration that another instance may have recorded.
+    pub ignore_recorded: &'static str,
     /// The literal of bytes that are given as hexadecimal digits.
     pub hex: fn(&str) -> String,
     /// The function that returns the least of its arguments.

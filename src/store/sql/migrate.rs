@@ -126,12 +126,13 @@ impl<B: Backend> SqlStore<B> {
         let placeholder = B::DIALECT.placeholder;
         let sql = trusted(format!(
             "INSERT INTO {} (version, description, success, checksum, execution_time, requires)
-             VALUES ({}, {}, true, {}, 0, {})",
+             VALUES ({}, {}, true, {}, 0, {}) {}",
             record_table(&self.names),
             placeholder(1),
             placeholder(2),
             placeholder(3),
             placeholder(4),
+            B::DIALECT.ignore_recorded,
         ));
         let values = [
             step.version.into(),
@@ -223,10 +224,11 @@ pub(super) fn record_table(names: &Names) -> String {
 /// Returns the statement that creates the table of records.
 pub(super) fn create_record<B: Backend>(names: &Names) -> String {
     format!(
-        "CREATE TABLE {} (version bigint PRIMARY KEY, description text NOT NULL,
+        "{} {} (version bigint PRIMARY KEY, description text NOT NULL,
              installed_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
              success boolean NOT NULL, checksum {} NOT NULL, execution_time bigint NOT NULL,
              requires bigint NOT NULL DEFAULT 1)",
+        B::DIALECT.create_table,
         record_table(names),
         B::DIALECT.bytes,
     )

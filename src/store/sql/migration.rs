@@ -39,9 +39,9 @@ impl<B: Backend> SqlStore<B> {
     /// # }
     /// ```
     pub fn migrations(&self) -> Vec<Migration> {
-        let steps = B::MIGRATIONS.iter().map(|step| {
+        let steps = B::MIGRATIONS.iter().enumerate().map(|(at, step)| {
             let mut sql = String::new();
-            if step.version == 1 {
+            if at == 0 {
                 sql += &B::create_schema(&self.names);
                 sql += &create_record::<B>(&self.names);
                 sql += ";\n";

@@ -85,7 +85,7 @@ impl Names {
         }
     }
 
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     /// Returns the name of a constraint or an index, which has no schema.
     pub(in crate::store) fn constraint(&self, name: &str) -> String {
         format!("{}{name}", self.prefix.as_str())

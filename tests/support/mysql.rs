@@ -1,0 +1,39 @@
+//! The MariaDB that `scripts/test.sh` has started, with a database for each test.
+
+use signup::store::MySqlStore;
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+/// The server that is there for all tests.
+pub fn url() -> String {
+    let url = std::env::var("SIGNUP_TEST_MARIADB");
+    url.unwrap_or_else(|_| panic!("SIGNUP_TEST_MARIADB is not set: run scripts/test.sh"))
+}
+
+/// An empty store, in a database of its own.
+pub async fn store() -> MySqlStore {
+    let store = unmigrated().await;
+    store.migrate().await.unwrap();
+    store
+}
+
+/// The URL of a store's database.
+pub fn url_of(store: &MySqlStore) -> String {
+    let options = store.pool().connect_options();
+    let url = url();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    format!("{server}/{}", options.get_database().unwrap())
+}
+
+/// A store without tables.
+pub async fn unmigrated() -> MySqlStore {
+    let mut random = [0; 8];
+    signup::random::SecureRandom::fill(&signup::random::SystemRandom, &mut random).unwrap();
+    let name = format!("t{:016x}", u64::from_le_bytes(random));
+    let mut connection = MySqlConnection::connect(&url()).await.unwrap();
+    let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
+    let url = url();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    MySqlStore::connect(&format!("{server}/{name}")).await.unwrap()
+}
