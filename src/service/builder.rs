@@ -337,7 +337,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             return Err(ConfigError::NoReplaySecret);
         }
         #[cfg(feature = "verification")]
-        check_verification(self.verifying.as_ref(), self.requires_idempotency_key)?;
+        if let Some(verifying) = &self.verifying {
+            verifying.check(self.requires_idempotency_key)?;
+        }
         let store = Arc::new(self.store);
         let replay = self.replay.map(|(secrets, as_replay_store)| Replay {
             secrets,
@@ -372,23 +374,6 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         };
         Ok(SignupService { inner: Arc::new(inner) })
     }
-}
-
-/// Refuses settings of a verification that could not work.
-#[cfg(feature = "verification")]
-fn check_verification<S>(
-    verifying: Option<&Verifying<S>>,
-    requires_idempotency_key: bool,
-) -> Result<(), ConfigError> {
-    let Some(verifying) = verifying else { return Ok(()) };
-    if requires_idempotency_key && verifying.is_first() {
-        return Err(ConfigError::KeyOfPendingSignup);
-    }
-    let lifetime = verifying.verification.lifetime;
-    if lifetime < Duration::from_mins(1) || lifetime > crate::verification::MAX_LIFETIME {
-        return Err(ConfigError::CodeLifetime(lifetime));
-    }
-    Ok(())
 }
 
 impl<S> fmt::Debug for SignupServiceBuilder<S> {

@@ -1,6 +1,7 @@
 //! Sign-ups whose address is proven first: the code, the proof, and another code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::account::{AccountId, AccountState};
 use crate::api_key::ApiKey;
@@ -18,9 +19,10 @@ use crate::store::{
     AccountStore, CreateOutcome, LifecycleStore, NewAccount, RetriedAccount, UsedTicket,
     VerificationStore,
 };
-use crate::verification::{NewTicket, PendingProof, Ticket, Verification, Verifier};
+use crate::verification::{MAX_LIFETIME, NewTicket, PendingProof, Ticket, Verification, Verifier};
 
 use super::after::After;
+use super::config::ConfigError;
 use super::pipeline::{Free, Fresh, Hashed};
 use super::recording::Recording;
 use super::{SignupService, SignupServiceBuilder};
@@ -92,6 +94,18 @@ impl<S: VerificationStore> SignupServiceBuilder<S> {
 impl<S> Verifying<S> {
     pub(super) fn is_first(&self) -> bool {
         matches!(self.mode, ModeOn::First(_))
+    }
+
+    /// Refuses settings that could not work.
+    pub(super) fn check(&self, requires_idempotency_key: bool) -> Result<(), ConfigError> {
+        if requires_idempotency_key && self.is_first() {
+            return Err(ConfigError::KeyOfPendingSignup);
+        }
+        let lifetime = self.verification.lifetime;
+        if lifetime < Duration::from_mins(1) || lifetime > MAX_LIFETIME {
+            return Err(ConfigError::CodeLifetime(lifetime));
+        }
+        Ok(())
     }
 
     pub(super) fn start(self, store: &Arc<S>, clock: Arc<dyn Clock>) -> Mode {

@@ -34,6 +34,7 @@ mod race;
 mod relay;
 mod replay;
 mod sample;
+mod state;
 mod verification;
 
 pub use credentials::{

@@ -33,7 +33,7 @@ pub async fn accounts_are_listed_in_pages<S: Changeable>(store: S) {
         };
         let changed = AccountChange::new(new.id().clone()).with(Effect::SetPlan(plan)).with(state);
         change(&store, changed).await;
-        all.push(super::lifecycle::state(&store, &new).await.record);
+        all.push(super::state::state(&store, &new).await.record);
     }
     all.sort_by(|one, other| one.account.id().cmp(other.account.id()));
     let first = Sample::new(1).build();
