@@ -401,7 +401,7 @@ type Settings = &'static [(&'static str, &'static str)];
 fn what_can_not_work_is_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let missing = format!("sqlite://u:s3cret@{}/no/such/folder.db", folder.path().display());
-    let cases: [(&str, Settings, &str); 9] = [
+    let cases: [(&str, Settings, &str); 10] = [
         (
             "memory:",
             &[("SIGNUP_JWT_SECRET", "0123456789abcdef0123456789abcde")],
@@ -413,7 +413,8 @@ fn what_can_not_work_is_told_in_one_line() {
         ("memory:", &[("SIGNUP_HASH_WORKERS", "0")], "SIGNUP_HASH_WORKERS: `0` is no number"),
         ("memory:", &[("SIGNUP_HASH_WORKER", "2")], "did you mean SIGNUP_HASH_WORKERS?"),
         (&missing, &[], "can't open the store sqlite://"),
-        ("mysql://u:s3cret@db/app", &[], "none of"),
+        ("oracle://u:s3cret@db/app", &[], "none of"),
+        ("mysql://u:s3cret@127.0.0.1:1/app", &[], "can't open the store mysql://127.0.0.1:1/app: "),
         (
             "postgres://u:s3cret@127.0.0.1:1/app",
             &[],
