@@ -173,19 +173,33 @@ impl Entropy {
     }
 }
 
-/// Returns between three and five quarters of a wait, so that what failed together comes back one by
-/// one.
+/// Returns between three and five quarters of a wait, so that what failed together comes
+/// back one by one.
 pub(crate) fn jittered(wait: Duration) -> Duration {
     let mut byte = [128];
     // Without randomness the wait is as it was.
     let _ = SystemRandom.fill(&mut byte);
     let [byte] = byte;
-    wait.mul_f64(0.75 + f64::from(byte) / 510.0)
+    let seconds = wait.as_secs_f64() * (0.75 + f64::from(byte) / 510.0);
+    // A wait without an end stays one.
+    Duration::try_from_secs_f64(seconds).unwrap_or(wait)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_varied_by_a_quarter_at_most() {
+        for seconds in [0, 1, 3600] {
+            let wait = Duration::from_secs(seconds);
+            for _ in 0..100 {
+                let varied = jittered(wait);
+                assert!(varied * 4 >= wait * 3 && varied * 4 <= wait * 5, "{varied:?}");
+            }
+        }
+        assert!(jittered(Duration::MAX) >= Duration::MAX / 4 * 3);
+    }
 
     struct Stuck(u8);
     impl SecureRandom for Stuck {

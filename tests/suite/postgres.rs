@@ -313,16 +313,32 @@ async fn a_look_whose_connection_is_dead_is_tried_again() {
     }
 }
 
+/// Rows of the host's, of which there are none: a write is a transaction with a commit.
+struct Nothing;
+#[async_trait]
+impl HostRows<PgConnection> for Nothing {
+    async fn insert(&self, _: &mut PgConnection, _: &NewAccount) -> Result<(), HostRowsError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn f06_a_connection_lost_before_the_commit_is_sent_stores_nothing_and_is_known() {
+    for trouble in [Trouble::CutBefore, Trouble::CutAfter, Trouble::CutUnanswered] {
+        let mut behind = Behind::a_proxy().await;
+        behind.store = behind.store.with_host_rows(Nothing);
+        let new = Sample::new(2).build();
+        let (created, stored) = behind.create(&new, trouble).await;
+        assert!(matches!(created, Err(StoreError::Unavailable(_))), "{trouble:?}: {created:?}");
+        assert_eq!(stored, 0, "{trouble:?}");
+        assert_eq!(behind.store.create(new).await.unwrap(), CreateOutcome::Stored);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn f06_f07_with_rows_of_the_hosts_the_commit_is_a_step_of_its_own() {
-    struct Nothing;
-    #[async_trait]
-    impl HostRows<PgConnection> for Nothing {
-        async fn insert(&self, _: &mut PgConnection, _: &NewAccount) -> Result<(), HostRowsError> {
-            Ok(())
-        }
-    }
     for (trouble, expected) in [
         (Trouble::CutBefore, 1),
         (Trouble::CutAfter, 1),
