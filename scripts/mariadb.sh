@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# A private MariaDB in a folder of its own: mariadb.sh start|crash FOLDER PORT
+# A private MariaDB in a folder of its own: mariadb.sh start FOLDER PORT [OPTION...],
+# crash FOLDER, and position FOLDER OPTION... for where a node of a cluster has crashed.
 set -euo pipefail
-what=$1 folder=$2 port=$3
+what=$1 folder=$2
 
 # MariaDB refuses to run as root.
 as_mysql() {
     if [ "$(id -u)" = 0 ]; then runuser -u mysql -- "$@"; else "$@"; fi
 }
 
+mariadbd=$(command -v mariadbd || echo /usr/sbin/mariadbd)
+
 case $what in
 start)
+    port=$3
     if [ ! -d "$folder/data" ]; then
         mkdir -p "$folder/data"
         [ "$(id -u)" != 0 ] || chown -R mysql "$folder"
@@ -17,9 +21,9 @@ start)
             --auth-root-authentication-method=normal >/dev/null
     fi
     # Without the machine's own settings.
-    as_mysql "$(command -v mariadbd || echo /usr/sbin/mariadbd)" --no-defaults \
+    as_mysql "$mariadbd" --no-defaults \
         --datadir="$folder/data" --socket="$folder/mysql.sock" --pid-file="$folder/mysql.pid" \
-        --log-error="$folder/log" --port="$port" --bind-address=127.0.0.1 \
+        --log-error="$folder/log.err" --port="$port" --bind-address=127.0.0.1 \
         --max-connections=1000 --innodb-buffer-pool-size=256M "${@:4}" >/dev/null 2>&1 &
     for _ in $(seq 300); do
         if mariadb-admin --no-defaults --socket="$folder/mysql.sock" --user=root ping \
@@ -28,8 +32,12 @@ start)
         fi
         sleep 0.1
     done
-    tail -n 20 "$folder/log" >&2
+    tail -n 20 "$folder/log.err" >&2
     exit 1
+    ;;
+position)
+    as_mysql "$mariadbd" --no-defaults --datadir="$folder/data" --pid-file="$folder/recovery.pid" \
+        --skip-networking --wsrep-recover "${@:3}" 2>&1 | sed -n 's/.*Recovered position: *//p' | tail -n 1
     ;;
 crash)
     [ ! -f "$folder/mysql.pid" ] || kill -9 "$(cat "$folder/mysql.pid")" || true

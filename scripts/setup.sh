@@ -13,6 +13,9 @@ cargo hack --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-hac
 missing=()
 [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ] || missing+=(postgresql libpq-dev)
 [ -x "$(command -v mariadbd || echo /usr/sbin/mariadbd)" ] || missing+=(mariadb-server)
+[ -n "$(find /usr/lib* -name libgalera_smm.so 2>/dev/null)" ] || missing+=(galera-4)
+# A node of the cluster is filled from another by these.
+for tool in rsync lsof socat; do command -v $tool >/dev/null || missing+=($tool); done
 command -v pgbouncer >/dev/null || missing+=(pgbouncer)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v python3 >/dev/null || missing+=(python3)

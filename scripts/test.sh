@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, with all features: the README's test command. It installs what is
-# missing, starts a private PostgreSQL, a PgBouncer and a MariaDB on free ports, and stops
-# what it has started. Arguments go to nextest, and leave the clients out.
+# missing, starts a private PostgreSQL, a PgBouncer, a MariaDB and a Galera cluster on free
+# ports, and stops what it has started. Arguments go to nextest, and leave the clients out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,8 @@ mariadb_port=$(free_port)
 stop() {
     [ ! -f "$folder/pgbouncer.pid" ] || kill "$(cat "$folder/pgbouncer.pid")" || true
     bash scripts/postgres.sh crash "$folder" "$postgres_port" || true
-    bash scripts/mariadb.sh crash "$folder/mariadb" "$mariadb_port" || true
+    bash scripts/mariadb.sh crash "$folder/mariadb" || true
+    bash scripts/galera.sh crash "$folder/galera" || true
     rm -rf "$folder"
 }
 trap stop EXIT
@@ -44,9 +45,11 @@ pidfile = $folder/pgbouncer.pid
 INI
 pgbouncer=(pgbouncer --quiet --daemon "$folder/pgbouncer.ini")
 if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "${pgbouncer[@]}"; else "${pgbouncer[@]}"; fi
-mkdir "$folder/mariadb"
+mkdir "$folder/mariadb" "$folder/galera"
 bash scripts/mariadb.sh start "$folder/mariadb" "$mariadb_port" \
     --innodb-flush-log-at-trx-commit=0
+bash scripts/galera.sh start "$folder/galera"
+export SIGNUP_TEST_GALERA="$folder/galera"
 export SIGNUP_TEST_MARIADB="mysql://root@127.0.0.1:$mariadb_port/mysql"
 export SIGNUP_TEST_POSTGRES="postgres://postgres@127.0.0.1:$postgres_port/postgres"
 export SIGNUP_TEST_PGBOUNCER="postgres://postgres@127.0.0.1:$pgbouncer_port/postgres"

@@ -107,29 +107,45 @@ impl SqlStore<MySql> {
 }
 
 /// Makes a session strict, names its isolation, and limits its waits, so that the server does
-/// not continue alone.
+/// not continue alone. A node of a Galera cluster reads, and decides, by what the cluster had
+/// committed when it was asked.
 async fn prepare_session(
     connection: &mut MySqlConnection,
     deadline: Duration,
 ) -> Result<(), sqlx::Error> {
-    let version: String =
-        sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *connection).await?;
+    let known = "SHOW VARIABLES WHERE variable_name IN ('max_statement_time', 'wsrep_sync_wait')";
+    let known = connection.fetch_all(sqlx::raw_sql(known.into_sql_str())).await?;
+    let known: Vec<String> =
+        known.iter().map(|row| row.try_get_unchecked(0)).collect::<Result<_, _>>()?;
+    let knows = |name: &str| known.iter().any(|known| known == name);
     // InnoDB counts in seconds.
     let seconds = deadline.as_secs().max(1);
-    let limit = if version.contains("MariaDB") {
-        format!("max_statement_time = {}", deadline.as_secs_f64() * 0.9)
-    } else {
-        format!("max_execution_time = {}", deadline.as_millis() * 9 / 10)
-    };
-    let settings = format!(
+    let mut settings = format!(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
          ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-         SESSION innodb_lock_wait_timeout = {seconds}, SESSION {limit}"
+         SESSION innodb_lock_wait_timeout = {seconds}"
     );
+    settings += &if knows("max_statement_time") {
+        format!(", SESSION max_statement_time = {}", deadline.as_secs_f64() * 0.9)
+    } else {
+        format!(", SESSION max_execution_time = {}", deadline.as_millis() * 9 / 10)
+    };
+    if knows("wsrep_sync_wait") {
+        // The sum of reads (1), updates and deletions (2), and inserts (4).
+        settings += ", SESSION wsrep_sync_wait = 7";
+    }
     connection.execute(sqlx::raw_sql(trusted(settings))).await?;
     let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
     connection.execute(sqlx::raw_sql(isolation.into_sql_str())).await.map(drop)
 }
+
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "accounts",
+    sql: include_str!("mysql/0001_accounts.sql"),
+    requires: 7,
+}];
 
 impl sealed::Sealed for MySql {}
 
@@ -149,14 +165,17 @@ impl Backend for MySql {
         // The error names the key.
         ignore_taken_email: "",
     };
-    const MIGRATIONS: &'static [Step] = &[Step {
-        version: 7,
-        description: "accounts",
-        sql: include_str!("mysql/0001_accounts.sql"),
-        requires: 7,
-    }];
     const REUSES_DROPPED: bool = false;
     const READ_SETTLES_COMMIT: bool = false;
+
+    fn steps(&self) -> &'static [Step] {
+        STEPS
+    }
+
+    /// Returns true: a definition of a table commits by itself.
+    fn migrates_by_statement(&self) -> bool {
+        true
+    }
 
     fn begin(&self, _: Duration) -> SqlStr {
         "START TRANSACTION".into_sql_str()
@@ -189,16 +208,7 @@ impl Backend for MySql {
         connection.execute(sqlx::raw_sql(script)).await.map(drop)
     }
 
-    /// Does nothing: each step can be repeated, also at the same time.
-    async fn begin_migration(
-        _: &mut MySqlConnection,
-        _: &Names,
-        _: Duration,
-    ) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
-
-    fn find_column(names: &Names, table: &str, column: &str) -> Statement {
+    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
         let sql = "SELECT 1 FROM information_schema.columns
                    WHERE table_schema = database() AND table_name = ?1 AND column_name = ?2";
         Statement::new(&sql.into_sql_str(), [names.table(table).as_str().into(), column.into()])
@@ -209,8 +219,9 @@ impl Backend for MySql {
             // A deadlock, or a certification that failed, which can come at the commit too;
             // a row that has changed since it was read.
             Some(1213 | 1020) => Fault::Conflict,
-            // The server ends, or has ended the session.
-            Some(1053 | 1077 | 1079 | 1080 | 1317 | 1927 | 3169) => Fault::Lost,
+            // The server ends, or has ended the session, or its place in the cluster was lost
+            // in the middle of a commit.
+            Some(1053 | 1077 | 1079 | 1080 | 1180 | 1317 | 1927 | 3169) => Fault::Lost,
             Some(number) if is_transient(number) => Fault::Unavailable,
             Some(_) => Fault::Failed,
             None => match error {

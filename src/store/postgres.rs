@@ -65,6 +65,8 @@ pub struct Postgres {
     owns_pool: bool,
     /// Whether a prepared statement outlives a transaction.
     prepares: bool,
+    /// Whether the database speaks PostgreSQL's language without all of it.
+    distributed: bool,
 }
 
 /// The place of the server's time limit for statements.
@@ -84,8 +86,12 @@ impl SqlStore<Postgres> {
     /// `statement_timeout`, call [`trust_session_timeout`](Self::trust_session_timeout),
     /// and a write takes one round trip.
     pub fn new(pool: PgPool) -> Self {
-        let backend =
-            Postgres { timeouts: Timeouts::ByTransaction, owns_pool: false, prepares: true };
+        let backend = Postgres {
+            timeouts: Timeouts::ByTransaction,
+            owns_pool: false,
+            prepares: true,
+            distributed: false,
+        };
         Self::with_backend(backend, pool, Location::from_url("postgres:(the host's pool)"), None)
     }
 
@@ -103,7 +109,12 @@ impl SqlStore<Postgres> {
             Ok(connection) => drop(connection.map_err(failed)?.close().await),
             Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
         }
-        let backend = Postgres { timeouts: Timeouts::BySession, owns_pool: true, prepares: true };
+        let backend = Postgres {
+            timeouts: Timeouts::BySession,
+            owns_pool: true,
+            prepares: true,
+            distributed: false,
+        };
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .test_before_acquire(false)
@@ -147,6 +158,27 @@ impl SqlStore<Postgres> {
         self.reopened()
     }
 
+    /// Adapts the store to a distributed database that speaks PostgreSQL's language without
+    /// all of it: CockroachDB, YugabyteDB or Aurora DSQL, for whose documents it is designed,
+    /// and on none of which it was run.
+    ///
+    /// A sign-up is a transaction of plain statements, which is tried again where the database
+    /// says that it conflicts with another. The tables have neither foreign keys nor
+    /// collations, and a migration is one statement after the other, without a lock: an
+    /// interrupted one is finished by the next. Where the database refuses a
+    /// `statement_timeout`, there is none. [`create_in`](Self::create_in) needs savepoints,
+    /// which Aurora DSQL lacks.
+    ///
+    /// ```sql
+    #[doc = include_str!("postgres/distributed.sql")]
+    /// ```
+    #[must_use]
+    pub fn distributed(mut self) -> Self {
+        self.backend.timeouts = Timeouts::BySession;
+        self.backend.distributed = true;
+        self.reopened()
+    }
+
     /// Relies on the `statement_timeout` of the sessions of a host's pool, which has to be
     /// a little under the [deadline](Self::with_deadline). Without one, a write that waits
     /// for a lock goes on after its caller was told that it failed.
@@ -166,12 +198,14 @@ impl SqlStore<Postgres> {
         let by_session = self.backend.timeouts == Timeouts::BySession;
         let settings = by_session
             .then(|| trusted(format!("SET statement_timeout = {}", server_millis(self.deadline))));
+        let may_refuse = self.backend.distributed;
         let options = options.after_connect(move |connection, _| {
             let settings = settings.clone();
             Box::pin(async move {
-                match settings {
-                    Some(settings) => connection.execute(sqlx::raw_sql(settings)).await.map(drop),
-                    None => Ok(()),
+                let Some(settings) = settings else { return Ok(()) };
+                match connection.execute(sqlx::raw_sql(settings)).await {
+                    Err(sqlx::Error::Database(_)) if may_refuse => Ok(()),
+                    set => set.map(drop),
                 }
             })
         });

@@ -68,7 +68,7 @@ pub struct SqlStore<B: Backend> {
     gate: gate::Gate,
     location: Location,
     pub(super) names: Names,
-    queries: Arc<Queries>,
+    pub(super) queries: Arc<Queries>,
     pub(super) deadline: Duration,
     host: Option<Arc<dyn HostRows<Connection<B>>>>,
 }
@@ -170,7 +170,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     fn inserts(&self, new: &NewAccount) -> Vec<statement::Statement> {
-        B::insert_account(&self.queries, new)
+        self.backend.insert_account(&self.queries, new)
     }
 }
 

@@ -159,6 +159,52 @@ fn create_private(path: &std::path::Path) -> std::io::Result<()> {
     }
 }
 
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        description: "accounts and api_keys",
+        sql: include_str!("sqlite/0001_accounts.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 2,
+        description: "credentials",
+        sql: include_str!("sqlite/0002_credentials.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 3,
+        description: "token generation",
+        sql: include_str!("sqlite/0003_token_generation.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 4,
+        description: "retries",
+        sql: include_str!("sqlite/0004_retries.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 5,
+        description: "verification",
+        sql: include_str!("sqlite/0005_verification.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 6,
+        description: "state",
+        sql: include_str!("sqlite/0006_state.sql"),
+        requires: 6,
+    },
+    Step {
+        version: 7,
+        description: "events",
+        sql: include_str!("sqlite/0007_events.sql"),
+        requires: 6,
+    },
+];
+
 impl sealed::Sealed for Sqlite {}
 
 impl Backend for Sqlite {
@@ -175,54 +221,14 @@ impl Backend for Sqlite {
         least: "min",
         ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",
     };
-    const MIGRATIONS: &'static [Step] = &[
-        Step {
-            version: 1,
-            description: "accounts and api_keys",
-            sql: include_str!("sqlite/0001_accounts.sql"),
-            requires: 1,
-        },
-        Step {
-            version: 2,
-            description: "credentials",
-            sql: include_str!("sqlite/0002_credentials.sql"),
-            requires: 1,
-        },
-        Step {
-            version: 3,
-            description: "token generation",
-            sql: include_str!("sqlite/0003_token_generation.sql"),
-            requires: 3,
-        },
-        Step {
-            version: 4,
-            description: "retries",
-            sql: include_str!("sqlite/0004_retries.sql"),
-            requires: 3,
-        },
-        Step {
-            version: 5,
-            description: "verification",
-            sql: include_str!("sqlite/0005_verification.sql"),
-            requires: 3,
-        },
-        Step {
-            version: 6,
-            description: "state",
-            sql: include_str!("sqlite/0006_state.sql"),
-            requires: 6,
-        },
-        Step {
-            version: 7,
-            description: "events",
-            sql: include_str!("sqlite/0007_events.sql"),
-            requires: 6,
-        },
-    ];
     // A connection's thread executes its commands in order, including the rollback of a
     // dropped transaction.
     const REUSES_DROPPED: bool = true;
     const READ_SETTLES_COMMIT: bool = true;
+
+    fn steps(&self) -> &'static [Step] {
+        STEPS
+    }
 
     fn begin(&self, left: Duration) -> SqlStr {
         if !self.owns_pool {
@@ -273,7 +279,7 @@ impl Backend for Sqlite {
         check_file(&pool.connect_options())
     }
 
-    fn find_column(names: &Names, table: &str, column: &str) -> Statement {
+    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
         let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2".into_sql_str();
         Statement::new(&sql, [names.table(table).as_str().into(), column.into()])
     }

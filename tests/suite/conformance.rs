@@ -159,17 +159,15 @@ at_isolation!(
     event_conformance_tests => repeatable_read_events,
     relay_conformance_tests => repeatable_read_deliveries,
 );
-/// All promises on a MariaDB.
-macro_rules! on_mariadb {
-    ($($suite:ident => $module:ident),+ $(,)?) => {$(
-        signup::$suite!(
-            #[ignore = "needs MariaDB: scripts/test.sh starts one"]
-            $module,
-            mysql::store()
-        );
+/// Makes modules of all promises on another database.
+macro_rules! on_database {
+    ($open:expr, $reason:literal, $($suite:ident => $module:ident),+ $(,)?) => {$(
+        signup::$suite!(#[ignore = $reason] $module, $open);
     )+};
 }
-on_mariadb!(
+on_database!(
+    mysql::store(),
+    "needs MariaDB: scripts/test.sh starts one",
     conformance_tests => mariadb_store,
     credential_conformance_tests => mariadb_credentials,
     replay_conformance_tests => mariadb_replays,
@@ -177,6 +175,28 @@ on_mariadb!(
     lifecycle_conformance_tests => mariadb_changes,
     event_conformance_tests => mariadb_events,
     relay_conformance_tests => mariadb_deliveries,
+);
+on_database!(
+    postgres::distributed(),
+    "needs PostgreSQL: scripts/test.sh starts one",
+    conformance_tests => distributed_store,
+    credential_conformance_tests => distributed_credentials,
+    replay_conformance_tests => distributed_replays,
+    verification_conformance_tests => distributed_tickets,
+    lifecycle_conformance_tests => distributed_changes,
+    event_conformance_tests => distributed_events,
+    relay_conformance_tests => distributed_deliveries,
+);
+on_database!(
+    stores::Cluster::open(),
+    "needs Galera: scripts/test.sh starts a cluster",
+    conformance_tests => galera_store,
+    credential_conformance_tests => galera_credentials,
+    replay_conformance_tests => galera_replays,
+    verification_conformance_tests => galera_tickets,
+    lifecycle_conformance_tests => galera_changes,
+    event_conformance_tests => galera_events,
+    relay_conformance_tests => galera_deliveries,
 );
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
 signup::conformance_tests!(

@@ -18,6 +18,7 @@ mod conformance;
 mod credentials;
 #[cfg(feature = "simd")]
 mod engines;
+mod galera;
 mod hazards;
 mod invitations;
 mod killed;

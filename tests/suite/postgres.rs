@@ -18,8 +18,14 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::task::JoinSet;
 
+#[path = "postgres/distributed.rs"]
+mod distributed;
+
 #[path = "postgres/operations.rs"]
 mod operations;
+
+#[path = "postgres/standby.rs"]
+mod standby;
 
 use crate::support::postgres::{self, Postgres};
 use crate::support::proxy::{Proxy, Trouble};

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod client;
 pub mod document;
 pub mod faults;
+pub mod galera;
 pub mod mysql;
 pub mod postgres;
 pub mod proxy;

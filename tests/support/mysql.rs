@@ -20,20 +20,28 @@ pub async fn store() -> MySqlStore {
 /// The URL of a store's database.
 pub fn url_of(store: &MySqlStore) -> String {
     let options = store.pool().connect_options();
-    let url = url();
-    let (server, _) = url.rsplit_once('/').unwrap();
-    format!("{server}/{}", options.get_database().unwrap())
+    on_server(&url(), options.get_database().unwrap())
 }
 
 /// A store without tables.
 pub async fn unmigrated() -> MySqlStore {
+    let name = create_database(&url()).await;
+    MySqlStore::connect(&on_server(&url(), &name)).await.unwrap()
+}
+
+/// The URL of another database on the server of a URL.
+pub fn on_server(url: &str, database: &str) -> String {
+    let (server, _) = url.rsplit_once('/').unwrap();
+    format!("{server}/{database}")
+}
+
+/// Creates a database on the server of a URL, and returns its name.
+pub async fn create_database(url: &str) -> String {
     let mut random = [0; 8];
     signup::random::SecureRandom::fill(&signup::random::SystemRandom, &mut random).unwrap();
     let name = format!("t{:016x}", u64::from_le_bytes(random));
-    let mut connection = MySqlConnection::connect(&url()).await.unwrap();
+    let mut connection = MySqlConnection::connect(url).await.unwrap();
     let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
     connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
-    let url = url();
-    let (server, _) = url.rsplit_once('/').unwrap();
-    MySqlStore::connect(&format!("{server}/{name}")).await.unwrap()
+    name
 }

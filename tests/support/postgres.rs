@@ -1,9 +1,10 @@
 //! PostgreSQL servers: the one that `scripts/test.sh` has started, with a schema
 //! for each test, and ones of a test's own.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use signup::store::{PostgresStore, Schema};
 
@@ -23,25 +24,41 @@ fn variable(name: &str) -> String {
 
 /// An empty store, in a schema of its own.
 pub async fn store(url: &str) -> PostgresStore {
-    let mut random = [0; 8];
-    signup::random::SecureRandom::fill(&signup::random::SystemRandom, &mut random).unwrap();
-    let name = format!("t{:016x}", u64::from_le_bytes(random));
-    let store = PostgresStore::connect(url).await.unwrap();
-    let store = store.with_schema(Schema::new(&name).unwrap());
+    empty(PostgresStore::connect(url).await.unwrap()).await
+}
+
+async fn empty(store: PostgresStore) -> PostgresStore {
+    let store = store.with_schema(new_schema());
     store.migrate().await.unwrap();
     store
+}
+
+/// A name that nobody has.
+pub fn new_schema() -> Schema {
+    let mut random = [0; 8];
+    signup::random::SecureRandom::fill(&signup::random::SystemRandom, &mut random).unwrap();
+    Schema::new(&format!("t{:016x}", u64::from_le_bytes(random))).unwrap()
 }
 
 /// An empty store whose sessions have another isolation level by default. It has time for
 /// attempts.
 pub async fn isolated(level: &str) -> PostgresStore {
-    let escaped = level.replace(' ', "%5C%20");
-    let url = format!("{}?options=-c%20default_transaction_isolation%3D{escaped}", url());
-    let store = store(&url).await.with_deadline(std::time::Duration::from_secs(30));
+    let store = store(&isolated_url(level)).await.with_deadline(Duration::from_secs(30));
     let shown = sqlx::query_scalar("SHOW transaction_isolation").fetch_one(store.pool());
     let shown: String = shown.await.unwrap();
     assert_eq!(shown, level);
     store
+}
+
+/// An empty store as a distributed database has it, whose isolation is serializable.
+pub async fn distributed() -> PostgresStore {
+    let store = PostgresStore::connect(&isolated_url("serializable")).await.unwrap();
+    empty(store.distributed()).await.with_deadline(Duration::from_secs(30))
+}
+
+fn isolated_url(level: &str) -> String {
+    let escaped = level.replace(' ', "%5C%20");
+    format!("{}?options=-c%20default_transaction_isolation%3D{escaped}", url())
 }
 
 pub fn schema_of(store: &PostgresStore) -> Schema {
@@ -77,7 +94,30 @@ impl Postgres {
         self.run("start");
     }
 
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Starts a copy that confirms each commit of this server.
+    pub fn standby(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let standby = Self { folder, port };
+        let primary = self.folder.path().to_str().unwrap();
+        standby.run_with("standby", &[&self.port.to_string(), primary]);
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        self.run("promote");
+    }
+
     fn run(&self, what: &str) {
+        self.run_with(what, &[]);
+    }
+
+    fn run_with(&self, what: &str, more: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");
         let folder: PathBuf = self.folder.path().into();
         let status = Command::new("bash")
@@ -85,6 +125,7 @@ impl Postgres {
             .arg(what)
             .arg(folder)
             .arg(self.port.to_string())
+            .args(more)
             .status();
         assert!(status.unwrap().success(), "{what}");
     }

@@ -38,6 +38,7 @@ type Plan = Arc<Mutex<Option<(Vec<u8>, Trouble)>>>;
 pub struct Proxy {
     pub addr: SocketAddr,
     plan: Plan,
+    server: Arc<Mutex<SocketAddr>>,
     round_trips: Arc<AtomicUsize>,
 }
 
@@ -49,12 +50,20 @@ impl Proxy {
         let plans = Arc::clone(&plan);
         let round_trips = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&round_trips);
+        let server = Arc::new(Mutex::new(server));
+        let servers = Arc::clone(&server);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let server = *servers.lock().unwrap();
                 tokio::spawn(relay(client, server, Arc::clone(&plans), Arc::clone(&counter)));
             }
         });
-        Self { addr, plan, round_trips }
+        Self { addr, plan, server, round_trips }
+    }
+
+    /// Leads new connections to another server.
+    pub fn redirect(&self, server: SocketAddr) {
+        *self.server.lock().unwrap() = server;
     }
 
     /// Sets the trouble for the next occurrence of `marker`. It happens once.

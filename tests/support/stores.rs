@@ -1,6 +1,8 @@
 //! The stores under test, each with a look inside.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +25,7 @@ use signup::store::{
 };
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::galera::Galera;
 use super::{mysql, postgres};
 
 /// A store for all that a service can do.
@@ -444,6 +447,40 @@ impl Inspect for Sqlite {
         let delete =
             sqlx::query("DELETE FROM accounts WHERE email_key = ?").bind(email_key.to_owned());
         delete.execute(self.store.pool()).await.unwrap();
+    }
+}
+
+/// A cluster of which each call goes to the next node.
+pub struct Cluster {
+    node: InTurn,
+    first: MySqlStore,
+}
+delegate!(Cluster, node, first);
+
+/// The nodes, each the next one's turn.
+struct InTurn {
+    stores: [MySqlStore; 3],
+    turn: AtomicUsize,
+}
+
+impl Deref for InTurn {
+    type Target = MySqlStore;
+
+    fn deref(&self) -> &MySqlStore {
+        &self.stores[self.turn.fetch_add(1, Ordering::Relaxed) % 3]
+    }
+}
+
+impl Cluster {
+    pub async fn open() -> Self {
+        let stores = Galera::shared().stores().await;
+        // It has time for what conflicts.
+        let stores = stores.map(|store| store.with_deadline(Duration::from_secs(30)));
+        Self { first: stores[0].clone(), node: InTurn { stores, turn: AtomicUsize::new(0) } }
+    }
+
+    async fn lock_out(&self) -> Option<Outage> {
+        None
     }
 }
 

@@ -155,12 +155,20 @@ mod sql {
         }
 
         async fn delete_account(&self, id: &AccountId) {
-            let (table, placeholder) = (self.table("accounts"), (B::DIALECT.placeholder)(1));
-            let sql = trusted(format!("DELETE FROM {table} WHERE id = {placeholder}"));
-            let delete = Statement::new(&sql, [id.as_str().into()]);
+            let delete = |table, column| {
+                let (table, id_of) = (self.table(table), (B::DIALECT.placeholder)(1));
+                let sql = trusted(format!("DELETE FROM {table} WHERE {column} = {id_of}"));
+                Statement::new(&sql, [id.as_str().into()])
+            };
+            // Where the reference is by convention, so is what it does.
+            let keys = self.backend.references_by_convention();
+            let keys = keys.then(|| delete("api_keys", "account_id"));
             let deleted = async {
                 let mut connection = self.pool().acquire().await?;
-                B::execute(&mut connection, &delete, self.backend.persistent()).await
+                for statement in keys.into_iter().chain([delete("accounts", "id")]) {
+                    B::execute(&mut connection, &statement, self.backend.persistent()).await?;
+                }
+                Ok::<_, sqlx::Error>(())
             };
             if let Err(error) = deleted.await {
                 panic!("the account can't be deleted: {error}");

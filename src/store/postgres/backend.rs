@@ -18,6 +18,45 @@ use crate::store::sql::statement::{Kind, Row, Statement, trusted};
 /// The advisory lock of a migration, held until its transaction ends: `signup` in ASCII.
 const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;
 
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        description: "accounts and api_keys",
+        sql: include_str!("0001_accounts.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 2,
+        description: "credentials",
+        sql: include_str!("0002_credentials.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 3,
+        description: "token generation",
+        sql: include_str!("0003_token_generation.sql"),
+        requires: 3,
+    },
+    Step { version: 4, description: "retries", sql: include_str!("0004_retries.sql"), requires: 3 },
+    Step {
+        version: 5,
+        description: "verification",
+        sql: include_str!("0005_verification.sql"),
+        requires: 3,
+    },
+    Step { version: 6, description: "state", sql: include_str!("0006_state.sql"), requires: 6 },
+    Step { version: 7, description: "events", sql: include_str!("0007_events.sql"), requires: 6 },
+];
+
+/// Those of a distributed database.
+const DISTRIBUTED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "accounts of a distributed database",
+    sql: include_str!("distributed.sql"),
+    requires: 7,
+}];
+
 impl sealed::Sealed for Postgres {}
 
 impl Backend for Postgres {
@@ -27,56 +66,29 @@ impl Backend for Postgres {
         placeholder: |number| format!("${number}"),
         ping: "SELECT 1",
         bytes: "bytea",
-        create_table: "CREATE TABLE",
-        ignore_recorded: "",
+        create_table: "CREATE TABLE IF NOT EXISTS",
+        ignore_recorded: "ON CONFLICT (version) DO NOTHING",
         hex: |digits| format!("'\\x{digits}'"),
         least: "least",
         // Of this column alone: another constraint, of the host, is another error. No row
         // data gets into the server's log.
         ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",
     };
-    const MIGRATIONS: &'static [Step] = &[
-        Step {
-            version: 1,
-            description: "accounts and api_keys",
-            sql: include_str!("0001_accounts.sql"),
-            requires: 1,
-        },
-        Step {
-            version: 2,
-            description: "credentials",
-            sql: include_str!("0002_credentials.sql"),
-            requires: 1,
-        },
-        Step {
-            version: 3,
-            description: "token generation",
-            sql: include_str!("0003_token_generation.sql"),
-            requires: 3,
-        },
-        Step {
-            version: 4,
-            description: "retries",
-            sql: include_str!("0004_retries.sql"),
-            requires: 3,
-        },
-        Step {
-            version: 5,
-            description: "verification",
-            sql: include_str!("0005_verification.sql"),
-            requires: 3,
-        },
-        Step { version: 6, description: "state", sql: include_str!("0006_state.sql"), requires: 6 },
-        Step {
-            version: 7,
-            description: "events",
-            sql: include_str!("0007_events.sql"),
-            requires: 6,
-        },
-    ];
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;
     const READ_SETTLES_COMMIT: bool = false;
+
+    fn steps(&self) -> &'static [Step] {
+        if self.distributed { DISTRIBUTED_STEPS } else { STEPS }
+    }
+
+    fn migrates_by_statement(&self) -> bool {
+        self.distributed
+    }
+
+    fn references_by_convention(&self) -> bool {
+        self.distributed
+    }
 
     fn begin(&self, left: Duration) -> SqlStr {
         if self.timeouts == Timeouts::BySession || left == Duration::MAX {
@@ -99,8 +111,8 @@ impl Backend for Postgres {
         self.prepares
     }
 
-    fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
-        vec![queries.insert_at_once(new)]
+    fn insert_account(&self, queries: &Queries, new: &NewAccount) -> Vec<Statement> {
+        if self.distributed { queries.inserts(new) } else { vec![queries.insert_at_once(new)] }
     }
 
     async fn execute(
@@ -165,7 +177,15 @@ impl Backend for Postgres {
         schema.map(|name| format!("CREATE SCHEMA IF NOT EXISTS {name};\n")).unwrap_or_default()
     }
 
-    fn find_column(names: &Names, table: &str, column: &str) -> Statement {
+    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
+        if self.distributed {
+            let sql = "SELECT 1 FROM information_schema.columns
+                       WHERE table_schema = coalesce($1, current_schema())
+                         AND table_name = $2 AND column_name = $3";
+            let table = format!("{}{table}", names.prefix.as_str());
+            let values = [names.schema.name().into(), table.as_str().into(), column.into()];
+            return Statement::new(&sql.into_sql_str(), values);
+        }
         let sql = "SELECT 1 FROM pg_attribute
                    WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped";
         Statement::new(&sql.into_sql_str(), [names.table(table).as_str().into(), column.into()])
@@ -227,3 +247,6 @@ fn is_transient(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod vocabulary;

@@ -25,14 +25,26 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
 
     /// Placeholders and functions.
     const DIALECT: Dialect;
-    /// The numbered steps of the schema.
-    const MIGRATIONS: &'static [Step];
     /// True if the connection of a dropped transaction can be used again. Otherwise it is
     /// closed.
     const REUSES_DROPPED: bool;
     /// True if a read after a failed commit settles whether it happened: a server may still
     /// commit after its client has lost it.
     const READ_SETTLES_COMMIT: bool;
+
+    /// Returns the numbered steps of the schema.
+    fn steps(&self) -> &'static [Step];
+
+    /// Returns whether a migration is sent as single statements that commit by themselves and
+    /// can be repeated, also by several instances at once. Otherwise it is one transaction.
+    fn migrates_by_statement(&self) -> bool {
+        false
+    }
+
+    /// Returns whether nothing but a convention ties an API key to its account.
+    fn references_by_convention(&self) -> bool {
+        false
+    }
 
     /// Returns the statement that begins a write which has this time left.
     fn begin(&self, left: Duration) -> SqlStr;
@@ -52,13 +64,8 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
 
     /// Returns the statements that insert an account and its first API key. The first
     /// one affects no row where the email is taken.
-    fn insert_account(queries: &Queries, new: &NewAccount) -> Vec<Statement> {
-        let both = [queries.insert_account(new), queries.insert_first_key(new)];
-        let event = new
-            .event()
-            .map(|event| [queries.count_event(event.account_id()), queries.insert_event(event)]);
-        let all = both.into_iter().chain(queries.insert_ticket(new));
-        all.chain(event.into_iter().flatten()).collect()
+    fn insert_account(&self, queries: &Queries, new: &NewAccount) -> Vec<Statement> {
+        queries.inserts(new)
     }
 
     /// Runs a statement and returns the number of rows that it affected.
@@ -85,10 +92,12 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Prepares a migration's transaction: locks out other instances and checks the
     /// database's settings.
     fn begin_migration(
-        connection: &mut Connection<Self>,
-        names: &Names,
-        limit: Duration,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+        _: &mut Connection<Self>,
+        _: &Names,
+        _: Duration,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Rejects a pool that the store can't work with.
     ///
@@ -105,7 +114,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     }
 
     /// Returns a query that has a row if the table has the column.
-    fn find_column(names: &Names, table: &str, column: &str) -> Statement;
+    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement;
 
     /// Classifies the error of a statement that may have committed.
     fn fault(error: sqlx::Error) -> Fault;

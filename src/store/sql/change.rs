@@ -22,7 +22,7 @@ use super::statement::{Row, Statement};
 
 /// The maximum number of attempts of a transaction that conflicts with others, and of a read
 /// whose connection was dead.
-const ATTEMPTS: u32 = 20;
+pub(super) const ATTEMPTS: u32 = 20;
 /// The longest wait between two attempts of a transaction.
 const LONGEST_WAIT: Duration = Duration::from_millis(64);
 
@@ -124,12 +124,24 @@ impl<B: Backend> SqlStore<B> {
         until: Instant,
     ) -> Result<Applied, StoreError> {
         let mut attempt = 1;
+        let mut undecided = None;
         loop {
             let committing = AtomicBool::new(false);
             match self.try_change(change, &committing, until).await {
-                Err(Fault::Conflict(_)) if attempt < ATTEMPTS => {
+                Err(Fault::Conflict(conflict)) if attempt < ATTEMPTS => {
+                    if committing.load(Ordering::Relaxed) {
+                        undecided = Some(conflict);
+                    }
                     wait(attempt, until).await;
                     attempt += 1;
+                }
+                Ok(refused @ (Applied::NotFound | Applied::Clash(_))) => {
+                    return match (undecided, confirm) {
+                        (Some(conflict), Some(confirm)) => {
+                            self.unless_stored(refused, confirm, conflict, until).await
+                        }
+                        _ => Ok(refused),
+                    };
                 }
                 Err(fault @ (Fault::Lost(_) | Fault::Late(_)))
                     if committing.load(Ordering::Relaxed) =>
@@ -178,18 +190,29 @@ impl<B: Backend> SqlStore<B> {
         for attempt in 1..=ATTEMPTS {
             match self.try_change(change, &AtomicBool::new(false), until).await {
                 Ok(Applied::All) => return Ok(Applied::All),
-                Ok(refused) => {
-                    return match self.find_until(confirm, until).await {
-                        Ok(rows) if rows.is_empty() => Ok(refused),
-                        Ok(_) => Ok(Applied::All),
-                        Err(_) => Err(StoreError::OutcomeUnknown(lost)),
-                    };
-                }
+                Ok(refused) => return self.unless_stored(refused, confirm, lost, until).await,
                 Err(Fault::Refused(_) | Fault::Failed(_)) => break,
                 Err(_) => wait(attempt, until).await,
             }
         }
         Err(StoreError::OutcomeUnknown(lost))
+    }
+
+    /// Returns that a change was refused, unless it was an earlier attempt of its own that
+    /// stands in its way: a node that leaves its cluster may call a commit a conflict which
+    /// the others have carried out.
+    async fn unless_stored(
+        &self,
+        refused: Applied,
+        confirm: &Find,
+        lost: BoxError,
+        until: Instant,
+    ) -> Result<Applied, StoreError> {
+        match self.find_until(confirm, until).await {
+            Ok(rows) if rows.is_empty() => Ok(refused),
+            Ok(_) => Ok(Applied::All),
+            Err(_) => Err(StoreError::OutcomeUnknown(lost)),
+        }
     }
 
     /// Finds out whether a commit without an answer happened, within its own deadline.
@@ -265,7 +288,7 @@ impl<B: Backend> SqlStore<B> {
             Err(error) => match B::clash(&error, &self.names) {
                 Some(clash) => Ok(Applied::Clash(clash)),
                 None if B::READ_SETTLES_COMMIT => Err(Fault::Lost(without_rows(error))),
-                None => Err(B::fault(error)),
+                None => Err(B::fault(error).at_commit()),
             },
         }
     }
@@ -359,7 +382,7 @@ impl<B: Backend> SqlStore<B> {
 
 /// Waits before the attempt after this one, at random so that transactions which conflicted
 /// do not meet again, and not past the deadline.
-async fn wait(attempt: u32, until: Instant) {
+pub(super) async fn wait(attempt: u32, until: Instant) {
     let doubled = Duration::from_millis(1).saturating_mul(2_u32.saturating_pow(attempt));
     let next = Instant::now() + jittered(doubled.min(LONGEST_WAIT));
     tokio::time::sleep_until(next.min(until)).await;

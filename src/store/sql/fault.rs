@@ -34,6 +34,14 @@ impl Fault {
         }
     }
 
+    /// Reclassifies a fault of the commit itself, which may have happened.
+    pub(in crate::store) fn at_commit(self) -> Self {
+        match self {
+            Self::Unavailable(source) => Self::Lost(source),
+            other => other,
+        }
+    }
+
     /// Classifies an error of the host's rows.
     pub(in crate::store) fn from_host(
         error: HostRowsError,

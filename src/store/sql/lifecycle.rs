@@ -76,14 +76,15 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
 
 impl<B: Backend> SqlStore<B> {
     /// Writes the `UPDATE` of the account's own row. It decides whether the change applies,
-    /// so it affects the row even if nothing but keys changes.
-    fn update_account(&self, change: &AccountChange) -> Statement {
+    /// so it affects the row even if nothing but keys changes, and with a new value: a
+    /// cluster does not hold a row that stays as it was against other changes.
+    pub(in crate::store) fn update_account(&self, change: &AccountChange) -> Statement {
         let mut sql = Sql::new(B::DIALECT.placeholder);
         let id = change.account();
         let effects = change.effects().iter();
         let mut set: Vec<_> = effects.filter_map(|effect| sql.assignment(effect, id)).collect();
         if set.is_empty() {
-            set.push("id = id".to_owned());
+            set.push("event_number = event_number + 1".to_owned());
         }
         let mut conditions = vec![format!("id = {}", sql.value(id.as_str()))];
         conditions.extend(change.conditions().iter().map(|it| sql.condition(it)));
@@ -92,7 +93,7 @@ impl<B: Backend> SqlStore<B> {
         Statement::from_parts(trusted(text), sql.values)
     }
 
-    fn select_accounts(&self, filter: &AccountFilter) -> Statement {
+    pub(in crate::store) fn select_accounts(&self, filter: &AccountFilter) -> Statement {
         let mut sql = Sql::new(B::DIALECT.placeholder);
         let mut conditions = vec!["1 = 1".to_owned()];
         if let Some(state) = filter.state {

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::issue::BoxError;
 
 use super::SqlStore;
 use super::backend::{Backend, Connection, Step};
+use super::change::{ATTEMPTS, wait};
 use super::names::Names;
 use super::open::{OpenError, readable};
 use super::statement::{Kind, Statement, trusted};
@@ -51,7 +52,10 @@ impl<B: Backend> SqlStore<B> {
         let migrated = timeout(limit, async {
             let mut connection = self.pool.acquire().await.map_err(readable)?;
             if !self.missing_steps(&mut connection).await?.is_empty() {
-                let applied = self.apply_missing(&mut connection, limit).await;
+                let applied = match self.backend.migrates_by_statement() {
+                    true => self.apply_by_statement(&mut connection).await,
+                    false => self.apply_missing(&mut connection, limit).await,
+                };
                 if applied.is_err() && !B::REUSES_DROPPED {
                     drop(connection.detach());
                 }
@@ -98,6 +102,36 @@ impl<B: Backend> SqlStore<B> {
         transaction.commit().await.map_err(readable)
     }
 
+    /// Applies missing steps as single statements. What an interrupted migration has left is
+    /// finished by the next.
+    async fn apply_by_statement(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
+        let record = B::create_schema(&self.names) + &create_record::<B>(&self.names);
+        self.run_each(connection, &record).await?;
+        for step in self.missing_steps(connection).await? {
+            self.run_each(connection, &self.names.fill(step.sql)).await?;
+            let record = self.record(step);
+            B::execute(connection, &record, self.backend.persistent()).await.map_err(readable)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the statements of a script one by one. An error may be that of another instance
+    /// which does the same, so each is tried again for a moment.
+    async fn run_each(&self, connection: &mut Connection<B>, script: &str) -> Result<(), BoxError> {
+        let until = Instant::now() + self.deadline;
+        for statement in script.split_inclusive(";\n") {
+            let mut attempt = 1;
+            while let Err(error) = B::run(connection, trusted(statement.to_owned())).await {
+                if attempt == ATTEMPTS || error.as_database_error().is_none() {
+                    return Err(hinted(error));
+                }
+                wait(attempt, until).await;
+                attempt += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Creates the table of records, with the column that earlier versions did not have.
     async fn prepare_record(&self, connection: &mut Connection<B>) -> Result<(), sqlx::Error> {
         if !self.has_column(connection, "version").await? {
@@ -117,7 +151,7 @@ impl<B: Backend> SqlStore<B> {
         connection: &mut Connection<B>,
         column: &str,
     ) -> Result<bool, sqlx::Error> {
-        let find = B::find_column(&self.names, TABLE, column);
+        let find = self.backend.find_column(&self.names, TABLE, column);
         let rows = B::fetch(connection, &find, &[], self.backend.persistent()).await?;
         Ok(!rows.is_empty())
     }
@@ -153,7 +187,7 @@ impl<B: Backend> SqlStore<B> {
         connection: &mut Connection<B>,
     ) -> Result<Vec<&'static Step>, BoxError> {
         if !self.has_column(connection, "version").await.map_err(readable)? {
-            return Ok(B::MIGRATIONS.iter().collect());
+            return Ok(self.backend.steps().iter().collect());
         }
         let has_requires = self.has_column(connection, "requires").await.map_err(readable)?;
         let requires = if has_requires { "requires" } else { "1" };
@@ -171,7 +205,7 @@ impl<B: Backend> SqlStore<B> {
                 requires: row.integer()?,
             });
         }
-        missing(B::MIGRATIONS, &applied)
+        missing(self.backend.steps(), &applied)
     }
 }
 

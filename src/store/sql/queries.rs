@@ -87,15 +87,18 @@ impl Queries {
             email_taken: sql("SELECT 1 FROM {accounts} WHERE email_key = {1}"),
             account_exists: sql("SELECT 1 FROM {accounts} WHERE id = {1}"),
             signup_exists: sql("SELECT 1 FROM {accounts} WHERE id = {1} AND replay_nonce = {2}"),
+            // The account of a key is joined because a database without enforced foreign keys
+            // may have keys without an account.
             find_signup: sql("SELECT password_hash, pepper_version, created_at,
                      replay_nonce, replay_version, replay_tag
                  FROM {accounts} WHERE email_key = {1}"),
             find_account_of_key: sql("SELECT {account}, k.expires_at
                  FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
                  WHERE k.digest = {1}"),
-            find_retried_key: sql("SELECT digest, prefix, last_four, created_at, expires_at,
-                     replay_nonce, replay_version, replay_tag
-                 FROM {api_keys} WHERE account_id = {1} AND replay_tag = {2}"),
+            find_retried_key: sql("SELECT k.digest, k.prefix, k.last_four, k.created_at,
+                     k.expires_at, k.replay_nonce, k.replay_version, k.replay_tag
+                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
+                 WHERE k.account_id = {1} AND k.replay_tag = {2}"),
             insert_account: sql("INSERT INTO {accounts}
                      (id, email, email_key, name, plan, password_hash, pepper_version, created_at,
                       replay_nonce, replay_version, replay_tag, email_verified_at)
@@ -111,8 +114,6 @@ impl Queries {
             insert_at_once: [(false, false), (false, true), (true, false), (true, true)]
                 .map(|(ticket, event)| sql(&super::at_once::template(ticket, event))),
             events: EventQueries::new(sql),
-            // The account is joined because a database without enforced foreign keys may
-            // have keys without an account.
             find_api_key: sql("SELECT k.account_id, k.expires_at, a.email_verified_at, a.state
                  FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
             add_api_key: sql("INSERT INTO {api_keys}
@@ -120,8 +121,9 @@ impl Queries {
                       replay_nonce, replay_version, replay_tag)
                  SELECT {1}, id, {3}, {4}, {5}, {6}, {7}, {8}, {9}
                  FROM {accounts} WHERE id = {2}"),
-            list_api_keys: sql("SELECT digest, prefix, last_four, created_at, expires_at
-                 FROM {api_keys} WHERE account_id = {1} ORDER BY created_at, digest"),
+            list_api_keys: sql("SELECT k.digest, k.prefix, k.last_four, k.created_at, k.expires_at
+                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
+                 WHERE k.account_id = {1} ORDER BY k.created_at, k.digest"),
             expire_key: sql("UPDATE {api_keys}
                  SET expires_at = {least}(coalesce(expires_at, {3}), {3})
                  WHERE account_id = {1} AND substr(digest, 1, 10) = {2}
@@ -160,6 +162,16 @@ impl Queries {
             }
         };
         Find { statement, columns: &[] }
+    }
+
+    /// Inserts all rows of a sign-up, one statement after the other.
+    pub(in crate::store) fn inserts(&self, new: &NewAccount) -> Vec<Statement> {
+        let both = [self.insert_account(new), self.insert_first_key(new)];
+        let event = new
+            .event()
+            .map(|event| [self.count_event(event.account_id()), self.insert_event(event)]);
+        let all = both.into_iter().chain(self.insert_ticket(new));
+        all.chain(event.into_iter().flatten()).collect()
     }
 
     pub(in crate::store) fn insert_account(&self, new: &NewAccount) -> Statement {
