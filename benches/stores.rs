@@ -1,10 +1,11 @@
 //! The cost of a store: accounts created per second, 1 and 16 at a time, and with 10⁴ and
 //! 10⁶ existing accounts; on PostgreSQL against a hand-written transaction of four round
-//! trips on the same pool.
+//! trips on the same pool; on a Galera cluster of three against a single MariaDB.
 //!
-//! `cargo bench --features full --bench stores`. It starts a PostgreSQL of its
-//! own by `scripts/postgres.sh`, with its default settings, and ends it. What is
-//! compared is measured in turn, block by block, and given as a ratio.
+//! `cargo bench --features full --bench stores`. It starts servers of its own by
+//! `scripts/postgres.sh`, `scripts/mariadb.sh` and `scripts/galera.sh`, and ends them. What
+//! is compared is measured in turn, block by block, and given as a ratio. PostgreSQL has its
+//! default settings; neither the MariaDBs nor the cluster wait for the disk at a commit.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
 
@@ -20,7 +21,8 @@ use signup::clock::{Clock, SystemClock};
 use signup::fields::EmailKey;
 use signup::store::conformance::Sample;
 use signup::store::{
-    AccountStore, CreateOutcome, MemoryStore, NewAccount, PostgresStore, SqliteStore, StoreError,
+    AccountStore, CreateOutcome, MemoryStore, MySqlStore, NewAccount, PostgresStore, SqliteStore,
+    StoreError,
 };
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -112,25 +114,42 @@ async fn compare(stores: [&Arc<dyn AccountStore>; 2], at_a_time: u64) -> ([f64; 
     ([median(&mut first), median(&mut second)], median(&mut ratios))
 }
 
-/// A server of the bench's own.
-struct Postgres {
+/// A server of the bench's own, by a script.
+struct Server {
+    script: &'static str,
     folder: tempfile::TempDir,
     port: u16,
 }
 
-impl Postgres {
-    fn start() -> Self {
+impl Server {
+    fn start(script: &'static str, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The servers run as users of theirs.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { folder: tempfile::tempdir().unwrap(), port };
-        server.run("start");
+        let server = Self { script, folder, port };
+        server.run("start", options);
         server
     }
 
-    fn run(&self, what: &str) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");
+    fn run(&self, what: &str, options: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(self.script);
         let mut command = Command::new("bash");
         command.arg(script).arg(what).arg(self.folder.path()).arg(self.port.to_string());
-        assert!(command.status().unwrap().success());
+        assert!(command.args(options).status().unwrap().success());
+    }
+
+    /// A store on the node of a cluster, or on the MariaDB, of this port.
+    async fn mysql(&self, port: &str) -> MySqlStore {
+        let url = format!("mysql://root@127.0.0.1:{port}/bench");
+        let server = sqlx::mysql::MySqlPool::connect(&url.replace("/bench", "/mysql")).await;
+        let create = "CREATE DATABASE IF NOT EXISTS bench CHARACTER SET utf8mb4";
+        sqlx::raw_sql(create).execute(&server.unwrap()).await.unwrap();
+        let store = MySqlStore::connect(&url).await.unwrap();
+        let store = store.with_deadline(Duration::from_mins(1));
+        store.migrate().await.unwrap();
+        store
     }
 
     async fn pool(&self, database: &str) -> PgPool {
@@ -140,10 +159,43 @@ impl Postgres {
     }
 }
 
-impl Drop for Postgres {
+impl Drop for Server {
     fn drop(&mut self) {
-        self.run("crash");
+        self.run("crash", &[]);
     }
+}
+
+/// A cluster whose nodes store accounts in turn.
+struct InTurn(Vec<MySqlStore>, AtomicU64);
+
+#[async_trait]
+impl AccountStore for InTurn {
+    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
+        self.0[0].is_email_taken(key).await
+    }
+
+    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
+        let turn = usize::try_from(self.1.fetch_add(1, Ordering::Relaxed)).unwrap();
+        self.0[turn % self.0.len()].create(new).await
+    }
+}
+
+/// Accounts in a single MariaDB, and in a cluster of three.
+async fn run_mysql() {
+    let server = Server::start("mariadb.sh", &["--innodb-flush-log-at-trx-commit=0"]);
+    let one: Arc<dyn AccountStore> = Arc::new(server.mysql(&server.port.to_string()).await);
+    let cluster = Server::start("galera.sh", &[]);
+    let ports = std::fs::read_to_string(cluster.folder.path().join("ports")).unwrap();
+    let mut nodes = Vec::new();
+    for node in ports.lines() {
+        nodes.push(cluster.mysql(node.split(' ').next().unwrap()).await);
+    }
+    let three: Arc<dyn AccountStore> = Arc::new(InTurn(nodes, AtomicU64::new(0)));
+    let ([first, three_first], ratio_one) = compare([&one, &three], 1).await;
+    let ([many, three_many], ratio_many) = compare([&one, &three], 16).await;
+    println!("{:<34} {first:>12.0} {many:>12.0}", "MariaDB, one node");
+    println!("{:<34} {three_first:>12.0} {three_many:>12.0}", "MariaDB, a cluster of three");
+    println!("{:<34} {ratio_one:>12.2} {ratio_many:>12.2}", "one node ÷ three");
 }
 
 /// Fills the tables up to that many accounts, of the same shape as real ones.
@@ -171,9 +223,10 @@ async fn run() {
     let sqlite = SqliteStore::connect(&url).await.unwrap();
     sqlite.migrate().await.unwrap();
     let sqlite: Arc<dyn AccountStore> = Arc::new(sqlite);
-    let server = Postgres::start();
+    let server = Server::start("postgres.sh", &[]);
     let pool = server.pool("postgres").await;
     let store = PostgresStore::new(pool.clone()).with_deadline(Duration::from_mins(1));
+    let store = store.trust_session_timeout();
     store.migrate().await.unwrap();
     let postgres: Arc<dyn AccountStore> = Arc::new(store);
     let by_hand: Arc<dyn AccountStore> = Arc::new(ByHand(pool.clone()));
@@ -188,12 +241,14 @@ async fn run() {
     println!("{:<34} {one:>12.0} {many:>12.0}", "PostgreSQL, one statement");
     println!("{:<34} {one_by_hand:>12.0} {many_by_hand:>12.0}", "PostgreSQL, four round trips");
     println!("{:<34} {ratio_one:>12.2} {ratio_many:>12.2}", "one statement ÷ four round trips");
+    run_mysql().await;
 
     // A second database on the same server.
     fill(&pool, 10_000).await;
     sqlx::raw_sql("CREATE DATABASE large").execute(&pool).await.unwrap();
     let large = server.pool("large").await;
     let store = PostgresStore::new(large.clone()).with_deadline(Duration::from_mins(1));
+    let store = store.trust_session_timeout();
     store.migrate().await.unwrap();
     fill(&large, 1_000_000).await;
     let large: Arc<dyn AccountStore> = Arc::new(store);

@@ -24,7 +24,8 @@ start() {
         --wsrep-sst-receive-address="127.0.0.1:$(port "$node" 4)" \
         --wsrep-provider-options="gmcast.listen_addr=tcp://$group;ist.recv_addr=$ist;gcache.size=64M;\
 evs.keepalive_period=PT0.3S;evs.inactive_check_period=PT0.3S;evs.suspect_timeout=PT1S;\
-evs.inactive_timeout=PT2S;evs.install_timeout=PT2S;pc.announce_timeout=PT1S"
+evs.inactive_timeout=PT2S;evs.install_timeout=PT2S;pc.announce_timeout=PT1S;gmcast.time_wait=PT1S;\
+gmcast.peer_timeout=PT1S"
     for _ in $(seq 600); do
         if mariadb --no-defaults --socket="$folder/$node/mysql.sock" --user=root --batch \
             -e "SHOW STATUS LIKE 'wsrep_local_state_comment'" 2>/dev/null | grep -q Synced; then

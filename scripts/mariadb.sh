@@ -15,17 +15,19 @@ case $what in
 start)
     port=$3
     if [ ! -d "$folder/data" ]; then
-        mkdir -p "$folder/data"
+        mkdir -p "$folder/data" "$folder/tmp"
         [ "$(id -u)" != 0 ] || chown -R mysql "$folder"
-        as_mysql mariadb-install-db --no-defaults --datadir="$folder/data" --skip-test-db \
+        as_mysql mariadb-install-db --no-defaults --datadir="$folder/data" \
+            --tmpdir="$folder/tmp" --skip-test-db \
             --auth-root-authentication-method=normal >/dev/null
     fi
     # Without the machine's own settings.
     as_mysql "$mariadbd" --no-defaults \
-        --datadir="$folder/data" --socket="$folder/mysql.sock" --pid-file="$folder/mysql.pid" \
+        --datadir="$folder/data" --tmpdir="$folder/tmp" \
+        --socket="$folder/mysql.sock" --pid-file="$folder/mysql.pid" \
         --log-error="$folder/log.err" --port="$port" --bind-address=127.0.0.1 \
         --max-connections=1000 --innodb-buffer-pool-size=256M "${@:4}" >/dev/null 2>&1 &
-    for _ in $(seq 300); do
+    for _ in $(seq 600); do
         if mariadb-admin --no-defaults --socket="$folder/mysql.sock" --user=root ping \
             >/dev/null 2>&1; then
             exit 0
@@ -36,8 +38,9 @@ start)
     exit 1
     ;;
 position)
-    as_mysql "$mariadbd" --no-defaults --datadir="$folder/data" --pid-file="$folder/recovery.pid" \
-        --skip-networking --wsrep-recover "${@:3}" 2>&1 | sed -n 's/.*Recovered position: *//p' | tail -n 1
+    as_mysql "$mariadbd" --no-defaults --datadir="$folder/data" --tmpdir="$folder/tmp" \
+        --pid-file="$folder/recovery.pid" --skip-networking --wsrep-recover "${@:3}" 2>&1 \
+        | sed -n 's/.*Recovered position: *//p' | tail -n 1
     ;;
 crash)
     [ ! -f "$folder/mysql.pid" ] || kill -9 "$(cat "$folder/mysql.pid")" || true

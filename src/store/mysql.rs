@@ -29,6 +29,9 @@ const CONNECTIONS: u32 = 8;
 /// (RUSTSEC-2023-0071): a server that asks for `caching_sha2_password` is reached by TLS
 /// (features `tls-rustls` and `tls-native`) or by its socket.
 ///
+/// A node of a Galera cluster is one more MariaDB: what decides is a write, which the cluster
+/// certifies, and reads wait until the node has what the others had committed.
+///
 /// ```no_run
 /// use signup::store::MySqlStore;
 ///
@@ -117,7 +120,7 @@ async fn prepare_session(
     let known = connection.fetch_all(sqlx::raw_sql(known.into_sql_str())).await?;
     let known: Vec<String> =
         known.iter().map(|row| row.try_get_unchecked(0)).collect::<Result<_, _>>()?;
-    let knows = |name: &str| known.iter().any(|known| known == name);
+    let is_known = |name: &str| known.iter().any(|known| known == name);
     // InnoDB counts in seconds.
     let seconds = deadline.as_secs().max(1);
     let mut settings = format!(
@@ -125,12 +128,12 @@ async fn prepare_session(
          ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          SESSION innodb_lock_wait_timeout = {seconds}"
     );
-    settings += &if knows("max_statement_time") {
+    settings += &if is_known("max_statement_time") {
         format!(", SESSION max_statement_time = {}", deadline.as_secs_f64() * 0.9)
     } else {
         format!(", SESSION max_execution_time = {}", deadline.as_millis() * 9 / 10)
     };
-    if knows("wsrep_sync_wait") {
+    if is_known("wsrep_sync_wait") {
         // The sum of reads (1), updates and deletions (2), and inserts (4).
         settings += ", SESSION wsrep_sync_wait = 7";
     }

@@ -122,6 +122,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "store/sqlite.rs",
                 "store/postgres.rs",
                 "store/postgres/backend.rs",
+                "store/postgres/backend/vocabulary.rs",
             ],
         ),
         (

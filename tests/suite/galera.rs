@@ -103,7 +103,7 @@ async fn a_node_that_lags_behind_is_waited_for_by_what_decides() {
     assert_eq!(behind, 0, "the node does not lag");
 
     let store = stores[1].clone();
-    let digest = new.key_digest().clone();
+    let digest = *new.key_digest();
     let look = tokio::spawn(async move {
         let email = Email::parse("a@x.co", EmailProfile::default()).unwrap();
         let (password, key, taken) = tokio::join!(
@@ -132,7 +132,7 @@ async fn a_node_that_lags_behind_is_waited_for_by_what_decides() {
     assert_eq!(look.await.unwrap(), (true, true, true));
 }
 
-/// What became of the sign-ups of a load.
+/// The answers to the sign-ups of a load.
 #[derive(Default)]
 struct Answers {
     stored: Vec<String>,
@@ -170,7 +170,7 @@ async fn load(
     answers
 }
 
-/// What happens to a node.
+/// The trouble of a node.
 #[derive(Debug, Clone, Copy)]
 enum Trouble {
     Stopped,
@@ -238,9 +238,26 @@ async fn strike(galera: &Galera, node: usize, trouble: Trouble, answered: &Atomi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Galera"]
-async fn no_stored_account_is_lost_with_a_node_that_stops_dies_or_is_cut_off() {
+async fn no_stored_account_is_lost_with_a_node_that_stops() {
+    lose_nothing_with(Trouble::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Galera"]
+async fn no_stored_account_is_lost_with_a_node_that_is_killed() {
+    lose_nothing_with(Trouble::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Galera"]
+async fn no_stored_account_is_lost_with_a_node_that_is_cut_off() {
+    lose_nothing_with(Trouble::CutOff).await;
+}
+
+/// Lets the same happen to a node ten times, under load.
+async fn lose_nothing_with(trouble: Trouble) {
     let galera = Galera::start();
-    let stores = galera.stores().await.map(|store| store.with_deadline(Duration::from_secs(2)));
+    let stores = galera.stores().await.map(|store| store.with_deadline(Duration::from_secs(1)));
     let (next, answered) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
     let stop = Arc::new(AtomicBool::new(false));
     let mut workers = JoinSet::new();
@@ -248,9 +265,8 @@ async fn no_stored_account_is_lost_with_a_node_that_stops_dies_or_is_cut_off() {
         let (stores, next, answered) = (stores.clone(), Arc::clone(&next), Arc::clone(&answered));
         workers.spawn(load(stores, worker, next, answered, Arc::clone(&stop)));
     }
-    for round in 0..30 {
-        let trouble = [Trouble::Stopped, Trouble::Killed, Trouble::CutOff][round % 3];
-        strike(&galera, round / 3 % 3, trouble, &answered).await;
+    for round in 0..10 {
+        strike(&galera, round % 3, trouble, &answered).await;
     }
     stop.store(true, Ordering::Relaxed);
     let answers = workers.join_all().await;
@@ -259,13 +275,13 @@ async fn no_stored_account_is_lost_with_a_node_that_stops_dies_or_is_cut_off() {
     let ids: HashSet<_> = accounts.iter().map(|account| account.id.clone()).collect();
     let emails: HashSet<_> = accounts.iter().map(|account| account.email_key.clone()).collect();
     assert_eq!(emails.len(), accounts.len());
-    let (mut stored, mut unknown) = (0, 0);
+    let (mut kept, mut unknown) = (0, 0);
     for answers in answers {
         assert!(answers.stored.iter().all(|id| ids.contains(id)), "a stored account is lost");
         assert!(answers.refused.iter().all(|id| !ids.contains(id)), "a refused one is stored");
-        stored += answers.stored.len();
+        kept += answers.stored.len();
         unknown += answers.unknown;
     }
-    assert!(accounts.len() - stored <= unknown);
-    println!("{stored} stored, {unknown} unknown, {} of them stored", accounts.len() - stored);
+    assert!(accounts.len() - kept <= unknown);
+    println!("{kept} stored, {unknown} unknown, {} of them stored", accounts.len() - kept);
 }

@@ -13,7 +13,7 @@ use super::mysql::{create_database, on_server};
 pub struct Galera {
     folder: PathBuf,
     /// The folder of a cluster that ends with the test.
-    _own: Option<tempfile::TempDir>,
+    own: Option<tempfile::TempDir>,
 }
 
 impl Galera {
@@ -21,7 +21,7 @@ impl Galera {
     pub fn shared() -> Self {
         let folder = std::env::var("SIGNUP_TEST_GALERA");
         let folder = folder.expect("SIGNUP_TEST_GALERA is not set: run scripts/test.sh");
-        Self { folder: folder.into(), _own: None }
+        Self { folder: folder.into(), own: None }
     }
 
     /// Starts a cluster of a test's own.
@@ -34,7 +34,7 @@ impl Galera {
             let open = std::fs::Permissions::from_mode(0o755);
             std::fs::set_permissions(own.path(), open).unwrap();
         }
-        let galera = Self { folder: own.path().into(), _own: Some(own) };
+        let galera = Self { folder: own.path().into(), own: Some(own) };
         galera.run(&["start"]);
         galera
     }
@@ -79,7 +79,7 @@ impl Galera {
 
 impl Drop for Galera {
     fn drop(&mut self) {
-        if self._own.is_some() {
+        if self.own.is_some() {
             self.run(&["crash"]);
         }
     }

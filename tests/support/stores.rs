@@ -480,7 +480,7 @@ impl Cluster {
     }
 
     async fn lock_out(&self) -> Option<Outage> {
-        None
+        self.first.outage().await
     }
 }
 

@@ -52,9 +52,10 @@ impl<B: Backend> SqlStore<B> {
         let migrated = timeout(limit, async {
             let mut connection = self.pool.acquire().await.map_err(readable)?;
             if !self.missing_steps(&mut connection).await?.is_empty() {
-                let applied = match self.backend.migrates_by_statement() {
-                    true => self.apply_by_statement(&mut connection).await,
-                    false => self.apply_missing(&mut connection, limit).await,
+                let applied = if self.backend.migrates_by_statement() {
+                    self.apply_by_statement(&mut connection).await
+                } else {
+                    self.apply_missing(&mut connection, limit).await
                 };
                 if applied.is_err() && !B::REUSES_DROPPED {
                     drop(connection.detach());

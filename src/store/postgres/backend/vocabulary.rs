@@ -12,7 +12,7 @@ use crate::store::{AccountChange, AccountFilter, AccountRecord, Condition, Effec
 
 const TABLE: &str = include_str!("vocabulary.txt");
 
-/// What the three databases say to a construct.
+/// Returns what the three databases say to each construct.
 fn table() -> BTreeMap<&'static str, [&'static str; 3]> {
     let sources: BTreeSet<_> = TABLE
         .lines()
