@@ -55,6 +55,12 @@ const FRESH: Duration = Duration::from_secs(1);
 #[doc = include_str!("postgres/0006_state.sql")]
 #[doc = include_str!("postgres/0007_events.sql")]
 /// ```
+///
+/// Those of a [distributed](SqlStore::distributed) database:
+///
+/// ```sql
+#[doc = include_str!("postgres/distributed.sql")]
+/// ```
 pub type PostgresStore = SqlStore<Postgres>;
 
 /// The backend of [`PostgresStore`].
@@ -168,10 +174,6 @@ impl SqlStore<Postgres> {
     /// interrupted one is finished by the next. Where the database refuses a
     /// `statement_timeout`, there is none. [`create_in`](Self::create_in) needs savepoints,
     /// which Aurora DSQL lacks.
-    ///
-    /// ```sql
-    #[doc = include_str!("postgres/distributed.sql")]
-    /// ```
     #[must_use]
     pub fn distributed(mut self) -> Self {
         self.backend.timeouts = Timeouts::BySession;

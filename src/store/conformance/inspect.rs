@@ -163,15 +163,14 @@ mod sql {
             // Where the reference is by convention, so is what it does.
             let keys = self.backend.references_by_convention();
             let keys = keys.then(|| delete("api_keys", "account_id"));
-            let deleted = async {
-                let mut connection = self.pool().acquire().await?;
-                for statement in keys.into_iter().chain([delete("accounts", "id")]) {
-                    B::execute(&mut connection, &statement, self.backend.persistent()).await?;
+            for statement in keys.into_iter().chain([delete("accounts", "id")]) {
+                let deleted = async {
+                    let mut connection = self.pool().acquire().await?;
+                    B::execute(&mut connection, &statement, self.backend.persistent()).await
+                };
+                if let Err(error) = deleted.await {
+                    panic!("the account can't be deleted: {error}");
                 }
-                Ok::<_, sqlx::Error>(())
-            };
-            if let Err(error) = deleted.await {
-                panic!("the account can't be deleted: {error}");
             }
         }
     }
