@@ -51,7 +51,8 @@ pub use relay::{DeliveryState, EventBacklog, EventLease, RelayStore, Settled, Un
 pub use replay::ReplayStore;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use sql::{
-    HostRows, HostRowsError, HostTransaction, Migration, OpenError, Schema, SqlStore, TablePrefix,
+    AccountColumn, AdoptedRow, Adoption, AdoptionReport, HostRows, HostRowsError, HostTransaction,
+    Migration, OpenError, Schema, SqlStore, TableMap, TablePrefix, TableProblem, TimeFormat,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};

@@ -12,11 +12,12 @@ use tokio::time::timeout;
 
 use crate::secret::Secret;
 
-use super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
+use super::sql::backend::{Backend, Catalog, Clash, Dialect, Step, Types, sealed};
 use super::sql::fault::Fault;
 use super::sql::names::Names;
 use super::sql::open::{Location, OpenError, readable};
 use super::sql::statement::{Kind, Row, Statement, Value, trusted};
+use super::sql::table::AccountColumn;
 use super::sql::{DEADLINE, SqlStore};
 
 /// The connections of the store's own pool.
@@ -150,6 +151,43 @@ const STEPS: &[Step] = &[Step {
     requires: 7,
 }];
 
+/// Those beside a table of the host's.
+const MAPPED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "tables beside one of the host",
+    sql: include_str!("mysql/mapped.sql"),
+    requires: 7,
+}];
+
+const CATALOG: Catalog = Catalog {
+    columns: "SELECT column_name, CONCAT(data_type, ' ', COALESCE(collation_name, '')),
+                  CAST(is_nullable = 'YES' AS SIGNED),
+                  CAST(column_default IS NOT NULL OR extra <> '' AS SIGNED)
+              FROM information_schema.columns
+              WHERE table_schema = COALESCE(?1, DATABASE()) AND table_name = ?2",
+    uniques: "SELECT index_name, MIN(column_name) FROM information_schema.statistics
+              WHERE table_schema = COALESCE(?1, DATABASE()) AND table_name = ?2
+                AND non_unique = 0 AND sub_part IS NULL
+              GROUP BY index_name HAVING COUNT(*) = 1",
+    id: Types {
+        accepted: &["varchar ascii_bin", "char ascii_bin"],
+        proposed: "varchar(64) CHARACTER SET ascii COLLATE ascii_bin",
+    },
+    text: Types {
+        accepted: &["varchar", "char", "text", "tinytext", "mediumtext", "longtext", "varbinary"],
+        proposed: "varchar(255) CHARACTER SET utf8mb4",
+    },
+    key: Types { accepted: &["varbinary"], proposed: "varbinary(1280)" },
+    integer: Types { accepted: &["bigint"], proposed: "bigint" },
+    bytes: Types { accepted: &["varbinary", "blob", "tinyblob"], proposed: "varbinary(64)" },
+    time: Types { accepted: &["datetime", "timestamp"], proposed: "datetime(3)" },
+    as_text: |value| format!("CAST({value} AS CHAR)"),
+    from_text: |value, kind| match kind.contains("int") {
+        true => format!("CAST({value} AS SIGNED)"),
+        false => value.to_owned(),
+    },
+};
+
 impl sealed::Sealed for MySql {}
 
 impl Backend for MySql {
@@ -165,14 +203,19 @@ impl Backend for MySql {
         ignore_recorded: "ON DUPLICATE KEY UPDATE version = version",
         hex: |digits| format!("x'{digits}'"),
         least: "least",
+        quote: '`',
+        unique_name: |_, column| column.to_owned(),
+        read_time: |column| format!("CAST(ROUND(UNIX_TIMESTAMP({column}) * 1000) AS SIGNED)"),
+        write_time: |millis| format!("FROM_UNIXTIME({millis} / 1000)"),
+        catalog: &CATALOG,
         // The error names the key.
         ignore_taken_email: "",
     };
     const REUSES_DROPPED: bool = false;
     const READ_SETTLES_COMMIT: bool = false;
 
-    fn steps(&self) -> &'static [Step] {
-        STEPS
+    fn steps(&self, names: &Names) -> &'static [Step] {
+        if names.accounts.is_some() { MAPPED_STEPS } else { STEPS }
     }
 
     /// Returns true: a definition of a table commits by itself.
@@ -254,9 +297,11 @@ impl Backend for MySql {
                 // MySQL names the table too.
                 let key = key.rsplit_once('.').map_or(key, |(_table, key)| key);
                 let is = |name: &str| key == names.constraint(name);
-                if is("accounts_email_key_key") {
+                if names.is_email(key, "accounts_email_key_key") {
                     Some(Clash::Email)
-                } else if is("accounts_id_key") || key == "PRIMARY" {
+                } else if key == names.unique(AccountColumn::Id, "accounts_id_key")
+                    || key == "PRIMARY"
+                {
                     Some(Clash::Identifier)
                 } else if is("api_keys_replay_tag") {
                     Some(Clash::Retry)

@@ -35,6 +35,7 @@ pub(super) mod queries;
 mod relay;
 mod replay;
 pub(super) mod statement;
+pub(super) mod table;
 mod verification;
 
 use backend::{Backend, Clash, Connection};
@@ -46,6 +47,9 @@ pub use names::{Schema, TablePrefix};
 use open::Location;
 pub use open::OpenError;
 use queries::Queries;
+pub use table::adopt::{AdoptedRow, Adoption, AdoptionReport};
+pub use table::check::TableProblem;
+pub use table::{AccountColumn, TableMap, TimeFormat};
 
 /// The default deadline of a call: longer than anyone waits for a sign-up.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -116,6 +120,12 @@ impl<B: Backend> SqlStore<B> {
     /// foreign key of the host.
     pub fn table(&self, name: &str) -> String {
         self.names.table(name)
+    }
+
+    /// Returns the name of an account's column as written in SQL: that of a
+    /// [table map](Self::with_table), if there is one.
+    pub fn column(&self, column: AccountColumn) -> String {
+        self.names.column(column)
     }
 
     /// Returns the pool, for the host's own queries and to close it.

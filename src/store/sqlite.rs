@@ -11,12 +11,13 @@ use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
 
 use crate::issue::BoxError;
 
-use super::sql::backend::{Backend, Clash, Dialect, Step, sealed};
+use super::sql::backend::{Backend, Catalog, Clash, Dialect, Step, Types, sealed};
 use super::sql::fault::{Fault, without_rows};
 use super::sql::names::Names;
 use super::sql::numbered::{query, values};
 use super::sql::open::{Location, OpenError};
 use super::sql::statement::{Kind, Row, Statement, trusted};
+use super::sql::table::AccountColumn;
 use super::sql::{DEADLINE, SqlStore};
 
 /// The connections of the store's own pool: one writes at a time, the others serve reads.
@@ -205,6 +206,34 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// Those beside a table of the host's.
+const MAPPED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "tables beside one of the host",
+    sql: include_str!("sqlite/mapped.sql"),
+    requires: 7,
+}];
+
+const CATALOG: Catalog = Catalog {
+    columns: "SELECT name, lower(type), \"notnull\" = 0, dflt_value IS NOT NULL OR pk > 0
+              FROM pragma_table_info(?2) WHERE ?1 IS NULL",
+    uniques: "SELECT l.name, (SELECT i.name FROM pragma_index_info(l.name) i)
+              FROM pragma_index_list(?2) l
+              WHERE ?1 IS NULL AND l.\"unique\" = 1 AND l.partial = 0
+                AND (SELECT count(*) FROM pragma_index_info(l.name)) = 1",
+    id: Types { accepted: &["text", "varchar", "char", "nvarchar"], proposed: "TEXT" },
+    text: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
+    key: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
+    integer: Types { accepted: &["int", "bigint"], proposed: "INTEGER" },
+    bytes: Types { accepted: &["blob"], proposed: "BLOB" },
+    time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
+    as_text: |value| format!("CAST({value} AS TEXT)"),
+    from_text: |value, kind| match kind.contains("int") {
+        true => format!("CAST({value} AS INTEGER)"),
+        false => value.to_owned(),
+    },
+};
+
 impl sealed::Sealed for Sqlite {}
 
 impl Backend for Sqlite {
@@ -219,15 +248,24 @@ impl Backend for Sqlite {
         ignore_recorded: "",
         hex: |digits| format!("x'{digits}'"),
         least: "min",
-        ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",
+        quote: '"',
+        unique_name: |table, column| format!("{table}.{column}"),
+        read_time: |column| {
+            format!("CAST(round((julianday({column}) - 2440587.5) * 86400000.0) AS INTEGER)")
+        },
+        write_time: |millis| {
+            format!("strftime('%Y-%m-%d %H:%M:%f', {millis} / 1000.0, 'unixepoch')")
+        },
+        catalog: &CATALOG,
+        ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     };
     // A connection's thread executes its commands in order, including the rollback of a
     // dropped transaction.
     const REUSES_DROPPED: bool = true;
     const READ_SETTLES_COMMIT: bool = true;
 
-    fn steps(&self) -> &'static [Step] {
-        STEPS
+    fn steps(&self, names: &Names) -> &'static [Step] {
+        if names.accounts.is_some() { MAPPED_STEPS } else { STEPS }
     }
 
     fn begin(&self, left: Duration) -> SqlStr {
@@ -266,15 +304,6 @@ impl Backend for Sqlite {
         connection.execute(sqlx::raw_sql(script)).await.map(drop)
     }
 
-    /// Does nothing: `BEGIN IMMEDIATE` has locked the others out.
-    async fn begin_migration(
-        _: &mut SqliteConnection,
-        _: &Names,
-        _: Duration,
-    ) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
-
     fn check(pool: &SqlitePool) -> Result<(), BoxError> {
         check_file(&pool.connect_options())
     }
@@ -306,9 +335,13 @@ impl Backend for Sqlite {
         }
         let (_, column) = error.message().split_once("UNIQUE constraint failed: ")?;
         let is = |name: &str| column == names.table(name);
-        if is("accounts.email_key") {
+        let reported = |column| match &names.accounts {
+            Some(accounts) => accounts.reported(column),
+            None => names.table(&format!("accounts.{}", column.own_name())),
+        };
+        if column == reported(AccountColumn::EmailKey) || column == reported(AccountColumn::Email) {
             Some(Clash::Email)
-        } else if is("accounts.id") || is("api_keys.digest") {
+        } else if column == reported(AccountColumn::Id) || is("api_keys.digest") {
             Some(Clash::Identifier)
         } else if column == names.fill("{p}api_keys.account_id, {p}api_keys.replay_tag") {
             Some(Clash::Retry)

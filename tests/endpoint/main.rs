@@ -74,6 +74,22 @@ fn backends() -> Vec<Backend> {
         let (serve, mode) = (serve_axum as Serve, Some(mode));
         backends.push(Backend { name, adapter: "axum", serve, mode, ..backends[0] });
     }
+    // A table of the host's, where nothing depends on the adapter.
+    let mapped: [(&str, Open, Option<&str>); 3] = [
+        ("mapped_sqlite", || Box::pin(stores::mapped_sqlite()), None),
+        ("mapped_postgres", || Box::pin(stores::mapped_postgres()), Some("PostgreSQL")),
+        ("mapped_mariadb", || Box::pin(stores::mapped_mariadb()), Some("MariaDB")),
+    ];
+    for (name, open, needs) in mapped {
+        backends.push(Backend {
+            name,
+            adapter: "axum",
+            serve: serve_axum,
+            open,
+            needs,
+            ..backends[0]
+        });
+    }
     for (adapter, serve) in adapters {
         for (store, open, needs) in stores {
             let name = format!("{adapter}_{store}");

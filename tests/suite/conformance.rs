@@ -35,7 +35,7 @@ mod custom_store;
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_credentials;
 
-use crate::support::{mysql, postgres, stores};
+use crate::support::{mapped, mysql, postgres, stores};
 use tokio::task::JoinHandle;
 
 /// Runs promises of the credentials against a store with a flaw, each in a task.
@@ -197,6 +197,39 @@ on_database!(
     lifecycle_conformance_tests => galera_changes,
     event_conformance_tests => galera_events,
     relay_conformance_tests => galera_deliveries,
+);
+on_database!(
+    mapped::sqlite(),
+    "of a kind with those that need a server",
+    conformance_tests => mapped_sqlite_store,
+    credential_conformance_tests => mapped_sqlite_credentials,
+    replay_conformance_tests => mapped_sqlite_replays,
+    verification_conformance_tests => mapped_sqlite_tickets,
+    lifecycle_conformance_tests => mapped_sqlite_changes,
+    event_conformance_tests => mapped_sqlite_events,
+    relay_conformance_tests => mapped_sqlite_deliveries,
+);
+on_database!(
+    mapped::postgres(),
+    "needs PostgreSQL: scripts/test.sh starts one",
+    conformance_tests => mapped_postgres_store,
+    credential_conformance_tests => mapped_postgres_credentials,
+    replay_conformance_tests => mapped_postgres_replays,
+    verification_conformance_tests => mapped_postgres_tickets,
+    lifecycle_conformance_tests => mapped_postgres_changes,
+    event_conformance_tests => mapped_postgres_events,
+    relay_conformance_tests => mapped_postgres_deliveries,
+);
+on_database!(
+    mapped::mariadb(),
+    "needs MariaDB: scripts/test.sh starts one",
+    conformance_tests => mapped_mariadb_store,
+    credential_conformance_tests => mapped_mariadb_credentials,
+    replay_conformance_tests => mapped_mariadb_replays,
+    verification_conformance_tests => mapped_mariadb_tickets,
+    lifecycle_conformance_tests => mapped_mariadb_changes,
+    event_conformance_tests => mapped_mariadb_events,
+    relay_conformance_tests => mapped_mariadb_deliveries,
 );
 signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
 signup::conformance_tests!(

@@ -36,6 +36,7 @@ mod server;
 mod settings;
 mod smtp;
 mod sqlite;
+mod table;
 mod throttle;
 mod trees;
 mod webhooks;

@@ -8,6 +8,7 @@ pub mod client;
 pub mod document;
 pub mod faults;
 pub mod galera;
+pub mod mapped;
 pub mod mysql;
 pub mod postgres;
 pub mod proxy;

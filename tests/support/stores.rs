@@ -17,16 +17,16 @@ use signup::store::conformance::{
     StoredAccount, StoredKey, Verifying,
 };
 use signup::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
-    CreateOutcome, CredentialStore, EventBacklog, EventLease, EventStore, KeyOwner, LifecycleStore,
-    MemoryStore, MySqlStore, NewAccount, NewApiKey, PostgresStore, RelayStore, ReplayStore,
-    RetriedAccount, RetriedApiKey, Settled, SqliteStore, StoreError, StoredPassword, StoredSignup,
-    UndeliveredEvent, VerificationStore,
+    AccountChange, AccountColumn, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo,
+    ChangeOutcome, CreateOutcome, CredentialStore, EventBacklog, EventLease, EventStore, KeyOwner,
+    LifecycleStore, MemoryStore, MySqlStore, NewAccount, NewApiKey, PostgresStore, RelayStore,
+    ReplayStore, RetriedAccount, RetriedApiKey, Settled, SqliteStore, StoreError, StoredPassword,
+    StoredSignup, UndeliveredEvent, VerificationStore,
 };
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::galera::Galera;
-use super::{mysql, postgres};
+use super::{mapped, mysql, postgres};
 
 /// A store for all that a service can do.
 pub trait WholeStore: VerificationStore + RelayStore {}
@@ -51,8 +51,7 @@ pub fn memory() -> Arc<dyn Inspect> {
 const DEADLINE: Duration = Duration::from_mins(1);
 
 pub async fn sqlite() -> Arc<dyn Inspect> {
-    let Sqlite { store, folder } = Sqlite::open().await;
-    Arc::new(Sqlite { store: store.with_deadline(DEADLINE), folder })
+    Arc::new(Sqlite::open().await.map(|store| store.with_deadline(DEADLINE)))
 }
 
 pub async fn postgres() -> Arc<dyn Inspect> {
@@ -62,6 +61,19 @@ pub async fn postgres() -> Arc<dyn Inspect> {
 /// MariaDB, with a database of its own.
 pub async fn mariadb() -> Arc<dyn Inspect> {
     Arc::new(mysql::store().await.with_deadline(DEADLINE))
+}
+
+/// The `users` table of a host, in each database.
+pub async fn mapped_sqlite() -> Arc<dyn Inspect> {
+    Arc::new(mapped::sqlite().await.map(|store| store.with_deadline(DEADLINE)))
+}
+
+pub async fn mapped_postgres() -> Arc<dyn Inspect> {
+    Arc::new(mapped::postgres().await.with_deadline(DEADLINE))
+}
+
+pub async fn mapped_mariadb() -> Arc<dyn Inspect> {
+    Arc::new(mapped::mariadb().await.with_deadline(DEADLINE))
 }
 
 /// PostgreSQL behind PgBouncer in transaction mode.
@@ -104,7 +116,8 @@ impl Inspect for PostgresStore {
     }
 
     async fn delete(&self, email_key: &str) {
-        let delete = format!("DELETE FROM {} WHERE email_key = $1", self.table("accounts"));
+        let (table, key) = (self.table("accounts"), self.column(AccountColumn::EmailKey));
+        let delete = format!("DELETE FROM {table} WHERE {key} = $1");
         let delete = sqlx::query(AssertSqlSafe(delete)).bind(email_key.to_owned());
         delete.execute(self.pool()).await.unwrap();
     }
@@ -127,7 +140,8 @@ impl Inspect for MySqlStore {
     }
 
     async fn delete(&self, email_key: &str) {
-        let delete = format!("DELETE FROM {} WHERE email_key = ?", self.table("accounts"));
+        let (table, key) = (self.table("accounts"), self.column(AccountColumn::EmailKey));
+        let delete = format!("DELETE FROM {table} WHERE {key} = ?");
         let delete = sqlx::query(AssertSqlSafe(delete)).bind(email_key.to_owned());
         delete.execute(self.pool()).await.unwrap();
     }
@@ -428,11 +442,22 @@ impl Sqlite {
     }
 
     pub async fn open() -> Self {
+        let sqlite = Self::unmigrated().await;
+        sqlite.store.migrate().await.unwrap();
+        sqlite
+    }
+
+    /// A store without tables.
+    pub async fn unmigrated() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let store = SqliteStore::connect(&url).await.unwrap();
-        store.migrate().await.unwrap();
         Self { store, folder }
+    }
+
+    /// The same with other settings.
+    pub fn map(self, change: impl FnOnce(SqliteStore) -> SqliteStore) -> Self {
+        Self { store: change(self.store), folder: self.folder }
     }
 }
 
@@ -444,8 +469,10 @@ impl Inspect for Sqlite {
     }
 
     async fn delete(&self, email_key: &str) {
-        let delete =
-            sqlx::query("DELETE FROM accounts WHERE email_key = ?").bind(email_key.to_owned());
+        let store = &self.store;
+        let (table, key) = (store.table("accounts"), store.column(AccountColumn::EmailKey));
+        let delete = format!("DELETE FROM {table} WHERE {key} = ?");
+        let delete = sqlx::query(AssertSqlSafe(delete)).bind(email_key.to_owned());
         delete.execute(self.store.pool()).await.unwrap();
     }
 }

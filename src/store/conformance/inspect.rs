@@ -130,6 +130,7 @@ mod sql {
         Changeable, Credentialed, Eventful, Inspect, Relayed, Replayable, Verifying,
     };
     use crate::store::sql::backend::Backend;
+    use crate::store::sql::queries::read_times;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
     use crate::store::{
         AccountStore, CredentialStore, EventStore, LifecycleStore, RelayStore, ReplayStore,
@@ -157,13 +158,14 @@ mod sql {
         async fn delete_account(&self, id: &AccountId) {
             let delete = |table, column| {
                 let (table, id_of) = (self.table(table), (B::DIALECT.placeholder)(1));
-                let sql = trusted(format!("DELETE FROM {table} WHERE {column} = {id_of}"));
+                let sql = format!("DELETE FROM {table} WHERE {column} = {id_of}");
+                let sql = trusted(self.names.fill_columns(&sql));
                 Statement::new(&sql, [id.as_str().into()])
             };
             // Where the reference is by convention, so is what it does.
             let keys = self.backend.references_by_convention();
             let keys = keys.then(|| delete("api_keys", "account_id"));
-            for statement in keys.into_iter().chain([delete("accounts", "id")]) {
+            for statement in keys.into_iter().chain([delete("accounts", "@id")]) {
                 let deleted = async {
                     let mut connection = self.pool().acquire().await?;
                     B::execute(&mut connection, &statement, self.backend.persistent()).await
@@ -213,11 +215,13 @@ mod sql {
 
         async fn stored_accounts(&self) -> Vec<StoredAccount> {
             let sql = format!(
-                "SELECT id, email, email_key, name, plan, password_hash, pepper_version, created_at
-                 FROM {}",
+                "SELECT a.@id, a.@email, a.@email_key, a.@name, a.@plan, a.@password_hash,
+                     a.@pepper_version, {{a.created_at}}
+                 FROM {} a",
                 self.table("accounts"),
             );
-            all(self, sql, ACCOUNT, account).await
+            let sql = read_times(&sql, &self.names, B::DIALECT);
+            all(self, self.names.fill_columns(&sql), ACCOUNT, account).await
         }
 
         async fn stored_keys(&self) -> Vec<StoredKey> {

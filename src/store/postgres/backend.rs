@@ -8,12 +8,13 @@ use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
 use crate::store::NewAccount;
 
 use super::{Postgres, Timeouts, server_millis};
-use crate::store::sql::backend::{Backend, Clash, Dialect, Step, sealed};
+use crate::store::sql::backend::{Backend, Catalog, Clash, Dialect, Step, Types, sealed};
 use crate::store::sql::fault::{Fault, without_rows};
 use crate::store::sql::names::Names;
 use crate::store::sql::numbered::{query, values};
 use crate::store::sql::queries::Queries;
 use crate::store::sql::statement::{Kind, Row, Statement, trusted};
+use crate::store::sql::table::AccountColumn;
 
 /// The advisory lock of a migration, held until its transaction ends: `signup` in ASCII.
 const MIGRATION_LOCK: i64 = 0x0073_6967_6e75_7000;
@@ -57,6 +58,40 @@ const DISTRIBUTED_STEPS: &[Step] = &[Step {
     requires: 7,
 }];
 
+/// Those beside a table of the host's.
+const MAPPED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "tables beside one of the host",
+    sql: include_str!("mapped.sql"),
+    requires: 7,
+}];
+
+const CATALOG: Catalog = Catalog {
+    columns: "SELECT column_name::text, udt_name::text,
+                  CASE WHEN is_nullable = 'YES' THEN 1 ELSE 0 END::bigint,
+                  CASE WHEN column_default IS NOT NULL OR is_identity = 'YES'
+                      OR is_generated = 'ALWAYS' THEN 1 ELSE 0 END::bigint
+              FROM information_schema.columns
+              WHERE table_schema = coalesce($1, current_schema()) AND table_name = $2",
+    uniques: "SELECT c.relname::text, a.attname::text
+              FROM pg_index i
+              JOIN pg_class c ON c.oid = i.indexrelid
+              JOIN pg_class t ON t.oid = i.indrelid
+              JOIN pg_namespace n ON n.oid = t.relnamespace
+              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+              WHERE n.nspname = coalesce($1, current_schema()) AND t.relname = $2
+                AND i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL
+                AND i.indexprs IS NULL",
+    id: Types { accepted: &["text", "varchar"], proposed: "text COLLATE \"C\"" },
+    text: Types { accepted: &["text", "varchar", "bpchar", "citext", "name"], proposed: "text" },
+    key: Types { accepted: &["text", "varchar"], proposed: "text COLLATE \"C\"" },
+    integer: Types { accepted: &["int8"], proposed: "bigint" },
+    bytes: Types { accepted: &["bytea"], proposed: "bytea" },
+    time: Types { accepted: &["timestamptz", "timestamp"], proposed: "timestamptz" },
+    as_text: |value| format!("CAST({value} AS text)"),
+    from_text: |value, kind| format!("CAST({value} AS {kind})"),
+};
+
 impl sealed::Sealed for Postgres {}
 
 impl Backend for Postgres {
@@ -72,14 +107,23 @@ impl Backend for Postgres {
         least: "least",
         // Of this column alone: another constraint, of the host, is another error. No row
         // data gets into the server's log.
-        ignore_taken_email: "ON CONFLICT (email_key) DO NOTHING",
+        quote: '"',
+        unique_name: |table, column| format!("{table}_{column}_key"),
+        read_time: |column| format!("CAST(round(extract(epoch FROM {column}) * 1000) AS bigint)"),
+        write_time: |millis| format!("to_timestamp({millis} / 1000.0)"),
+        catalog: &CATALOG,
+        ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     };
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;
     const READ_SETTLES_COMMIT: bool = false;
 
-    fn steps(&self) -> &'static [Step] {
-        if self.distributed { DISTRIBUTED_STEPS } else { STEPS }
+    fn steps(&self, names: &Names) -> &'static [Step] {
+        match names.accounts {
+            Some(_) => MAPPED_STEPS,
+            None if self.distributed => DISTRIBUTED_STEPS,
+            None => STEPS,
+        }
     }
 
     fn migrates_by_statement(&self) -> bool {
@@ -112,7 +156,10 @@ impl Backend for Postgres {
     }
 
     fn insert_account(&self, queries: &Queries, new: &NewAccount) -> Vec<Statement> {
-        if self.distributed { queries.inserts(new) } else { vec![queries.insert_at_once(new)] }
+        if self.distributed || queries.accounts.is_some() {
+            return queries.inserts(new);
+        }
+        vec![queries.insert_at_once(new)]
     }
 
     async fn execute(
@@ -221,10 +268,13 @@ impl Backend for Postgres {
         let constraint = error.constraint()?;
         let is = |name: &str| constraint == names.constraint(name);
         match error.code()?.as_ref() {
-            UNIQUE_VIOLATION if is("accounts_email_key_key") => Some(Clash::Email),
+            UNIQUE_VIOLATION if names.is_email(constraint, "accounts_email_key_key") => {
+                Some(Clash::Email)
+            }
             UNIQUE_VIOLATION if is("api_keys_replay_tag") => Some(Clash::Retry),
             UNIQUE_VIOLATION if is("used_tickets_pkey") => Some(Clash::Ticket),
-            UNIQUE_VIOLATION if is("accounts_pkey") || is("api_keys_pkey") => {
+            UNIQUE_VIOLATION if is("api_keys_pkey") => Some(Clash::Identifier),
+            UNIQUE_VIOLATION if constraint == names.unique(AccountColumn::Id, "accounts_pkey") => {
                 Some(Clash::Identifier)
             }
             FOREIGN_KEY_VIOLATION if is("api_keys_account_id_fkey") => Some(Clash::Orphan),

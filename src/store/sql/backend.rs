@@ -33,7 +33,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     const READ_SETTLES_COMMIT: bool;
 
     /// Returns the numbered steps of the schema.
-    fn steps(&self) -> &'static [Step];
+    fn steps(&self, names: &Names) -> &'static [Step];
 
     /// Returns whether a migration is sent as single statements that commit by themselves and
     /// can be repeated, also by several instances at once. Otherwise it is one transaction.
@@ -141,8 +141,54 @@ pub struct Dialect {
     pub hex: fn(&str) -> String,
     /// The function that returns the least of its arguments.
     pub least: &'static str,
+    /// The sign around a name that is written as it is.
+    pub quote: char,
+    /// The name of a unique constraint that was given none, of a table and a column.
+    pub unique_name: fn(&str, &str) -> String,
+    /// The expression that reads a column of the database's own type for times, in
+    /// milliseconds.
+    pub read_time: fn(&str) -> String,
+    /// The expression that writes milliseconds to such a column.
+    pub write_time: fn(&str) -> String,
+    /// Types and catalogue, for a table of the host's.
+    pub catalog: &'static Catalog,
     /// The end of an `INSERT INTO accounts` that ignores a taken email key.
     pub ignore_taken_email: &'static str,
+}
+
+/// What a database says about a table, and the types that columns of accounts have there.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Catalog {
+    /// A query of the schema (or null) and the table: each column's name, its type, whether
+    /// it may be null, and whether it has a value of its own if none is given.
+    pub columns: &'static str,
+    /// A query of the same: each unique index of one column, and the column.
+    pub uniques: &'static str,
+    /// The types of an account's id.
+    pub id: Types,
+    /// Those of text.
+    pub text: Types,
+    /// Those of text that is compared by its bytes.
+    pub key: Types,
+    /// Those of integers of eight octets.
+    pub integer: Types,
+    /// Those of bytes.
+    pub bytes: Types,
+    /// Those of times.
+    pub time: Types,
+    /// The expression that reads a value of any type as text.
+    pub as_text: fn(&str) -> String,
+    /// The expression that turns text into a value of a type.
+    pub from_text: fn(&str, &str) -> String,
+}
+
+/// Types of a database: the beginnings of those that are accepted, and the one to propose.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Types {
+    pub accepted: &'static [&'static str],
+    pub proposed: &'static str,
 }
 
 /// A step of the schema.

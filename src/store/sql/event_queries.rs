@@ -26,11 +26,12 @@ impl EventQueries {
     /// Fills the names of the host into each statement.
     pub(super) fn new(sql: impl Fn(&str) -> SqlStr) -> Self {
         Self {
-            count: sql("UPDATE {accounts} SET event_number = event_number + 1
-                 WHERE id = {1}"),
+            count: sql("UPDATE {accounts} SET @event_number = @event_number + 1
+                 WHERE @id = {1}"),
             insert: sql("INSERT INTO {events}
                      (account_id, number, id, kind, created_at, data, partition_id)
-                 SELECT id, event_number, {2}, {3}, {4}, {5}, {6} FROM {accounts} WHERE id = {1}"),
+                 SELECT a.@id, a.@event_number, {2}, {3}, {4}, {5}, {6}
+                 FROM {accounts} a WHERE a.@id = {1}"),
             list: sql("SELECT account_id, number, id, kind, created_at, data
                  FROM {events} WHERE account_id = {1} AND number > {2}
                  ORDER BY number LIMIT {3}"),

@@ -11,11 +11,13 @@ use crate::store::{
 };
 
 use super::SqlStore;
-use super::backend::{Backend, Clash};
+use super::backend::{Backend, Clash, Dialect};
 use super::change::{Applied, Change, HostWork};
 use super::credentials::account_record;
-use super::queries::{ACCOUNT, ACCOUNT_COLUMNS, Find};
+use super::names::Names;
+use super::queries::{ACCOUNT, ACCOUNT_COLUMNS, Find, read_times};
 use super::statement::{Statement, Value, decode, trusted};
+use super::table::AccountColumn::{self, CreatedAt, DeleteAt, EmailVerifiedAt};
 
 #[async_trait]
 impl<B: Backend> LifecycleStore for SqlStore<B> {
@@ -79,67 +81,80 @@ impl<B: Backend> SqlStore<B> {
     /// so it affects the row even if nothing but keys changes, and with a new value: a
     /// cluster does not hold a row that stays as it was against other changes.
     pub(in crate::store) fn update_account(&self, change: &AccountChange) -> Statement {
-        let mut sql = Sql::new(B::DIALECT.placeholder);
+        let mut sql = self.sql();
         let id = change.account();
         let effects = change.effects().iter();
         let mut set: Vec<_> = effects.filter_map(|effect| sql.assignment(effect, id)).collect();
         if set.is_empty() {
-            set.push("event_number = event_number + 1".to_owned());
+            set.push("@event_number = @event_number + 1".to_owned());
         }
-        let mut conditions = vec![format!("id = {}", sql.value(id.as_str()))];
+        let mut conditions = vec![format!("@id = {}", sql.value(id.as_str()))];
         conditions.extend(change.conditions().iter().map(|it| sql.condition(it)));
         let (table, set) = (self.names.table("accounts"), set.join(", "));
         let text = format!("UPDATE {table} SET {set} WHERE {}", conditions.join(" AND "));
-        Statement::from_parts(trusted(text), sql.values)
+        sql.statement(&text)
     }
 
     pub(in crate::store) fn select_accounts(&self, filter: &AccountFilter) -> Statement {
-        let mut sql = Sql::new(B::DIALECT.placeholder);
+        let mut sql = self.sql();
         let mut conditions = vec!["1 = 1".to_owned()];
         if let Some(state) = filter.state {
-            conditions.push(format!("a.state = {}", sql.value(state.as_str())));
+            conditions.push(format!("a.@state = {}", sql.value(state.as_str())));
         }
         if let Some(plan) = &filter.plan {
-            conditions.push(format!("a.plan = {}", sql.value(plan.as_str())));
+            conditions.push(format!("a.@plan = {}", sql.value(plan.as_str())));
         }
-        for (comparison, bound) in [
-            ("a.created_at >=", filter.created_from),
-            ("a.created_at <", filter.created_before),
-            ("a.delete_at <=", filter.due_at),
+        for (column, comparison, bound) in [
+            (CreatedAt, "a.@created_at >=", filter.created_from),
+            (CreatedAt, "a.@created_at <", filter.created_before),
+            (DeleteAt, "a.@delete_at <=", filter.due_at),
         ] {
             if let Some(bound) = bound {
-                conditions.push(format!("{comparison} {}", sql.value(bound.as_millis())));
+                conditions.push(format!("{comparison} {}", sql.time(column, bound)));
             }
         }
         if let Some((at, id)) = &filter.after {
-            let (at, id) = (sql.value(at.as_millis()), sql.value(id.as_str()));
-            conditions.push(format!("(a.created_at, a.id) > ({at}, {id})"));
+            let (at, id) = (sql.time(CreatedAt, *at), sql.value(id.as_str()));
+            conditions.push(format!("(a.@created_at, a.@id) > ({at}, {id})"));
         }
         let (table, conditions) = (self.names.table("accounts"), conditions.join(" AND "));
         let limit = sql.value(i64::from(filter.limit));
         let text = format!(
             "SELECT {ACCOUNT_COLUMNS} FROM {table} a WHERE {conditions}
-             ORDER BY a.created_at, a.id LIMIT {limit}"
+             ORDER BY a.@created_at, a.@id LIMIT {limit}"
         );
-        Statement::from_parts(trusted(text), sql.values)
+        sql.statement(&text)
+    }
+
+    fn sql(&self) -> Sql<'_> {
+        Sql { values: Vec::new(), names: &self.names, dialect: B::DIALECT }
     }
 }
 
-/// The values of a statement that is being written.
-struct Sql {
+/// A statement that is being written.
+struct Sql<'a> {
     values: Vec<Value>,
-    placeholder: fn(usize) -> String,
+    names: &'a Names,
+    dialect: Dialect,
 }
 
-impl Sql {
-    const fn new(placeholder: fn(usize) -> String) -> Self {
-        Self { values: Vec::new(), placeholder }
+impl Sql<'_> {
+    /// Fills in the names of columns.
+    fn statement(self, text: &str) -> Statement {
+        let text = read_times(text, self.names, self.dialect);
+        Statement::from_parts(trusted(self.names.fill_columns(&text)), self.values)
     }
 
     /// Adds a value and returns its placeholder.
     fn value(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
-        (self.placeholder)(self.values.len())
+        (self.dialect.placeholder)(self.values.len())
+    }
+
+    /// Adds a time for a column and returns the expression that writes it.
+    fn time(&mut self, column: AccountColumn, at: impl Into<Option<Timestamp>>) -> String {
+        let millis = self.value(at.into().map(Timestamp::as_millis));
+        self.names.write_time(column, &millis, self.dialect.write_time)
     }
 
     fn assignment(&mut self, effect: &Effect, id: &AccountId) -> Option<String> {
@@ -147,41 +162,41 @@ impl Sql {
             Effect::SetPassword(hash) => {
                 let (phc, version) = (hash.as_phc(), hash.pepper_version().map(i64::from));
                 let (phc, version) = (self.value(phc), self.value(version));
-                format!("password_hash = {phc}, pepper_version = {version}")
+                format!("@password_hash = {phc}, @pepper_version = {version}")
             }
             Effect::SetName(name) => {
-                format!("name = {}", self.value(name.as_ref().map(Name::as_str)))
+                format!("@name = {}", self.value(name.as_ref().map(Name::as_str)))
             }
-            Effect::SetPlan(plan) => format!("plan = {}", self.value(plan.as_str())),
+            Effect::SetPlan(plan) => format!("@plan = {}", self.value(plan.as_str())),
             Effect::SetEmail(email, proven_at) => {
                 let (text, key) = (self.value(email.as_str()), self.value(email.key().as_str()));
-                let proven_at = self.value(proven_at.as_millis());
-                format!("email = {text}, email_key = {key}, email_verified_at = {proven_at}")
+                let proven_at = self.time(EmailVerifiedAt, *proven_at);
+                format!("@email = {text}, @email_key = {key}, @email_verified_at = {proven_at}")
             }
             Effect::SetState(state, delete_at) => {
                 let state = self.value(state.as_str());
-                let delete_at = self.value(delete_at.map(Timestamp::as_millis));
-                format!("state = {state}, delete_at = {delete_at}")
+                let delete_at = self.time(DeleteAt, *delete_at);
+                format!("@state = {state}, @delete_at = {delete_at}")
             }
             Effect::Erase(banned) => {
                 let erased = Email::erased(id, banned.as_ref());
                 let (email, key) = (self.value(erased.as_str()), self.value(erased.key().as_str()));
                 let state = self.value(AccountState::Erased.as_str());
                 format!(
-                    "email = {email}, email_key = {key}, name = NULL, password_hash = '',
-                     pepper_version = NULL, email_verified_at = NULL, state = {state},
-                     delete_at = NULL"
+                    "@email = {email}, @email_key = {key}, @name = NULL, @password_hash = '',
+                     @pepper_version = NULL, @email_verified_at = NULL, @state = {state},
+                     @delete_at = NULL"
                 )
             }
             Effect::VerifyEmail(at) => {
-                let at = self.value(at.as_millis());
-                format!("email_verified_at = coalesce(email_verified_at, {at})")
+                let at = self.time(EmailVerifiedAt, *at);
+                format!("@email_verified_at = coalesce(@email_verified_at, {at})")
             }
             Effect::ForgetRetries => {
-                "replay_nonce = NULL, replay_version = NULL, replay_tag = NULL".to_owned()
+                "@replay_nonce = NULL, @replay_version = NULL, @replay_tag = NULL".to_owned()
             }
-            Effect::RevokeTokens => "token_generation = token_generation + 1".to_owned(),
-            Effect::Emit(_) => "event_number = event_number + 1".to_owned(),
+            Effect::RevokeTokens => "@token_generation = @token_generation + 1".to_owned(),
+            Effect::Emit(_) => "@event_number = @event_number + 1".to_owned(),
             // These are rows of other tables.
             Effect::AddApiKey(_)
             | Effect::RotateApiKey { .. }
@@ -194,13 +209,13 @@ impl Sql {
 
     fn condition(&mut self, condition: &Condition) -> String {
         match condition {
-            Condition::Email(key) => format!("email_key = {}", self.value(key.as_str())),
-            Condition::Generation(it) => format!("token_generation = {}", self.value(*it)),
-            Condition::Unverified => "email_verified_at IS NULL".to_owned(),
-            Condition::Password(hash) => format!("password_hash = {}", self.value(hash.as_phc())),
+            Condition::Email(key) => format!("@email_key = {}", self.value(key.as_str())),
+            Condition::Generation(it) => format!("@token_generation = {}", self.value(*it)),
+            Condition::Unverified => "@email_verified_at IS NULL".to_owned(),
+            Condition::Password(hash) => format!("@password_hash = {}", self.value(hash.as_phc())),
             Condition::State(states) => {
                 let states = states.iter().map(|state| self.value(state.as_str()));
-                format!("state IN ({})", states.collect::<Vec<_>>().join(", "))
+                format!("@state IN ({})", states.collect::<Vec<_>>().join(", "))
             }
         }
     }

@@ -50,6 +50,11 @@ impl<B: Backend> SqlStore<B> {
         let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
         B::check(&self.pool).map_err(failed)?;
         let migrated = timeout(limit, async {
+            let problems = self.table_problems().await?;
+            if !problems.is_empty() {
+                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                return Err(lines.join("; ").into());
+            }
             let mut connection = self.pool.acquire().await.map_err(readable)?;
             if !self.missing_steps(&mut connection).await?.is_empty() {
                 let applied = if self.backend.migrates_by_statement() {
@@ -188,7 +193,7 @@ impl<B: Backend> SqlStore<B> {
         connection: &mut Connection<B>,
     ) -> Result<Vec<&'static Step>, BoxError> {
         if !self.has_column(connection, "version").await.map_err(readable)? {
-            return Ok(self.backend.steps().iter().collect());
+            return Ok(self.backend.steps(&self.names).iter().collect());
         }
         let has_requires = self.has_column(connection, "requires").await.map_err(readable)?;
         let requires = if has_requires { "requires" } else { "1" };
@@ -206,7 +211,7 @@ impl<B: Backend> SqlStore<B> {
                 requires: row.integer()?,
             });
         }
-        missing(self.backend.steps(), &applied)
+        missing(self.backend.steps(&self.names), &applied)
     }
 }
 

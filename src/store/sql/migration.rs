@@ -39,7 +39,7 @@ impl<B: Backend> SqlStore<B> {
     /// # }
     /// ```
     pub fn migrations(&self) -> Vec<Migration> {
-        let steps = self.backend.steps().iter().enumerate().map(|(at, step)| {
+        let steps = self.backend.steps(&self.names).iter().enumerate().map(|(at, step)| {
             let mut sql = String::new();
             if at == 0 {
                 sql += &B::create_schema(&self.names);

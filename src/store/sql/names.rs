@@ -1,6 +1,10 @@
 //! Names of schema, tables and constraints.
 
+use std::sync::Arc;
+
 use crate::issue::InvalidValue;
+
+use super::table::{AccountColumn, Mapped, TimeFormat};
 
 const INVALID_PREFIX: InvalidValue = InvalidValue::new(
     "invalid table prefix: needs up to 32 lower-case letters, digits and underscores",
@@ -73,11 +77,16 @@ impl Schema {
 pub struct Names {
     pub(in crate::store) schema: Schema,
     pub(in crate::store) prefix: TablePrefix,
+    /// The table of the host's, if the accounts are in one.
+    pub(in crate::store) accounts: Option<Arc<Mapped>>,
 }
 
 impl Names {
     /// Returns a table's name as it stands in SQL, with schema and prefix.
     pub(in crate::store) fn table(&self, name: &str) -> String {
+        if let ("accounts", Some(accounts)) = (name, &self.accounts) {
+            return accounts.table();
+        }
         let prefix = self.prefix.as_str();
         match self.schema.name() {
             Some(schema) => format!("{schema}.{prefix}{name}"),
@@ -85,8 +94,79 @@ impl Names {
         }
     }
 
+    /// Returns the name of an account's column as it stands in SQL.
+    pub(in crate::store) fn column(&self, column: AccountColumn) -> String {
+        match &self.accounts {
+            Some(accounts) => accounts.column(column),
+            None => column.own_name().to_owned(),
+        }
+    }
+
+    /// Returns the expression that reads a time of an account, of a table `a`, in
+    /// milliseconds.
+    pub(in crate::store) fn read_time(
+        &self,
+        column: AccountColumn,
+        read: fn(&str) -> String,
+    ) -> String {
+        let name = format!("a.{}", self.column(column));
+        if self.is_timestamp(column) { read(&name) } else { name }
+    }
+
+    /// Returns the expression that writes a time of an account, given in milliseconds.
+    pub(in crate::store) fn write_time(
+        &self,
+        column: AccountColumn,
+        millis: &str,
+        write: fn(&str) -> String,
+    ) -> String {
+        if self.is_timestamp(column) { write(millis) } else { millis.to_owned() }
+    }
+
+    fn is_timestamp(&self, column: AccountColumn) -> bool {
+        let accounts = self.accounts.as_ref();
+        accounts.is_some_and(|accounts| accounts.time(column) == TimeFormat::Timestamp)
+    }
+
+    /// Returns the unique constraint of an account's column.
     #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(in crate::store) fn unique(&self, column: AccountColumn, own: &str) -> String {
+        match &self.accounts {
+            Some(accounts) => accounts.constraint(column),
+            None => self.constraint(own),
+        }
+    }
+
+    /// Returns whether a constraint says that an address is taken: that of the email key, or
+    /// one of the host's on the address itself.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(in crate::store) fn is_email(&self, constraint: &str, own: &str) -> bool {
+        let mapped = self.accounts.as_ref();
+        constraint == self.unique(AccountColumn::EmailKey, own)
+            || mapped.is_some_and(|it| constraint == it.constraint(AccountColumn::Email))
+    }
+
+    /// Fills the columns of accounts into SQL, where each is written with an `@` before it.
+    pub(in crate::store) fn fill_columns(&self, sql: &str) -> String {
+        let mut parts = sql.split('@');
+        let mut filled = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|sign: char| !(sign.is_ascii_lowercase() || sign == '_'));
+            let (name, rest) = part.split_at(end.unwrap_or(part.len()));
+            match name.parse() {
+                Ok(column) => filled += &self.column(column),
+                Err(_) => {
+                    filled.push('@');
+                    filled += name;
+                }
+            }
+            filled += rest;
+        }
+        filled
+    }
+
     /// Returns the name of a constraint or an index, which has no schema.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(in crate::store) fn constraint(&self, name: &str) -> String {
         format!("{}{name}", self.prefix.as_str())
     }
@@ -94,7 +174,8 @@ impl Names {
     /// Fills the names into a template: `{t}` before a table's name, `{p}` before other
     /// names.
     pub(in crate::store) fn fill(&self, template: &str) -> String {
-        template.replace("{t}", &self.table("")).replace("{p}", self.prefix.as_str())
+        let names = template.replace("{t}", &self.table("")).replace("{p}", self.prefix.as_str());
+        self.fill_columns(&names.replace("{accounts}", &self.table("accounts")))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The SQL of the store, with the names chosen by the host.
 
+use std::sync::Arc;
+
 use sqlx::SqlStr;
 
 use crate::account::AccountId;
@@ -14,11 +16,12 @@ use super::backend::Dialect;
 use super::event_queries::EventQueries;
 use super::names::Names;
 use super::statement::{Kind, Statement, Value, trusted};
+use super::table::{AccountColumn, Mapped};
 
 /// The columns of an account, of a table `a`.
 pub(in crate::store) const ACCOUNT_COLUMNS: &str =
-    "a.id, a.email, a.email_key, a.name, a.plan, a.created_at,
-    a.token_generation, a.email_verified_at, a.state, a.delete_at";
+    "a.@id, a.@email, a.@email_key, a.@name, a.@plan, {a.created_at},
+    a.@token_generation, {a.email_verified_at}, a.@state, {a.delete_at}";
 
 /// Their types.
 pub(in crate::store) const ACCOUNT: &[Kind] = {
@@ -51,6 +54,8 @@ pub(in crate::store) struct Find {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Queries {
+    /// The table of the host's, if the accounts are in one.
+    pub(in crate::store) accounts: Option<Arc<Mapped>>,
     email_taken: SqlStr,
     account_exists: SqlStr,
     signup_exists: SqlStr,
@@ -84,25 +89,31 @@ impl Queries {
     pub(in crate::store) fn new(names: &Names, dialect: Dialect) -> Self {
         let sql = |template: &str| trusted(fill(template, names, dialect));
         Self {
-            email_taken: sql("SELECT 1 FROM {accounts} WHERE email_key = {1}"),
-            account_exists: sql("SELECT 1 FROM {accounts} WHERE id = {1}"),
-            signup_exists: sql("SELECT 1 FROM {accounts} WHERE id = {1} AND replay_nonce = {2}"),
+            accounts: names.accounts.clone(),
+            email_taken: sql("SELECT 1 FROM {accounts} WHERE @email_key = {1}"),
+            account_exists: sql("SELECT 1 FROM {accounts} WHERE @id = {1}"),
+            signup_exists: sql("SELECT 1 FROM {accounts}
+                 WHERE @id = {1} AND @replay_nonce = {2}"),
             // The account of a key is joined because a database without enforced foreign keys
             // may have keys without an account.
-            find_signup: sql("SELECT password_hash, pepper_version, created_at,
-                     replay_nonce, replay_version, replay_tag
-                 FROM {accounts} WHERE email_key = {1}"),
+            find_signup: sql(
+                "SELECT coalesce(a.@password_hash, ''), a.@pepper_version, {a.created_at},
+                     a.@replay_nonce, a.@replay_version, a.@replay_tag
+                 FROM {accounts} a WHERE a.@email_key = {1}",
+            ),
             find_account_of_key: sql("SELECT {account}, k.expires_at
-                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
+                 FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id
                  WHERE k.digest = {1}"),
             find_retried_key: sql("SELECT k.digest, k.prefix, k.last_four, k.created_at,
                      k.expires_at, k.replay_nonce, k.replay_version, k.replay_tag
-                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
+                 FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id
                  WHERE k.account_id = {1} AND k.replay_tag = {2}"),
             insert_account: sql("INSERT INTO {accounts}
-                     (id, email, email_key, name, plan, password_hash, pepper_version, created_at,
-                      replay_nonce, replay_version, replay_tag, email_verified_at)
-                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12})
+                     (@id, @email, @email_key, @name, @plan, @password_hash, @pepper_version,
+                      @created_at, @replay_nonce, @replay_version, @replay_tag,
+                      @email_verified_at{added_columns})
+                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {created_at:8}, {9}, {10}, {11},
+                         {email_verified_at:12}{added_values})
                  {ignore_taken_email}"),
             insert_first_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at)
@@ -114,15 +125,15 @@ impl Queries {
             insert_at_once: [(false, false), (false, true), (true, false), (true, true)]
                 .map(|(ticket, event)| sql(&super::at_once::template(ticket, event))),
             events: EventQueries::new(sql),
-            find_api_key: sql("SELECT k.account_id, k.expires_at, a.email_verified_at, a.state
-                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id WHERE k.digest = {1}"),
+            find_api_key: sql("SELECT k.account_id, k.expires_at, {a.email_verified_at}, a.@state
+                 FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id WHERE k.digest = {1}"),
             add_api_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at, expires_at,
                       replay_nonce, replay_version, replay_tag)
-                 SELECT {1}, id, {3}, {4}, {5}, {6}, {7}, {8}, {9}
-                 FROM {accounts} WHERE id = {2}"),
+                 SELECT {1}, a.@id, {3}, {4}, {5}, {6}, {7}, {8}, {9}
+                 FROM {accounts} a WHERE a.@id = {2}"),
             list_api_keys: sql("SELECT k.digest, k.prefix, k.last_four, k.created_at, k.expires_at
-                 FROM {api_keys} k JOIN {accounts} a ON a.id = k.account_id
+                 FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id
                  WHERE k.account_id = {1} ORDER BY k.created_at, k.digest"),
             expire_key: sql("UPDATE {api_keys}
                  SET expires_at = {least}(coalesce(expires_at, {3}), {3})
@@ -131,18 +142,19 @@ impl Queries {
             revoke_api_key: sql("DELETE FROM {api_keys}
                  WHERE account_id = {1} AND substr(digest, 1, 10) = {2}"),
             purge_api_keys: sql("DELETE FROM {api_keys} WHERE expires_at <= {1}"),
-            find_password: sql("SELECT id, password_hash, pepper_version, state, token_generation
-                 FROM {accounts} WHERE email_key = {1}"),
+            find_password: sql("SELECT @id, coalesce(@password_hash, ''), @pepper_version, @state,
+                     @token_generation
+                 FROM {accounts} WHERE @email_key = {1}"),
             renew_password_hash: sql("UPDATE {accounts}
-                 SET password_hash = {3}, pepper_version = {4}
-                 WHERE id = {1} AND password_hash = {2}"),
-            find_account: sql("SELECT {account} FROM {accounts} a WHERE a.id = {1}"),
+                 SET @password_hash = {3}, @pepper_version = {4}
+                 WHERE @id = {1} AND @password_hash = {2}"),
+            find_account: sql("SELECT {account} FROM {accounts} a WHERE a.@id = {1}"),
             find_account_by_email: sql(
-                "SELECT {account} FROM {accounts} a WHERE a.email_key = {1}",
+                "SELECT {account} FROM {accounts} a WHERE a.@email_key = {1}",
             ),
             revoke_api_keys: sql("DELETE FROM {api_keys} WHERE account_id = {1}"),
             revoke_tokens: sql("UPDATE {accounts}
-                 SET token_generation = token_generation + 1 WHERE id = {1}"),
+                 SET @token_generation = @token_generation + 1 WHERE @id = {1}"),
         }
     }
 
@@ -190,7 +202,10 @@ impl Queries {
             tag,
             new.email_verified_at().map(Timestamp::as_millis).into(),
         ];
-        Statement::new(&self.insert_account, values)
+        let mut statement = Statement::new(&self.insert_account, values);
+        let added = self.accounts.as_ref().map(|accounts| accounts.added_values(new));
+        statement.values.extend(added.into_iter().flatten());
+        statement
     }
 
     pub(in crate::store) fn insert_first_key(&self, new: &NewAccount) -> Statement {
@@ -351,7 +366,9 @@ fn receipt(receipt: Option<&Receipt>) -> [Value; 3] {
 /// Fills names, placeholders and functions into a template.
 fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
     let ignore = dialect.ignore_taken_email.replace("{p}", names.prefix.as_str());
-    let sql = template
+    let additions = names.accounts.as_ref().map(|accounts| accounts.additions(INSERTED));
+    let (added_columns, added_values) = additions.unwrap_or_default();
+    let mut sql = template
         .replace("{account}", ACCOUNT_COLUMNS)
         .replace("{accounts}", &names.table("accounts"))
         .replace("{api_keys}", &names.table("api_keys"))
@@ -360,7 +377,31 @@ fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
         .replace("{used_tickets}", &names.table("used_tickets"))
         .replace("{least}", dialect.least)
         .replace("{ignore_taken_email}", &ignore);
-    (1..=22).fold(sql, |sql, number| {
-        sql.replace(&format!("{{{number}}}"), &(dialect.placeholder)(number))
+    for number in 1..=22 {
+        let placeholder = (dialect.placeholder)(number);
+        sql = sql.replace(&format!("{{{number}}}"), &placeholder);
+        for column in TIMES {
+            let written = names.write_time(column, &placeholder, dialect.write_time);
+            sql = sql.replace(&format!("{{{}:{number}}}", column.own_name()), &written);
+        }
+    }
+    names
+        .fill_columns(&read_times(&sql, names, dialect))
+        .replace("{added_columns}", &added_columns)
+        .replace("{added_values}", &added_values)
+}
+
+/// The values of [`Queries::insert_account`].
+const INSERTED: usize = 12;
+
+/// The columns that hold a time.
+const TIMES: [AccountColumn; 3] =
+    [AccountColumn::CreatedAt, AccountColumn::EmailVerifiedAt, AccountColumn::DeleteAt];
+
+/// Fills the expressions that read times of an account, of a table `a`.
+pub(in crate::store) fn read_times(sql: &str, names: &Names, dialect: Dialect) -> String {
+    TIMES.into_iter().fold(sql.to_owned(), |sql, column| {
+        let read = names.read_time(column, dialect.read_time);
+        sql.replace(&format!("{{a.{}}}", column.own_name()), &read)
     })
 }

@@ -1,0 +1,92 @@
+//! Makes the rows of a `users` table accounts: adds the columns that are missing, gives each
+//! row an account id and the key of its address, and lists the rows that share a mailbox.
+//! Interrupted, it is begun anew.
+//!
+//! ```text
+//! cargo run --example adopt --features sqlite -- \
+//!     sqlite://app.db users --dry-run email=mail password_hash=pw name=full_name
+//! ```
+//!
+//! `created_at:timestamp=since` is a time in the database's own type, `primary_key=user_id`
+//! the column by whose order it goes.
+
+use std::error::Error;
+use std::io::Write as _;
+
+use signup::store::{AccountColumn, AdoptionReport, SqliteStore, TableMap, TimeFormat};
+
+const USAGE: &str = "usage: adopt URL TABLE [--dry-run] [COLUMN[:timestamp]=NAME]...";
+
+/// Adopts with a store of any database.
+macro_rules! adopt {
+    ($store:ident, $url:expr, $map:expr, $is_dry:expr) => {{
+        let store = $store::connect($url).await?.with_table($map)?;
+        let adoption = store.adoption().on_progress(show);
+        if $is_dry { adoption.dry_run().run().await? } else { adoption.run().await? }
+    }};
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let url = arguments.next().ok_or(USAGE)?;
+    let mut map = TableMap::new(arguments.next().ok_or(USAGE)?);
+    let mut is_dry = false;
+    for argument in arguments {
+        if argument == "--dry-run" {
+            is_dry = true;
+            continue;
+        }
+        let (column, name) = argument.split_once('=').ok_or(USAGE)?;
+        map = match (column, column.split_once(':')) {
+            ("primary_key", _) => map.primary_key(name),
+            (_, None) => map.column(column.parse()?, name),
+            (_, Some((column, "timestamp"))) => {
+                let column: AccountColumn = column.parse()?;
+                map.column(column, name).time(column, TimeFormat::Timestamp)
+            }
+            _ => return Err(USAGE.into()),
+        };
+    }
+    let report = match url.split(':').next() {
+        #[cfg(feature = "postgres")]
+        Some("postgres" | "postgresql") => {
+            use signup::store::PostgresStore;
+            adopt!(PostgresStore, &url, map, is_dry)
+        }
+        #[cfg(feature = "mysql")]
+        Some("mysql" | "mariadb") => {
+            use signup::store::MySqlStore;
+            adopt!(MySqlStore, &url, map, is_dry)
+        }
+        _ => adopt!(SqliteStore, &url, map, is_dry),
+    };
+    tell(&report, is_dry);
+    Ok(())
+}
+
+/// Draws a bar of forty signs.
+fn show(done: u64, all: u64) {
+    let width = usize::try_from(done * 40 / all.max(1)).unwrap_or(0).min(40);
+    eprint!("\r[{:<40}] {done} of {all}", "#".repeat(width));
+    let _ = std::io::stderr().flush();
+}
+
+fn tell(report: &AdoptionReport, is_dry: bool) {
+    eprintln!();
+    let (would, adopted) =
+        if is_dry { ("would be ", report.adopted) } else { ("", report.adopted) };
+    for statement in &report.statements {
+        println!("{would}done: {statement};");
+    }
+    for (row, first) in &report.collisions {
+        println!(
+            "row {} ({}) has the mailbox of row {}: not adopted",
+            row.primary_key, row.email, first.primary_key
+        );
+    }
+    for row in &report.unreadable {
+        println!("row {} has no address that can be read: {:?}", row.primary_key, row.email);
+    }
+    println!("{adopted} {would}adopted, {} were accounts before", report.passed_over);
+}

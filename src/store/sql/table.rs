@@ -1,0 +1,343 @@
+//! Accounts in a table of the host's.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::issue::InvalidValue;
+use crate::store::NewAccount;
+
+use super::SqlStore;
+use super::backend::{Backend, Dialect};
+use super::names::Names;
+use super::statement::Value;
+
+pub(super) mod adopt;
+pub(super) mod check;
+
+const INVALID_NAME: InvalidValue = InvalidValue::new(
+    "invalid name in a table map: needs 1 to 63 characters, none of them a quotation mark, a \
+     backtick or a control character",
+);
+
+/// A table of the host's in which the accounts are, with its names and types. What is not
+/// said has the name of this crate's own column, and the account's id is in `account_id`:
+/// the table keeps a primary key of its own, which other tables of the host refer to.
+///
+/// ```
+/// use signup::store::{AccountColumn, TableMap, TimeFormat};
+///
+/// let users = TableMap::new("users")
+///     .column(AccountColumn::Email, "mail")
+///     .column(AccountColumn::Name, "full_name")
+///     .column(AccountColumn::PasswordHash, "pw")
+///     .time(AccountColumn::CreatedAt, TimeFormat::Timestamp)
+///     .fill("role", "'member'")
+///     .fill_with("tenant", "?", |new| new.plan().as_str().to_owned());
+/// ```
+///
+/// [`SqlStore::with_table`] takes it, [`SqlStore::check_table`] compares it with the table
+/// that is there, and [`SqlStore::adoption`] brings existing rows in.
+#[derive(Clone)]
+pub struct TableMap {
+    schema: Option<String>,
+    table: String,
+    primary_key: String,
+    columns: [String; COLUMNS.len()],
+    times: [TimeFormat; COLUMNS.len()],
+    unique: [Option<String>; COLUMNS.len()],
+    filled: Vec<Filled>,
+}
+
+/// A column that the host fills.
+#[derive(Clone)]
+struct Filled {
+    column: String,
+    expression: String,
+    value: Option<Arc<dyn Fn(&NewAccount) -> String + Send + Sync>>,
+}
+
+/// A column of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccountColumn {
+    /// The id that tokens and answers name, as text, unique.
+    Id,
+    /// The address as it was given.
+    Email,
+    /// The address as it is compared, unique, by its bytes.
+    EmailKey,
+    /// The name, or null.
+    Name,
+    /// The plan.
+    Plan,
+    /// The password's hash, a PHC string; null for a user without a password.
+    PasswordHash,
+    /// The version of the pepper, or null.
+    PepperVersion,
+    /// The time of the sign-up.
+    CreatedAt,
+    /// The generation of the account's tokens.
+    TokenGeneration,
+    /// The nonce of a request that can be retried.
+    ReplayNonce,
+    /// The version of the replay secret.
+    ReplayVersion,
+    /// The tag of a request that can be retried.
+    ReplayTag,
+    /// The time at which the address was proven, or null.
+    EmailVerifiedAt,
+    /// The state of the account.
+    State,
+    /// The time at which the account is to be deleted, or null.
+    DeleteAt,
+    /// The number of the account's last event.
+    EventNumber,
+}
+
+use AccountColumn::{
+    CreatedAt, DeleteAt, Email, EmailKey, EmailVerifiedAt, EventNumber, Id, Name, PasswordHash,
+    PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TokenGeneration,
+};
+
+/// All columns, with the names in this crate's own table.
+pub(super) const COLUMNS: [(AccountColumn, &str); 16] = [
+    (Id, "id"),
+    (Email, "email"),
+    (EmailKey, "email_key"),
+    (Name, "name"),
+    (Plan, "plan"),
+    (PasswordHash, "password_hash"),
+    (PepperVersion, "pepper_version"),
+    (CreatedAt, "created_at"),
+    (TokenGeneration, "token_generation"),
+    (ReplayNonce, "replay_nonce"),
+    (ReplayVersion, "replay_version"),
+    (ReplayTag, "replay_tag"),
+    (EmailVerifiedAt, "email_verified_at"),
+    (State, "state"),
+    (DeleteAt, "delete_at"),
+    (EventNumber, "event_number"),
+];
+
+impl AccountColumn {
+    const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Returns the name in this crate's own table.
+    pub(in crate::store) fn own_name(self) -> &'static str {
+        COLUMNS.get(self.index()).map_or("", |(_, name)| name)
+    }
+}
+
+/// Reads the name of the column in this crate's own table.
+impl FromStr for AccountColumn {
+    type Err = InvalidValue;
+
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
+        let found = COLUMNS.into_iter().find(|(_, own)| *own == name).map(|(column, _)| column);
+        found.ok_or(InvalidValue::new(
+            "invalid column of an account: needs id, email, email_key, name, plan, \
+             password_hash, pepper_version, created_at, token_generation, replay_nonce, \
+             replay_version, replay_tag, email_verified_at, state, delete_at or event_number",
+        ))
+    }
+}
+
+/// The form in which a column holds a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TimeFormat {
+    /// Milliseconds since 1970, in an integer of eight octets.
+    #[default]
+    Milliseconds,
+    /// A type of the database's: `timestamptz` or a `timestamp` in UTC of PostgreSQL,
+    /// `datetime(3)` or `timestamp(3)` of MySQL, text in SQLite.
+    Timestamp,
+}
+
+impl TableMap {
+    /// Creates a map of a table.
+    pub fn new(table: impl Into<String>) -> Self {
+        let mut columns = COLUMNS.map(|(_, name)| name.to_owned());
+        "account_id".clone_into(&mut columns[Id.index()]);
+        Self {
+            schema: None,
+            table: table.into(),
+            primary_key: "id".to_owned(),
+            columns,
+            times: [TimeFormat::default(); COLUMNS.len()],
+            unique: [const { None }; COLUMNS.len()],
+            filled: Vec::new(),
+        }
+    }
+
+    /// Sets the schema of the table (PostgreSQL) or its database (MySQL).
+    #[must_use]
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// Sets the name of the table's own primary key, by whose order existing rows are
+    /// adopted. Default: `id`.
+    #[must_use]
+    pub fn primary_key(mut self, column: impl Into<String>) -> Self {
+        self.primary_key = column.into();
+        self
+    }
+
+    /// Sets the name of a column.
+    #[must_use]
+    pub fn column(mut self, column: AccountColumn, name: impl Into<String>) -> Self {
+        self.columns[column.index()] = name.into();
+        self
+    }
+
+    /// Sets the form of a time. Default: milliseconds.
+    #[must_use]
+    pub fn time(mut self, column: AccountColumn, format: TimeFormat) -> Self {
+        self.times[column.index()] = format;
+        self
+    }
+
+    /// Sets the name of a column's unique constraint. Default: what the database calls one
+    /// that it is not told the name of, `users_email_key_key` in PostgreSQL and `email_key`
+    /// in MySQL. SQLite names none.
+    #[must_use]
+    pub fn unique(mut self, column: AccountColumn, constraint: impl Into<String>) -> Self {
+        self.unique[column.index()] = Some(constraint.into());
+        self
+    }
+
+    /// Fills another column of the table with an expression of SQL, which is written as it
+    /// is: `'member'`, `true`, `now()`.
+    #[must_use]
+    pub fn fill(mut self, column: impl Into<String>, expression: impl Into<String>) -> Self {
+        let (column, expression) = (column.into(), expression.into());
+        self.filled.push(Filled { column, expression, value: None });
+        self
+    }
+
+    /// Fills another column with a value that depends on the account, as text. In the
+    /// expression it is a `?`: alone, or as in `CAST(? AS uuid)`.
+    #[must_use]
+    pub fn fill_with(
+        mut self,
+        column: impl Into<String>,
+        expression: impl Into<String>,
+        value: impl Fn(&NewAccount) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let (column, expression) = (column.into(), expression.into());
+        self.filled.push(Filled { column, expression, value: Some(Arc::new(value)) });
+        self
+    }
+
+    fn check_names(&self) -> Result<(), InvalidValue> {
+        let fixed = [&self.table, &self.primary_key];
+        let filled = self.filled.iter().map(|filled| &filled.column);
+        let mut names = fixed.into_iter().chain(&self.schema).chain(&self.columns).chain(filled);
+        let is_bad = |sign: char| sign.is_control() || matches!(sign, '"' | '`' | '\'');
+        let is_name =
+            |name: &String| (1..=63).contains(&name.chars().count()) && !name.contains(is_bad);
+        if names.all(is_name) { Ok(()) } else { Err(INVALID_NAME) }
+    }
+}
+
+impl fmt::Debug for TableMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableMap")
+            .field("schema", &self.schema)
+            .field("table", &self.table)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> SqlStore<B> {
+    /// Keeps the accounts in a table of the host's. API keys, used tickets and events have
+    /// tables of their own, which [`migrate`](Self::migrate) creates, with a foreign key to
+    /// the account's id. A sign-up is a transaction.
+    ///
+    /// # Errors
+    /// Returns [`InvalidValue`] if a name can't be one.
+    pub fn with_table(self, map: TableMap) -> Result<Self, InvalidValue> {
+        map.check_names()?;
+        let accounts = Some(Arc::new(Mapped { map, dialect: B::DIALECT }));
+        let names = Names { accounts, ..self.names.clone() };
+        Ok(self.with_names(names))
+    }
+}
+
+/// A table map, spelled for a database.
+#[derive(Debug)]
+pub(in crate::store) struct Mapped {
+    map: TableMap,
+    dialect: Dialect,
+}
+
+impl Mapped {
+    fn quoted(&self, name: &str) -> String {
+        let quote = self.dialect.quote;
+        format!("{quote}{name}{quote}")
+    }
+
+    /// Returns the table's name as it stands in SQL.
+    pub(super) fn table(&self) -> String {
+        let table = self.quoted(&self.map.table);
+        match &self.map.schema {
+            Some(schema) => format!("{}.{table}", self.quoted(schema)),
+            None => table,
+        }
+    }
+
+    /// Returns the bare name of a column.
+    pub(super) fn name(&self, column: AccountColumn) -> &str {
+        self.map.columns.get(column.index()).map_or("", String::as_str)
+    }
+
+    pub(super) fn column(&self, column: AccountColumn) -> String {
+        self.quoted(self.name(column))
+    }
+
+    pub(super) fn time(&self, column: AccountColumn) -> TimeFormat {
+        self.map.times.get(column.index()).copied().unwrap_or_default()
+    }
+
+    /// Returns the name of the unique constraint of a column.
+    pub(super) fn constraint(&self, column: AccountColumn) -> String {
+        let named = self.map.unique.get(column.index()).and_then(Clone::clone);
+        named.unwrap_or_else(|| (self.dialect.unique_name)(&self.map.table, self.name(column)))
+    }
+
+    /// Returns the name by which SQLite reports a column.
+    #[cfg(feature = "sqlite")]
+    pub(in crate::store) fn reported(&self, column: AccountColumn) -> String {
+        format!("{}.{}", self.map.table, self.name(column))
+    }
+
+    /// Returns the columns and the expressions that the host adds to an insert, from the
+    /// placeholder after this one on.
+    pub(super) fn additions(&self, after: usize) -> (String, String) {
+        let (mut columns, mut expressions, mut at) = (String::new(), String::new(), after);
+        for filled in &self.map.filled {
+            columns += &format!(", {}", self.quoted(&filled.column));
+            let expression = match &filled.value {
+                None => filled.expression.clone(),
+                Some(_) => {
+                    at += 1;
+                    filled.expression.replace('?', &(self.dialect.placeholder)(at))
+                }
+            };
+            expressions += &format!(", {expression}");
+        }
+        (columns, expressions)
+    }
+
+    /// Returns the values that the host adds to an insert.
+    pub(super) fn added_values(&self, new: &NewAccount) -> Vec<Value> {
+        let values = self.map.filled.iter().filter_map(|filled| filled.value.as_ref());
+        values.map(|value| value(new).as_str().into()).collect()
+    }
+}

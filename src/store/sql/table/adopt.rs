@@ -1,0 +1,383 @@
+//! Existing rows of a host's table, made accounts.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::account::AccountId;
+use crate::fields::{Email, EmailProfile};
+use crate::issue::BoxError;
+use crate::random::{Entropy, SystemRandom};
+
+use super::{AccountColumn, Mapped};
+use crate::store::sql::SqlStore;
+use crate::store::sql::backend::{Backend, Clash};
+use crate::store::sql::change::{Applied, Change};
+use crate::store::sql::open::{OpenError, readable};
+use crate::store::sql::queries::Find;
+use crate::store::sql::statement::{Kind, Row, Statement, Value, trusted};
+
+/// The rows of a page, which is one transaction.
+const PAGE: usize = 500;
+/// The attempts at a page that others write to.
+const ATTEMPTS: usize = 20;
+
+/// The way of existing rows into a store with a [table map](SqlStore::with_table). Each row
+/// gets an account id and the key of its address, in pages of 500. What was interrupted is
+/// begun anew: rows that have both are passed over.
+///
+/// Rows whose addresses have one key, one mailbox in two spellings, are listed: the first one
+/// is adopted, and the others stay as they are, without a log-in, until the host has decided
+/// which person's they are.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use signup::store::{AccountColumn, SqliteStore, TableMap};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = SqliteStore::connect("sqlite::memory:").await?;
+/// sqlx::raw_sql(
+///     "CREATE TABLE users (id INTEGER PRIMARY KEY, mail TEXT NOT NULL);
+///      INSERT INTO users (mail) VALUES ('a@example.com'), ('A@EXAMPLE.com');",
+/// )
+/// .execute(store.pool())
+/// .await?;
+/// let map = TableMap::new("users").column(AccountColumn::Email, "mail");
+/// let store = store.with_table(map)?;
+/// let planned = store.adoption().dry_run().run().await?;
+/// println!("{} statements would come first", planned.statements.len());
+/// let report = store.adoption().on_progress(|done, all| eprint!("\r{done} of {all}")).run().await?;
+/// assert_eq!((report.adopted, report.collisions.len()), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// # }
+/// ```
+#[must_use = "nothing is adopted before it runs"]
+pub struct Adoption<'a, B: Backend> {
+    store: &'a SqlStore<B>,
+    is_dry: bool,
+    on_progress: Option<Box<dyn FnMut(u64, u64) + Send + 'a>>,
+}
+
+/// What an [`Adoption`] has done, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdoptionReport {
+    /// The statements that added columns and constraints.
+    pub statements: Vec<String>,
+    /// The rows that became accounts.
+    pub adopted: u64,
+    /// The rows that were accounts before.
+    pub passed_over: u64,
+    /// Rows whose mailbox another row has: the row, and the one that is the account.
+    pub collisions: Vec<(AdoptedRow, AdoptedRow)>,
+    /// Rows whose address is none.
+    pub unreadable: Vec<AdoptedRow>,
+}
+
+/// A row of the host's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdoptedRow {
+    /// Its primary key, as text.
+    pub primary_key: String,
+    /// Its address.
+    pub email: String,
+}
+
+impl<B: Backend> fmt::Debug for Adoption<'_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adoption").field("is_dry", &self.is_dry).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> SqlStore<B> {
+    /// Returns the way of existing rows of the host's table into this store.
+    pub fn adoption(&self) -> Adoption<'_, B> {
+        Adoption { store: self, is_dry: false, on_progress: None }
+    }
+}
+
+impl<'a, B: Backend> Adoption<'a, B> {
+    /// Changes nothing, and reports what would be done. It keeps 16 octets and the primary key
+    /// of each row in memory.
+    pub fn dry_run(mut self) -> Self {
+        self.is_dry = true;
+        self
+    }
+
+    /// Calls a function after each page, with the rows that were looked at and all rows.
+    pub fn on_progress(mut self, report: impl FnMut(u64, u64) + Send + 'a) -> Self {
+        self.on_progress = Some(Box::new(report));
+        self
+    }
+
+    /// Adds what the table lacks, creates the tables beside it, and adopts the rows.
+    ///
+    /// # Errors
+    /// Fails if the store has no table map, if the table differs from it in what no statement
+    /// can add, or if the database fails. What was adopted until then stays so.
+    pub async fn run(self) -> Result<AdoptionReport, OpenError> {
+        let location = self.store.location.clone();
+        self.adopt().await.map_err(|error| OpenError::migrate(location, error))
+    }
+
+    async fn adopt(mut self) -> Result<AdoptionReport, BoxError> {
+        let store = self.store;
+        let accounts = store.names.accounts.clone().ok_or("the store has no table map")?;
+        let statements = store.prepare_adoption(self.is_dry).await?;
+        let mut report = AdoptionReport { statements, ..AdoptionReport::default() };
+        let total = store.count_rows(&accounts).await?;
+        let mut pages = Pages::new(store, &accounts).await?;
+        let mut seen = HashMap::new();
+        let mut done = 0;
+        loop {
+            let rows = pages.next().await?;
+            if rows.is_empty() {
+                return Ok(report);
+            }
+            done += u64::try_from(rows.len())?;
+            if self.is_dry {
+                plan(rows, &mut seen, &mut report);
+            } else {
+                store.adopt_page(&accounts, &pages, rows, &mut report).await?;
+            }
+            if let Some(on_progress) = &mut self.on_progress {
+                on_progress(done, total.max(done));
+            }
+        }
+    }
+}
+
+/// A row on its way in.
+struct Candidate {
+    row: AdoptedRow,
+    /// The key that it has.
+    key: Option<String>,
+    has_id: bool,
+}
+
+impl Candidate {
+    fn read(mut row: Row) -> Result<Self, BoxError> {
+        let primary_key = row.text()?;
+        let email = row.optional_text()?.unwrap_or_default();
+        let has_id = row.optional_text()?.is_some();
+        let key = row.optional_text()?;
+        Ok(Self { row: AdoptedRow { primary_key, email }, key, has_id })
+    }
+
+    const fn is_account(&self) -> bool {
+        self.has_id && self.key.is_some()
+    }
+
+    /// Returns the key that it has, or that of its address.
+    fn email_key(&self) -> Option<String> {
+        self.key.clone().or_else(|| {
+            let email = Email::parse(self.row.email.as_str(), EmailProfile::Rfc5321).ok()?;
+            Some(email.key().as_str().to_owned())
+        })
+    }
+}
+
+/// Reports what would become of rows.
+fn plan(rows: Vec<Candidate>, seen: &mut HashMap<[u8; 16], Box<str>>, report: &mut AdoptionReport) {
+    for candidate in rows {
+        let is_account = candidate.is_account();
+        let Some(key) = candidate.email_key() else {
+            report.unreadable.push(candidate.row);
+            continue;
+        };
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&Sha256::digest(&key)[..16]);
+        match seen.get(&digest) {
+            Some(first) if !is_account => {
+                let first = AdoptedRow { primary_key: first.to_string(), email: key };
+                report.collisions.push((candidate.row, first));
+                continue;
+            }
+            _ => drop(seen.insert(digest, candidate.row.primary_key.into())),
+        }
+        if is_account { report.passed_over += 1 } else { report.adopted += 1 }
+    }
+}
+
+/// The rows of a table by the order of its primary key.
+struct Pages<'a, B: Backend> {
+    store: &'a SqlStore<B>,
+    accounts: &'a Mapped,
+    columns: String,
+    primary_key: String,
+    /// The expression of a primary key that is given as text.
+    given: String,
+    last: Option<String>,
+}
+
+impl<'a, B: Backend> Pages<'a, B> {
+    async fn new(store: &'a SqlStore<B>, accounts: &'a Mapped) -> Result<Self, BoxError> {
+        let live = store.live_columns(accounts).await?;
+        let name = &accounts.map.primary_key;
+        let key = live.iter().find(|column| column.name == *name);
+        let kind = &key.ok_or_else(|| format!("there is no primary key {name}"))?.kind;
+        let catalog = accounts.dialect.catalog;
+        let text = |column| {
+            let is_there = live.iter().any(|it| it.name == accounts.name(column));
+            let column = if is_there { accounts.column(column) } else { "NULL".to_owned() };
+            (catalog.as_text)(&column)
+        };
+        let primary_key = accounts.quoted(name);
+        let columns = [
+            (catalog.as_text)(&primary_key),
+            text(AccountColumn::Email),
+            text(AccountColumn::Id),
+            text(AccountColumn::EmailKey),
+        ];
+        let given = (catalog.from_text)(&(accounts.dialect.placeholder)(1), kind);
+        let columns = columns.join(", ");
+        Ok(Self { store, accounts, columns, primary_key, given, last: None })
+    }
+
+    async fn next(&mut self) -> Result<Vec<Candidate>, BoxError> {
+        let Self { columns, primary_key, given, .. } = &*self;
+        let after = match self.last {
+            Some(_) => format!("WHERE t.{primary_key} > {given}"),
+            None => String::new(),
+        };
+        let table = self.accounts.table();
+        // Without the `t`, PostgreSQL would sort by the text that is selected.
+        let sql = format!(
+            "SELECT {columns} FROM {table} t {after} ORDER BY t.{primary_key} LIMIT {PAGE}"
+        );
+        let values = self.last.as_deref().map(Value::from).into_iter().collect();
+        let statement = Statement::from_parts(trusted(sql), values);
+        let columns = &[Kind::Text, Kind::Text, Kind::Text, Kind::Text];
+        let rows = self.store.find(Find { statement, columns }).await?;
+        let rows = rows.into_iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
+        self.last = rows.last().map(|last| last.row.primary_key.clone());
+        Ok(rows)
+    }
+
+    /// Returns the statement that makes a row an account, unless it is one.
+    fn adopt(&self, primary_key: &str, key: &str) -> Result<Statement, BoxError> {
+        let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
+        let placeholder = self.accounts.dialect.placeholder;
+        let (table, of) = (self.accounts.table(), &self.primary_key);
+        let sql = format!(
+            "UPDATE {table} SET @id = coalesce(@id, {}), @email_key = {} WHERE {of} = {}",
+            placeholder(2),
+            placeholder(3),
+            self.given,
+        );
+        let values = vec![primary_key.into(), id.as_str().into(), key.into()];
+        let sql = trusted(self.store.names.fill_columns(&sql));
+        Ok(Statement::from_parts(sql, values).optional())
+    }
+}
+
+impl<B: Backend> SqlStore<B> {
+    /// Adds what the table lacks, and returns the statements.
+    async fn prepare_adoption(&self, is_dry: bool) -> Result<Vec<String>, BoxError> {
+        let problems = self.table_problems().await?;
+        let without: Vec<_> =
+            problems.iter().filter(|it| it.sql.is_none()).map(ToString::to_string).collect();
+        if !without.is_empty() {
+            return Err(without.join("; ").into());
+        }
+        let statements: Vec<_> = problems.into_iter().filter_map(|problem| problem.sql).collect();
+        if !is_dry {
+            for statement in &statements {
+                let mut connection = self.pool.acquire().await.map_err(readable)?;
+                B::run(&mut connection, trusted(statement.clone())).await.map_err(readable)?;
+            }
+            self.migrate().await?;
+        }
+        Ok(statements)
+    }
+
+    async fn count_rows(&self, accounts: &Mapped) -> Result<u64, BoxError> {
+        let sql = trusted(format!("SELECT count(*) FROM {}", accounts.table()));
+        let statement = Statement::new::<0>(&sql, []);
+        let mut rows = self.find(Find { statement, columns: &[Kind::Integer] }).await?;
+        let count = rows.pop().map_or(Ok(0), |mut row| row.integer())?;
+        Ok(count.try_into()?)
+    }
+
+    /// Makes the rows of a page accounts. If somebody takes one of the addresses meanwhile,
+    /// it begins again with what is known then.
+    async fn adopt_page(
+        &self,
+        accounts: &Mapped,
+        pages: &Pages<'_, B>,
+        rows: Vec<Candidate>,
+        report: &mut AdoptionReport,
+    ) -> Result<(), BoxError> {
+        let (known, candidates): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(Candidate::is_account);
+        report.passed_over += u64::try_from(known.len())?;
+        let mut keyed = Vec::new();
+        for candidate in candidates {
+            match candidate.email_key() {
+                Some(key) => keyed.push((key, candidate.row)),
+                None => report.unreadable.push(candidate.row),
+            }
+        }
+        for _ in 0..ATTEMPTS {
+            let mut owners = self.owners(accounts, &keyed).await?;
+            let (mut steps, mut collisions) = (Vec::new(), Vec::new());
+            for (key, row) in &keyed {
+                match owners.get(key) {
+                    Some(owner) if owner.primary_key != row.primary_key => {
+                        collisions.push((row.clone(), owner.clone()));
+                    }
+                    _ => {
+                        steps.push(pages.adopt(&row.primary_key, key)?);
+                        owners.insert(key.clone(), row.clone());
+                    }
+                }
+            }
+            let adopted = u64::try_from(steps.len())?;
+            let change = Change { steps, host: None };
+            match self.change(change, None).await? {
+                Applied::Clash(Clash::Email | Clash::Identifier) => {}
+                Applied::All => {
+                    report.adopted += adopted;
+                    report.collisions.extend(collisions);
+                    return Ok(());
+                }
+                other => return Err(format!("a row can't be adopted: {other:?}").into()),
+            }
+        }
+        Err("others write to the same rows".into())
+    }
+
+    /// Returns the rows that have the keys of others.
+    async fn owners(
+        &self,
+        accounts: &Mapped,
+        keyed: &[(String, AdoptedRow)],
+    ) -> Result<HashMap<String, AdoptedRow>, BoxError> {
+        if keyed.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let dialect = accounts.dialect;
+        let places: Vec<_> = (1..=keyed.len()).map(dialect.placeholder).collect();
+        let as_text = dialect.catalog.as_text;
+        let sql = format!(
+            "SELECT {}, {}, {} FROM {} WHERE @email_key IN ({})",
+            as_text("@email_key"),
+            as_text(&accounts.quoted(&accounts.map.primary_key)),
+            as_text("@email"),
+            accounts.table(),
+            places.join(", "),
+        );
+        let values = keyed.iter().map(|(key, _)| key.as_str().into()).collect();
+        let statement = Statement::from_parts(trusted(self.names.fill_columns(&sql)), values);
+        let columns = &[Kind::Text, Kind::Text, Kind::Text];
+        let mut owners = HashMap::new();
+        for mut row in self.find(Find { statement, columns }).await? {
+            let (key, primary_key) = (row.text()?, row.text()?);
+            owners.insert(key, AdoptedRow { primary_key, email: row.text()? });
+        }
+        Ok(owners)
+    }
+}

@@ -1,0 +1,285 @@
+//! Accounts in a table of the host's: what the check says, and existing rows on their way in.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use signup::account::AccountId;
+use signup::hash::{FakeEngine, HashPool};
+use signup::store::conformance::Inspect as _;
+use signup::store::{
+    AccountColumn, AccountStore, AdoptionReport, CredentialStore, MySqlStore, OpenError,
+    PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
+};
+use signup::{SignupRequest, SignupService};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use crate::support::mapped;
+use crate::support::stores::Sqlite;
+
+/// A store with a table of the host's, on any database.
+#[async_trait]
+trait Mapped: CredentialStore + Clone {
+    fn with_map(self, map: TableMap) -> Self;
+    async fn check(&self) -> Vec<TableProblem>;
+    async fn adopt(&self, is_dry: bool, progress: Arc<AtomicU64>) -> AdoptionReport;
+    async fn migrated(&self) -> Result<(), OpenError>;
+    async fn execute(&self, sql: String);
+    async fn count(&self, sql: &str) -> i64;
+    fn users(&self) -> String;
+    fn column_of(&self, column: AccountColumn) -> String;
+}
+
+macro_rules! mapped {
+    ($store:ty) => {
+        #[async_trait]
+        impl Mapped for $store {
+            fn with_map(self, map: TableMap) -> Self {
+                self.with_table(map).unwrap()
+            }
+
+            async fn check(&self) -> Vec<TableProblem> {
+                self.check_table().await.unwrap()
+            }
+
+            async fn adopt(&self, is_dry: bool, progress: Arc<AtomicU64>) -> AdoptionReport {
+                let adoption = self.adoption();
+                let adoption = if is_dry { adoption.dry_run() } else { adoption };
+                let adoption =
+                    adoption.on_progress(move |done, _| progress.store(done, Ordering::Relaxed));
+                adoption.run().await.unwrap()
+            }
+
+            async fn migrated(&self) -> Result<(), OpenError> {
+                self.migrate().await
+            }
+
+            async fn execute(&self, sql: String) {
+                self.pool().execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+            }
+
+            async fn count(&self, sql: &str) -> i64 {
+                let count = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+                count.fetch_one(self.pool()).await.unwrap()
+            }
+
+            fn users(&self) -> String {
+                self.table("accounts")
+            }
+
+            fn column_of(&self, column: AccountColumn) -> String {
+                self.column(column)
+            }
+        }
+    };
+}
+mapped!(PostgresStore);
+mapped!(MySqlStore);
+mapped!(SqliteStore);
+
+/// Runs a test on each database.
+macro_rules! on_each {
+    ($($test:ident: $body:ident),+ $(,)?) => {$(
+        mod $test {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                let Sqlite { store, .. } = &mapped::sqlite_unadopted().await;
+                $body(store.clone()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+            async fn on_postgres() {
+                $body(mapped::postgres_unadopted().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs MariaDB: scripts/test.sh starts one"]
+            async fn on_mariadb() {
+                $body(mapped::mariadb_unadopted().await).await;
+            }
+        }
+    )+};
+}
+on_each!(
+    what_is_missing_is_said_with_the_sql_that_adds_it: says_what_is_missing,
+    a_dry_run_tells_what_a_real_one_does: is_told_before,
+    an_interrupted_adoption_is_finished_by_the_next: survives_interruptions,
+    an_adopted_row_has_its_sign_up_behind_it: is_taken_by_its_row,
+);
+
+/// Inserts rows; each thousandth has the mailbox of the row before it in another spelling.
+async fn fill<S: Mapped>(store: &S, rows: usize) -> usize {
+    let (users, mail) = (store.users(), store.column_of(AccountColumn::Email));
+    let mut collisions = 0;
+    let mut values = Vec::new();
+    for number in 0..rows {
+        let domain = if number % 1000 == 999 {
+            collisions += 1;
+            format!("{}@EXAMPLE.com.", number - 1)
+        } else {
+            format!("{number}@example.com")
+        };
+        let address = domain.trim_end_matches('.').to_owned();
+        values.push(format!("('person{address}', 'member', 'Hello')"));
+        if values.len() == 500 || number + 1 == rows {
+            let values = std::mem::take(&mut values).join(", ");
+            let insert = format!("INSERT INTO {users} ({mail}, role, greeting) VALUES {values}");
+            store.execute(insert).await;
+        }
+    }
+    collisions
+}
+
+async fn says_what_is_missing<S: Mapped>(store: S) {
+    let lines = |problems: Vec<TableProblem>| -> Vec<_> {
+        problems.iter().map(ToString::to_string).collect()
+    };
+    let problems = store.check().await;
+    let said = lines(problems.clone());
+    assert!(said.iter().any(|line| line.contains("has no column public_id: ALTER TABLE")));
+    assert!(said.iter().any(|line| line.contains("mailKey is not unique: CREATE UNIQUE INDEX")));
+    let refused = store.migrated().await.unwrap_err().to_string();
+    assert!(refused.contains("has no column mailKey: ALTER TABLE"), "{refused}");
+    // What it says is what has to be done.
+    for problem in problems {
+        store.execute(problem.sql.unwrap()).await;
+    }
+    assert_eq!(store.check().await, []);
+    store.migrated().await.unwrap();
+
+    // What no statement can add: a wrong type, a column that nobody fills, no table.
+    let users = store.users();
+    store.execute(format!("ALTER TABLE {users} ADD COLUMN team int NOT NULL DEFAULT 1")).await;
+    let wrong = mapped_again(&store).column(AccountColumn::State, "team");
+    let said = lines(store.clone().with_map(wrong).check().await);
+    assert!(said.iter().any(|line| line.contains("app_users.team is int")), "{said:?}");
+    let unfilled = TableMap::new("app_users");
+    let said = lines(store.clone().with_map(with_schema(unfilled, &store)).check().await);
+    assert!(said.iter().any(|line| line.contains("role may not be null")), "{said:?}");
+    let said = lines(store.clone().with_map(TableMap::new("nothing")).check().await);
+    assert!(said.len() == 1 && said[0].starts_with("there is no table"), "{said:?}");
+}
+
+/// The schema that stands before the name of the table.
+fn with_schema<S: Mapped>(map: TableMap, store: &S) -> TableMap {
+    match store.users().split_once('.') {
+        Some((schema, _)) => map.schema(schema.trim_matches('"')),
+        None => map,
+    }
+}
+
+fn mapped_again<S: Mapped>(store: &S) -> TableMap {
+    with_schema(mapped::map(), store)
+}
+
+async fn is_told_before<S: Mapped>(store: S) {
+    let collisions = fill(&store, 3000).await;
+    let users = store.users();
+    store
+        .execute(format!(
+            "INSERT INTO {users} ({}, role, greeting) VALUES ('nobody', 'member', 'Hello')",
+            store.column_of(AccountColumn::Email)
+        ))
+        .await;
+    let planned = store.adopt(true, Arc::default()).await;
+    assert!(store.check().await.iter().any(|problem| problem.sql.is_some()), "it has changed");
+    let done = store.adopt(false, Arc::default()).await;
+    assert_eq!((done.adopted, done.passed_over), (3000 - 3, 0));
+    assert_eq!((done.collisions.len(), collisions), (3, 3));
+    assert_eq!(done.unreadable.len(), 1);
+    assert_eq!(planned.statements, done.statements);
+    assert_eq!(planned.adopted, done.adopted);
+    let rows = |report: &AdoptionReport| -> Vec<_> {
+        report.collisions.iter().map(|(row, _)| row.email.clone()).collect()
+    };
+    assert_eq!(rows(&planned), rows(&done));
+    // Again, nothing is left to do but what it can't decide.
+    let again = store.adopt(false, Arc::default()).await;
+    assert_eq!((again.adopted, again.passed_over), (0, 2997));
+    assert_eq!((again.collisions.len(), again.unreadable.len()), (3, 1));
+}
+
+async fn survives_interruptions<S: Mapped>(store: S) {
+    const ROWS: usize = 20_000;
+    let collisions = fill(&store, ROWS).await;
+    for turn in 1..=20_u64 {
+        let progress = Arc::<AtomicU64>::default();
+        let adopting = store.adopt(false, Arc::clone(&progress));
+        let enough = async {
+            while progress.load(Ordering::Relaxed) < turn * 900 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = adopting => panic!("it was not interrupted"),
+            () = enough => {}
+        }
+    }
+    let report = store.adopt(false, Arc::default()).await;
+    assert_eq!(report.collisions.len(), collisions);
+    assert!(report.passed_over > 0 && report.adopted > 0, "{report:?}");
+    let (users, id) = (store.users(), store.column_of(AccountColumn::Id));
+    let key = store.column_of(AccountColumn::EmailKey);
+    for column in [&id, &key] {
+        let distinct = store.count(&format!("SELECT count(DISTINCT {column}) FROM {users}")).await;
+        assert_eq!(usize::try_from(distinct).unwrap(), ROWS - collisions);
+    }
+    let rows = store.count(&format!("SELECT count(*) FROM {users}")).await;
+    assert_eq!(usize::try_from(rows).unwrap(), ROWS);
+}
+
+async fn is_taken_by_its_row<S: Mapped + AccountStore>(store: S) {
+    let users = store.users();
+    let mail = store.column_of(AccountColumn::Email);
+    let insert = format!(
+        "INSERT INTO {users} ({mail}, role, greeting) VALUES ('Old@Example.com', 'owner', 'Hi')"
+    );
+    store.execute(insert).await;
+    store.adopt(false, Arc::default()).await;
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(store.clone()).jwt_secret(&[7; 32]);
+    let service = service.hash_pool(Arc::new(pool)).build().unwrap();
+    let signup = async |email: &str| {
+        let name = SignupRequest::new(email, "correct horse").name("Ada");
+        service.signup(name).await
+    };
+    assert!(signup("old@EXAMPLE.com").await.is_err());
+    // A user without a password has no log-in.
+    let credentials = service.credentials();
+    assert!(credentials.verify_password("old@example.com", "correct horse").await.is_err());
+    let new = signup("new@example.com").await.unwrap();
+    assert!(credentials.verify_password("NEW@example.com", "correct horse").await.is_ok());
+    credentials.verify_api_key(new.api_key().reveal()).await.unwrap();
+    let filled =
+        format!("SELECT count(*) FROM {users} WHERE role = 'member' AND greeting = 'Hello, Ada'");
+    assert_eq!(store.count(&filled).await, 1);
+    let record = store.find_account(new.account().id()).await.unwrap().unwrap();
+    assert_eq!(record.account.email().as_str(), "new@example.com");
+    assert!(store.find_account(&AccountId::from_store("acc_none")).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_refused() {
+    let bad = ["", "a\"b", "a`b", "a\nb", "it's", &"a".repeat(64)];
+    for name in bad {
+        let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+        let map = TableMap::new("users").column(AccountColumn::Email, name);
+        assert!(store.clone().with_table(map).is_err(), "{name}");
+        assert!(store.with_table(TableMap::new(name)).is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_key_s_times_and_an_account_s_are_as_exact_as_in_a_table_of_its_own() {
+    let sqlite = mapped::sqlite().await;
+    let map = mapped::map().time(AccountColumn::DeleteAt, TimeFormat::Timestamp);
+    let said = sqlite.store.clone().with_table(map).unwrap().check_table().await.unwrap();
+    assert!(said.iter().any(|problem| problem.what.contains("delete_at is integer")), "{said:?}");
+    let ids: HashSet<_> =
+        sqlite.store.stored_accounts().await.into_iter().map(|account| account.id).collect();
+    assert!(ids.is_empty());
+}
