@@ -182,9 +182,8 @@ const CATALOG: Catalog = Catalog {
     bytes: Types { accepted: &["varbinary", "blob", "tinyblob"], proposed: "varbinary(64)" },
     time: Types { accepted: &["datetime", "timestamp"], proposed: "datetime(3)" },
     as_text: |value| format!("CAST({value} AS CHAR)"),
-    from_text: |value, kind| match kind.contains("int") {
-        true => format!("CAST({value} AS SIGNED)"),
-        false => value.to_owned(),
+    from_text: |value, kind| {
+        if kind.contains("int") { format!("CAST({value} AS SIGNED)") } else { value.to_owned() }
     },
 };
 

@@ -22,6 +22,7 @@ mod credentials;
 mod event;
 mod event_queries;
 pub(super) mod fault;
+pub(super) mod fill;
 mod gate;
 mod host;
 mod lifecycle;

@@ -228,9 +228,8 @@ const CATALOG: Catalog = Catalog {
     bytes: Types { accepted: &["blob"], proposed: "BLOB" },
     time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
     as_text: |value| format!("CAST({value} AS TEXT)"),
-    from_text: |value, kind| match kind.contains("int") {
-        true => format!("CAST({value} AS INTEGER)"),
-        false => value.to_owned(),
+    from_text: |value, kind| {
+        if kind.contains("int") { format!("CAST({value} AS INTEGER)") } else { value.to_owned() }
     },
 };
 

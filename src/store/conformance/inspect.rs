@@ -130,7 +130,7 @@ mod sql {
         Changeable, Credentialed, Eventful, Inspect, Relayed, Replayable, Verifying,
     };
     use crate::store::sql::backend::Backend;
-    use crate::store::sql::queries::read_times;
+    use crate::store::sql::fill::read_times;
     use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
     use crate::store::{
         AccountStore, CredentialStore, EventStore, LifecycleStore, RelayStore, ReplayStore,

@@ -156,7 +156,8 @@ pub struct Dialect {
     pub ignore_taken_email: &'static str,
 }
 
-/// What a database says about a table, and the types that columns of accounts have there.
+/// The catalogue of a database: what it says about a table, and the types that columns of
+/// accounts have there.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Catalog {

@@ -14,8 +14,9 @@ use super::SqlStore;
 use super::backend::{Backend, Clash, Dialect};
 use super::change::{Applied, Change, HostWork};
 use super::credentials::account_record;
+use super::fill::read_times;
 use super::names::Names;
-use super::queries::{ACCOUNT, ACCOUNT_COLUMNS, Find, read_times};
+use super::queries::{ACCOUNT, ACCOUNT_COLUMNS, Find};
 use super::statement::{Statement, Value, decode, trusted};
 use super::table::AccountColumn::{self, CreatedAt, DeleteAt, EmailVerifiedAt};
 

@@ -153,12 +153,11 @@ impl Names {
         for part in parts {
             let end = part.find(|sign: char| !(sign.is_ascii_lowercase() || sign == '_'));
             let (name, rest) = part.split_at(end.unwrap_or(part.len()));
-            match name.parse() {
-                Ok(column) => filled += &self.column(column),
-                Err(_) => {
-                    filled.push('@');
-                    filled += name;
-                }
+            if let Ok(column) = name.parse() {
+                filled += &self.column(column);
+            } else {
+                filled.push('@');
+                filled += name;
             }
             filled += rest;
         }

@@ -43,10 +43,17 @@ pub struct TableMap {
     schema: Option<String>,
     table: String,
     primary_key: String,
-    columns: [String; COLUMNS.len()],
-    times: [TimeFormat; COLUMNS.len()],
-    unique: [Option<String>; COLUMNS.len()],
+    columns: [MappedColumn; COLUMNS.len()],
     filled: Vec<Filled>,
+}
+
+/// A column of an account, as the host's table has it.
+#[derive(Debug, Clone)]
+struct MappedColumn {
+    name: String,
+    time: TimeFormat,
+    /// The name of its unique constraint, if it is not the usual one.
+    unique: Option<String>,
 }
 
 /// A column that the host fills.
@@ -54,8 +61,10 @@ pub struct TableMap {
 struct Filled {
     column: String,
     expression: String,
-    value: Option<Arc<dyn Fn(&NewAccount) -> String + Send + Sync>>,
+    value: Option<FilledValue>,
 }
+
+type FilledValue = Arc<dyn Fn(&NewAccount) -> String + Send + Sync>;
 
 /// A column of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,15 +169,15 @@ pub enum TimeFormat {
 impl TableMap {
     /// Creates a map of a table.
     pub fn new(table: impl Into<String>) -> Self {
-        let mut columns = COLUMNS.map(|(_, name)| name.to_owned());
-        "account_id".clone_into(&mut columns[Id.index()]);
+        let columns = COLUMNS.map(|(column, own)| {
+            let name = if column == Id { "account_id" } else { own };
+            MappedColumn { name: name.to_owned(), time: TimeFormat::default(), unique: None }
+        });
         Self {
             schema: None,
             table: table.into(),
             primary_key: "id".to_owned(),
             columns,
-            times: [TimeFormat::default(); COLUMNS.len()],
-            unique: [const { None }; COLUMNS.len()],
             filled: Vec::new(),
         }
     }
@@ -190,25 +199,22 @@ impl TableMap {
 
     /// Sets the name of a column.
     #[must_use]
-    pub fn column(mut self, column: AccountColumn, name: impl Into<String>) -> Self {
-        self.columns[column.index()] = name.into();
-        self
+    pub fn column(self, column: AccountColumn, name: impl Into<String>) -> Self {
+        self.with_column(column, |it| it.name = name.into())
     }
 
     /// Sets the form of a time. Default: milliseconds.
     #[must_use]
-    pub fn time(mut self, column: AccountColumn, format: TimeFormat) -> Self {
-        self.times[column.index()] = format;
-        self
+    pub fn time(self, column: AccountColumn, format: TimeFormat) -> Self {
+        self.with_column(column, |it| it.time = format)
     }
 
     /// Sets the name of a column's unique constraint. Default: what the database calls one
     /// that it is not told the name of, `users_email_key_key` in PostgreSQL and `email_key`
     /// in MySQL. SQLite names none.
     #[must_use]
-    pub fn unique(mut self, column: AccountColumn, constraint: impl Into<String>) -> Self {
-        self.unique[column.index()] = Some(constraint.into());
-        self
+    pub fn unique(self, column: AccountColumn, constraint: impl Into<String>) -> Self {
+        self.with_column(column, |it| it.unique = Some(constraint.into()))
     }
 
     /// Fills another column of the table with an expression of SQL, which is written as it
@@ -234,10 +240,22 @@ impl TableMap {
         self
     }
 
+    fn with_column(
+        mut self,
+        column: AccountColumn,
+        change: impl FnOnce(&mut MappedColumn),
+    ) -> Self {
+        if let Some(mapped) = self.columns.get_mut(column.index()) {
+            change(mapped);
+        }
+        self
+    }
+
     fn check_names(&self) -> Result<(), InvalidValue> {
         let fixed = [&self.table, &self.primary_key];
         let filled = self.filled.iter().map(|filled| &filled.column);
-        let mut names = fixed.into_iter().chain(&self.schema).chain(&self.columns).chain(filled);
+        let columns = self.columns.iter().map(|column| &column.name);
+        let mut names = fixed.into_iter().chain(&self.schema).chain(columns).chain(filled);
         let is_bad = |sign: char| sign.is_control() || matches!(sign, '"' | '`' | '\'');
         let is_name =
             |name: &String| (1..=63).contains(&name.chars().count()) && !name.contains(is_bad);
@@ -294,7 +312,7 @@ impl Mapped {
 
     /// Returns the bare name of a column.
     pub(super) fn name(&self, column: AccountColumn) -> &str {
-        self.map.columns.get(column.index()).map_or("", String::as_str)
+        self.map.columns.get(column.index()).map_or("", |mapped| &mapped.name)
     }
 
     pub(super) fn column(&self, column: AccountColumn) -> String {
@@ -302,12 +320,13 @@ impl Mapped {
     }
 
     pub(super) fn time(&self, column: AccountColumn) -> TimeFormat {
-        self.map.times.get(column.index()).copied().unwrap_or_default()
+        self.map.columns.get(column.index()).map(|mapped| mapped.time).unwrap_or_default()
     }
 
     /// Returns the name of the unique constraint of a column.
     pub(super) fn constraint(&self, column: AccountColumn) -> String {
-        let named = self.map.unique.get(column.index()).and_then(Clone::clone);
+        let mapped = self.map.columns.get(column.index());
+        let named = mapped.and_then(|mapped| mapped.unique.clone());
         named.unwrap_or_else(|| (self.dialect.unique_name)(&self.map.table, self.name(column)))
     }
 
@@ -323,13 +342,11 @@ impl Mapped {
         let (mut columns, mut expressions, mut at) = (String::new(), String::new(), after);
         for filled in &self.map.filled {
             columns += &format!(", {}", self.quoted(&filled.column));
-            let expression = match &filled.value {
-                None => filled.expression.clone(),
-                Some(_) => {
-                    at += 1;
-                    filled.expression.replace('?', &(self.dialect.placeholder)(at))
-                }
-            };
+            let mut expression = filled.expression.clone();
+            if filled.value.is_some() {
+                at += 1;
+                expression = expression.replace('?', &(self.dialect.placeholder)(at));
+            }
             expressions += &format!(", {expression}");
         }
         (columns, expressions)

@@ -60,7 +60,7 @@ pub struct Adoption<'a, B: Backend> {
     on_progress: Option<Box<dyn FnMut(u64, u64) + Send + 'a>>,
 }
 
-/// What an [`Adoption`] has done, or would do.
+/// The outcome of an [`Adoption`], or what it would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdoptionReport {
@@ -181,22 +181,26 @@ impl Candidate {
 }
 
 /// Reports what would become of rows.
-fn plan(rows: Vec<Candidate>, seen: &mut HashMap<[u8; 16], Box<str>>, report: &mut AdoptionReport) {
+fn plan(
+    rows: Vec<Candidate>,
+    seen: &mut HashMap<Box<[u8]>, Box<str>>,
+    report: &mut AdoptionReport,
+) {
     for candidate in rows {
         let is_account = candidate.is_account();
         let Some(key) = candidate.email_key() else {
             report.unreadable.push(candidate.row);
             continue;
         };
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&Sha256::digest(&key)[..16]);
-        match seen.get(&digest) {
+        let digest: [u8; 32] = Sha256::digest(&key).into();
+        let (digest, _) = digest.split_at(16);
+        match seen.get(digest) {
             Some(first) if !is_account => {
                 let first = AdoptedRow { primary_key: first.to_string(), email: key };
                 report.collisions.push((candidate.row, first));
                 continue;
             }
-            _ => drop(seen.insert(digest, candidate.row.primary_key.into())),
+            _ => drop(seen.insert(digest.into(), candidate.row.primary_key.into())),
         }
         if is_account { report.passed_over += 1 } else { report.adopted += 1 }
     }
