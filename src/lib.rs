@@ -79,7 +79,7 @@
 //! | `verification`, `smtp` | proof of addresses by mailed codes; mails by SMTP |
 //! | `webhooks` | events of accounts, posted to a URL and signed |
 //! | `tls-rustls`, `tls-native` | TLS to PostgreSQL, MySQL and Redis |
-//! | `common-passwords`, `zxcvbn` | password policies |
+//! | `breached-passwords`, `common-passwords`, `zxcvbn` | password policies |
 //! | `tracing`, `metrics` | spans and events; counters and histograms |
 //! | `es256`, `rs256`, `pem` | more token algorithms; keys from PEM |
 //! | `simd` | a faster Argon2id engine, for the host to choose |

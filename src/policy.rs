@@ -26,6 +26,8 @@ pub use invitation::{InvitationOnly, InviteCode};
 pub use password::CommonPasswords;
 #[cfg(feature = "zxcvbn")]
 pub use password::PasswordStrength;
+#[cfg(feature = "breached-passwords")]
+pub use password::{BreachedPasswords, BreachedPasswordsError};
 pub use password::{MinimumLength, NotTheEmail};
 
 /// A rule of the host for sign-ups whose fields are valid. It runs before anything is

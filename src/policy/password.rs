@@ -7,8 +7,13 @@ use crate::fields::nfc;
 
 use super::{Attempt, Occasion, SignupPolicy, Verdict};
 
+#[cfg(feature = "breached-passwords")]
+mod breached;
 #[cfg(feature = "zxcvbn")]
 mod strength;
+
+#[cfg(feature = "breached-passwords")]
+pub use breached::{BreachedPasswords, BreachedPasswordsError};
 
 #[cfg(feature = "zxcvbn")]
 pub use strength::PasswordStrength;

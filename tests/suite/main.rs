@@ -14,6 +14,7 @@ mod support;
 mod actix_host;
 mod architecture;
 mod axum_host;
+mod breached;
 mod conformance;
 mod credentials;
 #[cfg(feature = "simd")]
