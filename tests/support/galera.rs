@@ -7,7 +7,7 @@ use std::process::Command;
 
 use signup::store::MySqlStore;
 
-use super::mysql::{create_database, on_server};
+use super::mysql::{create_database, have_database, on_server};
 
 /// The folder of a cluster, by `scripts/galera.sh`.
 pub struct Galera {
@@ -49,8 +49,12 @@ impl Galera {
     /// Opens an empty store on each node, of the same database.
     pub async fn stores(&self) -> [MySqlStore; 3] {
         let name = create_database(&self.url(0)).await;
-        let open =
-            async |node| MySqlStore::connect(&on_server(&self.url(node), &name)).await.unwrap();
+        let open = async |node| {
+            let url = self.url(node);
+            // Definitions are carried out in one order, so it is there afterwards.
+            have_database(&url, &name).await;
+            MySqlStore::connect(&on_server(&url, &name)).await.unwrap()
+        };
         let stores = [open(0).await, open(1).await, open(2).await];
         stores[0].migrate().await.unwrap();
         stores

@@ -40,8 +40,13 @@ pub async fn create_database(url: &str) -> String {
     let mut random = [0; 8];
     signup::random::SecureRandom::fill(&signup::random::SystemRandom, &mut random).unwrap();
     let name = format!("t{:016x}", u64::from_le_bytes(random));
-    let mut connection = MySqlConnection::connect(url).await.unwrap();
-    let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
+    have_database(url, &name).await;
     name
+}
+
+/// Creates a database unless it is there.
+pub async fn have_database(url: &str, name: &str) {
+    let mut connection = MySqlConnection::connect(url).await.unwrap();
+    let create = format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
 }
