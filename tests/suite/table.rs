@@ -29,6 +29,7 @@ trait Mapped: CredentialStore + Clone {
     async fn count(&self, sql: &str) -> i64;
     fn users(&self) -> String;
     fn column_of(&self, column: AccountColumn) -> String;
+    fn table_of(&self, name: &str) -> String;
 }
 
 macro_rules! mapped {
@@ -71,6 +72,10 @@ macro_rules! mapped {
             fn column_of(&self, column: AccountColumn) -> String {
                 self.column(column)
             }
+
+            fn table_of(&self, name: &str) -> String {
+                self.table(name)
+            }
         }
     };
 }
@@ -109,6 +114,7 @@ on_each!(
     a_dry_run_tells_what_a_real_one_does: is_told_before,
     an_interrupted_adoption_is_finished_by_the_next: survives_interruptions,
     an_adopted_row_has_its_sign_up_behind_it: is_taken_by_its_row,
+    a_table_of_the_host_s_with_a_name_of_ours_is_told: is_told_of_another_table,
 );
 
 /// Inserts rows; each thousandth has the mailbox of the row before it in another spelling.
@@ -260,6 +266,18 @@ async fn is_taken_by_its_row<S: Mapped + AccountStore>(store: S) {
     let record = store.find_account(new.account().id()).await.unwrap().unwrap();
     assert_eq!(record.account.email().as_str(), "new@example.com");
     assert!(store.find_account(&AccountId::from_store("acc_none")).await.unwrap().is_none());
+}
+
+async fn is_told_of_another_table<S: Mapped>(store: S) {
+    for problem in store.check().await {
+        store.execute(problem.sql.unwrap()).await;
+    }
+    let events = store.table_of("events");
+    store.execute(format!("CREATE TABLE {events} (what int)")).await;
+    let refused = store.migrated().await.unwrap_err().to_string();
+    assert!(refused.contains("with_prefix"), "{refused}");
+    store.execute(format!("DROP TABLE {events}")).await;
+    store.migrated().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
--- Beside a table of the host's, in which the accounts are.
-CREATE TABLE {t}api_keys (
+-- Beside a table of the host's, in which the accounts are. Each statement can be repeated.
+CREATE TABLE IF NOT EXISTS {t}api_keys (
     digest         bytea  NOT NULL,
     account_id     text   COLLATE "C" NOT NULL CONSTRAINT {p}api_keys_account_id_fkey
         REFERENCES {accounts} (@id) ON DELETE CASCADE,
@@ -16,14 +16,14 @@ CREATE TABLE {t}api_keys (
 
 -- A ticket that was used once stays used until it expires, even if its account is gone:
 -- only its hash is kept, and nothing of a person's.
-CREATE TABLE {t}used_tickets (
+CREATE TABLE IF NOT EXISTS {t}used_tickets (
     hash       bytea  NOT NULL,
     expires_at bigint NOT NULL,
     CONSTRAINT {p}used_tickets_pkey PRIMARY KEY (hash)
 );
 
 -- What has happened to accounts, numbered for each.
-CREATE TABLE {t}events (
+CREATE TABLE IF NOT EXISTS {t}events (
     account_id   text   NOT NULL,
     number       bigint NOT NULL,
     id           text   NOT NULL,
@@ -40,7 +40,7 @@ CREATE TABLE {t}events (
 );
 
 -- The instance that delivers the events of a partition is the one that knows its fence.
-CREATE TABLE {t}event_leases (
+CREATE TABLE IF NOT EXISTS {t}event_leases (
     partition_id bigint NOT NULL,
     fence        bigint NOT NULL,
     expires_at   bigint NOT NULL,
@@ -54,4 +54,5 @@ INSERT INTO {t}event_leases (partition_id, fence, expires_at) VALUES
     (32, 0, 0), (33, 0, 0), (34, 0, 0), (35, 0, 0), (36, 0, 0), (37, 0, 0), (38, 0, 0), (39, 0, 0),
     (40, 0, 0), (41, 0, 0), (42, 0, 0), (43, 0, 0), (44, 0, 0), (45, 0, 0), (46, 0, 0), (47, 0, 0),
     (48, 0, 0), (49, 0, 0), (50, 0, 0), (51, 0, 0), (52, 0, 0), (53, 0, 0), (54, 0, 0), (55, 0, 0),
-    (56, 0, 0), (57, 0, 0), (58, 0, 0), (59, 0, 0), (60, 0, 0), (61, 0, 0), (62, 0, 0), (63, 0, 0);
+    (56, 0, 0), (57, 0, 0), (58, 0, 0), (59, 0, 0), (60, 0, 0), (61, 0, 0), (62, 0, 0), (63, 0, 0)
+    ON CONFLICT (partition_id) DO NOTHING;

@@ -105,6 +105,7 @@ impl<B: Backend> SqlStore<B> {
                 .await
                 .map_err(readable)?;
         }
+        self.check_own_tables(&mut transaction).await?;
         transaction.commit().await.map_err(readable)
     }
 
@@ -115,8 +116,32 @@ impl<B: Backend> SqlStore<B> {
         self.run_each(connection, &record).await?;
         for step in self.missing_steps(connection).await? {
             self.run_each(connection, &self.names.fill(step.sql)).await?;
+            self.check_own_tables(connection).await?;
             let record = self.record(step);
             B::execute(connection, &record, self.backend.persistent()).await.map_err(readable)?;
+        }
+        Ok(())
+    }
+
+    /// Rejects tables of the host's that have the names of this crate's: a definition that can
+    /// be repeated passes over them.
+    async fn check_own_tables(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
+        let own = [
+            ("api_keys", "digest"),
+            ("used_tickets", "hash"),
+            ("events", "partition_id"),
+            ("event_leases", "fence"),
+        ];
+        for (table, column) in own {
+            let find = self.backend.find_column(&self.names, table, column);
+            let rows = B::fetch(connection, &find, &[], self.backend.persistent()).await;
+            if rows.map_err(readable)?.is_empty() {
+                let table = self.names.table(table);
+                return Err(format!(
+                    "there is another table {table}: choose other names by with_prefix"
+                )
+                .into());
+            }
         }
         Ok(())
     }
