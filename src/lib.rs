@@ -34,7 +34,8 @@
 //! | protect a route | `DashboardAuth` and `ApiKeyAuth` in [`credentials`] |
 //! | write a log-in | [`Credentials::verify_password`](credentials::Credentials::verify_password), then [`issue_token`](credentials::Credentials::issue_token) |
 //! | store my own rows with the account | [stores](guide::stores) |
-//! | use my own table | [`store::AccountStore`], [`store::CredentialStore`], and `store::conformance` |
+//! | use my own table | `store::TableMap`, or a store of mine: [`store::AccountStore`], `store::conformance` |
+//! | use my own driver | `store::Dialect` |
 //! | limit requests, or name my proxies | [limits](guide::limits) |
 //! | refuse weak passwords or domains, ask for an invitation or a captcha | [policies](guide::policies) |
 //! | choose the cost of hashing | [hashing](guide::hashing) |
@@ -74,6 +75,7 @@
 //! | --- | --- |
 //! | `axum`, `actix` | router, handler and extractors |
 //! | `sqlite`, `postgres`, `mysql` | stores that create their own tables |
+//! | `statements` | the SQL of a sign-up, for any driver |
 //! | `openapi` | the endpoint as an OpenAPI 3.1 document |
 //! | `redis` | rate limits that instances share |
 //! | `verification`, `smtp` | proof of addresses by mailed codes; mails by SMTP |

@@ -18,6 +18,12 @@ mod account_filter;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod credentials;
+#[cfg(feature = "statements")]
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    expect(dead_code, unreachable_pub, reason = "the SQL stores use all of it")
+)]
+mod dialect;
 mod event;
 mod lifecycle;
 mod memory;
@@ -36,6 +42,11 @@ mod verification;
 
 pub use account_filter::AccountFilter;
 pub use credentials::CredentialStore;
+#[cfg(feature = "statements")]
+pub use dialect::{
+    AccountColumn, Dialect, InsertError, Migration, Schema, SqlValue, Statement, TableMap,
+    TablePrefix, TimeFormat,
+};
 pub use event::EventStore;
 pub use lifecycle::{AccountChange, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe};
 pub use memory::MemoryStore;
@@ -51,8 +62,8 @@ pub use relay::{DeliveryState, EventBacklog, EventLease, RelayStore, Settled, Un
 pub use replay::ReplayStore;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use sql::{
-    AccountColumn, AdoptedRow, Adoption, AdoptionReport, HostRows, HostRowsError, HostTransaction,
-    Migration, OpenError, Schema, SqlStore, TableMap, TablePrefix, TableProblem, TimeFormat,
+    AdoptedRow, Adoption, AdoptionReport, HostRows, HostRowsError, HostTransaction, OpenError,
+    SqlStore, TableProblem,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};

@@ -6,6 +6,8 @@ use crate::error::SignupError;
 use crate::limit::ClientIp;
 use crate::observe;
 use crate::response::Signup;
+#[cfg(feature = "statements")]
+use crate::store::{Dialect, Statement};
 use crate::store::{InsertProof, NewAccount};
 
 #[cfg(feature = "verification")]
@@ -40,6 +42,13 @@ impl Prepared {
     /// Returns the rows to store. They contain the API key's digest, not the key.
     pub fn new_account(&self) -> &NewAccount {
         &self.new
+    }
+
+    /// Returns the statements that insert the rows, for the host's own transaction and driver.
+    /// Once it is committed, [`InsertProof::by_host`] opens the answer.
+    #[cfg(feature = "statements")]
+    pub fn statements(&self, dialect: &Dialect) -> Vec<Statement> {
+        dialect.insert(&self.new)
     }
 
     /// Lets equal requests go on: when the host stores this one is its own affair.

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 use tokio::time::timeout;
 
-use super::sql::names::{Names, Schema};
+use super::dialect::names::{Names, Schema};
 use super::sql::open::{Location, OpenError, readable};
 use super::sql::statement::trusted;
 use super::sql::{DEADLINE, SqlStore};
@@ -47,19 +47,19 @@ const FRESH: Duration = Duration::from_secs(1);
 /// [prefix](SqlStore::with_prefix), and `{p}` for the prefix:
 ///
 /// ```sql
-#[doc = include_str!("postgres/0001_accounts.sql")]
-#[doc = include_str!("postgres/0002_credentials.sql")]
-#[doc = include_str!("postgres/0003_token_generation.sql")]
-#[doc = include_str!("postgres/0004_retries.sql")]
-#[doc = include_str!("postgres/0005_verification.sql")]
-#[doc = include_str!("postgres/0006_state.sql")]
-#[doc = include_str!("postgres/0007_events.sql")]
+#[doc = include_str!("dialect/postgres/0001_accounts.sql")]
+#[doc = include_str!("dialect/postgres/0002_credentials.sql")]
+#[doc = include_str!("dialect/postgres/0003_token_generation.sql")]
+#[doc = include_str!("dialect/postgres/0004_retries.sql")]
+#[doc = include_str!("dialect/postgres/0005_verification.sql")]
+#[doc = include_str!("dialect/postgres/0006_state.sql")]
+#[doc = include_str!("dialect/postgres/0007_events.sql")]
 /// ```
 ///
 /// Those of a [distributed](SqlStore::distributed) database:
 ///
 /// ```sql
-#[doc = include_str!("postgres/distributed.sql")]
+#[doc = include_str!("dialect/postgres/distributed.sql")]
 /// ```
 pub type PostgresStore = SqlStore<Postgres>;
 

@@ -8,27 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Pool, SqlSafeStr as _};
+use sqlx::Pool;
 
 use crate::fields::EmailKey;
 
 use super::{AccountStore, CreateOutcome, InsertProof, NewAccount, StoreError};
 
-#[cfg(feature = "postgres")]
-mod at_once;
 pub(super) mod backend;
 mod change;
 mod credentials;
 mod event;
 mod event_queries;
 pub(super) mod fault;
-pub(super) mod fill;
 mod gate;
 mod host;
 mod lifecycle;
 mod migrate;
-mod migration;
-pub(super) mod names;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) mod numbered;
 pub(super) mod open;
@@ -39,18 +34,19 @@ pub(super) mod statement;
 pub(super) mod table;
 mod verification;
 
-use backend::{Backend, Clash, Connection};
+use super::dialect::names::{Names, TablePrefix};
+use super::dialect::spelling::Clash;
+use super::dialect::statement::Statement;
+use super::dialect::table::AccountColumn;
+
+use backend::{Backend, Connection};
 use change::{Applied, Change, HostWork};
 pub use host::{HostRows, HostRowsError, HostTransaction};
-pub use migration::Migration;
-use names::Names;
-pub use names::{Schema, TablePrefix};
 use open::Location;
 pub use open::OpenError;
 use queries::Queries;
 pub use table::adopt::{AdoptedRow, Adoption, AdoptionReport};
 pub use table::check::TableProblem;
-pub use table::{AccountColumn, TableMap, TimeFormat};
 
 /// The default deadline of a call: longer than anyone waits for a sign-up.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -92,7 +88,7 @@ impl<B: Backend> SqlStore<B> {
             gate: gate::Gate::new(pool.options().get_max_connections(), writers),
             pool,
             location,
-            queries: Arc::new(Queries::new(&names, B::DIALECT)),
+            queries: Arc::new(Queries::new(&names, B::SPELLING)),
             names,
             deadline: DEADLINE,
             host: None,
@@ -107,7 +103,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     pub(super) fn with_names(self, names: Names) -> Self {
-        let queries = Arc::new(Queries::new(&names, B::DIALECT));
+        let queries = Arc::new(Queries::new(&names, B::SPELLING));
         Self { names, queries, ..self }
     }
 
@@ -140,7 +136,7 @@ impl<B: Backend> SqlStore<B> {
     /// Fails if the database does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let ping = queries::Find {
-            statement: statement::Statement::new::<0>(&B::DIALECT.ping.into_sql_str(), []),
+            statement: Statement::from_parts(B::SPELLING.ping, Vec::new()),
             columns: &[],
         };
         self.find(ping).await.map(drop)
@@ -180,7 +176,7 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    fn inserts(&self, new: &NewAccount) -> Vec<statement::Statement> {
+    fn inserts(&self, new: &NewAccount) -> Vec<Statement> {
         self.backend.insert_account(&self.queries, new)
     }
 }

@@ -11,13 +11,15 @@ use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
 
 use crate::issue::BoxError;
 
-use super::sql::backend::{Backend, Catalog, Clash, Dialect, Step, Types, sealed};
+use super::dialect::names::Names;
+use super::dialect::spelling::{Clash, Severity, Spelling};
+use super::dialect::sqlite::{SPELLING, clash, severity};
+use super::dialect::statement::Statement;
+use super::sql::backend::{Backend, sealed};
 use super::sql::fault::{Fault, without_rows};
-use super::sql::names::Names;
 use super::sql::numbered::{query, values};
 use super::sql::open::{Location, OpenError};
-use super::sql::statement::{Kind, Row, Statement, trusted};
-use super::sql::table::AccountColumn;
+use super::sql::statement::{Kind, Row, trusted};
 use super::sql::{DEADLINE, SqlStore};
 
 /// The connections of the store's own pool: one writes at a time, the others serve reads.
@@ -49,13 +51,13 @@ const HOST_PATIENCE_MILLIS: u32 = 5000;
 /// With `{t}` and `{p}` for the [prefix](SqlStore::with_prefix):
 ///
 /// ```sql
-#[doc = include_str!("sqlite/0001_accounts.sql")]
-#[doc = include_str!("sqlite/0002_credentials.sql")]
-#[doc = include_str!("sqlite/0003_token_generation.sql")]
-#[doc = include_str!("sqlite/0004_retries.sql")]
-#[doc = include_str!("sqlite/0005_verification.sql")]
-#[doc = include_str!("sqlite/0006_state.sql")]
-#[doc = include_str!("sqlite/0007_events.sql")]
+#[doc = include_str!("dialect/sqlite/0001_accounts.sql")]
+#[doc = include_str!("dialect/sqlite/0002_credentials.sql")]
+#[doc = include_str!("dialect/sqlite/0003_token_generation.sql")]
+#[doc = include_str!("dialect/sqlite/0004_retries.sql")]
+#[doc = include_str!("dialect/sqlite/0005_verification.sql")]
+#[doc = include_str!("dialect/sqlite/0006_state.sql")]
+#[doc = include_str!("dialect/sqlite/0007_events.sql")]
 /// ```
 pub type SqliteStore = SqlStore<Sqlite>;
 
@@ -160,112 +162,16 @@ fn create_private(path: &std::path::Path) -> std::io::Result<()> {
     }
 }
 
-/// The numbered steps of the schema.
-const STEPS: &[Step] = &[
-    Step {
-        version: 1,
-        description: "accounts and api_keys",
-        sql: include_str!("sqlite/0001_accounts.sql"),
-        requires: 1,
-    },
-    Step {
-        version: 2,
-        description: "credentials",
-        sql: include_str!("sqlite/0002_credentials.sql"),
-        requires: 1,
-    },
-    Step {
-        version: 3,
-        description: "token generation",
-        sql: include_str!("sqlite/0003_token_generation.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 4,
-        description: "retries",
-        sql: include_str!("sqlite/0004_retries.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 5,
-        description: "verification",
-        sql: include_str!("sqlite/0005_verification.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 6,
-        description: "state",
-        sql: include_str!("sqlite/0006_state.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 7,
-        description: "events",
-        sql: include_str!("sqlite/0007_events.sql"),
-        requires: 6,
-    },
-];
-
-/// Those beside a table of the host's.
-const MAPPED_STEPS: &[Step] = &[Step {
-    version: 7,
-    description: "tables beside one of the host",
-    sql: include_str!("sqlite/mapped.sql"),
-    requires: 7,
-}];
-
-const CATALOG: Catalog = Catalog {
-    columns: "SELECT name, lower(type), \"notnull\" = 0, dflt_value IS NOT NULL OR pk > 0
-              FROM pragma_table_info(?2) WHERE ?1 IS NULL",
-    uniques: "SELECT l.name, (SELECT i.name FROM pragma_index_info(l.name) i)
-              FROM pragma_index_list(?2) l
-              WHERE ?1 IS NULL AND l.\"unique\" = 1 AND l.partial = 0
-                AND (SELECT count(*) FROM pragma_index_info(l.name)) = 1",
-    id: Types { accepted: &["text", "varchar", "char", "nvarchar"], proposed: "TEXT" },
-    text: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
-    key: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
-    integer: Types { accepted: &["int", "bigint"], proposed: "INTEGER" },
-    bytes: Types { accepted: &["blob"], proposed: "BLOB" },
-    time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
-    as_text: |value| format!("CAST({value} AS TEXT)"),
-    from_text: |value, kind| {
-        if kind.contains("int") { format!("CAST({value} AS INTEGER)") } else { value.to_owned() }
-    },
-};
-
 impl sealed::Sealed for Sqlite {}
 
 impl Backend for Sqlite {
     type Database = Database;
 
-    const DIALECT: Dialect = Dialect {
-        placeholder: |number| format!("?{number}"),
-        // SQLite opens its file only to read a table.
-        ping: "SELECT 1 FROM sqlite_master LIMIT 1",
-        bytes: "blob",
-        create_table: "CREATE TABLE",
-        ignore_recorded: "",
-        hex: |digits| format!("x'{digits}'"),
-        least: "min",
-        quote: '"',
-        unique_name: |table, column| format!("{table}.{column}"),
-        read_time: |column| {
-            format!("CAST(round((julianday({column}) - 2440587.5) * 86400000.0) AS INTEGER)")
-        },
-        write_time: |millis| {
-            format!("strftime('%Y-%m-%d %H:%M:%f', {millis} / 1000.0, 'unixepoch')")
-        },
-        catalog: &CATALOG,
-        ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
-    };
+    const SPELLING: Spelling = SPELLING;
     // A connection's thread executes its commands in order, including the rollback of a
     // dropped transaction.
     const REUSES_DROPPED: bool = true;
     const READ_SETTLES_COMMIT: bool = true;
-
-    fn steps(&self, names: &Names) -> &'static [Step] {
-        if names.accounts.is_some() { MAPPED_STEPS } else { STEPS }
-    }
 
     fn begin(&self, left: Duration) -> SqlStr {
         if !self.owns_pool {
@@ -308,59 +214,34 @@ impl Backend for Sqlite {
     }
 
     fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
-        let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2".into_sql_str();
-        Statement::new(&sql, [names.table(table).as_str().into(), column.into()])
+        let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
+        Statement::from_parts(sql, vec![names.table(table).as_str().into(), column.into()])
     }
 
     fn fault(error: sqlx::Error) -> Fault {
-        let may_recover = match &error {
-            sqlx::Error::Database(error) => is_transient(error.code().as_deref()),
+        let severity = match &error {
+            sqlx::Error::Database(error) => code(error.as_ref()).map_or(Severity::Failed, severity),
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => true,
-            _ => false,
+            | sqlx::Error::WorkerCrashed => Severity::Unavailable,
+            _ => Severity::Failed,
         };
-        let source = without_rows(error);
-        if may_recover { Fault::Unavailable(source) } else { Fault::Failed(source) }
+        Fault::new(severity, without_rows(error))
     }
 
-    /// Parses the message, because SQLite reports the columns instead of a constraint's name: `UNIQUE constraint
-    /// failed: accounts.id`.
     fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
         let error = error.as_database_error()?;
-        if error.is_foreign_key_violation() {
-            return Some(Clash::Orphan);
-        }
-        let (_, column) = error.message().split_once("UNIQUE constraint failed: ")?;
-        let is = |name: &str| column == names.table(name);
-        let reported = |column| match &names.accounts {
-            Some(accounts) => accounts.reported(column),
-            None => names.table(&format!("accounts.{}", column.own_name())),
-        };
-        if column == reported(AccountColumn::EmailKey) || column == reported(AccountColumn::Email) {
-            Some(Clash::Email)
-        } else if column == reported(AccountColumn::Id) || is("api_keys.digest") {
-            Some(Clash::Identifier)
-        } else if column == names.fill("{p}api_keys.account_id, {p}api_keys.replay_tag") {
-            Some(Clash::Retry)
-        } else if is("used_tickets.hash") {
-            Some(Clash::Ticket)
-        } else {
-            None
-        }
+        clash(code(error)?, error.message(), names)
     }
+}
+
+/// Returns the extended result code.
+fn code(error: &dyn sqlx::error::DatabaseError) -> Option<i32> {
+    error.code()?.parse().ok()
 }
 
 /// Returns whether a result code is BUSY, which it is for a moment.
 fn is_busy(code: Option<&str>) -> bool {
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
-}
-
-/// Returns whether a result code (its low byte is the primary one, see SQLite's "Result and
-/// Error Codes") is about the moment and not about the request: PERM, BUSY, LOCKED, NOMEM,
-/// READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
-fn is_transient(code: Option<&str>) -> bool {
-    let code = code.and_then(|code| code.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15))
 }

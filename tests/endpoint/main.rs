@@ -202,6 +202,10 @@ fn main() -> ExitCode {
         };
         for &case in cases.into_iter().flatten() {
             let name = case.name.trim_start_matches("endpoint::");
+            // A thousand hashes take half a minute, and say nothing of the store.
+            if name.ends_with("with_the_real_engine") && !backend.name.ends_with("_memory") {
+                continue;
+            }
             let trial = Trial::test(format!("{}::{name}", backend.name), move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread();
                 run(runtime, (case.run)(backend));

@@ -18,6 +18,7 @@ mod breached;
 mod conformance;
 mod credentials;
 #[cfg(feature = "simd")]
+mod drivers;
 mod engines;
 mod galera;
 mod hazards;

@@ -129,9 +129,10 @@ mod sql {
     use crate::store::conformance::{
         Changeable, Credentialed, Eventful, Inspect, Relayed, Replayable, Verifying,
     };
+    use crate::store::dialect::fill::read_times;
+    use crate::store::dialect::statement::Statement;
     use crate::store::sql::backend::Backend;
-    use crate::store::sql::fill::read_times;
-    use crate::store::sql::statement::{Kind, Row, Statement, decode, trusted};
+    use crate::store::sql::statement::{Kind, Row, decode};
     use crate::store::{
         AccountStore, CredentialStore, EventStore, LifecycleStore, RelayStore, ReplayStore,
         SqlStore, VerificationStore,
@@ -157,10 +158,9 @@ mod sql {
 
         async fn delete_account(&self, id: &AccountId) {
             let delete = |table, column| {
-                let (table, id_of) = (self.table(table), (B::DIALECT.placeholder)(1));
+                let (table, id_of) = (self.table(table), (B::SPELLING.placeholder)(1));
                 let sql = format!("DELETE FROM {table} WHERE {column} = {id_of}");
-                let sql = trusted(self.names.fill_columns(&sql));
-                Statement::new(&sql, [id.as_str().into()])
+                Statement::from_parts(self.names.fill_columns(&sql), vec![id.as_str().into()])
             };
             // Where the reference is by convention, so is what it does.
             let keys = self.backend.references_by_convention();
@@ -220,7 +220,7 @@ mod sql {
                  FROM {} a",
                 self.table("accounts"),
             );
-            let sql = read_times(&sql, &self.names, B::DIALECT);
+            let sql = read_times(&sql, &self.names, B::SPELLING);
             all(self, self.names.fill_columns(&sql), ACCOUNT, account).await
         }
 
@@ -237,7 +237,7 @@ mod sql {
         kinds: &'static [Kind],
         read: impl Fn(Row) -> Result<T, BoxError>,
     ) -> Vec<T> {
-        let find = Statement::new::<0>(&trusted(sql), []);
+        let find = Statement::from_parts(sql, Vec::new());
         let rows = async {
             let mut connection = store.pool().acquire().await?;
             B::fetch(&mut connection, &find, kinds, store.backend.persistent()).await

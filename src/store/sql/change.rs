@@ -12,13 +12,16 @@ use crate::issue::BoxError;
 use crate::random::jittered;
 use crate::store::{NewAccount, StoreError, Wipe};
 
+use crate::store::dialect::spelling::Clash;
+use crate::store::dialect::statement::Statement;
+
 use super::SqlStore;
-use super::backend::{Backend, Clash, Connection};
+use super::backend::{Backend, Connection};
 use super::fault::{Fault, late, without_rows};
 use super::gate::{check_runtime, run_task};
 use super::host::HostTransaction;
 use super::queries::Find;
-use super::statement::{Row, Statement};
+use super::statement::Row;
 
 /// The maximum number of attempts of a transaction that conflicts with others, and of a read
 /// whose connection was dead.

@@ -12,10 +12,13 @@ use crate::store::{
     AccountRecord, ApiKeyInfo, CredentialStore, KeyOwner, NewApiKey, StoreError, StoredPassword,
 };
 
+use crate::store::dialect::spelling::Clash;
+use crate::store::dialect::statement::Statement;
+
 use super::SqlStore;
-use super::backend::{Backend, Clash};
+use super::backend::Backend;
 use super::change::{Applied, Change};
-use super::statement::{Row, Statement, decode};
+use super::statement::{Row, decode};
 
 #[async_trait]
 impl<B: Backend> CredentialStore for SqlStore<B> {

@@ -4,15 +4,16 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::{Event, NewEvent};
+use crate::event::Event;
 use crate::issue::BoxError;
+use crate::store::dialect::statement::Statement;
 use crate::store::{EventStore, StoreError};
 
 use super::SqlStore;
 use super::backend::Backend;
 use super::credentials::all_of;
 use super::queries::{Find, Queries};
-use super::statement::{Kind, Row, Statement, decode};
+use super::statement::{Kind, Row, decode};
 
 const EVENT: &[Kind] =
     &[Kind::Text, Kind::Integer, Kind::Text, Kind::Text, Kind::Integer, Kind::Text];
@@ -37,27 +38,9 @@ impl<B: Backend> EventStore for SqlStore<B> {
 }
 
 impl Queries {
-    /// Counts the event of an account that was inserted just now.
-    pub(in crate::store) fn count_event(&self, account: &AccountId) -> Statement {
-        Statement::new(&self.events.count, [account.as_str().into()])
-    }
-
     /// Deletes the data of an account's events.
     pub(in crate::store) fn scrub_events(&self, account: &AccountId) -> Statement {
         Statement::new(&self.events.scrub, [account.as_str().into()])
-    }
-
-    /// Inserts an event under the number that its account's row has given.
-    pub(in crate::store) fn insert_event(&self, event: &NewEvent) -> Statement {
-        let values = [
-            event.account_id().as_str().into(),
-            event.id().into(),
-            event.kind().as_str().into(),
-            event.created_at().as_millis().into(),
-            event.data().into(),
-            i64::from(event.partition()).into(),
-        ];
-        Statement::new(&self.events.insert, values)
     }
 }
 

@@ -1,37 +1,29 @@
 //! The SQL of events and of their deliveries.
 
-use sqlx::SqlStr;
+use std::sync::Arc;
 
 /// The statements about events, see [`Queries`](super::queries::Queries).
 #[derive(Debug)]
 pub(super) struct EventQueries {
-    pub(super) count: SqlStr,
-    pub(super) insert: SqlStr,
-    pub(super) list: SqlStr,
-    pub(super) purge: SqlStr,
-    pub(super) scrub: SqlStr,
-    pub(super) purge_delivered: SqlStr,
-    pub(super) due_partitions: SqlStr,
-    pub(super) lease_partition: SqlStr,
-    pub(super) renew_lease: SqlStr,
-    pub(super) due: SqlStr,
-    pub(super) settle: SqlStr,
-    pub(super) backlog: SqlStr,
-    pub(super) list_dead_letters: SqlStr,
-    pub(super) revive_dead_letter: SqlStr,
-    pub(super) skip_dead_letter: SqlStr,
+    pub(super) list: Arc<str>,
+    pub(super) purge: Arc<str>,
+    pub(super) scrub: Arc<str>,
+    pub(super) purge_delivered: Arc<str>,
+    pub(super) due_partitions: Arc<str>,
+    pub(super) lease_partition: Arc<str>,
+    pub(super) renew_lease: Arc<str>,
+    pub(super) due: Arc<str>,
+    pub(super) settle: Arc<str>,
+    pub(super) backlog: Arc<str>,
+    pub(super) list_dead_letters: Arc<str>,
+    pub(super) revive_dead_letter: Arc<str>,
+    pub(super) skip_dead_letter: Arc<str>,
 }
 
 impl EventQueries {
     /// Fills the names of the host into each statement.
-    pub(super) fn new(sql: impl Fn(&str) -> SqlStr) -> Self {
+    pub(super) fn new(sql: impl Fn(&str) -> Arc<str>) -> Self {
         Self {
-            count: sql("UPDATE {accounts} SET @event_number = @event_number + 1
-                 WHERE @id = {1}"),
-            insert: sql("INSERT INTO {events}
-                     (account_id, number, id, kind, created_at, data, partition_id)
-                 SELECT a.@id, a.@event_number, {2}, {3}, {4}, {5}, {6}
-                 FROM {accounts} a WHERE a.@id = {1}"),
             list: sql("SELECT account_id, number, id, kind, created_at, data
                  FROM {events} WHERE account_id = {1} AND number > {2}
                  ORDER BY number LIMIT {3}"),

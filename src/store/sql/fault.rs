@@ -5,6 +5,8 @@ use std::io;
 use crate::issue::{BoxError, Issue};
 use crate::store::StoreError;
 
+use crate::store::dialect::spelling::Severity;
+
 use super::host::HostRowsError;
 
 /// The reason why an attempt failed.
@@ -26,6 +28,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    pub(in crate::store) fn new(severity: Severity, source: BoxError) -> Self {
+        match severity {
+            Severity::Conflict => Self::Conflict(source),
+            Severity::Lost => Self::Lost(source),
+            Severity::Unavailable => Self::Unavailable(source),
+            Severity::Failed => Self::Failed(source),
+        }
+    }
+
     /// Reclassifies a fault that happened before the commit.
     pub(in crate::store) fn before_commit(self) -> Self {
         match self {
@@ -66,6 +77,20 @@ impl Fault {
             Self::Refused(issues) => StoreError::Refused(issues),
             Self::Failed(source) => StoreError::Failed(source),
         }
+    }
+}
+
+/// Returns the severity of an error that is not the server's.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(in crate::store) fn of_connection(error: &sqlx::Error) -> Severity {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            Severity::Lost
+        }
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
+            Severity::Unavailable
+        }
+        _ => Severity::Failed,
     }
 }
 

@@ -10,15 +10,18 @@ use crate::store::{
     StoreError,
 };
 
+use crate::store::dialect::fill::{ACCOUNT_COLUMNS, read_times};
+use crate::store::dialect::names::Names;
+use crate::store::dialect::spelling::{Clash, Spelling};
+use crate::store::dialect::statement::{Statement, Value};
+use crate::store::dialect::table::AccountColumn::{self, CreatedAt, DeleteAt, EmailVerifiedAt};
+
 use super::SqlStore;
-use super::backend::{Backend, Clash, Dialect};
+use super::backend::Backend;
 use super::change::{Applied, Change, HostWork};
 use super::credentials::account_record;
-use super::fill::read_times;
-use super::names::Names;
-use super::queries::{ACCOUNT, ACCOUNT_COLUMNS, Find};
-use super::statement::{Statement, Value, decode, trusted};
-use super::table::AccountColumn::{self, CreatedAt, DeleteAt, EmailVerifiedAt};
+use super::queries::{ACCOUNT, Find};
+use super::statement::decode;
 
 #[async_trait]
 impl<B: Backend> LifecycleStore for SqlStore<B> {
@@ -62,7 +65,7 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
                 Effect::ScrubEvents => {
                     steps.push(self.queries.scrub_events(change.account()).optional());
                 }
-                Effect::Emit(event) => steps.push(self.queries.insert_event(event)),
+                Effect::Emit(event) => steps.push(self.queries.inserts.event(event)),
                 _ => {}
             }
         }
@@ -128,7 +131,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     fn sql(&self) -> Sql<'_> {
-        Sql { values: Vec::new(), names: &self.names, dialect: B::DIALECT }
+        Sql { values: Vec::new(), names: &self.names, spelling: B::SPELLING }
     }
 }
 
@@ -136,26 +139,26 @@ impl<B: Backend> SqlStore<B> {
 struct Sql<'a> {
     values: Vec<Value>,
     names: &'a Names,
-    dialect: Dialect,
+    spelling: Spelling,
 }
 
 impl Sql<'_> {
     /// Fills in the names of columns.
     fn statement(self, text: &str) -> Statement {
-        let text = read_times(text, self.names, self.dialect);
-        Statement::from_parts(trusted(self.names.fill_columns(&text)), self.values)
+        let text = read_times(text, self.names, self.spelling);
+        Statement::from_parts(self.names.fill_columns(&text), self.values)
     }
 
     /// Adds a value and returns its placeholder.
     fn value(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
-        (self.dialect.placeholder)(self.values.len())
+        (self.spelling.placeholder)(self.values.len())
     }
 
     /// Adds a time for a column and returns the expression that writes it.
     fn time(&mut self, column: AccountColumn, at: impl Into<Option<Timestamp>>) -> String {
         let millis = self.value(at.into().map(Timestamp::as_millis));
-        self.names.write_time(column, &millis, self.dialect.write_time)
+        self.names.write_time(column, &millis, self.spelling.write_time)
     }
 
     fn assignment(&mut self, effect: &Effect, id: &AccountId) -> Option<String> {

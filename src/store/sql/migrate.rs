@@ -8,20 +8,22 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 use tokio::time::{Instant, timeout};
 
 use crate::issue::BoxError;
 
-use super::SqlStore;
-use super::backend::{Backend, Connection, Step};
-use super::change::{ATTEMPTS, wait};
-use super::names::Names;
-use super::open::{OpenError, readable};
-use super::statement::{Kind, Statement, trusted};
+use crate::store::dialect::migration::{
+    Migration, TABLE, checksum_of, create_record, migrations, record_table,
+};
+use crate::store::dialect::spelling::Step;
+use crate::store::dialect::statement::Statement;
 
-const TABLE: &str = "_signup_migrations";
+use super::SqlStore;
+use super::backend::{Backend, Connection};
+use super::change::{ATTEMPTS, wait};
+use super::open::{OpenError, readable};
+use super::statement::{Kind, trusted};
 
 /// The default time limit of [`migrate`](SqlStore::migrate), including the wait for other
 /// instances.
@@ -87,6 +89,31 @@ impl<B: Backend> SqlStore<B> {
         checked.await.unwrap_or_else(late).map_err(failed)
     }
 
+    /// Returns the steps of the schema, for a host whose own tool migrates: each is a file
+    /// of it, applied once, in their order and in a transaction. They leave the same tables
+    /// as [`migrate`](Self::migrate), and the record by which
+    /// [`is_up_to_date`](Self::is_up_to_date) knows them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use signup::store::{SqliteStore, TablePrefix};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let store = SqliteStore::connect("sqlite::memory:").await?;
+    /// let store = store.with_prefix(TablePrefix::new("auth_")?);
+    /// for migration in store.migrations() {
+    ///     // Into `migrations/0001_accounts_and_api_keys.sql`, and so on.
+    ///     let name = migration.description.replace(' ', "_");
+    ///     println!("-- {:04}_{name}.sql\n{}", migration.version, migration.sql);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// # }
+    /// ```
+    pub fn migrations(&self) -> Vec<Migration> {
+        migrations(self.backend.steps(&self.names), &self.names, &B::SPELLING)
+    }
+
     /// Applies missing steps in one transaction that locks out other instances.
     async fn apply_missing(
         &self,
@@ -112,7 +139,8 @@ impl<B: Backend> SqlStore<B> {
     /// Applies missing steps as single statements. What an interrupted migration has left is
     /// finished by the next.
     async fn apply_by_statement(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
-        let record = B::create_schema(&self.names) + &create_record::<B>(&self.names);
+        let record =
+            B::SPELLING.create_schema(&self.names) + &create_record(&self.names, &B::SPELLING);
         self.run_each(connection, &record).await?;
         for step in self.missing_steps(connection).await? {
             self.run_each(connection, &self.names.fill(step.sql)).await?;
@@ -166,7 +194,7 @@ impl<B: Backend> SqlStore<B> {
     /// Creates the table of records, with the column that earlier versions did not have.
     async fn prepare_record(&self, connection: &mut Connection<B>) -> Result<(), sqlx::Error> {
         if !self.has_column(connection, "version").await? {
-            let create = create_record::<B>(&self.names);
+            let create = create_record(&self.names, &B::SPELLING);
             return B::run(connection, trusted(create)).await;
         }
         if !self.has_column(connection, "requires").await? {
@@ -188,8 +216,8 @@ impl<B: Backend> SqlStore<B> {
     }
 
     fn record(&self, step: &Step) -> Statement {
-        let placeholder = B::DIALECT.placeholder;
-        let sql = trusted(format!(
+        let placeholder = B::SPELLING.placeholder;
+        let sql = format!(
             "INSERT INTO {} (version, description, success, checksum, execution_time, requires)
              VALUES ({}, {}, true, {}, 0, {}) {}",
             record_table(&self.names),
@@ -197,15 +225,15 @@ impl<B: Backend> SqlStore<B> {
             placeholder(2),
             placeholder(3),
             placeholder(4),
-            B::DIALECT.ignore_recorded,
-        ));
+            B::SPELLING.ignore_recorded,
+        );
         let values = [
             step.version.into(),
             step.description.into(),
             checksum_of(step.sql).as_slice().into(),
             step.requires.into(),
         ];
-        Statement::new(&sql, values)
+        Statement::from_parts(sql, values.into())
     }
 
     /// Returns the steps that have not been applied.
@@ -223,9 +251,8 @@ impl<B: Backend> SqlStore<B> {
         let has_requires = self.has_column(connection, "requires").await.map_err(readable)?;
         let requires = if has_requires { "requires" } else { "1" };
         let table = record_table(&self.names);
-        let find =
-            trusted(format!("SELECT version, checksum, {requires} FROM {table} ORDER BY version"));
-        let find = Statement::new::<0>(&find, []);
+        let find = format!("SELECT version, checksum, {requires} FROM {table} ORDER BY version");
+        let find = Statement::from_parts(find, Vec::new());
         let kinds = &[Kind::Integer, Kind::Bytes, Kind::Integer];
         let rows = B::fetch(connection, &find, kinds, self.backend.persistent()).await;
         let mut applied = Vec::new();
@@ -279,29 +306,6 @@ fn missing<'a>(steps: &'a [Step], applied: &[Applied]) -> Result<Vec<&'a Step>, 
 fn matches(recorded: &[u8], template: &str) -> bool {
     const LEGACY_BYTES: usize = 48;
     recorded.len() == LEGACY_BYTES || recorded == checksum_of(template)
-}
-
-/// Returns the name of the table of records.
-pub(super) fn record_table(names: &Names) -> String {
-    names.table(TABLE)
-}
-
-/// Returns the statement that creates the table of records.
-pub(super) fn create_record<B: Backend>(names: &Names) -> String {
-    format!(
-        "{} {} (version bigint PRIMARY KEY, description text NOT NULL,
-             installed_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
-             success boolean NOT NULL, checksum {} NOT NULL, execution_time bigint NOT NULL,
-             requires bigint NOT NULL DEFAULT 1)",
-        B::DIALECT.create_table,
-        record_table(names),
-        B::DIALECT.bytes,
-    )
-}
-
-/// Returns the SHA-256 of a template, independent of its line endings.
-pub(super) fn checksum_of(template: &str) -> [u8; 32] {
-    Sha256::digest(template.replace("\r\n", "\n").as_bytes()).into()
 }
 
 /// Adds a hint to the usual errors of a step.

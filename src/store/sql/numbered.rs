@@ -6,7 +6,9 @@ use sqlx::{ColumnIndex, Database, Decode, Encode, Type};
 
 use crate::secret::Secret;
 
-use super::statement::{Kind, Row, Statement, Value};
+use crate::store::dialect::statement::{Statement, Value};
+
+use super::statement::{Kind, Row, bound};
 
 /// Turns a statement into a query of the database `DB`.
 pub(in crate::store) fn query<'q, DB>(
@@ -19,7 +21,7 @@ where
     for<'t> Option<&'t [u8]>: Encode<'t, DB> + Type<DB>,
     for<'t> Option<i64>: Encode<'t, DB> + Type<DB>,
 {
-    let query = sqlx::query(statement.sql.clone()).persistent(persistent);
+    let query = sqlx::query(bound(statement)).persistent(persistent);
     statement.values.iter().fold(query, |query, value| match value {
         Value::Text(text) => query.bind(text.as_ref().map(|text| text.as_str())),
         Value::Bytes(bytes) => query.bind(bytes.as_deref()),

@@ -2,29 +2,23 @@
 
 use std::sync::Arc;
 
-use sqlx::SqlStr;
-
 use crate::account::AccountId;
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
-use crate::idempotency::Receipt;
 use crate::store::{NewAccount, NewApiKey};
 
-use super::backend::Dialect;
+use crate::store::dialect::fill::fill;
+use crate::store::dialect::inserts::{Inserts, receipt};
+use crate::store::dialect::names::Names;
+use crate::store::dialect::spelling::Spelling;
+use crate::store::dialect::statement::Statement;
+
 use super::event_queries::EventQueries;
-use super::fill::fill;
-use super::names::Names;
-use super::statement::{Kind, Statement, Value, trusted};
-use super::table::Mapped;
+use super::statement::Kind;
 
-/// The columns of an account, of a table `a`.
-pub(in crate::store) const ACCOUNT_COLUMNS: &str =
-    "a.@id, a.@email, a.@email_key, a.@name, a.@plan, {a.created_at},
-    a.@token_generation, {a.email_verified_at}, a.@state, {a.delete_at}";
-
-/// Their types.
+/// The types of the columns of an account.
 pub(in crate::store) const ACCOUNT: &[Kind] = {
     let (all, _) = ACCOUNT_AND_EXPIRY.split_at(10);
     all
@@ -55,42 +49,35 @@ pub(in crate::store) struct Find {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Queries {
-    /// The table of the host's, if the accounts are in one.
-    pub(in crate::store) accounts: Option<Arc<Mapped>>,
-    email_taken: SqlStr,
-    account_exists: SqlStr,
-    signup_exists: SqlStr,
-    find_signup: SqlStr,
-    find_account_of_key: SqlStr,
-    find_retried_key: SqlStr,
-    insert_account: SqlStr,
-    insert_first_key: SqlStr,
-    insert_ticket: SqlStr,
-    is_ticket_used: SqlStr,
-    purge_tickets: SqlStr,
-    /// By whether there is a ticket, and whether there is an event.
-    #[cfg(feature = "postgres")]
-    pub(super) insert_at_once: [SqlStr; 4],
+    pub(in crate::store) inserts: Inserts,
+    email_taken: Arc<str>,
+    account_exists: Arc<str>,
+    signup_exists: Arc<str>,
+    find_signup: Arc<str>,
+    find_account_of_key: Arc<str>,
+    find_retried_key: Arc<str>,
+    is_ticket_used: Arc<str>,
+    purge_tickets: Arc<str>,
     pub(super) events: EventQueries,
-    find_api_key: SqlStr,
-    add_api_key: SqlStr,
-    list_api_keys: SqlStr,
-    expire_key: SqlStr,
-    revoke_api_key: SqlStr,
-    purge_api_keys: SqlStr,
-    find_password: SqlStr,
-    renew_password_hash: SqlStr,
-    find_account: SqlStr,
-    find_account_by_email: SqlStr,
-    revoke_tokens: SqlStr,
-    revoke_api_keys: SqlStr,
+    find_api_key: Arc<str>,
+    add_api_key: Arc<str>,
+    list_api_keys: Arc<str>,
+    expire_key: Arc<str>,
+    revoke_api_key: Arc<str>,
+    purge_api_keys: Arc<str>,
+    find_password: Arc<str>,
+    renew_password_hash: Arc<str>,
+    find_account: Arc<str>,
+    find_account_by_email: Arc<str>,
+    revoke_tokens: Arc<str>,
+    revoke_api_keys: Arc<str>,
 }
 
 impl Queries {
-    pub(in crate::store) fn new(names: &Names, dialect: Dialect) -> Self {
-        let sql = |template: &str| trusted(fill(template, names, dialect));
+    pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
+        let sql = |template: &str| Arc::from(fill(template, names, spelling));
         Self {
-            accounts: names.accounts.clone(),
+            inserts: Inserts::new(names, spelling),
             email_taken: sql("SELECT 1 FROM {accounts} WHERE @email_key = {1}"),
             account_exists: sql("SELECT 1 FROM {accounts} WHERE @id = {1}"),
             signup_exists: sql("SELECT 1 FROM {accounts}
@@ -109,22 +96,8 @@ impl Queries {
                      k.expires_at, k.replay_nonce, k.replay_version, k.replay_tag
                  FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id
                  WHERE k.account_id = {1} AND k.replay_tag = {2}"),
-            insert_account: sql("INSERT INTO {accounts}
-                     (@id, @email, @email_key, @name, @plan, @password_hash, @pepper_version,
-                      @created_at, @replay_nonce, @replay_version, @replay_tag,
-                      @email_verified_at{added_columns})
-                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {created_at:8}, {9}, {10}, {11},
-                         {email_verified_at:12}{added_values})
-                 {ignore_taken_email}"),
-            insert_first_key: sql("INSERT INTO {api_keys}
-                     (digest, account_id, prefix, last_four, created_at)
-                 VALUES ({1}, {2}, {3}, {4}, {5})"),
-            insert_ticket: sql("INSERT INTO {used_tickets} (hash, expires_at) VALUES ({1}, {2})"),
             is_ticket_used: sql("SELECT 1 FROM {used_tickets} WHERE hash = {1}"),
             purge_tickets: sql("DELETE FROM {used_tickets} WHERE expires_at <= {1}"),
-            #[cfg(feature = "postgres")]
-            insert_at_once: [(false, false), (false, true), (true, false), (true, true)]
-                .map(|(ticket, event)| sql(&super::at_once::template(ticket, event))),
             events: EventQueries::new(sql),
             find_api_key: sql("SELECT k.account_id, k.expires_at, {a.email_verified_at}, a.@state
                  FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id WHERE k.digest = {1}"),
@@ -175,56 +148,6 @@ impl Queries {
             }
         };
         Find { statement, columns: &[] }
-    }
-
-    /// Inserts all rows of a sign-up, one statement after the other.
-    pub(in crate::store) fn inserts(&self, new: &NewAccount) -> Vec<Statement> {
-        let both = [self.insert_account(new), self.insert_first_key(new)];
-        let event = new
-            .event()
-            .map(|event| [self.count_event(event.account_id()), self.insert_event(event)]);
-        let all = both.into_iter().chain(self.insert_ticket(new));
-        all.chain(event.into_iter().flatten()).collect()
-    }
-
-    pub(in crate::store) fn insert_account(&self, new: &NewAccount) -> Statement {
-        let [nonce, version, tag] = receipt(new.receipt());
-        let values = [
-            new.id().as_str().into(),
-            new.email().as_str().into(),
-            new.email().key().as_str().into(),
-            new.name().into(),
-            new.plan().as_str().into(),
-            new.password_hash().as_phc().into(),
-            new.password_hash().pepper_version().map(i64::from).into(),
-            new.created_at().as_millis().into(),
-            nonce,
-            version,
-            tag,
-            new.email_verified_at().map(Timestamp::as_millis).into(),
-        ];
-        let mut statement = Statement::new(&self.insert_account, values);
-        let added = self.accounts.as_ref().map(|accounts| accounts.added_values(new));
-        statement.values.extend(added.into_iter().flatten());
-        statement
-    }
-
-    pub(in crate::store) fn insert_first_key(&self, new: &NewAccount) -> Statement {
-        let values = [
-            new.key_digest().as_bytes().as_slice().into(),
-            new.id().as_str().into(),
-            new.key_prefix().into(),
-            new.key_last_four().into(),
-            new.created_at().as_millis().into(),
-        ];
-        Statement::new(&self.insert_first_key, values)
-    }
-
-    /// Marks the ticket of a sign-up as used, if it has one.
-    pub(in crate::store) fn insert_ticket(&self, new: &NewAccount) -> Option<Statement> {
-        let ticket = new.ticket()?;
-        let values = [ticket.hash().as_slice().into(), ticket.expires_at().as_millis().into()];
-        Some(Statement::new(&self.insert_ticket, values))
     }
 
     pub(in crate::store) fn is_ticket_used(&self, hash: &[u8; 32]) -> Find {
@@ -353,13 +276,4 @@ impl Queries {
     pub(in crate::store) fn revoke_tokens(&self, account: &AccountId) -> Statement {
         Statement::new(&self.revoke_tokens, [account.as_str().into()])
     }
-}
-
-/// Returns the three columns of a receipt, or three nulls.
-fn receipt(receipt: Option<&Receipt>) -> [Value; 3] {
-    [
-        receipt.map(|receipt| receipt.nonce().as_slice()).into(),
-        receipt.map(|receipt| i64::from(receipt.secret_version())).into(),
-        receipt.map(|receipt| receipt.tag().as_slice()).into(),
-    ]
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::issue::BoxError;
+use crate::store::dialect::statement::Statement;
 use crate::store::{
     DeliveryState, EventBacklog, EventLease, RelayStore, Settled, StoreError, UndeliveredEvent,
 };
@@ -15,7 +16,7 @@ use super::change::{Applied, Change};
 use super::credentials::all_of;
 use super::event::event;
 use super::queries::{Find, Queries};
-use super::statement::{Kind, Row, Statement, decode};
+use super::statement::{Kind, Row, decode};
 
 const UNDELIVERED: &[Kind] = &[
     Kind::Text,

@@ -1,4 +1,4 @@
-//! Statements and rows that do not depend on the database.
+//! Rows that do not depend on the database.
 
 use std::sync::Arc;
 
@@ -6,42 +6,10 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::clock::Timestamp;
 use crate::issue::BoxError;
-use crate::secret::Secret;
 use crate::store::StoreError;
-
-/// A statement with its values.
-#[derive(Clone)]
-#[doc(hidden)]
-pub struct Statement {
-    pub(in crate::store) sql: SqlStr,
-    pub(in crate::store) values: Vec<Value>,
-    /// Whether it may affect no row.
-    pub(in crate::store) is_optional: bool,
-}
-
-impl Statement {
-    pub(in crate::store) fn new<const N: usize>(sql: &SqlStr, values: [Value; N]) -> Self {
-        Self::from_parts(sql.clone(), values.into())
-    }
-
-    pub(in crate::store) fn from_parts(sql: SqlStr, values: Vec<Value>) -> Self {
-        Self { sql, values, is_optional: false }
-    }
-
-    /// Lets the statement affect no row.
-    pub(in crate::store) fn optional(self) -> Self {
-        Self { is_optional: true, ..self }
-    }
-}
-
-/// A value to write, or one that was read.
-#[derive(Clone)]
-pub(in crate::store) enum Value {
-    /// Wiped when dropped: a password hash may be among them.
-    Text(Option<Secret<String>>),
-    Bytes(Option<Vec<u8>>),
-    Integer(Option<i64>),
-}
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::store::dialect::statement::Statement;
+use crate::store::dialect::statement::Value;
 
 /// The type of a column that is read.
 #[derive(Debug, Clone, Copy)]
@@ -52,54 +20,17 @@ pub enum Kind {
     Integer,
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::from(Some(text))
-    }
-}
-
-impl From<Option<&str>> for Value {
-    fn from(text: Option<&str>) -> Self {
-        Self::Text(text.map(|text| Secret::new(text.to_owned())))
-    }
-}
-
-impl From<&[u8]> for Value {
-    fn from(bytes: &[u8]) -> Self {
-        Self::from(Some(bytes))
-    }
-}
-
-impl From<Option<&[u8]>> for Value {
-    fn from(bytes: Option<&[u8]>) -> Self {
-        Self::Bytes(bytes.map(<[u8]>::to_owned))
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Integer(Some(number))
-    }
-}
-
-impl From<Option<i64>> for Value {
-    fn from(number: Option<i64>) -> Self {
-        Self::Integer(number)
-    }
-}
-
-/// Without the values: one may be a password hash.
-impl std::fmt::Debug for Statement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.sql.as_str())
-    }
-}
-
 /// Without the values.
 impl std::fmt::Debug for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Row")
     }
+}
+
+/// Returns the SQL of a statement, which this crate has written.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(in crate::store) fn bound(statement: &Statement) -> SqlStr {
+    AssertSqlSafe(Arc::clone(&statement.sql)).into_sql_str()
 }
 
 /// Creates shared SQL from text of this crate and checked names.

@@ -59,8 +59,8 @@ const LEGACY: &str = "
 async fn a_database_of_an_earlier_version_is_brought_up_to_date_with_its_accounts() {
     let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
     let scripts = [
-        include_str!("../../../src/store/sqlite/0001_accounts.sql"),
-        include_str!("../../../src/store/sqlite/0002_credentials.sql"),
+        include_str!("../../../src/store/dialect/sqlite/0001_accounts.sql"),
+        include_str!("../../../src/store/dialect/sqlite/0002_credentials.sql"),
         LEGACY,
         "INSERT INTO accounts VALUES ('acc_old', 'a@x.co', 'a@x.co', NULL, 'enterprise', 'x', NULL, 7, 8)",
     ];

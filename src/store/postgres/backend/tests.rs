@@ -4,14 +4,6 @@ use super::*;
 use crate::store::HostRowsError;
 
 #[test]
-fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {
-    let transient = ["53100", "53300", "25006", "25P02", "57014", "08006", "55P03", "58030"];
-    assert!(transient.into_iter().all(is_transient));
-    let lasting = ["42P01", "42501", "23502", "23514", "22021", "XX000", "3F000", ""];
-    assert!(!lasting.into_iter().any(is_transient));
-}
-
-#[test]
 fn f07_what_is_lost_before_the_commit_is_known_not_to_be_stored() {
     let broken = || sqlx::Error::Io(io::ErrorKind::ConnectionReset.into());
     let host = |error| Fault::from_host(error, Postgres::fault);

@@ -7,7 +7,7 @@ use crate::account::{Account, AccountId, AccountState, Plan};
 use crate::clock::Timestamp;
 use crate::fields::Email;
 use crate::hash::PasswordHash;
-use crate::store::sql::names::Schema;
+use crate::store::dialect::names::Schema;
 use crate::store::{AccountChange, AccountFilter, AccountRecord, Condition, Effect, PostgresStore};
 
 const TABLE: &str = include_str!("vocabulary.txt");
@@ -129,12 +129,12 @@ fn sent(store: &PostgresStore) -> String {
         store.select_accounts(&filter),
         find_column,
     ];
-    let written = written.map(|statement| statement.sql.as_str().to_owned());
+    let written = written.map(|statement| statement.sql().to_owned());
     let migrations = store.migrations().into_iter().map(|migration| migration.sql);
     let queries = format!("{:?}", store.queries).replace("\\n", "\n");
     // The sign-up in one statement is PostgreSQL's own.
-    let (before, after) = queries.split_once("insert_at_once: [").unwrap();
-    let (at_once, after) = after.split_once("], ").unwrap();
+    let (before, after) = queries.split_once("at_once: Some([").unwrap();
+    let (at_once, after) = after.split_once("])").unwrap();
     let at_once = if store.backend.distributed { "" } else { at_once };
     let queries = [before, at_once, after].join("; ");
     let around = ["BEGIN", "COMMIT", "ROLLBACK", "SELECT 1"].map(str::to_owned);

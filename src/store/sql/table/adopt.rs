@@ -10,13 +10,15 @@ use crate::fields::{Email, EmailProfile};
 use crate::issue::BoxError;
 use crate::random::{Entropy, SystemRandom};
 
-use super::{AccountColumn, Mapped};
+use crate::store::dialect::spelling::Clash;
+use crate::store::dialect::statement::{Statement, Value};
+use crate::store::dialect::table::{AccountColumn, Mapped};
 use crate::store::sql::SqlStore;
-use crate::store::sql::backend::{Backend, Clash};
+use crate::store::sql::backend::Backend;
 use crate::store::sql::change::{Applied, Change};
 use crate::store::sql::open::{OpenError, readable};
 use crate::store::sql::queries::Find;
-use crate::store::sql::statement::{Kind, Row, Statement, Value, trusted};
+use crate::store::sql::statement::{Kind, Row, trusted};
 
 /// The rows of a page, which is one transaction.
 const PAGE: usize = 500;
@@ -223,7 +225,7 @@ impl<'a, B: Backend> Pages<'a, B> {
         let name = &accounts.map.primary_key;
         let key = live.iter().find(|column| column.name == *name);
         let kind = &key.ok_or_else(|| format!("there is no primary key {name}"))?.kind;
-        let catalog = accounts.dialect.catalog;
+        let catalog = accounts.spelling.catalog;
         let text = |column| {
             let is_there = live.iter().any(|it| it.name == accounts.name(column));
             let column = if is_there { accounts.column(column) } else { "NULL".to_owned() };
@@ -236,7 +238,7 @@ impl<'a, B: Backend> Pages<'a, B> {
             text(AccountColumn::Id),
             text(AccountColumn::EmailKey),
         ];
-        let given = (catalog.from_text)(&(accounts.dialect.placeholder)(1), kind);
+        let given = (catalog.from_text)(&(accounts.spelling.placeholder)(1), kind);
         let columns = columns.join(", ");
         Ok(Self { store, accounts, columns, primary_key, given, last: None })
     }
@@ -253,7 +255,7 @@ impl<'a, B: Backend> Pages<'a, B> {
             "SELECT {columns} FROM {table} t {after} ORDER BY t.{primary_key} LIMIT {PAGE}"
         );
         let values = self.last.as_deref().map(Value::from).into_iter().collect();
-        let statement = Statement::from_parts(trusted(sql), values);
+        let statement = Statement::from_parts(sql, values);
         let columns = &[Kind::Text, Kind::Text, Kind::Text, Kind::Text];
         let rows = self.store.find(Find { statement, columns }).await?;
         let rows = rows.into_iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
@@ -264,7 +266,7 @@ impl<'a, B: Backend> Pages<'a, B> {
     /// Returns the statement that makes a row an account, unless it is one.
     fn adopt(&self, primary_key: &str, key: &str) -> Result<Statement, BoxError> {
         let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
-        let placeholder = self.accounts.dialect.placeholder;
+        let placeholder = self.accounts.spelling.placeholder;
         let (table, of) = (self.accounts.table(), &self.primary_key);
         let sql = format!(
             "UPDATE {table} SET @id = coalesce(@id, {}), @email_key = {} WHERE {of} = {}",
@@ -273,7 +275,7 @@ impl<'a, B: Backend> Pages<'a, B> {
             self.given,
         );
         let values = vec![primary_key.into(), id.as_str().into(), key.into()];
-        let sql = trusted(self.store.names.fill_columns(&sql));
+        let sql = self.store.names.fill_columns(&sql);
         Ok(Statement::from_parts(sql, values).optional())
     }
 }
@@ -299,8 +301,8 @@ impl<B: Backend> SqlStore<B> {
     }
 
     async fn count_rows(&self, accounts: &Mapped) -> Result<u64, BoxError> {
-        let sql = trusted(format!("SELECT count(*) FROM {}", accounts.table()));
-        let statement = Statement::new::<0>(&sql, []);
+        let sql = format!("SELECT count(*) FROM {}", accounts.table());
+        let statement = Statement::from_parts(sql, Vec::new());
         let mut rows = self.find(Find { statement, columns: &[Kind::Integer] }).await?;
         let count = rows.pop().map_or(Ok(0), |mut row| row.integer())?;
         Ok(count.try_into()?)
@@ -363,9 +365,9 @@ impl<B: Backend> SqlStore<B> {
         if keyed.is_empty() {
             return Ok(HashMap::new());
         }
-        let dialect = accounts.dialect;
-        let places: Vec<_> = (1..=keyed.len()).map(dialect.placeholder).collect();
-        let as_text = dialect.catalog.as_text;
+        let spelling = accounts.spelling;
+        let places: Vec<_> = (1..=keyed.len()).map(spelling.placeholder).collect();
+        let as_text = spelling.catalog.as_text;
         let sql = format!(
             "SELECT {}, {}, {} FROM {} WHERE @email_key IN ({})",
             as_text("@email_key"),
@@ -375,7 +377,7 @@ impl<B: Backend> SqlStore<B> {
             places.join(", "),
         );
         let values = keyed.iter().map(|(key, _)| key.as_str().into()).collect();
-        let statement = Statement::from_parts(trusted(self.names.fill_columns(&sql)), values);
+        let statement = Statement::from_parts(self.names.fill_columns(&sql), values);
         let columns = &[Kind::Text, Kind::Text, Kind::Text];
         let mut owners = HashMap::new();
         for mut row in self.find(Find { statement, columns }).await? {

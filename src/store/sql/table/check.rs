@@ -4,15 +4,17 @@ use std::fmt;
 
 use crate::issue::BoxError;
 
-use super::{
-    AccountColumn, COLUMNS, CreatedAt, DeleteAt, Email, EmailKey, EmailVerifiedAt, EventNumber, Id,
-    Mapped, Name, PasswordHash, PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State,
-    TimeFormat, TokenGeneration,
+use crate::store::dialect::spelling::Types;
+use crate::store::dialect::statement::Statement;
+use crate::store::dialect::table::AccountColumn::{
+    CreatedAt, DeleteAt, Email, EmailKey, EmailVerifiedAt, EventNumber, Id, Name, PasswordHash,
+    PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TokenGeneration,
 };
+use crate::store::dialect::table::{AccountColumn, COLUMNS, Mapped, TimeFormat};
 use crate::store::sql::SqlStore;
-use crate::store::sql::backend::{Backend, Types};
+use crate::store::sql::backend::Backend;
 use crate::store::sql::open::{OpenError, readable};
-use crate::store::sql::statement::{Kind, Statement, trusted};
+use crate::store::sql::statement::Kind;
 
 /// A difference between a [`TableMap`](super::TableMap) and its table, which says in one line
 /// what is missing, with the SQL that adds it.
@@ -95,7 +97,7 @@ impl<B: Backend> SqlStore<B> {
     ) -> Result<Vec<LiveColumn>, BoxError> {
         let kinds = &[Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
         let mut columns = Vec::new();
-        for mut row in self.ask_catalog(accounts, accounts.dialect.catalog.columns, kinds).await? {
+        for mut row in self.ask_catalog(accounts, accounts.spelling.catalog.columns, kinds).await? {
             columns.push(LiveColumn {
                 name: row.text()?,
                 kind: row.text()?,
@@ -110,7 +112,7 @@ impl<B: Backend> SqlStore<B> {
     async fn live_uniques(&self, accounts: &Mapped) -> Result<Vec<(String, String)>, BoxError> {
         let kinds = &[Kind::Text, Kind::Text];
         let mut uniques = Vec::new();
-        for mut row in self.ask_catalog(accounts, accounts.dialect.catalog.uniques, kinds).await? {
+        for mut row in self.ask_catalog(accounts, accounts.spelling.catalog.uniques, kinds).await? {
             uniques.push((row.text()?, row.text()?));
         }
         Ok(uniques)
@@ -123,7 +125,7 @@ impl<B: Backend> SqlStore<B> {
         kinds: &'static [Kind],
     ) -> Result<Vec<crate::store::sql::statement::Row>, BoxError> {
         let values = [accounts.map.schema.as_deref().into(), accounts.map.table.as_str().into()];
-        let statement = Statement::new(&trusted(query.to_owned()), values);
+        let statement = Statement::from_parts(query, values.into());
         let mut connection = self.pool.acquire().await.map_err(readable)?;
         let rows = B::fetch(&mut connection, &statement, kinds, self.backend.persistent()).await;
         rows.map_err(readable)
@@ -133,7 +135,7 @@ impl<B: Backend> SqlStore<B> {
 impl Mapped {
     /// Returns the types of a column, and what a definition has after its type.
     fn definition(&self, column: AccountColumn) -> (&Types, &'static str) {
-        let catalog = self.dialect.catalog;
+        let catalog = self.spelling.catalog;
         match column {
             Id => (&catalog.id, ""),
             EmailKey => (&catalog.key, ""),
@@ -200,7 +202,7 @@ impl Mapped {
                 return Some(TableProblem { what, sql: Some(sql) });
             };
             // SQLite reports the columns.
-            let is_known = self.dialect.quote == '"' && wanted.contains('.');
+            let is_known = self.spelling.quote == '"' && wanted.contains('.');
             if is_known || *first == wanted || found.any(|index| *index == wanted) {
                 return None;
             }

@@ -1,13 +1,17 @@
 //! Templates of SQL, filled with the names of the host and the spelling of the database.
 
-use super::backend::Dialect;
 use super::names::Names;
-use super::queries::ACCOUNT_COLUMNS;
+use super::spelling::Spelling;
 use super::table::AccountColumn;
 
+/// The columns of an account, of a table `a`.
+pub(in crate::store) const ACCOUNT_COLUMNS: &str =
+    "a.@id, a.@email, a.@email_key, a.@name, a.@plan, {a.created_at},
+    a.@token_generation, {a.email_verified_at}, a.@state, {a.delete_at}";
+
 /// Fills names, placeholders and functions into a template.
-pub(super) fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
-    let ignore = dialect.ignore_taken_email.replace("{p}", names.prefix.as_str());
+pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) -> String {
+    let ignore = spelling.ignore_taken_email.replace("{p}", names.prefix.as_str());
     let additions = names.accounts.as_ref().map(|accounts| accounts.additions(INSERTED));
     let (added_columns, added_values) = additions.unwrap_or_default();
     let mut sql = template
@@ -17,23 +21,23 @@ pub(super) fn fill(template: &str, names: &Names, dialect: Dialect) -> String {
         .replace("{events}", &names.table("events"))
         .replace("{event_leases}", &names.table("event_leases"))
         .replace("{used_tickets}", &names.table("used_tickets"))
-        .replace("{least}", dialect.least)
+        .replace("{least}", spelling.least)
         .replace("{ignore_taken_email}", &ignore);
     for number in 1..=22 {
-        let placeholder = (dialect.placeholder)(number);
+        let placeholder = (spelling.placeholder)(number);
         sql = sql.replace(&format!("{{{number}}}"), &placeholder);
         for column in TIMES {
-            let written = names.write_time(column, &placeholder, dialect.write_time);
+            let written = names.write_time(column, &placeholder, spelling.write_time);
             sql = sql.replace(&format!("{{{}:{number}}}", column.own_name()), &written);
         }
     }
     names
-        .fill_columns(&read_times(&sql, names, dialect))
+        .fill_columns(&read_times(&sql, names, spelling))
         .replace("{added_columns}", &added_columns)
         .replace("{added_values}", &added_values)
 }
 
-/// The values of [`Queries::insert_account`].
+/// The values of [`Inserts::account`](super::inserts::Inserts::account).
 const INSERTED: usize = 12;
 
 /// The columns that hold a time.
@@ -41,9 +45,9 @@ const TIMES: [AccountColumn; 3] =
     [AccountColumn::CreatedAt, AccountColumn::EmailVerifiedAt, AccountColumn::DeleteAt];
 
 /// Fills the expressions that read times of an account, of a table `a`.
-pub(in crate::store) fn read_times(sql: &str, names: &Names, dialect: Dialect) -> String {
+pub(in crate::store) fn read_times(sql: &str, names: &Names, spelling: Spelling) -> String {
     TIMES.into_iter().fold(sql.to_owned(), |sql, column| {
-        let read = names.read_time(column, dialect.read_time);
+        let read = names.read_time(column, spelling.read_time);
         sql.replace(&format!("{{a.{}}}", column.own_name()), &read)
     })
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::issue::InvalidValue;
 
-use super::table::{AccountColumn, Mapped, TimeFormat};
+use super::spelling::Spelling;
+use super::table::{AccountColumn, Mapped, TableMap, TimeFormat};
 
 const INVALID_PREFIX: InvalidValue = InvalidValue::new(
     "invalid table prefix: needs up to 32 lower-case letters, digits and underscores",
@@ -82,6 +83,15 @@ pub struct Names {
 }
 
 impl Names {
+    /// Puts the accounts into a table of the host's.
+    pub(in crate::store) fn with_table(
+        self,
+        map: TableMap,
+        spelling: Spelling,
+    ) -> Result<Self, InvalidValue> {
+        Ok(Self { accounts: Some(Arc::new(Mapped::new(map, spelling)?)), ..self })
+    }
+
     /// Returns a table's name as it stands in SQL, with schema and prefix.
     pub(in crate::store) fn table(&self, name: &str) -> String {
         if let ("accounts", Some(accounts)) = (name, &self.accounts) {
@@ -129,7 +139,6 @@ impl Names {
     }
 
     /// Returns the unique constraint of an account's column.
-    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(in crate::store) fn unique(&self, column: AccountColumn, own: &str) -> String {
         match &self.accounts {
             Some(accounts) => accounts.constraint(column),
@@ -139,7 +148,6 @@ impl Names {
 
     /// Returns whether a constraint says that an address is taken: that of the email key, or
     /// one of the host's on the address itself.
-    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(in crate::store) fn is_email(&self, constraint: &str, own: &str) -> bool {
         let mapped = self.accounts.as_ref();
         constraint == self.unique(AccountColumn::EmailKey, own)
@@ -165,7 +173,6 @@ impl Names {
     }
 
     /// Returns the name of a constraint or an index, which has no schema.
-    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(in crate::store) fn constraint(&self, name: &str) -> String {
         format!("{}{name}", self.prefix.as_str())
     }

@@ -1,36 +1,5 @@
 //! The insert of a whole sign-up as one statement.
 
-use crate::store::NewAccount;
-
-use super::queries::Queries;
-use super::statement::Statement;
-
-impl Queries {
-    /// Inserts all rows with one statement, if the database can.
-    pub(in crate::store) fn insert_at_once(&self, new: &NewAccount) -> Statement {
-        let mut statement = self.insert_account(new);
-        statement.values.extend([
-            new.key_digest().as_bytes().as_slice().into(),
-            new.key_prefix().into(),
-            new.key_last_four().into(),
-        ]);
-        let ticket = self.insert_ticket(new).map(|ticket| ticket.values);
-        let event = new.event().map(|event| self.insert_event(event).values);
-        let [plain, with_event, with_ticket, with_both] = &self.insert_at_once;
-        let sql = match (&ticket, &event) {
-            (None, None) => plain,
-            (None, Some(_)) => with_event,
-            (Some(_), None) => with_ticket,
-            (Some(_), Some(_)) => with_both,
-        };
-        statement.sql = sql.clone();
-        statement.values.extend(ticket.into_iter().flatten());
-        // The account is that which is inserted.
-        statement.values.extend(event.into_iter().flatten().skip(1));
-        statement
-    }
-}
-
 /// Writes the insert of an account, its first API key, its ticket and its event as one
 /// statement. Without the account there is none of the others, so the count of rows tells
 /// that the email is taken.

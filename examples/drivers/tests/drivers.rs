@@ -1,0 +1,259 @@
+//! Each driver's store against the contract, and its sign-up in the host's own transaction, on
+//! the servers that `scripts/test.sh` has started.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::error::Error;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use drivers::{with_diesel, with_mysql_async, with_sea_orm, with_tokio_postgres};
+use signup::random::{SecureRandom as _, SystemRandom};
+use signup::store::conformance::{Inspect, Outage, Sample, StoredAccount, StoredKey};
+use signup::store::{
+    AccountColumn, AccountStore, CreateOutcome, CredentialStore as _, Dialect, MySqlStore,
+    PostgresStore, TableMap, TimeFormat,
+};
+use signup::{SignupError, SignupRequest, SignupService};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+/// A driver's store, beside one that reads what it has stored.
+struct Harness<U, R> {
+    users: U,
+    rows: R,
+}
+
+#[async_trait]
+impl<U: AccountStore, R: Locked> Inspect for Harness<U, R> {
+    fn accounts(&self) -> &dyn AccountStore {
+        &self.users
+    }
+
+    async fn stored_accounts(&self) -> Vec<StoredAccount> {
+        self.rows.stored_accounts().await
+    }
+
+    async fn stored_keys(&self) -> Vec<StoredKey> {
+        self.rows.stored_keys().await
+    }
+
+    async fn outage(&self) -> Option<Outage> {
+        Some(self.rows.lock_out().await)
+    }
+}
+
+/// A database in which another session can lock the accounts out.
+#[async_trait]
+trait Locked: Inspect {
+    async fn lock_out(&self) -> Outage;
+}
+
+#[async_trait]
+impl Locked for PostgresStore {
+    async fn lock_out(&self) -> Outage {
+        let mut transaction = self.pool().begin().await.unwrap();
+        transaction.execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        Box::new(transaction)
+    }
+}
+
+#[async_trait]
+impl Locked for MySqlStore {
+    async fn lock_out(&self) -> Outage {
+        // It is closed, not returned: the lock ends with the session.
+        let mut session = self.pool().acquire().await.unwrap().detach();
+        session.execute("LOCK TABLES accounts WRITE").await.unwrap();
+        Box::new(session)
+    }
+}
+
+const WORKSPACES: &str = "CREATE TABLE workspaces (owner varchar(64) NOT NULL,
+    title varchar(64) NOT NULL, CONSTRAINT titled CHECK (title <> ''))";
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test.sh"))
+}
+
+/// The name of a database that nobody has, and the URL of the server.
+fn new_database(server: &str) -> (String, String) {
+    let mut random = [0; 8];
+    SystemRandom.fill(&mut random).unwrap();
+    let name = format!("d{:016x}", u64::from_le_bytes(random));
+    let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    (name, url)
+}
+
+async fn postgres() -> (String, PostgresStore) {
+    let server = variable("SIGNUP_TEST_POSTGRES");
+    let (name, url) = new_database(&server);
+    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+    let create = format!("CREATE DATABASE {name}");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
+    let rows = PostgresStore::connect(&url).await.unwrap();
+    // As a host's own tool migrates.
+    for migration in Dialect::postgres().migrations() {
+        rows.pool().execute(sqlx::raw_sql(AssertSqlSafe(migration.sql))).await.unwrap();
+    }
+    assert!(rows.is_up_to_date().await.unwrap());
+    rows.pool().execute(WORKSPACES).await.unwrap();
+    // A host's sessions have a limit, by which a call ends.
+    let limit = format!("ALTER DATABASE {name} SET statement_timeout = '3s'");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(limit))).await.unwrap();
+    (url, rows)
+}
+
+async fn with_tokio_postgres() -> Harness<with_tokio_postgres::Users, PostgresStore> {
+    let (url, rows) = postgres().await;
+    let config = deadpool_postgres::Config { url: Some(url), ..Default::default() };
+    let pool = config.create_pool(None, deadpool_postgres::tokio_postgres::NoTls).unwrap();
+    Harness { users: with_tokio_postgres::Users { pool, dialect: Dialect::postgres() }, rows }
+}
+
+async fn with_diesel() -> Harness<with_diesel::Users, PostgresStore> {
+    let (url, rows) = postgres().await;
+    let manager = diesel_async::pooled_connection::AsyncDieselConnectionManager::new(url);
+    let pool = diesel_async::pooled_connection::deadpool::Pool::builder(manager).build().unwrap();
+    Harness { users: with_diesel::Users { pool, dialect: Arc::new(Dialect::postgres()) }, rows }
+}
+
+async fn with_sea_orm() -> Harness<with_sea_orm::Users, PostgresStore> {
+    let (url, rows) = postgres().await;
+    let mut options = sea_orm::ConnectOptions::new(url);
+    options.max_connections(8).sqlx_logging(false);
+    let database = sea_orm::Database::connect(options).await.unwrap();
+    Harness { users: with_sea_orm::Users { database, dialect: Dialect::postgres() }, rows }
+}
+
+async fn with_mysql_async() -> Harness<with_mysql_async::Users, MySqlStore> {
+    let server = variable("SIGNUP_TEST_MARIADB");
+    let (name, url) = new_database(&server);
+    let mut connection = sqlx::MySqlConnection::connect(&server).await.unwrap();
+    let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
+    let rows = MySqlStore::connect(&url).await.unwrap();
+    for migration in Dialect::mysql().migrations() {
+        rows.pool().execute(sqlx::raw_sql(AssertSqlSafe(migration.sql))).await.unwrap();
+    }
+    assert!(rows.is_up_to_date().await.unwrap());
+    rows.pool().execute(WORKSPACES).await.unwrap();
+    let options = mysql_async::Opts::from_url(&url).unwrap();
+    let constraints = mysql_async::PoolConstraints::new(1, 8).unwrap();
+    let limits = mysql_async::PoolOpts::default().with_constraints(constraints);
+    let options = mysql_async::OptsBuilder::from_opts(options).pool_opts(limits);
+    let options = options.setup(vec!["SET SESSION lock_wait_timeout = 3"]);
+    let pool = mysql_async::Pool::new(options);
+    Harness { users: with_mysql_async::Users { pool, dialect: Dialect::mysql() }, rows }
+}
+
+signup::conformance_tests!(tokio_postgres_keeps_the_contract, with_tokio_postgres());
+signup::conformance_tests!(diesel_keeps_the_contract, with_diesel());
+signup::conformance_tests!(sea_orm_keeps_the_contract, with_sea_orm());
+signup::conformance_tests!(mysql_async_keeps_the_contract, with_mysql_async());
+
+/// The owners of all workspaces.
+macro_rules! owners {
+    ($rows:ident) => {{
+        let owners = sqlx::query_scalar::<_, String>("SELECT owner FROM workspaces");
+        owners.fetch_all($rows.pool()).await.unwrap()
+    }};
+}
+
+/// An account and its workspace are both stored or neither, for a workspace that the database
+/// refuses and for an address that is taken.
+macro_rules! in_the_hosts_transaction {
+    ($($test:ident: $driver:ident),+ $(,)?) => { $(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            let Harness { users, rows } = $driver().await;
+            let service = SignupService::builder(users).jwt_secret(&[7; 32]).build().unwrap();
+            let sign_up = async |email: &str, title: &str| {
+                let request = SignupRequest::new(email, "correct horse");
+                drivers::$driver::sign_up(&service, request, title).await
+            };
+            let signup = sign_up("jane@example.com", "Jane's").await.unwrap();
+            assert_eq!(rows.stored_accounts().await.len(), 1);
+            assert_eq!(owners!(rows), [signup.account().id().as_str()]);
+
+            // The database refuses the workspace.
+            sign_up("joe@example.com", "").await.unwrap_err();
+            assert!(is_taken(sign_up("JANE@example.com", "again").await.unwrap_err()));
+            assert_eq!(rows.stored_accounts().await.len(), 1);
+            assert_eq!(rows.stored_keys().await.len(), 1);
+            assert_eq!(owners!(rows).len(), 1);
+
+            // One of many.
+            let mut wins = 0;
+            let crowd = (0..50).map(|_| sign_up("joe@example.com", "Joe's"));
+            for ended in futures_util::future::join_all(crowd).await {
+                match ended {
+                    Ok(_) => wins += 1,
+                    Err(error) => assert!(is_taken(error)),
+                }
+            }
+            assert_eq!(wins, 1);
+            assert_eq!(rows.stored_accounts().await.len(), 2);
+            assert_eq!(owners!(rows).len(), 2);
+        }
+    )+ };
+}
+in_the_hosts_transaction! {
+    tokio_postgres_joins_a_transaction: with_tokio_postgres,
+    diesel_joins_a_transaction: with_diesel,
+    sea_orm_joins_a_transaction: with_sea_orm,
+    mysql_async_joins_a_transaction: with_mysql_async,
+}
+
+fn is_taken(error: Box<dyn Error + Send + Sync>) -> bool {
+    matches!(error.downcast_ref(), Some(SignupError::EmailTaken))
+}
+
+/// A table of the host's, with its own types: values are bound with theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_the_hosts_is_described_and_not_coded() {
+    let harness = with_tokio_postgres().await;
+    let pool = harness.rows.pool();
+    sqlx::raw_sql(
+        "DROP TABLE events, event_leases, used_tickets, api_keys, accounts, _signup_migrations;
+         CREATE EXTENSION citext;
+         CREATE TABLE users (
+             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+             account_id text UNIQUE, mail citext NOT NULL, email_key text UNIQUE, name text,
+             plan text NOT NULL DEFAULT 'trial', password_hash text, pepper_version bigint,
+             joined timestamptz NOT NULL, token_generation bigint NOT NULL DEFAULT 0,
+             replay_nonce bytea, replay_version bigint, replay_tag bytea,
+             email_verified_at timestamptz, state text NOT NULL DEFAULT 'active',
+             delete_at bigint, event_number bigint NOT NULL DEFAULT 0,
+             role text NOT NULL, tenant uuid NOT NULL)",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let map = TableMap::new("users")
+        .column(AccountColumn::Email, "mail")
+        .column(AccountColumn::CreatedAt, "joined")
+        .time(AccountColumn::CreatedAt, TimeFormat::Timestamp)
+        .time(AccountColumn::EmailVerifiedAt, TimeFormat::Timestamp)
+        .fill("role", "'member'")
+        .fill_with("tenant", "CAST(? AS uuid)", |_| "0193a6b0-0000-7000-8000-000000000000".into());
+    let rows = PostgresStore::new(pool.clone()).with_table(map.clone()).unwrap();
+    rows.migrate().await.unwrap();
+    let dialect = Dialect::postgres().with_table(map).unwrap();
+    let users = with_tokio_postgres::Users { pool: harness.users.pool.clone(), dialect };
+
+    // The record is that of the store, and the store reads what was inserted.
+    let (first, second) = (Sample::new(1).build(), Sample::new(2).build());
+    assert_eq!(users.create(first.clone()).await.unwrap(), CreateOutcome::Stored);
+    assert_eq!(users.create(second).await.unwrap(), CreateOutcome::Stored);
+    let taken = Sample::new(3).email_of(&first).build();
+    assert_eq!(users.create(taken).await.unwrap(), CreateOutcome::EmailTaken);
+    let found = rows.find_account(first.id()).await.unwrap().unwrap();
+    assert_eq!((found.account.id(), found.account.email()), (first.id(), first.email()));
+    assert_eq!(found.created_at, first.created_at());
+    let roles = sqlx::query_scalar::<_, String>("SELECT role FROM users").fetch_all(pool).await;
+    assert_eq!(roles.unwrap(), ["member", "member"]);
+}

@@ -1,0 +1,279 @@
+//! The SQL of an account, without a driver: names, spelling, schema, and the meaning of errors.
+
+use crate::fields::EmailKey;
+use crate::issue::{BoxError, InvalidValue};
+
+use super::{CreateOutcome, NewAccount, StoreError};
+
+mod at_once;
+pub(super) mod fill;
+pub(super) mod inserts;
+pub(super) mod migration;
+pub(super) mod mysql;
+pub(super) mod names;
+pub(super) mod postgres;
+pub(super) mod spelling;
+pub(super) mod sqlite;
+pub(super) mod statement;
+pub(super) mod table;
+
+pub use migration::Migration;
+pub use names::{Schema, TablePrefix};
+pub use statement::{SqlValue, Statement};
+pub use table::{AccountColumn, TableMap, TimeFormat};
+
+use fill::fill;
+use inserts::Inserts;
+use migration::migrations;
+use names::Names;
+use spelling::{Clash, Severity, Spelling, Step};
+
+/// The language of a database with the names of the host's tables: it writes a sign-up as
+/// statements for any driver, and tells what an error of theirs means.
+///
+/// ```
+/// use signup::store::{Dialect, InsertError, MemoryStore, SqlValue};
+/// use signup::{SignupRequest, SignupService};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let dialect = Dialect::postgres();
+/// # let users = MemoryStore::default();
+/// let service = SignupService::builder(users).jwt_secret(&[7; 32]).build()?;
+/// let prepared = service.prepare(SignupRequest::new("dev@example.com", "correct horse")).await?;
+/// for statement in prepared.statements(&dialect) {
+///     for value in statement.values() {
+///         match value {
+///             SqlValue::Text(_text) => { /* bind it as `text` */ }
+///             SqlValue::Bytes(_bytes) => { /* as `bytea` */ }
+///             SqlValue::Integer(_number) => { /* as `bigint` */ }
+///         }
+///     }
+///     assert!(statement.sql().contains("INSERT INTO accounts"));
+/// }
+/// assert_eq!(dialect.classify_postgres("40001", None), InsertError::Conflict);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Dialect {
+    spelling: Spelling,
+    names: Names,
+    /// Whether nothing but plain statements is used.
+    is_plain: bool,
+    inserts: Inserts,
+    email_taken: String,
+}
+
+impl Dialect {
+    /// Creates the language of PostgreSQL.
+    pub fn postgres() -> Self {
+        Self::new(postgres::SPELLING, Names::default(), false)
+    }
+
+    /// Creates the language of databases that speak PostgreSQL's without all of it:
+    /// CockroachDB, YugabyteDB and Aurora DSQL.
+    pub fn distributed_postgres() -> Self {
+        let spelling = Spelling { steps: postgres::DISTRIBUTED_STEPS, ..postgres::SPELLING };
+        Self::new(spelling, Names::default(), true)
+    }
+
+    /// Creates the language of MySQL and MariaDB.
+    pub fn mysql() -> Self {
+        Self::new(mysql::SPELLING, Names::default(), true)
+    }
+
+    /// Creates the language of SQLite.
+    pub fn sqlite() -> Self {
+        Self::new(sqlite::SPELLING, Names::default(), true)
+    }
+
+    fn new(spelling: Spelling, names: Names, is_plain: bool) -> Self {
+        let inserts = Inserts::new(&names, spelling);
+        let email_taken = fill("SELECT 1 FROM {accounts} WHERE @email_key = {1}", &names, spelling);
+        Self { spelling, names, is_plain, inserts, email_taken }
+    }
+
+    /// Sets the prefix of the tables' names.
+    #[must_use]
+    pub fn with_prefix(self, prefix: TablePrefix) -> Self {
+        Self::new(self.spelling, Names { prefix, ..self.names }, self.is_plain)
+    }
+
+    /// Sets the schema of the tables, in PostgreSQL.
+    #[must_use]
+    pub fn with_schema(self, schema: Schema) -> Self {
+        Self::new(self.spelling, Names { schema, ..self.names }, self.is_plain)
+    }
+
+    /// Keeps the accounts in a table of the host's.
+    ///
+    /// # Errors
+    /// Returns [`InvalidValue`] if a name can't be one.
+    pub fn with_table(self, map: TableMap) -> Result<Self, InvalidValue> {
+        let names = self.names.with_table(map, self.spelling)?;
+        Ok(Self::new(self.spelling, names, self.is_plain))
+    }
+
+    /// Returns the steps of the schema, for the host's own migrations: each is a file of
+    /// them, applied once, in their order.
+    ///
+    /// ```
+    /// use signup::store::Dialect;
+    ///
+    /// let first = Dialect::mysql().migrations().remove(0);
+    /// assert!(first.sql.contains("CREATE TABLE IF NOT EXISTS accounts"));
+    /// ```
+    pub fn migrations(&self) -> Vec<Migration> {
+        let steps: &[Step] = self.spelling.steps_of(&self.names);
+        migrations(steps, &self.names, &self.spelling)
+    }
+
+    /// Returns a query that has a row if there is an account with this key.
+    pub fn is_email_taken(&self, key: &EmailKey) -> Statement {
+        self.finished(Statement::from_parts(self.email_taken.as_str(), vec![key.as_str().into()]))
+    }
+
+    /// Returns the statements that insert an account with its API key, for one transaction, in
+    /// their order. Each affects one row; one that affects none says that the address is
+    /// taken, and the host rolls back. In PostgreSQL it is one statement, if the table is this
+    /// crate's.
+    ///
+    /// The values are bound with their own types, as drivers of PostgreSQL do that don't ask
+    /// the server for them.
+    pub fn insert(&self, new: &NewAccount) -> Vec<Statement> {
+        let statements =
+            if self.is_plain { self.inserts.one_by_one(new) } else { self.inserts.all(new) };
+        statements.into_iter().map(|statement| self.finished(statement)).collect()
+    }
+
+    /// Puts the values in the order of placeholders that have no numbers.
+    fn finished(&self, statement: Statement) -> Statement {
+        if self.spelling.numbers_placeholders {
+            return statement;
+        }
+        let (sql, order) = mysql::unnumbered(&statement.sql);
+        let values = order.into_iter().filter_map(|at| statement.values.get(at).cloned());
+        Statement::from_parts(sql, values.collect())
+    }
+
+    /// Returns the meaning of an error of PostgreSQL, by its SQLSTATE and the name of the
+    /// constraint, if it is about one.
+    ///
+    /// ```
+    /// use signup::store::{Dialect, InsertError};
+    ///
+    /// let dialect = Dialect::postgres();
+    /// let taken = dialect.classify_postgres("23505", Some("accounts_email_key_key"));
+    /// assert_eq!(taken, InsertError::EmailTaken);
+    /// // A constraint of the host's own.
+    /// let other = dialect.classify_postgres("23505", Some("workspaces_title_key"));
+    /// assert_eq!(other, InsertError::Failed);
+    /// ```
+    pub fn classify_postgres(&self, sqlstate: &str, constraint: Option<&str>) -> InsertError {
+        let clash = constraint.and_then(|name| postgres::clash(sqlstate, name, &self.names));
+        InsertError::new(clash, postgres::severity(sqlstate))
+    }
+
+    /// Returns the meaning of an error of MySQL or MariaDB, by its number and its message,
+    /// which names the key.
+    ///
+    /// ```
+    /// use signup::store::{Dialect, InsertError};
+    ///
+    /// let message = "Duplicate entry 'dev@example.com' for key 'accounts_email_key_key'";
+    /// assert_eq!(Dialect::mysql().classify_mysql(1062, message), InsertError::EmailTaken);
+    /// ```
+    pub fn classify_mysql(&self, number: u16, message: &str) -> InsertError {
+        let clash = mysql::clash(number, message, &self.names);
+        InsertError::new(clash, mysql::severity(number))
+    }
+
+    /// Returns the meaning of an error of SQLite, by its extended result code and its message,
+    /// which names the columns.
+    ///
+    /// ```
+    /// use signup::store::{Dialect, InsertError};
+    ///
+    /// let message = "UNIQUE constraint failed: accounts.email_key";
+    /// assert_eq!(Dialect::sqlite().classify_sqlite(2067, message), InsertError::EmailTaken);
+    /// ```
+    pub fn classify_sqlite(&self, code: i32, message: &str) -> InsertError {
+        let clash = sqlite::clash(code, message, &self.names);
+        InsertError::new(clash, sqlite::severity(code))
+    }
+}
+
+/// The meaning of a database's error for an insert that a [`Dialect`] has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InsertError {
+    /// An account with this address exists.
+    EmailTaken,
+    /// An account with this id, or a key with this digest, exists.
+    IdentifierTaken,
+    /// The ticket of the sign-up was used before.
+    TicketUsed,
+    /// Another transaction conflicts: nothing is stored, and the whole transaction can be
+    /// tried again.
+    Conflict,
+    /// The database does not do it at the moment: nothing is stored.
+    Unavailable,
+    /// The connection was lost. If the error is that of a commit, it may have happened:
+    /// otherwise nothing is stored, and [`before_commit`](Self::before_commit) says so. An
+    /// error of the driver's own, without a code of the server, is this too.
+    OutcomeUnknown,
+    /// The database fails, and will fail again, or a constraint of the host's refuses the
+    /// row: nothing is stored.
+    Failed,
+}
+
+impl InsertError {
+    fn new(clash: Option<Clash>, severity: Severity) -> Self {
+        match (clash, severity) {
+            (Some(Clash::Email), _) => Self::EmailTaken,
+            (Some(Clash::Identifier), _) => Self::IdentifierTaken,
+            (Some(Clash::Ticket), _) => Self::TicketUsed,
+            (Some(Clash::Orphan | Clash::Retry), _) | (None, Severity::Failed) => Self::Failed,
+            (None, Severity::Conflict) => Self::Conflict,
+            (None, Severity::Lost) => Self::OutcomeUnknown,
+            (None, Severity::Unavailable) => Self::Unavailable,
+        }
+    }
+
+    /// Reclassifies an error of a statement before the commit: whatever it was, nothing is
+    /// stored.
+    #[must_use]
+    pub fn before_commit(self) -> Self {
+        if self == Self::OutcomeUnknown { Self::Unavailable } else { self }
+    }
+
+    /// Turns it into the answer of [`AccountStore::create`](super::AccountStore::create). The
+    /// source is logged, so it holds no row.
+    ///
+    /// # Errors
+    /// Returns a [`StoreError`] unless an account, an id or a ticket is taken.
+    pub fn into_outcome(self, source: impl Into<BoxError>) -> Result<CreateOutcome, StoreError> {
+        match self {
+            Self::EmailTaken => Ok(CreateOutcome::EmailTaken),
+            Self::IdentifierTaken => Ok(CreateOutcome::IdentifierTaken),
+            Self::TicketUsed => Ok(CreateOutcome::TicketUsed),
+            other => Err(other.into_store_error(source)),
+        }
+    }
+
+    /// Turns it into the error of a store, which becomes the answer of an endpoint by
+    /// [`SignupError`](crate::SignupError)'s `From`. The source is logged, so it holds no row.
+    pub fn into_store_error(self, source: impl Into<BoxError>) -> StoreError {
+        match self {
+            Self::EmailTaken => StoreError::EmailTaken,
+            Self::Conflict | Self::Unavailable => StoreError::Unavailable(source.into()),
+            Self::OutcomeUnknown => StoreError::OutcomeUnknown(source.into()),
+            Self::IdentifierTaken | Self::TicketUsed | Self::Failed => {
+                StoreError::Failed(source.into())
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "conformance"))]
+mod tests;

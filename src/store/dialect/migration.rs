@@ -1,0 +1,73 @@
+//! The steps of the schema as SQL, for a host whose own tool applies them.
+
+use sha2::{Digest as _, Sha256};
+
+use super::names::Names;
+use super::spelling::{Spelling, Step};
+
+/// The table of records.
+pub(in crate::store) const TABLE: &str = "_signup_migrations";
+
+/// A step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Migration {
+    /// Its number, counted from one.
+    pub version: i64,
+    /// A short description.
+    pub description: &'static str,
+    /// Its statements, each ended by a semicolon, with the names of the store.
+    pub sql: String,
+}
+
+/// Fills the names of the host into the steps of the schema.
+pub(in crate::store) fn migrations(
+    steps: &[Step],
+    names: &Names,
+    spelling: &Spelling,
+) -> Vec<Migration> {
+    let steps = steps.iter().enumerate().map(|(at, step)| {
+        let mut sql = String::new();
+        if at == 0 {
+            sql += &spelling.create_schema(names);
+            sql += &create_record(names, spelling);
+            sql += ";\n";
+        }
+        sql += names.fill(step.sql).trim_end();
+        let (table, description) = (record_table(names), step.description);
+        let checksum: String =
+            checksum_of(step.sql).iter().map(|byte| format!("{byte:02x}")).collect();
+        let checksum = (spelling.hex)(&checksum);
+        sql += &format!(
+            "\nINSERT INTO {table}
+    (version, description, success, checksum, execution_time, requires)
+    VALUES ({}, '{description}', true, {checksum}, 0, {});\n",
+            step.version, step.requires,
+        );
+        Migration { version: step.version, description, sql }
+    });
+    steps.collect()
+}
+
+/// Returns the name of the table of records.
+pub(in crate::store) fn record_table(names: &Names) -> String {
+    names.table(TABLE)
+}
+
+/// Returns the statement that creates the table of records.
+pub(in crate::store) fn create_record(names: &Names, spelling: &Spelling) -> String {
+    format!(
+        "{} {} (version bigint PRIMARY KEY, description text NOT NULL,
+             installed_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+             success boolean NOT NULL, checksum {} NOT NULL, execution_time bigint NOT NULL,
+             requires bigint NOT NULL DEFAULT 1)",
+        spelling.create_table,
+        record_table(names),
+        spelling.bytes,
+    )
+}
+
+/// Returns the SHA-256 of a template, independent of its line endings.
+pub(in crate::store) fn checksum_of(template: &str) -> [u8; 32] {
+    Sha256::digest(template.replace("\r\n", "\n").as_bytes()).into()
+}

@@ -1,0 +1,150 @@
+//! The language of MySQL and MariaDB.
+
+use super::names::Names;
+use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
+use super::table::AccountColumn;
+
+pub(in crate::store) const SPELLING: Spelling = Spelling {
+    // The number goes when the statement is sent: MySQL has none.
+    placeholder: |number| format!("?{number}"),
+    ping: "SELECT 1",
+    bytes: "varbinary(64)",
+    // Nothing locks other instances out.
+    create_table: "CREATE TABLE IF NOT EXISTS",
+    ignore_recorded: "ON DUPLICATE KEY UPDATE version = version",
+    hex: |digits| format!("x'{digits}'"),
+    least: "least",
+    quote: '`',
+    unique_name: |_, column| column.to_owned(),
+    read_time: |column| format!("CAST(ROUND(UNIX_TIMESTAMP({column}) * 1000) AS SIGNED)"),
+    write_time: |millis| format!("FROM_UNIXTIME({millis} / 1000)"),
+    catalog: &CATALOG,
+    // The error names the key.
+    ignore_taken_email: "",
+    numbers_placeholders: false,
+    inserts_at_once: false,
+    creates_schema: false,
+    steps: STEPS,
+    mapped_steps: MAPPED_STEPS,
+};
+
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "accounts",
+    sql: include_str!("mysql/0001_accounts.sql"),
+    requires: 7,
+}];
+
+/// Those beside a table of the host's.
+const MAPPED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "tables beside one of the host",
+    sql: include_str!("mysql/mapped.sql"),
+    requires: 7,
+}];
+
+const CATALOG: Catalog = Catalog {
+    columns: "SELECT column_name, CONCAT(data_type, ' ', COALESCE(collation_name, '')),
+                  CAST(is_nullable = 'YES' AS SIGNED),
+                  CAST(column_default IS NOT NULL OR extra <> '' AS SIGNED)
+              FROM information_schema.columns
+              WHERE table_schema = COALESCE(?1, DATABASE()) AND table_name = ?2",
+    uniques: "SELECT index_name, MIN(column_name) FROM information_schema.statistics
+              WHERE table_schema = COALESCE(?1, DATABASE()) AND table_name = ?2
+                AND non_unique = 0 AND sub_part IS NULL
+              GROUP BY index_name HAVING COUNT(*) = 1",
+    id: Types {
+        accepted: &["varchar ascii_bin", "char ascii_bin"],
+        proposed: "varchar(64) CHARACTER SET ascii COLLATE ascii_bin",
+    },
+    text: Types {
+        accepted: &["varchar", "char", "text", "tinytext", "mediumtext", "longtext", "varbinary"],
+        proposed: "varchar(255) CHARACTER SET utf8mb4",
+    },
+    key: Types { accepted: &["varbinary"], proposed: "varbinary(1280)" },
+    integer: Types { accepted: &["bigint"], proposed: "bigint" },
+    bytes: Types { accepted: &["varbinary", "blob", "tinyblob"], proposed: "varbinary(64)" },
+    time: Types { accepted: &["datetime", "timestamp"], proposed: "datetime(3)" },
+    as_text: |value| format!("CAST({value} AS CHAR)"),
+    from_text: |value, kind| {
+        if kind.contains("int") { format!("CAST({value} AS SIGNED)") } else { value.to_owned() }
+    },
+};
+
+/// Returns the severity of an error number.
+pub(in crate::store) fn severity(number: u16) -> Severity {
+    match number {
+        // A deadlock, or a certification that failed, which can come at the commit too; a row
+        // that has changed since it was read.
+        1213 | 1020 => Severity::Conflict,
+        // The server ends, or has ended the session, or its place in the cluster was lost in
+        // the middle of a commit.
+        1053 | 1077 | 1079 | 1080 | 1180 | 1317 | 1927 | 3169 => Severity::Lost,
+        number if is_transient(number) => Severity::Unavailable,
+        _ => Severity::Failed,
+    }
+}
+
+/// Returns the constraint of this crate's tables that an error is about: it reads the key's
+/// name from the end of the message, for the value before it is the client's.
+pub(in crate::store) fn clash(number: u16, message: &str, names: &Names) -> Option<Clash> {
+    match number {
+        DUPLICATE_ENTRY => {
+            let (_, key) = message.rsplit_once("for key '")?;
+            let key = key.trim_end_matches('\'');
+            // MySQL names the table too.
+            let key = key.rsplit_once('.').map_or(key, |(_table, key)| key);
+            let is = |name: &str| key == names.constraint(name);
+            if names.is_email(key, "accounts_email_key_key") {
+                Some(Clash::Email)
+            } else if key == names.unique(AccountColumn::Id, "accounts_id_key") || key == "PRIMARY"
+            {
+                Some(Clash::Identifier)
+            } else if is("api_keys_replay_tag") {
+                Some(Clash::Retry)
+            } else {
+                is("used_tickets_hash_key").then_some(Clash::Ticket)
+            }
+        }
+        NO_REFERENCED_ROW => Some(Clash::Orphan),
+        _ => None,
+    }
+}
+
+const DUPLICATE_ENTRY: u16 = 1062;
+const NO_REFERENCED_ROW: u16 = 1452;
+
+/// Returns whether an error number is about the moment and not about the statement: too many
+/// connections or none in the cluster's primary component (1040, 1047, 1203), a full disk
+/// (1021, 1114), a lock that was waited for too long (1205), a time limit (1969, 3024), a
+/// server that only reads, as after a failover (1290, 1792, 1836).
+fn is_transient(number: u16) -> bool {
+    matches!(number, 1021 | 1040 | 1047 | 1114 | 1203 | 1205 | 1290 | 1792 | 1836 | 1969 | 3024)
+}
+
+/// Takes the numbers of placeholders away, and returns which values they stand for.
+pub(in crate::store) fn unnumbered(sql: &str) -> (String, Vec<usize>) {
+    let mut parts = sql.split('?');
+    let (mut text, mut order) = (parts.next().unwrap_or_default().to_owned(), Vec::new());
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        order.extend(number.parse::<usize>().ok().and_then(|number| number.checked_sub(1)));
+        text.push('?');
+        text.push_str(rest);
+    }
+    (text, order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_lose_their_numbers_and_values_keep_their_places() {
+        let (sql, order) = unnumbered("SELECT ?2, ?1 FROM t WHERE a = ?1 AND b IN (?10)");
+        assert_eq!(sql, "SELECT ?, ? FROM t WHERE a = ? AND b IN (?)");
+        assert_eq!(order, [1, 0, 0, 9]);
+    }
+}

@@ -1,0 +1,159 @@
+//! The language of PostgreSQL.
+
+use super::names::Names;
+use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
+use super::table::AccountColumn;
+
+pub(in crate::store) const SPELLING: Spelling = Spelling {
+    placeholder: |number| format!("${number}"),
+    ping: "SELECT 1",
+    bytes: "bytea",
+    create_table: "CREATE TABLE IF NOT EXISTS",
+    ignore_recorded: "ON CONFLICT (version) DO NOTHING",
+    hex: |digits| format!("'\\x{digits}'"),
+    least: "least",
+    quote: '"',
+    unique_name: |table, column| format!("{table}_{column}_key"),
+    read_time: |column| format!("CAST(round(extract(epoch FROM {column}) * 1000) AS bigint)"),
+    write_time: |millis| format!("to_timestamp({millis} / 1000.0)"),
+    catalog: &CATALOG,
+    // Of this column alone: another constraint, of the host, is another error. No row
+    // data gets into the server's log.
+    ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
+    numbers_placeholders: true,
+    inserts_at_once: true,
+    creates_schema: true,
+    steps: STEPS,
+    mapped_steps: MAPPED_STEPS,
+};
+
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        description: "accounts and api_keys",
+        sql: include_str!("postgres/0001_accounts.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 2,
+        description: "credentials",
+        sql: include_str!("postgres/0002_credentials.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 3,
+        description: "token generation",
+        sql: include_str!("postgres/0003_token_generation.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 4,
+        description: "retries",
+        sql: include_str!("postgres/0004_retries.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 5,
+        description: "verification",
+        sql: include_str!("postgres/0005_verification.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 6,
+        description: "state",
+        sql: include_str!("postgres/0006_state.sql"),
+        requires: 6,
+    },
+    Step {
+        version: 7,
+        description: "events",
+        sql: include_str!("postgres/0007_events.sql"),
+        requires: 6,
+    },
+];
+
+/// Those of a distributed database.
+pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "accounts of a distributed database",
+    sql: include_str!("postgres/distributed.sql"),
+    requires: 7,
+}];
+
+/// Those beside a table of the host's.
+const MAPPED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "tables beside one of the host",
+    sql: include_str!("postgres/mapped.sql"),
+    requires: 7,
+}];
+
+const CATALOG: Catalog = Catalog {
+    columns: "SELECT column_name::text, udt_name::text,
+                  CASE WHEN is_nullable = 'YES' THEN 1 ELSE 0 END::bigint,
+                  CASE WHEN column_default IS NOT NULL OR is_identity = 'YES'
+                      OR is_generated = 'ALWAYS' THEN 1 ELSE 0 END::bigint
+              FROM information_schema.columns
+              WHERE table_schema = coalesce($1, current_schema()) AND table_name = $2",
+    uniques: "SELECT c.relname::text, a.attname::text
+              FROM pg_index i
+              JOIN pg_class c ON c.oid = i.indexrelid
+              JOIN pg_class t ON t.oid = i.indrelid
+              JOIN pg_namespace n ON n.oid = t.relnamespace
+              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+              WHERE n.nspname = coalesce($1, current_schema()) AND t.relname = $2
+                AND i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL
+                AND i.indexprs IS NULL",
+    id: Types { accepted: &["text", "varchar"], proposed: "text COLLATE \"C\"" },
+    text: Types { accepted: &["text", "varchar", "bpchar", "citext", "name"], proposed: "text" },
+    key: Types { accepted: &["text", "varchar"], proposed: "text COLLATE \"C\"" },
+    integer: Types { accepted: &["int8"], proposed: "bigint" },
+    bytes: Types { accepted: &["bytea"], proposed: "bytea" },
+    time: Types { accepted: &["timestamptz", "timestamp"], proposed: "timestamptz" },
+    as_text: |value| format!("CAST({value} AS text)"),
+    from_text: |value, kind| format!("CAST({value} AS {kind})"),
+};
+
+/// Returns the severity of an SQLSTATE.
+pub(in crate::store) fn severity(code: &str) -> Severity {
+    match code {
+        // The latter are those of distributed kin: YugabyteDB, and Aurora DSQL.
+        "40001" | "40P01" | "YB001" | "0C000" | "0C001" | "OC000" | "OC001" => Severity::Conflict,
+        // The server ended the session, perhaps between commit and answer, or does not know
+        // itself whether the commit happened.
+        "57P01" | "57P02" | "57P03" | "57P05" | "40003" => Severity::Lost,
+        code if is_transient(code) => Severity::Unavailable,
+        _ => Severity::Failed,
+    }
+}
+
+/// Returns the constraint of this crate's tables that an error is about.
+pub(in crate::store) fn clash(code: &str, constraint: &str, names: &Names) -> Option<Clash> {
+    let is = |name: &str| constraint == names.constraint(name);
+    match code {
+        UNIQUE_VIOLATION if names.is_email(constraint, "accounts_email_key_key") => {
+            Some(Clash::Email)
+        }
+        UNIQUE_VIOLATION if is("api_keys_replay_tag") => Some(Clash::Retry),
+        UNIQUE_VIOLATION if is("used_tickets_pkey") => Some(Clash::Ticket),
+        UNIQUE_VIOLATION if is("api_keys_pkey") => Some(Clash::Identifier),
+        UNIQUE_VIOLATION if constraint == names.unique(AccountColumn::Id, "accounts_pkey") => {
+            Some(Clash::Identifier)
+        }
+        FOREIGN_KEY_VIOLATION if is("api_keys_account_id_fkey") => Some(Clash::Orphan),
+        _ => None,
+    }
+}
+
+const UNIQUE_VIOLATION: &str = "23505";
+const FOREIGN_KEY_VIOLATION: &str = "23503";
+
+/// Returns whether an SQLSTATE is about the moment and not about the statement: classes 08
+/// (connection), 53 (resources), 57 (operator, including statement timeouts), 58 (system),
+/// and 25006 (read-only, as after a failover), 25P02 (a transaction that someone left
+/// failed), 55P03 (lock not available).
+fn is_transient(code: &str) -> bool {
+    let class = code.get(..2).unwrap_or_default();
+    matches!(class, "08" | "53" | "57" | "58") || matches!(code, "25006" | "25P02" | "55P03")
+}

@@ -1,0 +1,136 @@
+//! Differences between databases: spelling, types, schema, and the meaning of errors.
+
+use super::names::Names;
+
+/// Differences in spelling between databases.
+#[derive(Debug, Clone, Copy)]
+pub struct Spelling {
+    /// The placeholder of the n-th value, counted from one.
+    pub placeholder: fn(usize) -> String,
+    /// A query on no table of the store that the database can't answer from memory alone.
+    pub ping: &'static str,
+    /// The type of a column of bytes.
+    pub bytes: &'static str,
+    /// The beginning of a statement that creates the table of migrations.
+    pub create_table: &'static str,
+    /// The end of an insert of a migration that another instance may have recorded.
+    pub ignore_recorded: &'static str,
+    /// The literal of bytes that are given as hexadecimal digits.
+    pub hex: fn(&str) -> String,
+    /// The function that returns the least of its arguments.
+    pub least: &'static str,
+    /// The sign around a name that is written as it is.
+    pub quote: char,
+    /// The name of a unique constraint that was given none, of a table and a column.
+    pub unique_name: fn(&str, &str) -> String,
+    /// The expression that reads a column of the database's own type for times, in
+    /// milliseconds.
+    pub read_time: fn(&str) -> String,
+    /// The expression that writes milliseconds to such a column.
+    pub write_time: fn(&str) -> String,
+    /// Types and catalogue, for a table of the host's.
+    pub catalog: &'static Catalog,
+    /// The end of an `INSERT INTO accounts` that ignores a taken email key.
+    pub ignore_taken_email: &'static str,
+    /// Whether placeholders have numbers when they are sent.
+    pub numbers_placeholders: bool,
+    /// Whether one statement can insert into several tables.
+    pub inserts_at_once: bool,
+    /// Whether a schema is created with the tables.
+    pub creates_schema: bool,
+    /// The numbered steps of the schema.
+    pub steps: &'static [Step],
+    /// Those beside a table of the host's.
+    pub mapped_steps: &'static [Step],
+}
+
+impl Spelling {
+    /// Returns the numbered steps of the schema.
+    pub(in crate::store) fn steps_of(&self, names: &Names) -> &'static [Step] {
+        if names.accounts.is_some() { self.mapped_steps } else { self.steps }
+    }
+
+    /// Returns the statement that creates the schema of the tables, ended by a semicolon, if
+    /// they have one.
+    pub(in crate::store) fn create_schema(&self, names: &Names) -> String {
+        let schema = names.schema.name().filter(|_| self.creates_schema);
+        schema.map(|name| format!("CREATE SCHEMA IF NOT EXISTS {name};\n")).unwrap_or_default()
+    }
+}
+
+/// The catalogue of a database: what it says about a table, and the types that columns of
+/// accounts have there.
+#[derive(Debug)]
+pub struct Catalog {
+    /// A query of the schema (or null) and the table: each column's name, its type, whether
+    /// it may be null, and whether it has a value of its own if none is given.
+    pub columns: &'static str,
+    /// A query of the same: each unique index of one column, and the column.
+    pub uniques: &'static str,
+    /// The types of an account's id.
+    pub id: Types,
+    /// Those of text.
+    pub text: Types,
+    /// Those of text that is compared by its bytes.
+    pub key: Types,
+    /// Those of integers of eight octets.
+    pub integer: Types,
+    /// Those of bytes.
+    pub bytes: Types,
+    /// Those of times.
+    pub time: Types,
+    /// The expression that reads a value of any type as text.
+    pub as_text: fn(&str) -> String,
+    /// The expression that turns text into a value of a type.
+    pub from_text: fn(&str, &str) -> String,
+}
+
+/// Types of a database: the beginnings of those that are accepted, and the one to propose.
+#[derive(Debug)]
+pub struct Types {
+    pub accepted: &'static [&'static str],
+    pub proposed: &'static str,
+}
+
+/// A step of the schema.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Its number, counted from one.
+    pub version: i64,
+    /// A short description.
+    pub description: &'static str,
+    /// The statements, with `{t}` before the name of a table and `{p}` before that of
+    /// an index or a constraint.
+    pub sql: &'static str,
+    /// The oldest version whose code can use a schema with this step. A step that only adds
+    /// leaves it unchanged.
+    pub requires: i64,
+}
+
+/// The constraint that refused a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clash {
+    /// An account with this email key exists.
+    Email,
+    /// An account with this id, or an API key with this digest, exists.
+    Identifier,
+    /// The account that the row belongs to does not exist.
+    Orphan,
+    /// The account has an API key of an earlier request with this tag.
+    Retry,
+    /// The ticket was used before.
+    Ticket,
+}
+
+/// The severity of an error that is about none of our constraints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Severity {
+    /// Another transaction conflicts. Nothing is stored; try again.
+    Conflict,
+    /// The answer to a possible commit was lost.
+    Lost,
+    /// The database does not do it at the moment. Nothing is stored.
+    Unavailable,
+    /// The database fails, and will fail again. Nothing is stored.
+    Failed,
+}

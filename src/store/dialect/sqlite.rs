@@ -1,0 +1,143 @@
+//! The language of SQLite.
+
+use super::names::Names;
+use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
+use super::table::AccountColumn;
+
+pub(in crate::store) const SPELLING: Spelling = Spelling {
+    placeholder: |number| format!("?{number}"),
+    // SQLite opens its file only to read a table.
+    ping: "SELECT 1 FROM sqlite_master LIMIT 1",
+    bytes: "blob",
+    create_table: "CREATE TABLE",
+    ignore_recorded: "",
+    hex: |digits| format!("x'{digits}'"),
+    least: "min",
+    quote: '"',
+    unique_name: |table, column| format!("{table}.{column}"),
+    read_time: |column| {
+        format!("CAST(round((julianday({column}) - 2440587.5) * 86400000.0) AS INTEGER)")
+    },
+    write_time: |millis| format!("strftime('%Y-%m-%d %H:%M:%f', {millis} / 1000.0, 'unixepoch')"),
+    catalog: &CATALOG,
+    ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
+    numbers_placeholders: true,
+    inserts_at_once: false,
+    creates_schema: false,
+    steps: STEPS,
+    mapped_steps: MAPPED_STEPS,
+};
+
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        description: "accounts and api_keys",
+        sql: include_str!("sqlite/0001_accounts.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 2,
+        description: "credentials",
+        sql: include_str!("sqlite/0002_credentials.sql"),
+        requires: 1,
+    },
+    Step {
+        version: 3,
+        description: "token generation",
+        sql: include_str!("sqlite/0003_token_generation.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 4,
+        description: "retries",
+        sql: include_str!("sqlite/0004_retries.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 5,
+        description: "verification",
+        sql: include_str!("sqlite/0005_verification.sql"),
+        requires: 3,
+    },
+    Step {
+        version: 6,
+        description: "state",
+        sql: include_str!("sqlite/0006_state.sql"),
+        requires: 6,
+    },
+    Step {
+        version: 7,
+        description: "events",
+        sql: include_str!("sqlite/0007_events.sql"),
+        requires: 6,
+    },
+];
+
+/// Those beside a table of the host's.
+const MAPPED_STEPS: &[Step] = &[Step {
+    version: 7,
+    description: "tables beside one of the host",
+    sql: include_str!("sqlite/mapped.sql"),
+    requires: 7,
+}];
+
+const CATALOG: Catalog = Catalog {
+    columns: "SELECT name, lower(type), \"notnull\" = 0, dflt_value IS NOT NULL OR pk > 0
+              FROM pragma_table_info(?2) WHERE ?1 IS NULL",
+    uniques: "SELECT l.name, (SELECT i.name FROM pragma_index_info(l.name) i)
+              FROM pragma_index_list(?2) l
+              WHERE ?1 IS NULL AND l.\"unique\" = 1 AND l.partial = 0
+                AND (SELECT count(*) FROM pragma_index_info(l.name)) = 1",
+    id: Types { accepted: &["text", "varchar", "char", "nvarchar"], proposed: "TEXT" },
+    text: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
+    key: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
+    integer: Types { accepted: &["int", "bigint"], proposed: "INTEGER" },
+    bytes: Types { accepted: &["blob"], proposed: "BLOB" },
+    time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
+    as_text: |value| format!("CAST({value} AS TEXT)"),
+    from_text: |value, kind| {
+        if kind.contains("int") { format!("CAST({value} AS INTEGER)") } else { value.to_owned() }
+    },
+};
+
+/// `SQLITE_CONSTRAINT_FOREIGNKEY`.
+const FOREIGN_KEY: i32 = 787;
+
+/// Returns the severity of a result code.
+pub(in crate::store) fn severity(code: i32) -> Severity {
+    if is_transient(code) { Severity::Unavailable } else { Severity::Failed }
+}
+
+/// Returns the constraint of this crate's tables that an error is about: it reads the
+/// message, because SQLite reports columns instead of a constraint's name (`UNIQUE constraint
+/// failed: accounts.id`).
+pub(in crate::store) fn clash(code: i32, message: &str, names: &Names) -> Option<Clash> {
+    if code == FOREIGN_KEY {
+        return Some(Clash::Orphan);
+    }
+    let (_, column) = message.split_once("UNIQUE constraint failed: ")?;
+    let is = |name: &str| column == names.table(name);
+    let reported = |column| match &names.accounts {
+        Some(accounts) => accounts.reported(column),
+        None => names.table(&format!("accounts.{}", column.own_name())),
+    };
+    if column == reported(AccountColumn::EmailKey) || column == reported(AccountColumn::Email) {
+        Some(Clash::Email)
+    } else if column == reported(AccountColumn::Id) || is("api_keys.digest") {
+        Some(Clash::Identifier)
+    } else if column == names.fill("{p}api_keys.account_id, {p}api_keys.replay_tag") {
+        Some(Clash::Retry)
+    } else if is("used_tickets.hash") {
+        Some(Clash::Ticket)
+    } else {
+        None
+    }
+}
+
+/// Returns whether a result code (its low byte is the primary one, see SQLite's "Result and
+/// Error Codes") is about the moment and not about the request: PERM, BUSY, LOCKED, NOMEM,
+/// READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
+fn is_transient(code: i32) -> bool {
+    matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15)
+}
