@@ -39,6 +39,9 @@ const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::n
 pub struct Password {
     nfc: Secret<String>,
     chars: usize,
+    /// The text of a log-in, if it is another one.
+    #[cfg(feature = "foreign-credentials")]
+    typed: Option<Secret<String>>,
 }
 
 impl Password {
@@ -50,7 +53,7 @@ impl Password {
         // Counted only as far as needed: a megabyte is refused at once.
         match password.chars().take(MAX_CHARS + 1).count() {
             ..MIN_CHARS => Err(FieldError::TooShort(MIN_CHARS)),
-            chars @ MIN_CHARS..=MAX_CHARS => Ok(Self { nfc: nfc(password), chars }),
+            chars @ MIN_CHARS..=MAX_CHARS => Ok(Self::new(nfc(password), chars)),
             _ => Err(FieldError::TooLong(MAX_CHARS)),
         }
     }
@@ -78,17 +81,45 @@ impl Password {
         if nfc.len() > MAX_NFC_BYTES {
             return Err(FieldError::TooLong(MAX_CHARS));
         }
-        Ok(Self { nfc, chars: password.chars().count() })
+        let parsed = Self::new(nfc, password.chars().count());
+        #[cfg(feature = "foreign-credentials")]
+        if *parsed.nfc != password {
+            let typed = Some(Secret::new(password.to_owned()));
+            return Ok(Self { typed, ..parsed });
+        }
+        Ok(parsed)
+    }
+
+    fn new(nfc: Secret<String>, chars: usize) -> Self {
+        Self {
+            nfc,
+            chars,
+            #[cfg(feature = "foreign-credentials")]
+            typed: None,
+        }
     }
 
     /// Copies the password, to verify it after it was hashed.
     pub(crate) fn copy(&self) -> Self {
-        Self { nfc: self.nfc.clone(), chars: self.chars }
+        Self::new(self.nfc.clone(), self.chars)
     }
 
     /// Returns the password in NFC, whose UTF-8 bytes are hashed.
     pub fn reveal(&self) -> &str {
         &self.nfc
+    }
+
+    /// Returns the text of a log-in as it was typed, for hashes of systems that don't
+    /// normalize it.
+    #[cfg(feature = "foreign-credentials")]
+    pub(crate) fn as_typed(&self) -> &str {
+        self.typed.as_ref().map_or(&self.nfc, |typed| typed)
+    }
+
+    /// Returns the text of a log-in without normalization, if that changes it.
+    #[cfg(feature = "foreign-credentials")]
+    pub(crate) fn verbatim(&self) -> Option<Self> {
+        self.typed.clone().map(|typed| Self::new(typed, self.chars))
     }
 
     /// Returns the number of code points as received.

@@ -53,6 +53,21 @@ impl PasswordHash {
         &self.phc
     }
 
+    /// Returns whether it is of another system.
+    #[cfg(feature = "foreign-credentials")]
+    pub(super) fn is_foreign(&self) -> bool {
+        !self.own_form().starts_with("$argon2")
+    }
+
+    /// Returns the string without what Django puts before one.
+    fn own_form(&self) -> &str {
+        #[cfg(feature = "foreign-credentials")]
+        if let Some(own) = self.phc.strip_prefix("argon2") {
+            return own;
+        }
+        &self.phc
+    }
+
     /// Returns the version of the pepper, for its own column, or `None` without a pepper.
     pub fn pepper_version(&self) -> Option<u32> {
         self.pepper_version
@@ -60,7 +75,7 @@ impl PasswordHash {
 
     /// Parses the string, within `limits`.
     pub(super) fn parse(&self, limits: &Limits) -> Result<Parsed, PhcError> {
-        let read = phc::PasswordHash::new(&self.phc).map_err(|_| PhcError::Malformed)?;
+        let read = phc::PasswordHash::new(self.own_form()).map_err(|_| PhcError::Malformed)?;
         if read.algorithm != ARGON2ID_IDENT {
             return Err(PhcError::Algorithm);
         }

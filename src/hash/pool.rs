@@ -70,6 +70,10 @@ impl HashPool {
     /// Fails if the hash is malformed, costs more than the limits allow, or needs a pepper
     /// that the pool does not have.
     pub(crate) fn check_stored(&self, stored: &PasswordHash) -> Result<(), HashError> {
+        #[cfg(feature = "foreign-credentials")]
+        if self.shared.config.check_foreign(stored)?.is_some() {
+            return Ok(());
+        }
         self.shared.config.check_stored(stored).map(drop)
     }
 

@@ -9,6 +9,8 @@ use crate::clock::{Clock, SystemClock};
 
 use super::{HashError, HashPool, Shared, State, lock, worker};
 use crate::hash::engine::{Argon2Engine, Engine};
+#[cfg(feature = "foreign-credentials")]
+use crate::hash::foreign::{ForeignHash, ForeignHashes};
 use crate::hash::params::{Limits, WorkFactor};
 use crate::hash::pepper::{Pepper, Peppers};
 use crate::hash::phc::{Parsed, PasswordHash};
@@ -29,6 +31,8 @@ pub struct HashPoolBuilder {
     pub(super) factor: WorkFactor,
     pub(super) limits: Limits,
     pub(super) peppers: Peppers,
+    #[cfg(feature = "foreign-credentials")]
+    pub(super) foreign: Option<ForeignHashes>,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -43,6 +47,8 @@ impl Default for HashPoolBuilder {
             factor: WorkFactor::default(),
             limits: Limits::default(),
             peppers: Peppers::default(),
+            #[cfg(feature = "foreign-credentials")]
+            foreign: None,
             engine: Arc::new(Argon2Engine),
             clock: Arc::new(SystemClock),
         }
@@ -102,6 +108,13 @@ impl HashPoolBuilder {
         self
     }
 
+    /// Verifies password hashes of other systems too, within these limits. Default: none.
+    #[cfg(feature = "foreign-credentials")]
+    pub fn foreign_hashes(mut self, foreign: ForeignHashes) -> Self {
+        self.foreign = Some(foreign);
+        self
+    }
+
     /// Sets the engine. Default: [`Argon2Engine`].
     pub fn engine(mut self, engine: impl Engine) -> Self {
         self.engine = Arc::new(engine);
@@ -154,6 +167,19 @@ impl HashPoolBuilder {
             Some(_) => Ok(parsed),
             None => Err(HashError::UnknownPepper),
         }
+    }
+
+    /// Parses a stored hash if it is one of another system.
+    #[cfg(feature = "foreign-credentials")]
+    pub(super) fn check_foreign(
+        &self,
+        stored: &PasswordHash,
+    ) -> Result<Option<ForeignHash>, HashError> {
+        let foreign = self.foreign.as_ref().filter(|_| stored.is_foreign());
+        if foreign.is_some() && stored.pepper_version().is_some() {
+            return Err(HashError::UnknownPepper);
+        }
+        Ok(foreign.map(|foreign| foreign.parse(stored.as_phc())).transpose()?)
     }
 
     pub(super) fn permits(&self) -> usize {

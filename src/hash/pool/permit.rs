@@ -14,6 +14,8 @@ use crate::secret::Secret;
 
 use super::worker::Worker;
 use super::{Job, Shared};
+#[cfg(feature = "foreign-credentials")]
+use crate::hash::foreign::ForeignHash;
 use crate::hash::params::WorkFactor;
 use crate::hash::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
 
@@ -88,12 +90,19 @@ impl HashPermit {
         stored: &PasswordHash,
     ) -> Result<Verification, HashError> {
         let config = &self.shared.config;
+        #[cfg(feature = "foreign-credentials")]
+        if let Some(foreign) = config.check_foreign(stored)? {
+            return self.verify_foreign(password, foreign).await;
+        }
         let parsed = config.check_stored(stored)?;
         let pepper = stored.pepper_version();
         let needs_rehash = parsed.factor != config.factor
             || pepper != config.peppers.current()
             || parsed.salt.len() < SALT_BYTES
             || parsed.tag.len() < TAG_BYTES;
+        // Argon2id of another system is of what was typed.
+        #[cfg(feature = "foreign-credentials")]
+        let verbatim = config.foreign.as_ref().and_then(|_| password.verbatim());
         let input = Input {
             password,
             salt: parsed.salt.to_vec(),
@@ -101,9 +110,36 @@ impl HashPermit {
             pepper,
             tag_bytes: parsed.tag.len(),
         };
-        let tag = self.submit(move |worker| worker.compute(&input)).await?;
-        let right = bool::from(tag.ct_eq(parsed.tag.as_bytes()));
-        Ok(if right { Verification::Right { needs_rehash } } else { Verification::Wrong })
+        self.submit(move |worker| {
+            let is_right = |tag: &Tag| bool::from(tag.ct_eq(parsed.tag.as_bytes()));
+            if is_right(&worker.compute(&input)?) {
+                return Ok(Verification::Right { needs_rehash });
+            }
+            #[cfg(feature = "foreign-credentials")]
+            if let Some(password) = verbatim
+                && is_right(&worker.compute(&Input { password, ..input })?)
+            {
+                return Ok(Verification::Right { needs_rehash: true });
+            }
+            Ok(Verification::Wrong)
+        })
+        .await
+    }
+
+    #[cfg(feature = "foreign-credentials")]
+    async fn verify_foreign(
+        self,
+        password: Password,
+        stored: ForeignHash,
+    ) -> Result<Verification, HashError> {
+        self.submit(move |worker| {
+            // It may need as much memory as a hash of ours.
+            worker.release();
+            let right = stored.verify(&password);
+            let needs_rehash = stored.covers(&password);
+            Ok(if right { Verification::Right { needs_rehash } } else { Verification::Wrong })
+        })
+        .await
     }
 
     /// Runs other work of that size, when its turn comes, on the same workers.

@@ -1,0 +1,196 @@
+//! Password hashes of other systems, which are verified until they are renewed.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq as _;
+
+use crate::fields::Password;
+use crate::issue::InvalidValue;
+use crate::secret::Secret;
+
+use super::phc::PhcError;
+
+mod bcrypt;
+mod pbkdf2;
+mod scrypt;
+
+/// The maximum length of a hash: one of Firebase's has its project's key in it.
+const MAX_BYTES: usize = 1024;
+const MAX_SALT_BYTES: usize = 128;
+
+/// Limits of the password hashes of other systems, which a pool verifies if it is
+/// [told to](super::HashPoolBuilder::foreign_hashes). The next log-in renews them to Argon2id.
+///
+/// - bcrypt: `$2a$`, `$2b$` and `$2y$`, as of Supabase, Devise and PHP, and both forms of
+///   Django's.
+/// - PBKDF2: Django's `pbkdf2_sha256$` and `pbkdf2_sha1$`, and ASP.NET Identity's versions 2
+///   and 3.
+/// - scrypt: Django's `scrypt$`, PHC strings (`$scrypt$ln=…`), better-auth's `salt:key`, and Firebase's, as `$fbscrypt$v=1,n=14,r=8,p=1,ss=…,sk=…$salt$hash`.
+/// - Argon2id with Django's `argon2` before it, under the pool's own [limits](super::Limits).
+///
+/// bcrypt uses 72 bytes of a password, so that any longer one with the same beginning is right
+/// too. A hash that was verified by such a password is not renewed: Argon2id would hold its
+/// owner to bytes that nobody has checked.
+///
+/// ```
+/// use signup::fields::Password;
+/// use signup::hash::{ForeignHashes, HashPool, PasswordHash, Verification};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let pool = HashPool::builder().foreign_hashes(ForeignHashes::default()).workers(1).build()?;
+/// let of_django = "pbkdf2_sha256$1000$salt$Z1nTqRoeKl5Ku2ZcwHOJ8f0t3Ey6l9GxUcjGCxUqTcc=";
+/// let stored = PasswordHash::from_store(of_django, None);
+/// let given = Password::parse_for_login("correct horse")?;
+/// assert_eq!(pool.reserve()?.verify(given, &stored).await?, Verification::Wrong);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ForeignHashes {
+    /// Maximum cost of bcrypt, as the power of two of its rounds. Default: 14, about a second.
+    pub bcrypt_cost: u32,
+    /// Maximum iterations of PBKDF2. Default: 2,000,000.
+    pub pbkdf2_iterations: u32,
+    /// Maximum memory of scrypt, in KiB. Default: 65,536. Each worker may need it beside its
+    /// own.
+    pub scrypt_memory_kib: u32,
+    /// Maximum parallelism of scrypt, which is computed one after the other. Default: 8.
+    pub scrypt_parallelism: u32,
+    devise_pepper: Option<Secret<String>>,
+}
+
+impl Default for ForeignHashes {
+    fn default() -> Self {
+        Self {
+            bcrypt_cost: 14,
+            pbkdf2_iterations: 2_000_000,
+            scrypt_memory_kib: 65_536,
+            scrypt_parallelism: 8,
+            devise_pepper: None,
+        }
+    }
+}
+
+impl ForeignHashes {
+    /// Sets the pepper that Devise has put behind each password before bcrypt.
+    #[must_use]
+    pub fn devise_pepper(self, pepper: &str) -> Self {
+        Self { devise_pepper: Some(Secret::new(pepper.to_owned())), ..self }
+    }
+
+    /// Parses a hash, within the limits.
+    pub(super) fn parse(&self, text: &str) -> Result<ForeignHash, PhcError> {
+        if text.len() > MAX_BYTES || !text.is_ascii() {
+            return Err(PhcError::Malformed);
+        }
+        let bcrypt = |hash, digests| {
+            let pepper = self.devise_pepper.clone();
+            bcrypt::Bcrypt::parse(hash, digests, pepper, self.bcrypt_cost).map(Form::Bcrypt)
+        };
+        let form = if let Some(hash) = text.strip_prefix("bcrypt_sha256$") {
+            bcrypt(hash, true)?
+        } else if text.starts_with("$2") || text.starts_with("bcrypt$") {
+            bcrypt(text.strip_prefix("bcrypt$").unwrap_or(text), false)?
+        } else if let Some(rest) = text.strip_prefix("pbkdf2_") {
+            Form::Pbkdf2(pbkdf2::Pbkdf2::parse_django(rest, self.pbkdf2_iterations)?)
+        } else if let Some(rest) = text.strip_prefix("scrypt$") {
+            Form::Scrypt(scrypt::Scrypt::parse_django(rest, self)?)
+        } else if let Some(rest) = text.strip_prefix("$scrypt$") {
+            Form::Scrypt(scrypt::Scrypt::parse_phc(rest, self)?)
+        } else if let Some(rest) = text.strip_prefix("$fbscrypt$") {
+            Form::Scrypt(scrypt::Scrypt::parse_firebase(rest, self)?)
+        } else if let Some((salt, key)) = text.split_once(':') {
+            Form::Scrypt(scrypt::Scrypt::parse_better_auth(salt, key, self)?)
+        } else if text.starts_with('A') {
+            Form::Pbkdf2(pbkdf2::Pbkdf2::parse_aspnet(text, self.pbkdf2_iterations)?)
+        } else {
+            return Err(PhcError::Algorithm);
+        };
+        Ok(ForeignHash(form))
+    }
+}
+
+impl fmt::Debug for ForeignHashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignHashes")
+            .field("bcrypt_cost", &self.bcrypt_cost)
+            .field("pbkdf2_iterations", &self.pbkdf2_iterations)
+            .field("scrypt_memory_kib", &self.scrypt_memory_kib)
+            .field("scrypt_parallelism", &self.scrypt_parallelism)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A parsed hash of another system.
+pub(super) struct ForeignHash(Form);
+
+enum Form {
+    Bcrypt(bcrypt::Bcrypt),
+    Pbkdf2(pbkdf2::Pbkdf2),
+    Scrypt(scrypt::Scrypt),
+}
+
+impl ForeignHash {
+    /// Returns whether the password is right. The bytes are those that were typed: other
+    /// systems don't normalize them.
+    pub(super) fn verify(&self, password: &Password) -> bool {
+        match &self.0 {
+            Form::Bcrypt(hash) => hash.verify(password.as_typed().as_bytes()),
+            Form::Pbkdf2(hash) => hash.verify(password.as_typed().as_bytes()),
+            Form::Scrypt(hash) => hash.verify(password),
+        }
+    }
+
+    /// Returns whether every byte of the password is decided by the hash.
+    pub(super) fn covers(&self, password: &Password) -> bool {
+        match &self.0 {
+            Form::Bcrypt(hash) => hash.covers(password.as_typed().as_bytes()),
+            Form::Pbkdf2(_) | Form::Scrypt(_) => true,
+        }
+    }
+}
+
+/// What a function has derived, and is wiped.
+type Tag = Secret<Vec<u8>>;
+
+fn is_equal(derived: &[u8], stored: &[u8]) -> bool {
+    derived.ct_eq(stored).into()
+}
+
+/// Decodes base64 with padding, in either alphabet.
+fn from_base64(text: &str) -> Result<Vec<u8>, PhcError> {
+    use base64ct::{Base64, Encoding as _};
+
+    let text = text.replace('-', "+").replace('_', "/");
+    Base64::decode_vec(&text).map_err(|_| PhcError::Malformed)
+}
+
+/// Checks that all of a tag is there: its beginning would be that of a longer one.
+fn whole_tag(tag: Vec<u8>, bytes: usize) -> Result<Vec<u8>, PhcError> {
+    if tag.len() == bytes { Ok(tag) } else { Err(PhcError::Malformed) }
+}
+
+fn checked_salt(salt: Vec<u8>) -> Result<Vec<u8>, PhcError> {
+    let is_salt = (1..=MAX_SALT_BYTES).contains(&salt.len());
+    if is_salt { Ok(salt) } else { Err(PhcError::Malformed) }
+}
+
+/// Parses a number as it is written: without a sign, and without zeros before it.
+fn number(text: &str) -> Result<u32, PhcError> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    if is_decimal {
+        text.parse().map_err(|_| PhcError::Malformed)
+    } else {
+        Err(PhcError::Malformed)
+    }
+}
+
+fn excessive(what: &str, cost: impl fmt::Display, limit: impl fmt::Display) -> PhcError {
+    PhcError::WorkFactor(InvalidValue::with_value(format!(
+        "excessive cost of a stored hash: {cost} {what}, and the limit is {limit}"
+    )))
+}
+
+#[cfg(test)]
+mod tests;
