@@ -7,9 +7,13 @@ use crate::random::{Entropy, RandomError};
 use crate::secret::Secret;
 
 mod digest;
+#[cfg(feature = "foreign-credentials")]
+mod foreign;
 mod prefix;
 
 pub use digest::{ApiKeyDigest, ApiKeyId};
+#[cfg(feature = "foreign-credentials")]
+pub use foreign::ForeignApiKeys;
 pub use prefix::ApiKeyPrefix;
 
 /// Random digits: 30 of 62, which is 178 bits.

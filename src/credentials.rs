@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::account::AccountId;
 use crate::api_key::ApiKeyPrefix;
+#[cfg(feature = "foreign-credentials")]
+use crate::api_key::ForeignApiKeys;
 use crate::clock::{Clock, Timestamp};
 use crate::fields::Password;
 use crate::hash::{HashError, HashPool, PasswordHash, PoolFull, Verification};
@@ -64,6 +66,8 @@ pub(crate) struct CredentialContext {
     pub(crate) api_key_prefix: ApiKeyPrefix,
     /// The prefixes of valid keys, including the current one.
     pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
+    #[cfg(feature = "foreign-credentials")]
+    pub(crate) foreign_keys: Arc<[ForeignApiKeys]>,
     pub(crate) replay: Option<KeyReplay>,
     /// The store of the service, if its changes are told.
     pub(crate) events: Option<Arc<dyn LifecycleStore>>,

@@ -35,6 +35,7 @@
 //! | write a log-in | [`Credentials::verify_password`](credentials::Credentials::verify_password), then [`issue_token`](credentials::Credentials::issue_token) |
 //! | store my own rows with the account | [stores](guide::stores) |
 //! | use my own table | `store::TableMap`, or a store of mine: [`store::AccountStore`], `store::conformance` |
+//! | bring users of another system along | [moving in](guide::moving_in) |
 //! | use my own driver | `store::Dialect` |
 //! | limit requests, or name my proxies | [limits](guide::limits) |
 //! | refuse weak passwords or domains, ask for an invitation or a captcha | [policies](guide::policies) |
@@ -75,6 +76,7 @@
 //! | --- | --- |
 //! | `axum`, `actix` | router, handler and extractors |
 //! | `sqlite`, `postgres`, `mysql` | stores that create their own tables |
+//! | `foreign-credentials` | password hashes and API keys of other systems |
 //! | `statements` | the SQL of a sign-up, for any driver |
 //! | `openapi` | the endpoint as an OpenAPI 3.1 document |
 //! | `redis` | rate limits that instances share |

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::account::Plan;
 use crate::api_key::ApiKeyPrefix;
+#[cfg(feature = "foreign-credentials")]
+use crate::api_key::ForeignApiKeys;
 use crate::clock::{Clock, Timestamp};
 use crate::credentials::{CredentialContext, Credentials};
 use crate::error::SignupError;
@@ -29,6 +31,8 @@ mod accounts;
 mod after;
 mod builder;
 mod config;
+#[cfg(feature = "foreign-credentials")]
+mod foreign;
 mod occasions;
 mod pipeline;
 mod prepared;
@@ -85,6 +89,8 @@ struct Inner<S> {
     token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
     accepted_prefixes: Arc<[ApiKeyPrefix]>,
+    #[cfg(feature = "foreign-credentials")]
+    foreign_keys: Arc<[ForeignApiKeys]>,
     initial_plan: Plan,
     plans: Vec<Plan>,
     email_profile: EmailProfile,
@@ -308,6 +314,8 @@ impl<S: AccountStore> SignupService<S> {
             lookups: Arc::clone(&inner.lookups),
             api_key_prefix: inner.api_key_prefix.clone(),
             accepted_prefixes: Arc::clone(&inner.accepted_prefixes),
+            #[cfg(feature = "foreign-credentials")]
+            foreign_keys: Arc::clone(&inner.foreign_keys),
             replay: inner.replay.as_ref().map(Replay::of_keys),
             events: inner.events.clone(),
         })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::account::AccountId;
-use crate::api_key::{ApiKey, ApiKeyId};
+use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::idempotency::{IdempotencyKey, Scope, is_recent};
 use crate::store::{ApiKeyInfo, KeyOwner, NewApiKey, RetriedApiKey};
@@ -72,9 +72,7 @@ impl Credentials {
     /// of an account that is not active, and
     /// another error if the store does not answer.
     pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
-        let mut prefixes = self.context.accepted_prefixes.iter();
-        let key = prefixes.find_map(|prefix| ApiKey::parse(key, prefix).ok());
-        let digest = key.ok_or(CredentialError::Rejected)?.digest();
+        let digest = self.digest(key).ok_or(CredentialError::Rejected)?;
         let owner = match &self.cache {
             None => self.context.store.find_api_key(&digest).await?,
             Some(cache) => match cache.get(&digest, self.context.clock.monotonic()) {
@@ -98,6 +96,18 @@ impl Credentials {
         }
         let (key_id, credentials) = (digest.key_id(), self.clone());
         Ok(ApiKeyAuth { account_id, key_id, email_verified_at, credentials })
+    }
+
+    /// Returns the digest of a key that has a form of this service's.
+    fn digest(&self, key: &str) -> Option<ApiKeyDigest> {
+        let mut prefixes = self.context.accepted_prefixes.iter();
+        let own = prefixes.find_map(|prefix| ApiKey::parse(key, prefix).ok());
+        let digest = own.map(|key| key.digest());
+        #[cfg(feature = "foreign-credentials")]
+        if digest.is_none() {
+            return self.context.foreign_keys.iter().find_map(|keys| keys.digest(key).ok());
+        }
+        digest
     }
 
     /// Returns all API keys of an account, the oldest first, including expired ones.

@@ -151,7 +151,7 @@ impl ForeignHash {
     }
 }
 
-/// What a function has derived, and is wiped.
+/// The output of a function, which is wiped.
 type Tag = Secret<Vec<u8>>;
 
 fn is_equal(derived: &[u8], stored: &[u8]) -> bool {

@@ -42,6 +42,8 @@ pub struct SignupServiceBuilder<S> {
     token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
     accepted_prefixes: Vec<ApiKeyPrefix>,
+    #[cfg(feature = "foreign-credentials")]
+    pub(super) foreign_keys: Vec<crate::api_key::ForeignApiKeys>,
     initial_plan: Plan,
     plans: Vec<Plan>,
     email_profile: EmailProfile,
@@ -77,6 +79,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             token_leeway: Duration::ZERO,
             api_key_prefix: ApiKeyPrefix::default(),
             accepted_prefixes: Vec::new(),
+            #[cfg(feature = "foreign-credentials")]
+            foreign_keys: Vec::new(),
             initial_plan: Plan::default(),
             plans: Plan::PUBLISHED.into(),
             email_profile: EmailProfile::default(),
@@ -366,6 +370,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             token_leeway: self.token_leeway,
             api_key_prefix: self.api_key_prefix,
             accepted_prefixes: accepted_prefixes.into(),
+            #[cfg(feature = "foreign-credentials")]
+            foreign_keys: self.foreign_keys.into(),
             initial_plan: self.initial_plan,
             plans: self.plans,
             email_profile: self.email_profile,

@@ -147,6 +147,20 @@ impl NewApiKey {
         }
     }
 
+    /// Creates a key that another system has made, of which it has kept the SHA-256 and, for a
+    /// list, the beginning.
+    #[cfg(feature = "foreign-credentials")]
+    pub fn foreign(
+        account_id: AccountId,
+        digest: ApiKeyDigest,
+        prefix: impl Into<String>,
+        created_at: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        let (prefix, last_four) = (prefix.into(), String::new());
+        Self { account_id, digest, prefix, last_four, created_at, expires_at, receipt: None }
+    }
+
     /// Returns `api_keys.account_id`.
     pub fn account_id(&self) -> &AccountId {
         &self.account_id

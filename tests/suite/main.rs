@@ -24,6 +24,7 @@ mod galera;
 mod hazards;
 mod invitations;
 mod killed;
+mod moving_in;
 mod mysql;
 mod observe;
 mod openapi;

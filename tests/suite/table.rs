@@ -166,6 +166,10 @@ async fn says_what_is_missing<S: Mapped>(store: S) {
     let unfilled = TableMap::new("app_users");
     let said = lines(store.clone().with_map(with_schema(unfilled, &store)).check().await);
     assert!(said.iter().any(|line| line.contains("role may not be null")), "{said:?}");
+    // An account may have no name.
+    let named = mapped_again(&store).column(AccountColumn::Name, "role");
+    let said = lines(store.clone().with_map(named).check().await);
+    assert!(said.iter().any(|line| line.contains("an account may have no name")), "{said:?}");
     let said = lines(store.clone().with_map(TableMap::new("nothing")).check().await);
     assert!(said.len() == 1 && said[0].starts_with("there is no table"), "{said:?}");
 }

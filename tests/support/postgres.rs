@@ -27,6 +27,11 @@ pub async fn store(url: &str) -> PostgresStore {
     empty(PostgresStore::connect(url).await.unwrap()).await
 }
 
+/// A store without tables, for a schema of its own.
+pub async fn unmigrated(url: &str) -> PostgresStore {
+    PostgresStore::connect(url).await.unwrap().with_schema(new_schema())
+}
+
 async fn empty(store: PostgresStore) -> PostgresStore {
     let store = store.with_schema(new_schema());
     store.migrate().await.unwrap();

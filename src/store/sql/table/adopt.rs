@@ -6,13 +6,15 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 use crate::account::AccountId;
+use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::fields::{Email, EmailProfile};
 use crate::issue::BoxError;
 use crate::random::{Entropy, SystemRandom};
 
 use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::{Statement, Value};
-use crate::store::dialect::table::{AccountColumn, Mapped};
+use crate::store::dialect::table::AccountColumn::{self, CreatedAt};
+use crate::store::dialect::table::Mapped;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
 use crate::store::sql::change::{Applied, Change};
@@ -263,19 +265,24 @@ impl<'a, B: Backend> Pages<'a, B> {
         Ok(rows)
     }
 
-    /// Returns the statement that makes a row an account, unless it is one.
+    /// Returns the statement that makes a row an account, unless it is one. Where nobody has
+    /// kept when it was made, it is now.
     fn adopt(&self, primary_key: &str, key: &str) -> Result<Statement, BoxError> {
         let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
         let placeholder = self.accounts.spelling.placeholder;
         let (table, of) = (self.accounts.table(), &self.primary_key);
+        let names = &self.store.names;
+        let now = names.write_time(CreatedAt, &placeholder(4), B::SPELLING.write_time);
         let sql = format!(
-            "UPDATE {table} SET @id = coalesce(@id, {}), @email_key = {} WHERE {of} = {}",
+            "UPDATE {table} SET @id = coalesce(@id, {}), @email_key = {},
+                 @created_at = coalesce(@created_at, {now}) WHERE {of} = {}",
             placeholder(2),
             placeholder(3),
             self.given,
         );
-        let values = vec![primary_key.into(), id.as_str().into(), key.into()];
-        let sql = self.store.names.fill_columns(&sql);
+        let now = Timestamp::try_from(SystemClock.wall())?.as_millis();
+        let values = vec![primary_key.into(), id.as_str().into(), key.into(), now.into()];
+        let sql = names.fill_columns(&sql);
         Ok(Statement::from_parts(sql, values).optional())
     }
 }

@@ -161,6 +161,14 @@ impl Mapped {
             let what = format!("{table} has no column {name}");
             return Some(TableProblem { what, sql: Some(sql) });
         };
+        if !found.is_nullable && may_be_null(column) {
+            let what = format!(
+                "{table}.{name} may not be null, and an account may have no {}: give it another \
+                 column, and say by fill_with what this one gets",
+                column.own_name(),
+            );
+            return Some(TableProblem { what, sql: None });
+        }
         let is_accepted = types.accepted.iter().any(|accepted| found.kind.starts_with(accepted));
         let what = format!(
             "{table}.{name} is {}, and {} has to be {}",
@@ -215,4 +223,11 @@ impl Mapped {
         // MySQL checks keys in the order in which they were made: a taken address comes first.
         [EmailKey, Id].into_iter().filter_map(problem).collect()
     }
+}
+
+/// Returns whether accounts have rows in which the column is null.
+fn may_be_null(column: AccountColumn) -> bool {
+    let optional =
+        [Name, PepperVersion, ReplayNonce, ReplayVersion, ReplayTag, EmailVerifiedAt, DeleteAt];
+    optional.contains(&column)
 }
