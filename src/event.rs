@@ -257,7 +257,7 @@ impl Event {
     /// }));
     /// ```
     pub fn to_json(&self) -> Value {
-        let data = serde_json::from_str(&self.data).unwrap_or(Value::Object(Map::new()));
+        let data: Map<String, Value> = serde_json::from_str(&self.data).unwrap_or_default();
         json!({
             "id": self.id,
             "type": self.kind.as_str(),
@@ -267,5 +267,23 @@ impl Event {
             "created_at": self.created_at.as_millis(),
             "data": data,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_was_kept_the_data_are_an_object() {
+        let event = |data: &str| {
+            let (account, kind) = (AccountId::from_store("acc_1"), EventKind::AccountCreated);
+            let (id, at) = ("evt_1".to_owned(), Timestamp::EPOCH);
+            Event::from_store(account, 1, id, kind, at, data.to_owned()).to_json()
+        };
+        assert_eq!(event(r#"{"plan":"pro"}"#)["data"], json!({ "plan": "pro" }));
+        for kept in ["", "[1]", "1", "null", "\"plan\"", "{"] {
+            assert_eq!(event(kept)["data"], json!({}), "{kept}");
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::account::AccountId;
+use crate::account::{AccountId, AccountState};
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
 use crate::event::{EventKind, NewEvent};
-use crate::store::{AccountChange, ChangeOutcome, Effect, NewApiKey, StoreError};
+use crate::store::{AccountChange, ChangeOutcome, Condition, Effect, NewApiKey, StoreError};
 
 use super::error::internal;
 use super::{CredentialError, Credentials};
@@ -77,7 +77,9 @@ impl Credentials {
         let (now, mut draw) = (self.now()?, self.draw()?);
         let event = NewEvent::mint(change.kind(), account.clone(), now, &change.data(), &mut draw);
         let event = event.map_err(internal)?;
-        let change = AccountChange::new(account.clone()).with(change.into());
+        let change = AccountChange::new(account.clone())
+            .provided(Condition::State(AccountState::NOT_ERASED))
+            .with(change.into());
         match store.change_account(change.with(Effect::Emit(event))).await? {
             ChangeOutcome::Changed => Ok(true),
             ChangeOutcome::NotApplicable | ChangeOutcome::AlreadyAdded => Ok(false),

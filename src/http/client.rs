@@ -176,16 +176,40 @@ fn forwarded_for(element: &str) -> Option<&str> {
     Some(quoted.unwrap_or(value))
 }
 
-/// Parses an address, optionally with a port, in brackets, or with a zone.
+/// Parses an address, optionally in brackets, with a zone (RFC 6874) or with a port, which may
+/// be obfuscated (RFC 7239, section 6). What has anything else beside it was not written by a
+/// proxy.
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = match text.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+        }
         // One colon separates a port; an IPv6 address has more.
-        None if text.bytes().filter(|byte| *byte == b':').count() == 1 => text.split_once(':')?.0,
-        None => text,
+        None if text.bytes().filter(|byte| *byte == b':').count() == 1 => {
+            let (host, port) = text.split_once(':')?;
+            (host, Some(port))
+        }
+        None => (text, None),
     };
-    let without_zone = bare.split_once('%').map_or(bare, |(address, _)| address);
-    without_zone.parse().ok()
+    if !port.is_none_or(is_port) {
+        return None;
+    }
+    match host.split_once('%') {
+        Some((address, zone)) if is_name(zone) => address.parse().ok().map(IpAddr::V6),
+        Some(_) => None,
+        None => host.parse().ok(),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    let is_number = (1..=5).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_digit());
+    is_number || text.strip_prefix('_').is_some_and(is_name)
+}
+
+fn is_name(text: &str) -> bool {
+    let in_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    !text.is_empty() && text.bytes().all(in_alphabet)
 }
 
 #[cfg(test)]
@@ -301,6 +325,37 @@ mod tests {
             for (name, proxies) in [(XFF, one.clone()), ("forwarded", one.clone().forwarded())] {
                 assert_eq!(client(&proxies, "10.0.0.1", &[(name, &long)]), "10.0.0.1", "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn an_address_has_nothing_beside_it_but_a_zone_or_a_port() {
+        for (entry, expected) in [
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%25]:_x-1", "fe80::1"),
+            ("192.0.2.1:65535", "192.0.2.1"),
+            ("192.0.2.1:_hidden", "192.0.2.1"),
+        ] {
+            assert_eq!(address(entry), expected.parse().ok(), "{entry}");
+        }
+        for entry in [
+            "::ff20%01:91.0.2.1",
+            "fe80::1%",
+            "fe80::1%a b",
+            "192.0.2.1%eth0",
+            "[2001:db8::1]443",
+            "[2001:db8::1] x",
+            "[2001:db8::1",
+            "192.0.2.1:",
+            "192.0.2.1:http",
+            "192.0.2.1:123456",
+            "192.0.2.1:_",
+            "",
+        ] {
+            assert_eq!(address(entry), None, "{entry}");
         }
     }
 }

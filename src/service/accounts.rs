@@ -24,9 +24,7 @@ mod proofs;
 
 /// The states in which an account has an owner.
 pub(super) const IN_USE: &[AccountState] = &[AccountState::Active, AccountState::PendingDeletion];
-/// The states of an account that is not erased.
-const THERE: &[AccountState] =
-    &[AccountState::Active, AccountState::PendingDeletion, AccountState::Disabled];
+const THERE: &[AccountState] = AccountState::NOT_ERASED;
 
 /// A service that reads and changes accounts.
 ///

@@ -116,8 +116,8 @@ pub trait CredentialStore: Send + Sync + 'static {
     /// Fails if the store does not answer. The same holds for all that follows.
     async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError>;
 
-    /// Stores another key of an account. Returns false if there is no such account, or if
-    /// the account has a key with the tag of this one's receipt, which only a
+    /// Stores another key of an account. Returns false if there is no such account, if it is
+    /// erased, or if it has a key with the tag of this one's receipt, which only a
     /// [`ReplayStore`](super::ReplayStore) is given.
     async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError>;
 

@@ -17,13 +17,14 @@ mod axum_host;
 mod breached;
 mod conformance;
 mod credentials;
-#[cfg(feature = "simd")]
 mod drivers;
+#[cfg(feature = "simd")]
 mod engines;
 mod galera;
 mod hazards;
 mod invitations;
 mod killed;
+mod model;
 mod moving_in;
 mod mysql;
 mod observe;
@@ -32,6 +33,7 @@ mod operating;
 mod overload;
 mod postgres;
 mod proofs;
+mod public_api;
 mod redis;
 mod relay;
 mod repository;

@@ -97,6 +97,8 @@ pub async fn an_erased_account_has_nothing_left<S: Changeable>(store: S) {
     assert_eq!((&row.name, row.pepper_version), (&None, None));
     assert!(row.password_hash.is_empty(), "a password is left");
     assert!(!ok(store.accounts().is_email_taken(new.email().key()).await), "it is not free");
+    let key = NewApiKey { account_id: new.id().clone(), ..Sample::new(5).build().key().clone() };
+    assert!(!ok(store.credentials().add_api_key(key).await), "it has got an API key");
     created(&store, &Sample::new(2).email_of(&new).build()).await;
     // The tag of a banned address is unique, too, and found.
     let banned = EmailKey::banned(&[7; 32]);

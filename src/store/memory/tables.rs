@@ -279,7 +279,9 @@ impl Tables {
     }
 
     pub(super) fn add_api_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
-        if !self.ids.contains_key(&new.account_id) || self.is_retried(&new) {
+        let owner = self.account(&new.account_id);
+        let is_there = owner.is_some_and(|owner| owner.state != AccountState::Erased);
+        if !is_there || self.is_retried(&new) {
             return Ok(false);
         }
         if self.keys.contains_key(&new.digest) {

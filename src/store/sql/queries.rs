@@ -105,7 +105,7 @@ impl Queries {
                      (digest, account_id, prefix, last_four, created_at, expires_at,
                       replay_nonce, replay_version, replay_tag)
                  SELECT {1}, a.@id, {3}, {4}, {5}, {6}, {7}, {8}, {9}
-                 FROM {accounts} a WHERE a.@id = {2}"),
+                 FROM {accounts} a WHERE a.@id = {2} AND a.@state <> 'erased'"),
             list_api_keys: sql("SELECT k.digest, k.prefix, k.last_four, k.created_at, k.expires_at
                  FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id
                  WHERE k.account_id = {1} ORDER BY k.created_at, k.digest"),
