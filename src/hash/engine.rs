@@ -60,8 +60,8 @@ pub trait Engine: Send + Sync + 'static {
     fn hasher(&self) -> Box<dyn EngineHasher>;
 }
 
-/// The part of an [`Engine`] that one worker owns. It keeps its memory between hashes and
-/// releases it when dropped. [`Engine`] shows an implementation.
+/// The part of an [`Engine`] that one worker owns. It keeps its memory between hashes, and
+/// wipes and releases it when dropped. [`Engine`] shows an implementation.
 pub trait EngineHasher: Send {
     /// Computes the tag of `input` into `tag`. The tag's length is part of the hashed data.
     ///

@@ -24,6 +24,8 @@ mod galera;
 mod hazards;
 mod invitations;
 mod killed;
+#[cfg(target_os = "linux")]
+mod memory;
 mod model;
 mod moving_in;
 mod mysql;

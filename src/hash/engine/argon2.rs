@@ -1,6 +1,7 @@
 //! The `argon2` crate of RustCrypto, with memory that is allocated once.
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, Params, ParamsBuilder, Version};
+use zeroize::Zeroize as _;
 
 use crate::issue::BoxError;
 
@@ -26,10 +27,22 @@ impl Arena {
     /// Returns the arena with at least `blocks` blocks, or an error where an allocator
     /// would abort.
     fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], BoxError> {
+        if blocks > self.0.capacity() {
+            // Memory that moves would leave a copy behind.
+            self.0.zeroize();
+            self.0 = Vec::new();
+        }
         let missing = blocks.saturating_sub(self.0.len());
         self.0.try_reserve_exact(missing)?;
         self.0.resize(self.0.len() + missing, Block::new());
         Ok(&mut self.0)
+    }
+}
+
+/// Its content depends on the password.
+impl Drop for Arena {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

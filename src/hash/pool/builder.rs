@@ -28,6 +28,7 @@ pub struct HashPoolBuilder {
     queue: usize,
     pub(super) deadline: Duration,
     pub(super) idle: Duration,
+    pub(super) releases_at_once: bool,
     pub(super) factor: WorkFactor,
     pub(super) limits: Limits,
     pub(super) peppers: Peppers,
@@ -44,6 +45,7 @@ impl Default for HashPoolBuilder {
             queue: 256,
             deadline: Duration::from_secs(5),
             idle: Duration::from_secs(30),
+            releases_at_once: false,
             factor: WorkFactor::default(),
             limits: Limits::default(),
             peppers: Peppers::default(),
@@ -79,6 +81,14 @@ impl HashPoolBuilder {
     /// Sets how long an idle worker keeps its memory. Default: 30 s.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
+        self
+    }
+
+    /// Wipes and releases the memory of each hash as soon as it is done, for its content
+    /// depends on the password. Default: it is overwritten by the next hash, and wiped when
+    /// the worker is [idle](Self::idle). Each hash then takes its memory anew.
+    pub fn wipe_after_each_hash(mut self) -> Self {
+        self.releases_at_once = true;
         self
     }
 
@@ -225,4 +235,24 @@ pub enum PoolError {
     /// The system could not start a thread.
     #[error("could not start a thread of the hash pool")]
     Thread(#[source] std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::Password;
+    use crate::hash::FakeEngine;
+
+    #[test]
+    fn the_memory_of_each_hash_is_released_if_that_is_asked_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let pool = || HashPool::builder().workers(1).engine(FakeEngine::default());
+        for (pool, holding) in [(pool(), 1), (pool().wipe_after_each_hash(), 0)] {
+            let pool = pool.build().unwrap();
+            let password = Password::parse("correct horse").unwrap();
+            let hash = pool.reserve().unwrap().hash_with_salt(password, [3; 16]);
+            runtime.block_on(hash).unwrap();
+            assert_eq!(pool.stats().holding, holding);
+        }
+    }
 }

@@ -166,7 +166,7 @@ impl Worker {
         let hasher = self.hasher.get_or_insert_with(|| config.engine.hasher());
         let result = hasher.hash(&parts, &mut tag);
         // A hash from elsewhere may have needed more memory than new ones do.
-        if input.factor.memory_kib() > config.factor.memory_kib() {
+        if config.releases_at_once || input.factor.memory_kib() > config.factor.memory_kib() {
             self.release();
         }
         result.map_err(HashError::Engine)?;
