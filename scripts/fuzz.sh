@@ -12,7 +12,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # nightly compiler. With --target, what runs while it builds is left alone.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
+-Cllvm-args=-sanitizer-coverage-trace-compares"
 cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml \
     --target "$host" --target-dir "$target"
 

@@ -24,9 +24,9 @@ pub use table::{AccountColumn, TableMap, TimeFormat};
 
 use fill::fill;
 use inserts::Inserts;
-use migration::migrations;
+use migration::{migrations, steps};
 use names::Names;
-use spelling::{Clash, Severity, Spelling, Step};
+use spelling::{Clash, Severity, Spelling};
 
 /// The language of a database with the names of the host's tables: it writes a sign-up as
 /// statements for any driver, and tells what an error of theirs means.
@@ -124,7 +124,7 @@ impl Dialect {
     /// assert!(first.sql.contains("CREATE TABLE IF NOT EXISTS accounts"));
     /// ```
     pub fn migrations(&self) -> Vec<Migration> {
-        let steps: &[Step] = self.spelling.steps_of(&self.names);
+        let steps = steps(&self.names, &self.spelling);
         migrations(steps, &self.names, &self.spelling)
     }
 

@@ -120,7 +120,7 @@ fn memory_of(process: u32) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn no_secret_is_left_in_memory() {
+fn s07_no_secret_is_left_in_memory() {
     let mut seed = [0; 8];
     signup::random::SystemRandom.fill(&mut seed).unwrap();
     let seed = u64::from_le_bytes(seed);

@@ -20,6 +20,18 @@ pub struct Migration {
     pub sql: String,
 }
 
+/// Returns the numbered steps of the schema.
+pub(in crate::store) fn steps(names: &Names, spelling: &Spelling) -> &'static [Step] {
+    if names.accounts.is_some() { spelling.mapped_steps } else { spelling.steps }
+}
+
+/// Returns the statement that creates the schema of the tables, ended by a semicolon, if they
+/// have one.
+pub(in crate::store) fn create_schema(names: &Names, spelling: &Spelling) -> String {
+    let schema = names.schema.name().filter(|_| spelling.creates_schema);
+    schema.map(|name| format!("CREATE SCHEMA IF NOT EXISTS {name};\n")).unwrap_or_default()
+}
+
 /// Fills the names of the host into the steps of the schema.
 pub(in crate::store) fn migrations(
     steps: &[Step],
@@ -29,7 +41,7 @@ pub(in crate::store) fn migrations(
     let steps = steps.iter().enumerate().map(|(at, step)| {
         let mut sql = String::new();
         if at == 0 {
-            sql += &spelling.create_schema(names);
+            sql += &create_schema(names, spelling);
             sql += &create_record(names, spelling);
             sql += ";\n";
         }

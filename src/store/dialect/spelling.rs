@@ -1,7 +1,5 @@
 //! Differences between databases: spelling, types, schema, and the meaning of errors.
 
-use super::names::Names;
-
 /// Differences in spelling between databases.
 #[derive(Debug, Clone, Copy)]
 pub struct Spelling {
@@ -42,20 +40,6 @@ pub struct Spelling {
     pub steps: &'static [Step],
     /// Those beside a table of the host's.
     pub mapped_steps: &'static [Step],
-}
-
-impl Spelling {
-    /// Returns the numbered steps of the schema.
-    pub(in crate::store) fn steps_of(&self, names: &Names) -> &'static [Step] {
-        if names.accounts.is_some() { self.mapped_steps } else { self.steps }
-    }
-
-    /// Returns the statement that creates the schema of the tables, ended by a semicolon, if
-    /// they have one.
-    pub(in crate::store) fn create_schema(&self, names: &Names) -> String {
-        let schema = names.schema.name().filter(|_| self.creates_schema);
-        schema.map(|name| format!("CREATE SCHEMA IF NOT EXISTS {name};\n")).unwrap_or_default()
-    }
 }
 
 /// The catalogue of a database: what it says about a table, and the types that columns of

@@ -8,6 +8,7 @@ use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
 use crate::store::NewAccount;
 
 use super::{Postgres, Timeouts, server_millis};
+use crate::store::dialect::migration::steps;
 use crate::store::dialect::names::Names;
 use crate::store::dialect::postgres::{DISTRIBUTED_STEPS, SPELLING, clash, severity};
 use crate::store::dialect::spelling::{Clash, Spelling, Step};
@@ -33,7 +34,7 @@ impl Backend for Postgres {
 
     fn steps(&self, names: &Names) -> &'static [Step] {
         let own = names.accounts.is_none();
-        if own && self.distributed { DISTRIBUTED_STEPS } else { SPELLING.steps_of(names) }
+        if own && self.distributed { DISTRIBUTED_STEPS } else { steps(names, &SPELLING) }
     }
 
     fn migrates_by_statement(&self) -> bool {

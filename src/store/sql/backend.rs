@@ -7,6 +7,7 @@ use sqlx::{Database, Pool, SqlStr};
 use crate::issue::BoxError;
 use crate::store::NewAccount;
 
+use crate::store::dialect::migration::steps;
 use crate::store::dialect::names::Names;
 use crate::store::dialect::spelling::{Clash, Spelling, Step};
 use crate::store::dialect::statement::Statement;
@@ -37,7 +38,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
 
     /// Returns the numbered steps of the schema.
     fn steps(&self, names: &Names) -> &'static [Step] {
-        Self::SPELLING.steps_of(names)
+        steps(names, &Self::SPELLING)
     }
 
     /// Returns whether a migration is sent as single statements that commit by themselves and

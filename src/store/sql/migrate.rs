@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::issue::BoxError;
 
 use crate::store::dialect::migration::{
-    Migration, TABLE, checksum_of, create_record, migrations, record_table,
+    Migration, TABLE, checksum_of, create_record, create_schema, migrations, record_table,
 };
 use crate::store::dialect::spelling::Step;
 use crate::store::dialect::statement::Statement;
@@ -140,7 +140,7 @@ impl<B: Backend> SqlStore<B> {
     /// finished by the next.
     async fn apply_by_statement(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
         let record =
-            B::SPELLING.create_schema(&self.names) + &create_record(&self.names, &B::SPELLING);
+            create_schema(&self.names, &B::SPELLING) + &create_record(&self.names, &B::SPELLING);
         self.run_each(connection, &record).await?;
         for step in self.missing_steps(connection).await? {
             self.run_each(connection, &self.names.fill(step.sql)).await?;
