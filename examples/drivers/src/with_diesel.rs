@@ -114,7 +114,9 @@ impl AccountStore for Users {
             match inserted {
                 Ok(()) => Ok(CreateOutcome::Stored),
                 Err(Refused::Insert(error)) => error.into_outcome("the insert failed"),
-                Err(Refused::Diesel(error)) => meaning(&dialect, &error).into_outcome(error),
+                Err(Refused::Diesel(error)) => {
+                    meaning(&dialect, &error).into_outcome("the commit failed")
+                }
             }
         });
         created.await.unwrap_or_else(|lost| Err(StoreError::OutcomeUnknown(lost.into())))

@@ -74,7 +74,7 @@ impl AccountStore for Users {
         }
         match tx.commit().await {
             Ok(()) => Ok(CreateOutcome::Stored),
-            Err(error) => self.meaning(&error).into_outcome(error),
+            Err(error) => self.meaning(&error).into_outcome("the commit failed"),
         }
     }
 }

@@ -78,7 +78,7 @@ impl AccountStore for Users {
         }
         match transaction.commit().await {
             Ok(()) => Ok(CreateOutcome::Stored),
-            Err(error) => self.meaning(&error).into_outcome(error),
+            Err(error) => self.meaning(&error).into_outcome("the commit failed"),
         }
     }
 }
