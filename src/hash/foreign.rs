@@ -162,8 +162,13 @@ fn is_equal(derived: &[u8], stored: &[u8]) -> bool {
 fn from_base64(text: &str) -> Result<Vec<u8>, PhcError> {
     use base64ct::{Base64, Encoding as _};
 
-    let text = text.replace('-', "+").replace('_', "/");
-    Base64::decode_vec(&text).map_err(|_| PhcError::Malformed)
+    let mut standard = Secret::new(String::with_capacity(text.len()));
+    standard.extend(text.chars().map(|digit| match digit {
+        '-' => '+',
+        '_' => '/',
+        other => other,
+    }));
+    Base64::decode_vec(&standard).map_err(|_| PhcError::Malformed)
 }
 
 /// Checks that all of a tag is there: its beginning would be that of a longer one.

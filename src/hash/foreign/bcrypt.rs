@@ -50,7 +50,9 @@ impl Bcrypt {
         let (cost, salt) = (self.parts.get_cost(), self.parts.get_salt_raw());
         let made = ::bcrypt::hash_with_salt(&*read, cost, salt);
         made.is_ok_and(|made| {
-            is_equal(made.to_string().as_bytes(), self.parts.to_string().as_bytes())
+            let (made, stored) = (Secret::new(made.to_string()), &self.parts);
+            let stored = Secret::new(stored.to_string());
+            is_equal(made.as_bytes(), stored.as_bytes())
         })
     }
 

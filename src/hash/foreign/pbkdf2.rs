@@ -16,7 +16,7 @@ pub(super) struct Pbkdf2 {
     digest: Digest,
     iterations: u32,
     salt: Vec<u8>,
-    tag: Vec<u8>,
+    tag: Tag,
 }
 
 #[derive(Clone, Copy)]
@@ -84,7 +84,7 @@ impl Pbkdf2 {
         if iterations == 0 {
             return Err(PhcError::Malformed);
         }
-        Ok(Self { digest, iterations, salt: checked_salt(salt)?, tag })
+        Ok(Self { digest, iterations, salt: checked_salt(salt)?, tag: Tag::new(tag) })
     }
 
     pub(super) fn verify(&self, password: &[u8]) -> bool {

@@ -19,7 +19,7 @@ const NFKC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::
 pub(super) struct Scrypt {
     params: Params,
     salt: Vec<u8>,
-    tag: Vec<u8>,
+    tag: Tag,
     /// Whether the password is normalized to NFKC, as of better-auth's.
     normalizes: bool,
     /// The key of a project of Firebase's, which is encrypted by what scrypt derives.
@@ -89,7 +89,13 @@ impl Scrypt {
     }
 
     fn new(params: Params, salt: Vec<u8>, tag: Vec<u8>) -> Result<Self, PhcError> {
-        Ok(Self { params, salt: checked_salt(salt)?, tag, normalizes: false, signer_key: None })
+        Ok(Self {
+            params,
+            salt: checked_salt(salt)?,
+            tag: Tag::new(tag),
+            normalizes: false,
+            signer_key: None,
+        })
     }
 
     pub(super) fn verify(&self, password: &Password) -> bool {
