@@ -226,14 +226,26 @@ async fn strike(galera: &Galera, node: usize, trouble: Trouble, answered: &Atomi
         Trouble::Killed => galera.rejoin(node),
         Trouble::CutOff => isolate(galera, node, 0).await,
     }
+    until("together again", async || are_together(galera).await).await;
+}
+
+/// Tells whether all nodes answer as members of the same cluster.
+///
+/// A node that was stopped still believes in the cluster of before until it hears of the new
+/// one, so that all must know of the same number of changes.
+async fn are_together(galera: &Galera) -> bool {
+    let mut changes = HashSet::new();
     for node in 0..3 {
-        until("together again", async || {
-            let size = status(galera, node, "wsrep_cluster_size").await;
-            let state = status(galera, node, "wsrep_local_state_comment").await;
-            size.as_deref() == Some("3") && state.as_deref() == Some("Synced")
-        })
-        .await;
+        let status = async |name| status(galera, node, name).await.unwrap_or_default();
+        if status("wsrep_cluster_size").await != "3"
+            || status("wsrep_local_state_comment").await != "Synced"
+            || status("wsrep_ready").await != "ON"
+        {
+            return false;
+        }
+        changes.insert(status("wsrep_cluster_conf_id").await);
     }
+    changes.len() == 1
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
