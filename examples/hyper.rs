@@ -88,7 +88,7 @@ pub(crate) async fn route<S: AccountStore>(
         response = response.header(name, value);
     }
     // Status and headers of a reply are always valid.
-    Ok(response.body(Full::from(reply.into_body())).unwrap_or_default())
+    Ok(response.body(Full::from(Bytes::from_owner(reply))).unwrap_or_default())
 }
 
 /// Checks the head, which may decide; then reads the body, within its limit and deadline;

@@ -8,6 +8,7 @@ use ::actix_web::guard::fn_guard;
 use ::actix_web::http::StatusCode;
 use ::actix_web::web::{self, Data, Payload, ServiceConfig};
 use ::actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, ResponseError};
+use ::bytes::Bytes;
 
 #[cfg(feature = "verification")]
 use crate::credentials::VerifiedEmail;
@@ -248,6 +249,6 @@ impl From<Reply> for HttpResponse {
         if reply.leaves_body_unread() {
             response.force_close();
         }
-        response.body(reply.into_body())
+        response.body(Bytes::from_owner(reply))
     }
 }

@@ -11,6 +11,7 @@ use ::axum::http::request::Parts;
 use ::axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ::axum::response::{IntoResponse, Response};
 use ::axum::routing::{MethodRouter, any};
+use ::bytes::Bytes;
 
 #[cfg(feature = "verification")]
 use crate::credentials::VerifiedEmail;
@@ -245,7 +246,7 @@ impl IntoResponse for Reply {
                 response.headers_mut().insert(HeaderName::from_static(name), value);
             }
         }
-        *response.body_mut() = Body::from(self.into_body());
+        *response.body_mut() = Body::from(Bytes::from_owner(self));
         response
     }
 }

@@ -146,9 +146,18 @@ impl Reply {
         &self.body
     }
 
-    /// Takes the body out, to be sent.
+    /// Takes the body out, to be sent. It is no longer wiped: `bytes::Bytes::from_owner(reply)`
+    /// is, once it was sent.
     pub fn into_body(mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
+    }
+}
+
+/// The body: a reply is an owner of it for `bytes::Bytes::from_owner`, and wipes it when it was
+/// sent.
+impl AsRef<[u8]> for Reply {
+    fn as_ref(&self) -> &[u8] {
+        self.body()
     }
 }
 
@@ -247,6 +256,13 @@ mod tests {
         let reply = Reply::error(&busy);
         assert_eq!(reply.status(), 429);
         assert!(reply.headers().any(|header| header == ("retry-after", "3")));
+    }
+
+    #[test]
+    fn a_body_that_nobody_reads_ends_the_connection() {
+        let leaves = |refusal| Reply::from(refusal).leaves_body_unread();
+        assert!(leaves(Refusal::PayloadTooLarge) && leaves(Refusal::RequestTimeout));
+        assert!(!leaves(Refusal::MethodNotAllowed) && !leaves(Refusal::Incomplete));
     }
 
     #[test]
