@@ -9,9 +9,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
 
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,6 +24,11 @@ use signup::store::{
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::task::JoinSet;
+
+#[path = "support/server.rs"]
+mod server;
+
+use server::Server;
 
 /// Creates of a block, and blocks of a comparison.
 const BLOCK: u64 = 1000;
@@ -114,55 +116,22 @@ async fn compare(stores: [&Arc<dyn AccountStore>; 2], at_a_time: u64) -> ([f64; 
     ([median(&mut first), median(&mut second)], median(&mut ratios))
 }
 
-/// A server of the bench's own, by a script.
-struct Server {
-    script: &'static str,
-    folder: tempfile::TempDir,
-    port: u16,
+/// Opens a store on the node of a cluster, or on the MariaDB, of this port.
+async fn mysql(port: &str) -> MySqlStore {
+    let url = format!("mysql://root@127.0.0.1:{port}/bench");
+    let server = sqlx::mysql::MySqlPool::connect(&url.replace("/bench", "/mysql")).await;
+    let create = "CREATE DATABASE IF NOT EXISTS bench CHARACTER SET utf8mb4";
+    sqlx::raw_sql(create).execute(&server.unwrap()).await.unwrap();
+    let store = MySqlStore::connect(&url).await.unwrap();
+    let store = store.with_deadline(Duration::from_mins(1));
+    store.migrate().await.unwrap();
+    store
 }
 
-impl Server {
-    fn start(script: &'static str, options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        // The servers run as users of theirs.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { script, folder, port };
-        server.run("start", options);
-        server
-    }
-
-    fn run(&self, what: &str, options: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(self.script);
-        let mut command = Command::new("bash");
-        command.arg(script).arg(what).arg(self.folder.path()).arg(self.port.to_string());
-        assert!(command.args(options).status().unwrap().success());
-    }
-
-    /// A store on the node of a cluster, or on the MariaDB, of this port.
-    async fn mysql(&self, port: &str) -> MySqlStore {
-        let url = format!("mysql://root@127.0.0.1:{port}/bench");
-        let server = sqlx::mysql::MySqlPool::connect(&url.replace("/bench", "/mysql")).await;
-        let create = "CREATE DATABASE IF NOT EXISTS bench CHARACTER SET utf8mb4";
-        sqlx::raw_sql(create).execute(&server.unwrap()).await.unwrap();
-        let store = MySqlStore::connect(&url).await.unwrap();
-        let store = store.with_deadline(Duration::from_mins(1));
-        store.migrate().await.unwrap();
-        store
-    }
-
-    async fn pool(&self, database: &str) -> PgPool {
-        let url = format!("postgres://postgres@127.0.0.1:{}/{database}", self.port);
-        let options = PgPoolOptions::new().max_connections(16).test_before_acquire(false);
-        options.connect(&url).await.unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.run("crash", &[]);
-    }
+async fn postgres(server: &Server, database: &str) -> PgPool {
+    let url = format!("postgres://postgres@127.0.0.1:{}/{database}", server.port);
+    let options = PgPoolOptions::new().max_connections(16).test_before_acquire(false);
+    options.connect(&url).await.unwrap()
 }
 
 /// A cluster whose nodes store accounts in turn.
@@ -183,12 +152,12 @@ impl AccountStore for InTurn {
 /// Accounts in a single MariaDB, and in a cluster of three.
 async fn run_mysql() {
     let server = Server::start("mariadb.sh", &["--innodb-flush-log-at-trx-commit=0"]);
-    let one: Arc<dyn AccountStore> = Arc::new(server.mysql(&server.port.to_string()).await);
+    let one: Arc<dyn AccountStore> = Arc::new(mysql(&server.port.to_string()).await);
     let cluster = Server::start("galera.sh", &[]);
     let ports = std::fs::read_to_string(cluster.folder.path().join("ports")).unwrap();
     let mut nodes = Vec::new();
     for node in ports.lines() {
-        nodes.push(cluster.mysql(node.split(' ').next().unwrap()).await);
+        nodes.push(mysql(node.split(' ').next().unwrap()).await);
     }
     let three: Arc<dyn AccountStore> = Arc::new(InTurn(nodes, AtomicU64::new(0)));
     let ([first, three_first], ratio_one) = compare([&one, &three], 1).await;
@@ -224,11 +193,11 @@ async fn run() {
     sqlite.migrate().await.unwrap();
     let sqlite: Arc<dyn AccountStore> = Arc::new(sqlite);
     let server = Server::start("postgres.sh", &[]);
-    let pool = server.pool("postgres").await;
+    let pool = postgres(&server, "postgres").await;
     let store = PostgresStore::new(pool.clone()).with_deadline(Duration::from_mins(1));
     let store = store.trust_session_timeout();
     store.migrate().await.unwrap();
-    let postgres: Arc<dyn AccountStore> = Arc::new(store);
+    let one_statement: Arc<dyn AccountStore> = Arc::new(store);
     let by_hand: Arc<dyn AccountStore> = Arc::new(ByHand(pool.clone()));
 
     println!("{:<34} {:>12} {:>12}", "creates a second", "1 at a time", "16 at a time");
@@ -236,8 +205,8 @@ async fn run() {
         let (one, many) = (block(store, 1).await, block(store, 16).await);
         println!("{name:<34} {one:>12.0} {many:>12.0}");
     }
-    let ([one, one_by_hand], ratio_one) = compare([&postgres, &by_hand], 1).await;
-    let ([many, many_by_hand], ratio_many) = compare([&postgres, &by_hand], 16).await;
+    let ([one, one_by_hand], ratio_one) = compare([&one_statement, &by_hand], 1).await;
+    let ([many, many_by_hand], ratio_many) = compare([&one_statement, &by_hand], 16).await;
     println!("{:<34} {one:>12.0} {many:>12.0}", "PostgreSQL, one statement");
     println!("{:<34} {one_by_hand:>12.0} {many_by_hand:>12.0}", "PostgreSQL, four round trips");
     println!("{:<34} {ratio_one:>12.2} {ratio_many:>12.2}", "one statement ÷ four round trips");
@@ -246,13 +215,13 @@ async fn run() {
     // A second database on the same server.
     fill(&pool, 10_000).await;
     sqlx::raw_sql("CREATE DATABASE large").execute(&pool).await.unwrap();
-    let large = server.pool("large").await;
+    let large = postgres(&server, "large").await;
     let store = PostgresStore::new(large.clone()).with_deadline(Duration::from_mins(1));
     let store = store.trust_session_timeout();
     store.migrate().await.unwrap();
     fill(&large, 1_000_000).await;
     let large: Arc<dyn AccountStore> = Arc::new(store);
-    let ([with_many, with_few], ratio) = compare([&large, &postgres], 16).await;
+    let ([with_many, with_few], ratio) = compare([&large, &one_statement], 16).await;
     println!(
         "\n16 at a time, with 10⁶ accounts: {with_many:.0}, with some 10⁴: {with_few:.0}, ratio {ratio:.2}"
     );
