@@ -99,7 +99,9 @@ mod tests {
         let gate = LookupGate::new(Arc::new(clock.clone()));
         let mut places: Vec<_> = (0..PLACES).map(|_| gate.enter().unwrap()).collect();
         assert_eq!(gate.enter().err(), Some(NoPlace::Full));
-        clock.advance(STALLED_AFTER + Duration::from_millis(1));
+        clock.advance(STALLED_AFTER);
+        assert_eq!(gate.enter().err(), Some(NoPlace::Full));
+        clock.advance(Duration::from_millis(1));
         assert_eq!(gate.enter().err(), Some(NoPlace::Stalled));
         // One answer, and it works again.
         places.pop().unwrap().answered();

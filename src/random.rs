@@ -218,6 +218,33 @@ mod tests {
     }
 
     #[test]
+    fn a_generator_behind_a_lock_goes_on_where_it_was() {
+        use rand_core::{TryCryptoRng, TryRng};
+        struct Counter(u8);
+        impl TryRng for Counter {
+            type Error = std::io::Error;
+            fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+                Err(std::io::ErrorKind::Unsupported.into())
+            }
+            fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+                Err(std::io::ErrorKind::Unsupported.into())
+            }
+            fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+                self.0 = self.0.checked_add(1).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+                bytes.fill(self.0);
+                Ok(())
+            }
+        }
+        impl TryCryptoRng for Counter {}
+        let (source, mut bytes) = (Mutex::new(Counter(253)), [0; 2]);
+        for expected in [254, 255] {
+            source.fill(&mut bytes).unwrap();
+            assert_eq!(bytes, [expected; 2]);
+        }
+        assert_eq!(source.fill(&mut bytes), Err(RandomError::Failed));
+    }
+
+    #[test]
     fn g03_the_operating_system_is_asked_each_time() {
         let (mut one, mut other) = ([0; 32], [0; 32]);
         SystemRandom.fill(&mut one).unwrap();

@@ -110,6 +110,7 @@ mod tests {
             assert_eq!(keys.digest(key), Err(MALFORMED), "{key}");
         }
         assert!(keys.digest(&long[..256]).is_ok());
+        assert!(keys.digest("sk_live_4eC39HqLyjWDarjtT1zd").is_ok(), "20 bytes of it");
     }
 
     #[test]

@@ -253,6 +253,11 @@ mod tests {
         let missed = cache.get(&digest(1), later).err().unwrap();
         cache.insert(missed, &digest(1), None);
         assert_eq!(cache.get(&digest(1), later).ok(), Some(None));
+        // What was not ended is not kept for ever, and not ended early.
+        cache.changing(digest(3).key_id(), NOW + UNSETTLED / 2);
+        cache.changing(digest(4).key_id(), later);
+        let unsettled = |seed| cache.state().changing.contains_key(&digest(seed).key_id());
+        assert_eq!([1, 3, 4].map(unsettled), [false, true, true]);
         // One that is over is known again at once.
         cache.changing(digest(2).key_id(), NOW);
         cache.changed(digest(2).key_id());

@@ -131,3 +131,18 @@ impl From<TokenError> for CredentialError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_as_that_of_a_sign_up() {
+        let failed = || SignupError::internal("the clock stands");
+        assert_eq!(CredentialError::Failed(failed()).to_json(), failed().to_json());
+        // A token that can't be judged is not a wrong one.
+        let unjudged = CredentialError::from(TokenError::Clock);
+        assert!(matches!(unjudged, CredentialError::Failed(SignupError::Internal(_))));
+        assert!(matches!(TokenError::Expired.into(), CredentialError::Rejected));
+    }
+}

@@ -157,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_password_logs_in_however_it_is_typed() {
+        // Two bytes composed, five decomposed; four in any form; nine in NFC of three.
+        for (composed, typed) in
+            [("\u{1d6}", "u\u{308}\u{304}"), ("\u{1f600}", "\u{1f600}"), ("\u{1d15f}", "\u{1d15f}")]
+        {
+            let signed_up = Password::parse(&composed.repeat(MAX_CHARS)).unwrap();
+            let typed = Password::parse_for_login(&typed.repeat(MAX_CHARS)).unwrap();
+            assert_eq!(signed_up.reveal(), typed.reveal());
+        }
+        let longest = "x".repeat(MAX_NFC_BYTES);
+        assert!(Password::parse_for_login(&longest).is_ok());
+        assert!(Password::parse_for_login(&format!("{longest}x")).is_err());
+    }
+
+    #[test]
     fn p11_the_nfc_form_never_outgrows_its_memory() {
         for expanding in ['\u{958}', '\u{fb1d}', '\u{1d15f}', '\u{fb2c}', '\u{390}'] {
             let given = expanding.to_string().repeat(128);

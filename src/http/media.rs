@@ -85,6 +85,16 @@ mod tests {
     }
 
     #[test]
+    fn a_semicolon_in_quotes_separates_nothing() {
+        let is_json =
+            |parameters: &str| is_json(format!("application/json; {parameters}").as_bytes());
+        assert!(is_json(r#"note="a;charset=latin1""#));
+        assert!(is_json(r#"note="a\";charset=latin1;b""#));
+        assert!(!is_json(r#"note="a";charset=latin1"#));
+        assert!(!is_json(r#"note="a\\";charset=latin1"#));
+    }
+
+    #[test]
     fn identity_is_the_only_coding() {
         assert!(is_identity(b"identity") && is_identity(b" Identity "));
         for refused in ["gzip", "", "identity, gzip", "br"] {

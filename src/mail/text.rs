@@ -146,6 +146,28 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_says_something_else() {
+        let kinds = [
+            SignupCode,
+            EmailCode,
+            ReclaimCode,
+            ResetCode,
+            NewEmailCode,
+            EmailChanged,
+            AccountExists,
+            AlreadyVerified,
+        ];
+        let texts = kinds.map(|kind| words(kind).concat());
+        for (number, text) in texts.iter().enumerate() {
+            assert!(text.len() > 80 && !texts[..number].contains(text), "{text}");
+        }
+        // In HTML, the code alone stands out.
+        let html = mail(SignupCode).html();
+        assert_eq!(html.matches("<p style=").count(), 1);
+        assert!(html.contains("em\">7HXW-3K9P</p>"));
+    }
+
+    #[test]
     fn a_span_is_told_in_words() {
         for (seconds, words) in
             [(30, "one minute"), (90, "2 minutes"), (3600, "60 minutes"), (86_400, "24 hours")]

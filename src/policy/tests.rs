@@ -270,6 +270,18 @@ fn only_the_invited_are_let_in() {
 }
 
 #[test]
+fn without_a_runtime_a_policy_with_a_deadline_is_a_failure() {
+    let invited = InvitationOnly::new(async |_| Ok(true));
+    assert_eq!(invited.deadline(), Some(Duration::from_secs(5)));
+    let service = builder().policy(invited).build().unwrap();
+    let request = SignupRequest::new("a@x.co", "correct horse").field("invite_code", "friends");
+    let mut signup = std::pin::pin!(service.signup(request));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let polled = signup.as_mut().poll(&mut context);
+    assert!(matches!(polled, std::task::Poll::Ready(Err(SignupError::Internal(_)))), "{polled:?}");
+}
+
+#[test]
 fn all_that_do_not_call_out_are_heard_and_the_others_only_then() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let told = |name, verdict, deadline| Told {

@@ -41,6 +41,7 @@ mod relay;
 mod repository;
 mod server;
 mod settings;
+mod shown;
 mod smtp;
 mod sqlite;
 mod table;

@@ -27,6 +27,14 @@ async fn store() -> SqliteStore {
 }
 
 #[tokio::test]
+async fn a_store_that_is_closed_does_not_answer_a_ping() {
+    let store = store().await;
+    assert!(store.ping().await.is_ok());
+    store.pool().close().await;
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
 async fn f08_a_disk_that_is_full_is_unavailable_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("full.db").display());

@@ -219,6 +219,7 @@ fn x08_a_shutdown_finishes_what_has_a_place() {
     assert!(block_on(permit.hash_with_salt(password(), [0; 16])).is_ok());
     assert!(block_on(queued).is_ok());
     shutdown.join().unwrap();
+    assert!(lock(&pool.threads).is_empty(), "no worker is left");
     assert_eq!(engine.hashes(), 2);
 }
 

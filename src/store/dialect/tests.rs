@@ -16,6 +16,10 @@ fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {
     assert_eq!(meaning("40001"), InsertError::Conflict);
     assert_eq!(meaning("57P01"), InsertError::OutcomeUnknown);
     assert_eq!(meaning("57P01").before_commit(), InsertError::Unavailable);
+    // The server ends in the middle of a commit.
+    let mysql = |number| Dialect::mysql().classify_mysql(number, "");
+    assert_eq!([1053, 1180].map(mysql), [InsertError::OutcomeUnknown; 2]);
+    assert_eq!([1064, 1452].map(mysql), [InsertError::Failed; 2]);
 }
 
 #[test]
