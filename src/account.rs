@@ -312,6 +312,19 @@ mod tests {
     }
 
     #[test]
+    fn an_id_and_a_plan_have_each_character_of_their_alphabet() {
+        let longest = format!("acc_{}", "a".repeat(MAX_BYTES - 4));
+        assert!(longest.parse::<AccountId>().is_ok());
+        for good in ["pro", "pro2", "pro-plan", "pro_plan", &"p".repeat(MAX_PLAN_BYTES)] {
+            assert_eq!(good.parse::<Plan>().unwrap().as_str(), good);
+        }
+        for bad in ["", "2pro", "Pro", "pro plan", "-pro", "pro.", &"p".repeat(MAX_PLAN_BYTES + 1)]
+        {
+            assert_eq!(bad.parse::<Plan>(), Err(INVALID_PLAN), "{bad}");
+        }
+    }
+
+    #[test]
     fn nothing_else_is_an_id() {
         let long = format!("acc_{}", "a".repeat(61));
         for text in

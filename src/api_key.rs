@@ -118,6 +118,16 @@ mod tests {
     use super::*;
     use crate::random::{SeededRandom, SystemRandom};
 
+    #[test]
+    fn a_longer_key_is_none_though_its_checksum_is_right() {
+        let prefix = ApiKeyPrefix::default();
+        for digits in [RANDOM_DIGITS - 1, RANDOM_DIGITS, RANDOM_DIGITS + 1] {
+            let mut key = format!("{}{}", prefix.as_str(), "0".repeat(digits));
+            key.extend(checksum(&key).map(char::from));
+            assert_eq!(ApiKey::parse(&key, &prefix).is_ok(), digits == RANDOM_DIGITS, "{key}");
+        }
+    }
+
     proptest! {
         /// Any change of one character, any swap of two, any cut or addition.
         #[test]

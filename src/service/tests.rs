@@ -128,3 +128,62 @@ fn a_sign_up_of_any_store_is_prepared_and_opened_by_the_hosts_own_insert() {
     assert_eq!(signup.account().email().as_str(), "b@x.co");
     assert_eq!(service.account_store().accounts().len(), 0, "the host has inserted it");
 }
+
+/// Builds a service whose builder was changed.
+fn built(
+    change: impl FnOnce(
+        SignupServiceBuilder<Arc<MemoryStore>>,
+    ) -> SignupServiceBuilder<Arc<MemoryStore>>,
+) -> Result<(), ConfigError> {
+    change(builder(Arc::default())).build().map(drop)
+}
+
+#[test]
+fn a_setting_is_accepted_up_to_its_bounds() {
+    let (second, nano) = (Duration::from_secs(1), Duration::from_nanos(1));
+    let century = Duration::from_hours(100 * 365 * 24);
+    for good in [second, century] {
+        assert!(built(|service| service.token_lifetime(good)).is_ok(), "{good:?}");
+    }
+    for bad in [second.saturating_sub(nano), century + nano] {
+        let refused = built(|service| service.token_lifetime(bad));
+        assert!(matches!(refused, Err(ConfigError::TokenLifetime)), "{bad:?}");
+    }
+    let most = Duration::from_mins(10);
+    assert!(built(|service| service.token_leeway(most)).is_ok());
+    let refused = built(|service| service.token_leeway(most + nano));
+    assert!(matches!(refused, Err(ConfigError::TokenLeeway(_))));
+    for empty in [built(|service| service.issuer("")), built(|service| service.audience(""))] {
+        assert!(matches!(empty, Err(ConfigError::NoIssuerOrAudience)));
+    }
+}
+
+#[cfg(feature = "verification")]
+#[test]
+fn a_code_lives_from_a_minute_to_a_day() {
+    use crate::idempotency::ReplaySecret;
+    use crate::mail::{MailQueue, MemoryMailer};
+    use crate::verification::Verification;
+
+    let verification = |lifetime| {
+        let secret = ReplaySecret::new(&[8; 32]).unwrap();
+        Verification::new(secret, MailQueue::new(MemoryMailer::default())).code_lifetime(lifetime)
+    };
+    run(async {
+        let (minute, day) = (Duration::from_mins(1), Duration::from_hours(24));
+        let nano = Duration::from_nanos(1);
+        for good in [minute, day] {
+            assert!(built(|service| service.verify_first(verification(good))).is_ok());
+        }
+        for bad in [minute.saturating_sub(nano), day + nano] {
+            let refused = built(|service| service.verify_first(verification(bad)));
+            assert!(matches!(refused, Err(ConfigError::CodeLifetime(_))), "{bad:?}");
+        }
+        let refused = built(|service| {
+            let secret = ReplaySecret::new(&[9; 32]).unwrap();
+            let service = service.retry_safe(secret).require_idempotency_key();
+            service.verify_first(verification(day))
+        });
+        assert!(matches!(refused, Err(ConfigError::KeyOfPendingSignup)));
+    });
+}

@@ -244,6 +244,16 @@ mod tests {
     use crate::hash::FakeEngine;
 
     #[test]
+    fn a_queue_is_bounded() {
+        let pool =
+            |queue| HashPool::builder().workers(1).queue(queue).engine(FakeEngine::default());
+        assert!(pool(MAX_QUEUE).build().is_ok());
+        assert!(matches!(pool(MAX_QUEUE + 1).build(), Err(PoolError::TooLarge { .. })));
+        let permits = pool(3).build().unwrap().shared.config.permits();
+        assert_eq!(permits, 4, "those that wait, and the one that is hashed");
+    }
+
+    #[test]
     fn the_memory_of_each_hash_is_released_if_that_is_asked_for() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let pool = || HashPool::builder().workers(1).engine(FakeEngine::default());

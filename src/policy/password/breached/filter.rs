@@ -83,6 +83,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_shape_with_places_outside_is_not_sound() {
+        let shape = |segment_length, segments, length| {
+            Shape { seed: 0, segment_length, segments, length }.is_sound()
+        };
+        assert!(shape(4, 8, 16));
+        assert!(!shape(3, 6, 12) && !shape(4, 6, 14) && !shape(4, 8, 15) && !shape(4, 8, 17));
+    }
+
+    #[test]
     fn places_and_fingerprints_are_those_of_the_library() {
         for count in [1, 2, 3, 10, 1000, 50_000_u64] {
             let keys: Vec<_> = (0..count).map(|key| mixed(key ^ 0x5eed)).collect();
