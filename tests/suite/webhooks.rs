@@ -19,6 +19,7 @@ use sqlx::AssertSqlSafe;
 use tokio::net::TcpListener;
 
 use crate::server::Database;
+use crate::support::client::{Client, signup};
 use crate::support::server::Server;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -187,6 +188,32 @@ fn a_secret_has_the_form_and_the_length_of_standard_webhooks() {
 const ACCOUNTS: usize = 200;
 /// The events of each.
 const EVENTS: usize = 500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_delivers_and_mails_is_counted() {
+    let receiver = Receiver::start().await;
+    let settings = [
+        ("SIGNUP_WEBHOOK_URL", &*receiver.url("/")),
+        ("SIGNUP_WEBHOOK_SECRET", SECRET),
+        ("SIGNUP_VERIFICATION", "after"),
+    ];
+    let server = Server::start("axum", "memory:", &settings);
+    let mut client = Client::new(server.addr);
+    client.post(signup("kim@x.co").to_string().as_bytes()).await.data();
+    let samples = [
+        r#"signup_events_total{outcome="delivered"} 1"#,
+        r#"signup_mails_total{outcome="sent"} 1"#,
+    ];
+    loop {
+        let metrics = client.request("GET", "/metrics", &[], b"").await;
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        if samples.iter().all(|sample| metrics.contains(sample)) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(receiver.paths(), ["/"]);
+}
 
 /// Stores the events of each account, as changes would.
 async fn store_events(store: &PostgresStore) -> Vec<String> {
