@@ -154,3 +154,17 @@ struct Body<'a> {
 struct Details<'a> {
     issues: &'a [Issue],
 }
+
+#[cfg(all(test, any(feature = "conformance", feature = "tracing")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_logged_with_its_sources() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the store failed")]
+        struct Outer(#[source] std::io::Error);
+        let inner = std::io::Error::other("the disk is full");
+        assert_eq!(Chain(&Outer(inner)).to_string(), "the store failed: the disk is full");
+    }
+}

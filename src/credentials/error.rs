@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_as_that_of_a_sign_up() {
-        let failed = || SignupError::internal("the clock stands");
+        use crate::error::Issue;
+        let failed = || SignupError::Invalid(vec![Issue::field("password", "Too short")]);
         assert_eq!(CredentialError::Failed(failed()).to_json(), failed().to_json());
         // A token that can't be judged is not a wrong one.
         let unjudged = CredentialError::from(TokenError::Clock);

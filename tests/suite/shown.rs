@@ -17,7 +17,7 @@ use signup::mail::{Code, Mail, MailKind, MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, InviteCode};
 use signup::relay::{Delivery, EventRelay, SinkError, Webhook, WebhookSecret};
 use signup::store::{DeliveryState, Dialect, MemoryStore, SqliteStore, TableMap};
-use signup::token::{SigningKey, TokenKeys, TokenVerifier};
+use signup::token::{SigningKey, TokenKeys, TokenVerifier, VerifyingKey};
 use signup::verification::Verification;
 use signup::{SignupRequest, SignupService};
 
@@ -68,6 +68,7 @@ fn keys_and_mails_show_their_names_and_no_secret() {
     let key = SigningKey::hs256(SECRET).unwrap();
     shows("SigningKey", &key);
     let keys = TokenKeys::from(key);
+    shows("VerifyingKey", &VerifyingKey::ed25519(&[1; 32]).unwrap());
     shows("TokenVerifier", &TokenVerifier::new(keys.clone()));
     shows("TokenKeys", &keys);
 
