@@ -159,31 +159,60 @@ fn a_setting_is_accepted_up_to_its_bounds() {
 }
 
 #[cfg(feature = "verification")]
-#[test]
-fn a_code_lives_from_a_minute_to_a_day() {
+mod of_verification {
+    use super::*;
     use crate::idempotency::ReplaySecret;
     use crate::mail::{MailQueue, MemoryMailer};
     use crate::verification::Verification;
 
-    let verification = |lifetime| {
-        let secret = ReplaySecret::new(&[8; 32]).unwrap();
-        Verification::new(secret, MailQueue::new(MemoryMailer::default())).code_lifetime(lifetime)
-    };
-    run(async {
-        let (minute, day) = (Duration::from_mins(1), Duration::from_hours(24));
-        let nano = Duration::from_nanos(1);
-        for good in [minute, day] {
-            assert!(built(|service| service.verify_first(verification(good))).is_ok());
-        }
-        for bad in [minute.saturating_sub(nano), day + nano] {
-            let refused = built(|service| service.verify_first(verification(bad)));
-            assert!(matches!(refused, Err(ConfigError::CodeLifetime(_))), "{bad:?}");
-        }
-        let refused = built(|service| {
-            let secret = ReplaySecret::new(&[9; 32]).unwrap();
-            let service = service.retry_safe(secret).require_idempotency_key();
-            service.verify_first(verification(day))
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn secret(byte: u8) -> ReplaySecret {
+        ReplaySecret::new(&[byte; 32]).unwrap()
+    }
+
+    fn verification(lifetime: Duration) -> Verification {
+        let mails = MailQueue::new(MemoryMailer::default());
+        Verification::new(secret(8), mails).code_lifetime(lifetime)
+    }
+
+    #[test]
+    fn a_code_lives_from_a_minute_to_a_day() {
+        let (minute, nano) = (Duration::from_mins(1), Duration::from_nanos(1));
+        run(async {
+            for good in [minute, DAY] {
+                assert!(built(|service| service.verify_first(verification(good))).is_ok());
+            }
+            for bad in [minute.saturating_sub(nano), DAY + nano] {
+                let refused = built(|service| service.verify_first(verification(bad)));
+                assert!(matches!(refused, Err(ConfigError::CodeLifetime(_))), "{bad:?}");
+            }
         });
-        assert!(matches!(refused, Err(ConfigError::KeyOfPendingSignup)));
-    });
+    }
+
+    #[test]
+    fn an_idempotency_key_is_required_or_read_or_ignored() {
+        type Builder = SignupServiceBuilder<Arc<MemoryStore>>;
+        let key = |change: fn(Builder) -> Builder, values: &[&[u8]]| {
+            let service = change(builder(Arc::default())).build().unwrap();
+            service.idempotency_key(values.iter().copied())
+        };
+        let required = |service: Builder| service.retry_safe(secret(9)).require_idempotency_key();
+        run(async {
+            let refused = built(|service| required(service).verify_first(verification(DAY)));
+            assert!(matches!(refused, Err(ConfigError::KeyOfPendingSignup)));
+            assert!(built(|service| required(service).verify_after(verification(DAY))).is_ok());
+            assert!(key(required, &[]).is_err());
+            let first = |service: Builder| service.verify_first(verification(DAY));
+            assert!(matches!(key(first, &[]), Ok(None)));
+            for values in [&[b"short".as_slice()][..], &[b"0123456789abcdef".as_slice(); 2]] {
+                assert!(key(required, values).is_err() && key(first, values).is_err());
+                assert!(matches!(key(|service| service, values), Ok(None)));
+            }
+            let good = [b"0123456789abcdef".as_slice()];
+            assert!(
+                key(required, &good).unwrap().is_some() && key(first, &good).unwrap().is_some()
+            );
+        });
+    }
 }
