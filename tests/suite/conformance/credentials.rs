@@ -22,6 +22,7 @@ use signup::store::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
     None,
+    FindsAnyKey,
     ForgetsTheExpiry,
     ListsTheNewestFirst,
     RevokesForAnybody,
@@ -143,7 +144,11 @@ impl CredentialStore for Flawed {
         if let Some((_, owner)) = self.gone.lock().unwrap().iter().find(|(key, _)| key == digest) {
             return Ok(Some(owner.clone()));
         }
-        let owner = self.store.find_api_key(digest).await?;
+        let mut owner = self.store.find_api_key(digest).await?;
+        if self.flaw == Flaw::FindsAnyKey && owner.is_none() {
+            let accounts = self.store.accounts();
+            owner = accounts.first().map(|account| KeyOwner::new(account.id().clone(), None));
+        }
         Ok(owner.map(|owner| match self.flaw {
             Flaw::ForgetsTheExpiry => KeyOwner::new(owner.account_id, None),
             _ => owner,
@@ -331,6 +336,7 @@ async fn a_store_without_a_flaw_is_not_caught() {
 #[tokio::test]
 async fn for_each_promise_a_store_that_breaks_it_is_caught() {
     for (flaw, promise) in [
+        (Flaw::FindsAnyKey, "keys_are_found_by_their_digest"),
         (Flaw::ForgetsTheExpiry, "added_keys_are_listed"),
         (Flaw::ListsTheNewestFirst, "added_keys_are_listed"),
         (Flaw::RevokesForAnybody, "a_revoked_key_is_gone"),
