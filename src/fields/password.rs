@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_longest_password_logs_in_however_it_is_typed() {
-        // Two bytes composed, five decomposed; four in any form; nine in NFC of three.
+        // Two bytes composed and five decomposed; four in any form; eight in NFC of four.
         for (composed, typed) in
             [("\u{1d6}", "u\u{308}\u{304}"), ("\u{1f600}", "\u{1f600}"), ("\u{1d15f}", "\u{1d15f}")]
         {
