@@ -275,6 +275,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_account_s_partition_is_the_remainder_of_its_crc() {
+        // Instances of two releases work on the same events.
+        for id in ["acc_1", "acc_a1b2c3d4e5", "acc_zzzzzzzzzz"] {
+            let account = AccountId::from_store(id);
+            let event = NewEvent {
+                id: "evt_1".to_owned(),
+                kind: EventKind::AccountCreated,
+                account_id: account,
+                created_at: Timestamp::EPOCH,
+                data: String::new(),
+            };
+            let crc = crc32fast::hash(id.as_bytes());
+            assert_eq!(u32::from(event.partition()), crc % u32::from(PARTITIONS), "{id}");
+        }
+    }
+
+    #[test]
     fn whatever_was_kept_the_data_are_an_object() {
         let event = |data: &str| {
             let (account, kind) = (AccountId::from_store("acc_1"), EventKind::AccountCreated);

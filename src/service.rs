@@ -121,7 +121,7 @@ impl<S: AccountStore> SignupService<S> {
         observe::within(address, async {
             let recording = Recording::new(&self.inner.pool);
             let result = match self.run(request).await {
-                Ok(Preparation::New(prepared)) => self.store(prepared).await,
+                Ok(Preparation::New(prepared)) => Box::pin(self.store(prepared)).await,
                 Ok(Preparation::Replayed(signup)) => Ok(signup),
                 Err(error) => Err(error),
             };

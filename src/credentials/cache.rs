@@ -215,6 +215,13 @@ mod tests {
     }
 
     #[test]
+    fn it_shows_its_name_and_no_digest() {
+        let cache = KeyCache::new(10, Duration::from_secs(5));
+        keep(&cache, 1, Some(owner(1)));
+        assert_eq!(format!("{cache:?}"), "KeyCache { time_to_live: 5s, .. }");
+    }
+
+    #[test]
     fn an_answer_of_before_a_change_is_not_kept() {
         for change in [|cache: &KeyCache| cache.changed(digest(9).key_id()), KeyCache::clear] {
             let cache = KeyCache::new(10, Duration::MAX);

@@ -172,6 +172,24 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_text_of_a_log_in_is_three_times_its_nfc() {
+        let longest = "\u{3b9}\u{308}\u{301}".repeat(MAX_NFC_BYTES / 2);
+        assert_eq!(longest.len(), MAX_NFC_BYTES * NFC_EXPANSION);
+        assert!(Password::parse_for_login(&longest).is_ok());
+    }
+
+    #[cfg(feature = "foreign-credentials")]
+    #[test]
+    fn a_log_in_keeps_what_was_typed_if_nfc_is_another_text() {
+        let typed = Password::parse_for_login("e\u{301}").unwrap();
+        assert_eq!(typed.as_typed(), "e\u{301}");
+        assert_eq!(typed.verbatim().unwrap().reveal(), "e\u{301}");
+        let composed = Password::parse_for_login("\u{e9}").unwrap();
+        assert_eq!(composed.as_typed(), "\u{e9}");
+        assert!(composed.verbatim().is_none());
+    }
+
+    #[test]
     fn p11_the_nfc_form_never_outgrows_its_memory() {
         for expanding in ['\u{958}', '\u{fb1d}', '\u{1d15f}', '\u{fb2c}', '\u{390}'] {
             let given = expanding.to_string().repeat(128);

@@ -39,7 +39,7 @@ impl PasswordHash {
 
     pub(super) fn assemble(
         factor: WorkFactor,
-        salt: &[u8; SALT_BYTES],
+        salt: &[u8],
         tag: &[u8],
         pepper_version: Option<u32>,
     ) -> Self {

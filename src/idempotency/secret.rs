@@ -364,6 +364,19 @@ mod tests {
     }
 
     #[test]
+    fn a_text_has_a_tag_of_each_secret_and_the_current_one_comes_first() {
+        let new = ReplaySecret::new(&[2; 32]).unwrap();
+        let new_version = new.version();
+        let (set, alone) = (secrets(1), secrets(2));
+        let [old] = set.tags_of(b"label", b"text")[..] else { panic!("one secret, one tag") };
+        let [newer] = alone.tags_of(b"label", b"text")[..] else { panic!("one secret, one tag") };
+        set.accept(new).unwrap();
+        assert_eq!(set.tags_of(b"label", b"text"), [old, newer]);
+        set.promote(new_version).unwrap();
+        assert_eq!(set.tags_of(b"label", b"text"), [newer, old]);
+    }
+
+    #[test]
     fn a_short_secret_is_refused_and_none_is_printed() {
         let short = ReplaySecret::new(&[7; 31]).unwrap_err();
         assert_eq!(short.to_string(), "short replay secret: 31 bytes, needs at least 32");

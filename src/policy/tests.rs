@@ -392,3 +392,8 @@ fn several_policies_may_declare_one_field() {
     let service = twice.build().unwrap();
     assert_eq!(service.policies().fields(), ["invite_code", "captcha_token", "Email"]);
 }
+
+#[test]
+fn a_policy_reads_no_other_fields_unless_it_declares_them() {
+    assert!(MinimumLength(12).fields().is_empty());
+}

@@ -53,7 +53,8 @@ impl<S: AccountStore> SignupService<S> {
         };
         let free = self.check_email_free(screened).await?;
         let admitted = self.admit(free)?;
-        let hashed = self.hash(admitted).await?;
+        // In a box, as many as have a permit: a crowd waits in the stages before.
+        let hashed = Box::pin(self.hash(admitted)).await?;
         self.mint(hashed).map(Preparation::New)
     }
 

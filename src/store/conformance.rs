@@ -223,7 +223,6 @@ pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
 ///
 /// # Panics
 /// Panics if the promise is broken.
-/// The promise is not kept.
 pub async fn dropped_at_every_poll<S: Inspect>(store: S) {
     let mut polls = 0;
     let mut finished = false;

@@ -361,3 +361,32 @@ pub enum ChangeOutcome {
     /// was faster. Nothing has changed.
     AlreadyAdded,
 }
+
+#[cfg(all(test, any(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+mod tests {
+    use super::*;
+    use crate::api_key::{ApiKey, ApiKeyPrefix};
+    use crate::random::{Entropy, SeededRandom};
+
+    #[test]
+    fn a_change_knows_the_api_key_that_it_adds() {
+        let account = AccountId::from_store("acc_1");
+        let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
+        let key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
+        let new = || Box::new(NewApiKey::of(&key, account.clone(), Timestamp::EPOCH, None));
+        let change = |effect| AccountChange::new(account.clone()).with(effect);
+        let (old, until) = (key.digest().key_id(), Timestamp::EPOCH);
+        for effect in [
+            Effect::ReplaceApiKeys(Some(new())),
+            Effect::AddApiKey(new()),
+            Effect::RotateApiKey { old, until, new: new() },
+        ] {
+            let change = change(effect);
+            let added = change.new_key().map(|new| *new.digest());
+            assert_eq!(added, Some(key.digest()), "{change:?}");
+        }
+        for effect in [Effect::ReplaceApiKeys(None), Effect::SetName(None)] {
+            assert!(change(effect).new_key().is_none());
+        }
+    }
+}

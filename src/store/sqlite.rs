@@ -245,3 +245,16 @@ fn code(error: &dyn sqlx::error::DatabaseError) -> Option<i32> {
 fn is_busy(code: Option<&str>) -> bool {
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_store_s_own_connections_get_another_busy_timeout() {
+        let begin =
+            |owns_pool| Sqlite { owns_pool }.begin(Duration::from_millis(20)).as_str().to_owned();
+        assert_eq!(begin(true), "PRAGMA busy_timeout = 20; BEGIN IMMEDIATE");
+        assert_eq!(begin(false), "BEGIN IMMEDIATE");
+    }
+}

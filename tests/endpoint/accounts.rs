@@ -286,6 +286,9 @@ async fn a_forgotten_password_is_reset_by_its_mailbox(backend: Backend) {
     is_invalid(late(&pending, &code).await, "code");
     is_invalid(late(&first, &first_code).await, "code");
     assert_eq!(proving.accepted(&kim, "kim@x.co", ANOTHER).await, accepted(true, false, true));
+    // Since then the account has ended its tokens: that is no answer to this reset.
+    proving.app.credentials.revoke_tokens(&kim.id).await.unwrap();
+    is_invalid(complete(&pending, &code).await, "code");
 
     // Who has the mailbox of an address that was never proven is not who has the API key.
     let jim = proving.kim("jim@x.co").await;

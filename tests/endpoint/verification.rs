@@ -25,6 +25,7 @@ crate::cases![
     nothing_is_stored_before_the_proof,
     a_free_and_a_taken_address_get_the_same_answer,
     a_proof_whose_answer_was_lost_is_answered_again,
+    a_proof_is_answered_again_as_long_as_its_api_key_is_valid,
     a_ticket_brings_nothing_back,
     of_simultaneous_proofs_all_get_one_answer,
     a_ticket_has_ten_tries,
@@ -129,6 +130,20 @@ async fn a_proof_whose_answer_was_lost_is_answered_again(backend: Backend) {
         assert_eq!(proving.verify(&ticket, &code).await.body, again.body);
         proving.app.stores(round + 1).await;
     }
+}
+
+async fn a_proof_is_answered_again_as_long_as_its_api_key_is_valid(backend: Backend) {
+    let mut proving = proving(backend).await;
+    let ticket = proving.begin("kim@x.co").await;
+    let code = proving.code("kim@x.co");
+    let first = proving.verify(&ticket, &code).await;
+    let credentials = proving.app.credentials.clone();
+    let key = credentials.verify_api_key(first.data()["api_key"].as_str().unwrap()).await.unwrap();
+    let grace = Duration::from_mins(1);
+    credentials.rotate_api_key(key.account_id(), &key.key_id(), grace, None).await.unwrap();
+    assert_eq!(proving.verify(&ticket, &code).await.body, first.body);
+    proving.clock.advance(grace);
+    is_refused(&proving.verify(&ticket, &code).await);
 }
 
 async fn a_ticket_brings_nothing_back(backend: Backend) {

@@ -33,6 +33,7 @@ crate::cases![
     the_owner_of_the_mailbox_takes_the_account_over,
     a_proven_address_is_not_taken_over,
     a_reclaim_whose_answer_was_lost_is_answered_again,
+    a_reclaim_is_answered_again_while_its_account_is_as_it_was,
     a_ticket_has_its_purpose_its_code_and_its_tries,
     of_simultaneous_takers_one_has_the_account,
     a_new_password_meets_the_rules_of_passwords_alone,
@@ -334,6 +335,7 @@ async fn the_owner_of_the_mailbox_takes_the_account_over(backend: Backend) {
     assert!(sealed.starts_with("sur_") && sealed != other_ticket && code != other_code);
     let answer = proving.confirm(&sealed, &code).await;
     assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("idempotency-replayed"), None);
     let owner = Account::of(&answer);
     let expected =
         json!({"id": first.id.as_str(), "email": "Kim@x.co", "name": null, "plan": "trial"});
@@ -404,6 +406,29 @@ async fn a_reclaim_whose_answer_was_lost_is_answered_again(backend: Backend) {
     is_refused(&proving.confirm(&sealed, &code).await);
     credentials.revoke_tokens(&first.id).await.unwrap();
     is_refused(&proving.confirm(&sealed, &code).await);
+}
+
+async fn a_reclaim_is_answered_again_while_its_account_is_as_it_was(backend: Backend) {
+    let mut proving = proving_after(backend).await;
+    let credentials = proving.app.credentials.clone();
+    for case in ["its API key has expired", "its tokens have ended"] {
+        let email = format!("{}@x.co", case.len());
+        proving.sign_up(&email).await;
+        let sealed = proving.reclaim(&email).await;
+        let code = proving.code(&email);
+        let owner = Account::of(&proving.confirm(&sealed, &code).await);
+        let key = credentials.verify_api_key(&owner.api_key).await.unwrap().key_id();
+        if case == "its tokens have ended" {
+            credentials.revoke_tokens(&owner.id).await.unwrap();
+        } else {
+            let grace = Duration::from_mins(1);
+            credentials.rotate_api_key(&owner.id, &key, grace, None).await.unwrap();
+            let again = Account::of(&proving.confirm(&sealed, &code).await);
+            assert_eq!(again.api_key, owner.api_key);
+            proving.clock.advance(grace);
+        }
+        is_refused(&proving.confirm(&sealed, &code).await);
+    }
 }
 
 async fn a_ticket_has_its_purpose_its_code_and_its_tries(backend: Backend) {

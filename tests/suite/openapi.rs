@@ -241,6 +241,17 @@ fn a_service_that_proves_addresses_later_has_five_paths() {
 }
 
 #[test]
+fn a_host_with_plans_of_its_own_documents_them_alone() {
+    let plans = ["basic", "pro"].map(|plan| plan.parse().unwrap());
+    let own = serde_json::to_value(signup::openapi::with_plans(&plans)).unwrap();
+    let published = document();
+    let plan = "/components/schemas/Signup/properties/data/properties/account/properties/plan/enum";
+    assert_eq!(own.pointer(plan), Some(&json!(["basic", "pro"])));
+    assert_ne!(published.pointer(plan), own.pointer(plan));
+    assert_eq!(own["paths"], published["paths"]);
+}
+
+#[test]
 fn a_service_that_proves_addresses_first_has_three_paths() {
     let document = serde_json::to_value(signup::openapi::verifying_first()).unwrap();
     let statuses = |path: &str| statuses(&document, path);

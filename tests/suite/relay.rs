@@ -1,13 +1,13 @@
 //! The relay of events: at least once, in the order of each account, whatever fails.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use signup::account::{AccountId, Plan};
-use signup::clock::{ManualClock, Timestamp};
+use signup::clock::{Clock, ManualClock, Timestamp};
 use signup::event::EventKind;
 use signup::hash::{FakeEngine, HashPool};
 use signup::relay::{DeadLetters, Delivery, EventRelay, Round, Sink, SinkError};
@@ -403,6 +403,67 @@ async fn it_runs_until_it_is_told_to_end(store: Arc<dyn Inspect>) {
     end.notify_one();
     running.await.unwrap();
     assert_eq!(sink.given().len(), 61);
+}
+
+/// A clock that ends who looks at it without end.
+struct Watch(AtomicUsize);
+
+impl Clock for Watch {
+    fn wall(&self) -> SystemTime {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) < 1000, "it looks without a wait");
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test]
+async fn it_waits_if_nothing_was_due_and_not_otherwise() {
+    let host = Host::new(stores::memory(), 1).await;
+    let end = Arc::new(Notify::new());
+    let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
+    let service = host.service.clone();
+    let sink = move |delivery: Delivery| {
+        let (service, given) = (service.clone(), given.clone());
+        async move {
+            // Other accounts, most of them in another partition, while this one is worked on.
+            if delivery.event.number() == 3 {
+                for number in 0..8 {
+                    let request = SignupRequest::new(format!("v{number}@x.co"), "correct horse");
+                    service.signup(request).await.unwrap();
+                }
+            }
+            given.send(delivery.event.number()).unwrap();
+            Ok::<_, SinkError>(())
+        }
+    };
+    let relay = host.service.event_relay(sink).clock(Arc::new(Watch(AtomicUsize::new(0))));
+    let relay = relay.poll_every(Duration::from_hours(1));
+    let running = {
+        let end = Arc::clone(&end);
+        tokio::spawn(relay.run(async move { end.notified().await }))
+    };
+    for _ in 0..3 + 8 {
+        gets.recv().await.unwrap();
+    }
+    // Now it is idle.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!running.is_finished(), "it ended without being told to");
+    end.notify_one();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shared_sink_is_the_sink_itself() {
+    let host = Host::new(stores::memory(), 2).await;
+    let sink = Recorder::taking();
+    let shared: Arc<dyn Sink> = Arc::new(Shared(Arc::clone(&sink)));
+    drain(&host.service.event_relay(shared)).await;
+    assert_eq!(sink.given().len(), 6);
 }
 
 macro_rules! on_every_store {

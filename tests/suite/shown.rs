@@ -6,15 +6,17 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use signup::credentials::LoginThrottle;
+use signup::error::BoxError;
 use signup::event::EventKind;
 use signup::fields::{Email, EmailProfile, Password};
-use signup::hash::{FakeEngine, ForeignHashes, HashPool, Limits, WorkFactor};
+use signup::hash::{FakeEngine, ForeignHashes, HashInput, HashPool, Limits, WorkFactor};
 use signup::http::{Head, SignupEndpoint};
-use signup::idempotency::{ReplaySecret, ReplaySecrets};
+use signup::idempotency::{Receipt, ReplaySecret, ReplaySecrets};
 use signup::limit::{Limiter, Quota, RateLimits};
-use signup::mail::{Code, Mail, MailKind, MailQueue, MemoryMailer};
-use signup::policy::{InvitationOnly, InviteCode};
+use signup::mail::{Code, Mail, MailKind, MailQueue, MemoryMailer, SmtpMailer};
+use signup::policy::{Attempt, InvitationOnly, InviteCode, SignupPolicy, Verdict};
 use signup::relay::{Delivery, EventRelay, SinkError, Webhook, WebhookSecret};
 use signup::store::{DeliveryState, Dialect, MemoryStore, SqliteStore, TableMap};
 use signup::token::{SigningKey, TokenKeys, TokenVerifier, VerifyingKey};
@@ -60,7 +62,14 @@ async fn each_part_shows_its_name_and_no_secret() {
     let header = [("authorization", SECRET.as_slice())];
     shows("Head", &Head::new("POST", header));
     shows("TableMap", &TableMap::new("users"));
-    shows("SqlStore", &SqliteStore::connect("sqlite::memory:").await.unwrap());
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    shows("SqlStore", &store);
+    shows("Adoption", &store.adoption());
+    shows("can't migrate the store sqlite", &store.adoption().run().await.unwrap_err());
+    shows("HashInput", &HashInput::new(SECRET, SECRET, WorkFactor::default()));
+    shows("Receipt", &Receipt::from_store(&SECRET[..16], 1, SECRET).unwrap());
+    let url = format!("smtps://kim:{secret}@smtp.example.com");
+    shows("SmtpMailer", &SmtpMailer::from_url(&url, "kim@x.co").unwrap());
 }
 
 #[test]
@@ -109,7 +118,42 @@ async fn a_service_and_its_parts_show_their_names_and_no_secret() {
             shows("", &value);
         }
     }
-    shows("SignupEndpoint", &SignupEndpoint::from(service));
+    let endpoint = SignupEndpoint::from(service);
+    shows("SignupEndpoint", &endpoint);
+    let headers = [("content-type", b"application/json".as_slice()), ("x-secret", SECRET)];
+    shows("Ticket", &endpoint.head(&Head::new("POST", headers)).await.unwrap());
+}
+
+/// A policy sees an attempt, and a caller what is to be proven or was logged in.
+#[tokio::test]
+async fn what_a_request_is_meanwhile_shows_its_name_and_no_secret() {
+    struct Printing;
+    #[async_trait]
+    impl SignupPolicy for Printing {
+        async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
+            shows("Attempt", attempt);
+            Ok(Verdict::Allow)
+        }
+    }
+    let mails = MailQueue::new(MemoryMailer::default());
+    let service = SignupService::builder(MemoryStore::default())
+        .jwt_secret(SECRET)
+        .hash_pool(Arc::new(
+            HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap(),
+        ))
+        .verify_after(Verification::new(replay(), mails))
+        .policy(Printing)
+        .build()
+        .unwrap();
+    service.signup(SignupRequest::new("kim@x.co", secret())).await.unwrap();
+    let pending = service.accounts().begin_password_reset("kim@x.co", None).await.unwrap();
+    shows("PendingProof", &pending);
+    assert!(!format!("{pending:?}").contains(pending.reveal_ticket()));
+    let credentials = service.credentials().with_throttle(LoginThrottle::new(replay()));
+    let login = credentials.log_in("kim@x.co", secret(), None, None).await.unwrap();
+    let known = login.known_client().unwrap();
+    shows("KnownClient", known);
+    assert!(!format!("{login:?}").contains(known.reveal()));
 }
 
 #[test]

@@ -78,6 +78,17 @@ async fn a_missing_table_is_a_failure_and_says_nothing_of_the_row() {
 }
 
 #[tokio::test]
+async fn a_call_that_fails_keeps_the_connection_and_its_database_in_memory() {
+    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    sqlx::query("CREATE TABLE accounts (id TEXT)").execute(store.pool()).await.unwrap();
+    store.migrate().await.unwrap_err();
+    store.is_email_taken(Sample::new(1).build().email().key()).await.unwrap_err();
+    let kept: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM accounts").fetch_one(store.pool()).await.unwrap();
+    assert_eq!(kept, 0);
+}
+
+#[tokio::test]
 async fn two_prefixes_live_in_one_database_on_the_hosts_pool() {
     let pool =
         SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();

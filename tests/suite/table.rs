@@ -30,10 +30,12 @@ trait Mapped: CredentialStore + Clone {
     fn users(&self) -> String;
     fn column_of(&self, column: AccountColumn) -> String;
     fn table_of(&self, name: &str) -> String;
+    /// Whether a clash names the constraint; SQLite names the column.
+    fn names_constraints(&self) -> bool;
 }
 
 macro_rules! mapped {
-    ($store:ty) => {
+    ($store:ty, $names_constraints:literal) => {
         #[async_trait]
         impl Mapped for $store {
             fn with_map(self, map: TableMap) -> Self {
@@ -76,12 +78,16 @@ macro_rules! mapped {
             fn table_of(&self, name: &str) -> String {
                 self.table(name)
             }
+
+            fn names_constraints(&self) -> bool {
+                $names_constraints
+            }
         }
     };
 }
-mapped!(PostgresStore);
-mapped!(MySqlStore);
-mapped!(SqliteStore);
+mapped!(PostgresStore, true);
+mapped!(MySqlStore, true);
+mapped!(SqliteStore, false);
 
 /// Runs a test on each database.
 macro_rules! on_each {
@@ -115,6 +121,7 @@ on_each!(
     an_interrupted_adoption_is_finished_by_the_next: survives_interruptions,
     an_adopted_row_has_its_sign_up_behind_it: is_taken_by_its_row,
     a_table_of_the_host_s_with_a_name_of_ours_is_told: is_told_of_another_table,
+    a_unique_index_of_another_name_is_told: is_told_of_another_name,
 );
 
 /// Inserts rows; each thousandth has the mailbox of the row before it in another spelling.
@@ -208,9 +215,34 @@ async fn is_told_before<S: Mapped>(store: S) {
     };
     assert_eq!(rows(&planned), rows(&done));
     // Again, nothing is left to do but what it can't decide.
-    let again = store.adopt(false, Arc::default()).await;
-    assert_eq!((again.adopted, again.passed_over), (0, 2997));
-    assert_eq!((again.collisions.len(), again.unreadable.len()), (3, 1));
+    for is_dry in [true, false] {
+        let again = store.adopt(is_dry, Arc::default()).await;
+        assert_eq!((again.adopted, again.passed_over), (0, 2997), "dry: {is_dry}");
+        assert_eq!((again.collisions.len(), again.unreadable.len()), (3, 1), "dry: {is_dry}");
+    }
+}
+
+/// A unique index that has another name than the map says: a clash would not be recognized.
+async fn is_told_of_another_name<S: Mapped>(store: S) {
+    for problem in store.check().await {
+        let sql = problem.sql.unwrap();
+        let (before, after) = match sql.split_once(" INDEX ") {
+            Some((before, after)) if problem.what.contains("mailKey") => {
+                let (_, after) = after.split_once(" ON ").unwrap();
+                (format!("{before} INDEX by_mailbox ON "), after.to_owned())
+            }
+            _ => (sql, String::new()),
+        };
+        store.execute(before + &after).await;
+    }
+    let said: Vec<_> = store.check().await.iter().map(ToString::to_string).collect();
+    if store.names_constraints() {
+        assert!(said.len() == 1 && said[0].contains("mailKey is unique by by_mailbox"), "{said:?}");
+    } else {
+        assert!(said.is_empty(), "{said:?}");
+    }
+    let map = mapped_again(&store).unique(AccountColumn::EmailKey, "by_mailbox");
+    assert_eq!(store.clone().with_map(map).check().await, []);
 }
 
 async fn survives_interruptions<S: Mapped>(store: S) {
@@ -282,6 +314,34 @@ async fn is_told_of_another_table<S: Mapped>(store: S) {
     assert!(refused.contains("with_prefix"), "{refused}");
     store.execute(format!("DROP TABLE {events}")).await;
     store.migrated().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_column_that_is_filled_is_not_another_one() {
+    let Sqlite { store, .. } = &mapped::sqlite().await;
+    sqlx::query("ALTER TABLE app_users ADD COLUMN team int NOT NULL DEFAULT 1")
+        .execute(store.pool())
+        .await
+        .unwrap();
+    let told = async |map: TableMap| -> Vec<_> {
+        let problems = store.clone().with_table(map).unwrap().check_table().await.unwrap();
+        problems.into_iter().map(|problem| problem.what).filter(|it| it.contains("null")).collect()
+    };
+    let one = TableMap::new("app_users").column(AccountColumn::Email, "mail").fill("role", "'x'");
+    let said = told(one).await;
+    assert!(said.len() == 1 && said[0].starts_with("app_users.greeting may not be"), "{said:?}");
+}
+
+#[tokio::test]
+async fn an_adoption_tells_its_progress_and_ends_what_was_half_done() {
+    let Sqlite { store, .. } = &mapped::sqlite().await;
+    fill(store, 700).await;
+    // A row whose key was written without its id, as by hand.
+    let half = "UPDATE app_users SET mailKey = mail WHERE id = 7";
+    sqlx::query(half).execute(store.pool()).await.unwrap();
+    let mut told = Vec::new();
+    let report = store.adoption().on_progress(|done, all| told.push((done, all))).run().await;
+    assert_eq!((report.unwrap().adopted, told), (700, vec![(500, 700), (700, 700)]));
 }
 
 #[tokio::test]

@@ -291,3 +291,56 @@ pub enum HashError {
     #[error("the hash worker panicked")]
     Panicked,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::{FakeEngine, HashPool};
+
+    fn password() -> Password {
+        Password::parse("correct horse").unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_renewed_if_its_salt_or_its_tag_is_shorter_than_those_of_new_ones() {
+        let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+        for (salt, tag, needs_rehash) in [
+            (SALT_BYTES, TAG_BYTES, false),
+            (SALT_BYTES + 1, TAG_BYTES, false),
+            (SALT_BYTES, TAG_BYTES + 1, false),
+            (SALT_BYTES - 1, TAG_BYTES, true),
+            (SALT_BYTES, TAG_BYTES - 1, true),
+        ] {
+            let (salt, factor) = (vec![5; salt], pool.work_factor());
+            let input = Input {
+                password: password(),
+                salt: salt.clone(),
+                factor,
+                pepper: None,
+                tag_bytes: tag,
+            };
+            let tag = pool.reserve().unwrap().submit(move |worker| worker.compute(&input));
+            let stored = PasswordHash::assemble(factor, &salt, &tag.await.unwrap(), None);
+            let verified = pool.reserve().unwrap().verify(password(), &stored).await.unwrap();
+            assert_eq!(verified, Verification::Right { needs_rehash }, "{}", stored.as_phc());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_permit_of_a_closed_pool_ends_its_workers() {
+        let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+        let (last, job) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+        let pool = Arc::new(pool);
+        let ended = tokio::task::spawn_blocking({
+            let pool = Arc::clone(&pool);
+            move || pool.shutdown()
+        });
+        while !pool.shared.state().closed {
+            tokio::task::yield_now().await;
+        }
+        // Whoever waited for a job has seen that there is a permit left.
+        job.hash_with_salt(password(), [0; SALT_BYTES]).await.unwrap();
+        drop(last);
+        ended.await.unwrap();
+    }
+}

@@ -189,3 +189,26 @@ impl State {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_of_a_hash_follows_the_recent_ones_by_an_eighth() {
+        let second = Duration::from_secs(1);
+        let mut state = State {
+            queue: std::collections::VecDeque::new(),
+            permits: 0,
+            closed: false,
+            recent: Duration::ZERO,
+            stats: super::super::PoolStats::default(),
+        };
+        for (took, recent) in [(8, 8), (0, 7), (15, 8)] {
+            state.stats.running = 1;
+            state.finished(second * took, 1);
+            assert_eq!(state.recent, second * recent);
+        }
+        assert_eq!((state.stats.hashes, state.stats.running), (3, 0));
+    }
+}

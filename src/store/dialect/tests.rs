@@ -86,3 +86,13 @@ fn no_value_is_shown() {
     let shown = format!("{statements:?} {values:?}");
     assert!(!shown.contains("jane") && !shown.contains("argon2"), "{shown}");
 }
+
+#[test]
+fn the_migrations_of_a_dialect_are_in_their_order_and_under_its_names() {
+    for dialect in [Dialect::postgres(), Dialect::mysql(), Dialect::sqlite()] {
+        let migrations = dialect.with_prefix(TablePrefix::new("app_").unwrap()).migrations();
+        assert!(migrations.iter().any(|it| it.sql.contains("app_accounts")));
+        assert!(migrations.iter().all(|it| !it.sql.contains("{t}")));
+        assert!(migrations.is_sorted_by(|one, next| one.version < next.version));
+    }
+}

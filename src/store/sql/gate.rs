@@ -91,3 +91,22 @@ pub(in crate::store) async fn run_task<T: Send + 'static>(
     };
     join_task(tokio::spawn(observe::in_current_span(task)).await)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_host_s_writer_takes_the_turn_of_all_others() {
+        let gate = Gate::new(4, Some(1));
+        let now = Instant::now();
+        let turn = gate.writer_alone(now).await.unwrap();
+        assert!(turn.is_some());
+        assert!(matches!(gate.writer_alone(now).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(gate.writer(now).await, Err(StoreError::Unavailable(_))));
+        assert!(gate.reader(now).await.is_ok());
+        drop(turn);
+        assert!(gate.writer(now).await.is_ok());
+        assert!(Gate::new(4, None).writer_alone(now).await.unwrap().is_none());
+    }
+}

@@ -3,7 +3,10 @@
 pip install bcrypt==5.0.0 Django==5.2.19 argon2-cffi==25.1.0 fastapi-users==15.0.5
 python make.py > python.jsonl
 """
+import base64
+import hashlib
 import json
+import os
 
 import bcrypt
 from django.conf import settings
@@ -27,6 +30,13 @@ def django(kind, name, password, **settings):
     say(kind, password, hasher.encode(password, hasher.salt()))
 
 
+def aspnet_2(password):
+    """Version 2 of ASP.NET Identity: a zero, 16 bytes of salt, and 32 of PBKDF2 with SHA-1."""
+    salt = os.urandom(16)
+    tag = hashlib.pbkdf2_hmac("sha1", password.encode(), salt, 1000, 32)
+    return base64.b64encode(b"\0" + salt + tag).decode()
+
+
 for password in PASSWORDS:
     say("bcrypt", password, bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode())
     made = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4, prefix=b"2a")).decode()
@@ -37,6 +47,7 @@ for password in PASSWORDS:
     django("bcrypt", "BCryptSHA256PasswordHasher", password, rounds=4)
     django("bcrypt", "BCryptPasswordHasher", password, rounds=4)
     django("argon2", "Argon2PasswordHasher", password, memory_cost=1024)
+    say("pbkdf2", password, aspnet_2(password))
 
 # As they are by default.
 say("bcrypt", PASSWORDS[0], bcrypt.hashpw(PASSWORDS[0].encode(), bcrypt.gensalt()).decode())

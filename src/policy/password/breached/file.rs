@@ -289,6 +289,31 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_without_the_shape_of_a_filter_is_refused() {
+        let mut bytes = built();
+        // The segments of shard 1, the first that has passwords; the header's digest is right.
+        let at = PREAMBLE + ENTRY + 8 + 4;
+        bytes[at..at + 4].copy_from_slice(&[0xff; 4]);
+        let digest = Sha256::digest(&bytes[..HEADER - 32]);
+        bytes[HEADER - 32..HEADER].copy_from_slice(&digest);
+        let told = opened(&bytes).unwrap_err().to_string();
+        assert_eq!(told, "its shard 01 has no shape of a filter");
+    }
+
+    #[test]
+    fn what_is_in_memory_needs_its_file_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("breached.bin");
+        write(&path, |first| Ok(digests(first))).unwrap();
+        let [by_reads, in_memory] =
+            [Storage::File, Storage::Memory].map(|it| Shards::open(&path, it).unwrap());
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        let [digest] = digests(1)[..] else { panic!("the shard has one") };
+        assert!(in_memory.contains(&digest).unwrap());
+        assert!(by_reads.contains(&digest).is_err());
+    }
+
+    #[test]
     fn what_can_t_be_made_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("breached.bin");

@@ -14,6 +14,36 @@ fn f07_what_is_lost_before_the_commit_is_known_not_to_be_stored() {
     assert!(matches!(Postgres::fault(sqlx::Error::PoolTimedOut), Fault::Unavailable(_)));
 }
 
+fn backend(timeouts: Timeouts, prepares: bool) -> Postgres {
+    Postgres { timeouts, owns_pool: false, prepares, distributed: false }
+}
+
+#[test]
+fn a_transaction_sets_its_limit_unless_the_session_has_one_or_the_host_ends_it() {
+    let begin = |timeouts, left| backend(timeouts, true).begin(left).as_str().to_owned();
+    let second = Duration::from_secs(1);
+    assert_eq!(begin(Timeouts::ByTransaction, second), "BEGIN; SET LOCAL statement_timeout = 900");
+    for (timeouts, left) in [
+        (Timeouts::BySession, second),
+        (Timeouts::BySession, Duration::MAX),
+        (Timeouts::ByTransaction, Duration::MAX),
+    ] {
+        assert_eq!(begin(timeouts, left), "BEGIN");
+    }
+}
+
+#[test]
+fn a_statement_is_a_transaction_of_its_own_if_its_session_prepares_and_limits_it() {
+    for (timeouts, prepares, alone) in [
+        (Timeouts::BySession, true, true),
+        (Timeouts::BySession, false, false),
+        (Timeouts::ByTransaction, true, false),
+        (Timeouts::ByTransaction, false, false),
+    ] {
+        assert_eq!(backend(timeouts, prepares).commits_alone(), alone, "{timeouts:?} {prepares}");
+    }
+}
+
 #[test]
 fn a_server_gives_up_before_its_client() {
     for (left, millis) in [(5_000, 4_500), (1, 1), (0, 1), (u64::MAX, i32::MAX as u32)] {
