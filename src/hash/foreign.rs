@@ -25,7 +25,8 @@ const MAX_SALT_BYTES: usize = 128;
 ///   Django's.
 /// - PBKDF2: Django's `pbkdf2_sha256$` and `pbkdf2_sha1$`, and ASP.NET Identity's versions 2
 ///   and 3.
-/// - scrypt: Django's `scrypt$`, PHC strings (`$scrypt$ln=…`), better-auth's `salt:key`, and Firebase's, as `$fbscrypt$v=1,n=14,r=8,p=1,ss=…,sk=…$salt$hash`.
+/// - scrypt: Django's `scrypt$`, PHC strings (`$scrypt$ln=…`), better-auth's `salt:key`, and
+///   Firebase's, as `$fbscrypt$v=1,n=14,r=8,p=1,ss=…,sk=…$salt$hash`.
 /// - Argon2id with Django's `argon2` before it, under the pool's own [limits](super::Limits).
 ///
 /// bcrypt uses 72 bytes of a password, so that any longer one with the same beginning is right

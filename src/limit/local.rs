@@ -56,7 +56,6 @@ impl fmt::Debug for Local {
 /// slot of a full bucket, or else of the one that will be full soonest, which is the least
 /// used. No key can be locked out by others, and evicting one's own bucket, with thousands
 /// of addresses, gains one burst.
-/// burst.
 struct Table {
     shards: Box<[Mutex<Box<[Set]>>]>,
 }
@@ -77,8 +76,8 @@ impl Table {
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
-    /// Checks a bucket. Also fails if the table has no slot for the key, which is impossible: a limit that
-    /// has lost its table must refuse.
+    /// Checks a bucket. Also fails if the table has no slot for the key, which is
+    /// impossible: a limit that has lost its table must refuse.
     fn check(&self, bucket: &Bucket, now: u64) -> Result<(), Duration> {
         let Bucket { owner, quota, takes, .. } = *bucket;
         let lost = quota.period();

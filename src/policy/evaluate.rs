@@ -47,8 +47,8 @@ impl Policies {
         self.fields.iter().copied().find(unreadable)
     }
 
-    /// Runs all policies of this occasion and attaches their values. All issues of those that do not call
-    /// out are reported together, one per field.
+    /// Runs all policies of this occasion and attaches their values. All issues of those
+    /// that do not call out are reported together, one per field.
     pub(crate) async fn evaluate_all(
         &self,
         signup: &mut ValidSignup,

@@ -255,6 +255,8 @@ impl LifecycleStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::idempotency::Receipt;
+    use crate::store::Effect;
 
     /// Creates an account with so few ids, digests and emails that they clash.
     fn new(email: &str, seed: u64) -> NewAccount {
@@ -275,6 +277,25 @@ mod tests {
             email_verified_at: None,
             ticket: None,
             event: None,
+        }
+    }
+
+    #[test]
+    fn a_change_with_a_taken_tag_changes_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (store, account) = (MemoryStore::default(), new("a@x.co", 1));
+        let id = account.id().clone();
+        runtime.block_on(store.create(account)).unwrap();
+        let receipt = Receipt::from_store(&[1; 16], 1, &[1; 32]).unwrap();
+        for (seed, outcome) in [(2, ChangeOutcome::Changed), (3, ChangeOutcome::AlreadyAdded)] {
+            let key = new("b@x.co", seed).key;
+            let key = NewApiKey { account_id: id.clone(), receipt: Some(receipt), ..key };
+            let change = AccountChange::new(id.clone()).with(Effect::AddApiKey(Box::new(key)));
+            let changed = runtime.block_on(store.change_account(change.with(Effect::RevokeTokens)));
+            assert_eq!(changed.unwrap(), outcome);
+            assert_eq!(store.api_keys().len(), 2);
+            let record = runtime.block_on(store.find_account(&id)).unwrap().unwrap();
+            assert_eq!(record.token_generation, 1);
         }
     }
 

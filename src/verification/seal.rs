@@ -102,3 +102,16 @@ pub(super) fn code_tag(
     let tag = mac.chain_update(number).chain_update(code.reveal().as_bytes());
     Ok(tag.finalize().into_bytes().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_may_have_the_length_of_the_ticket_and_no_more() {
+        let purpose = Purpose { prefix: "t_", name: b"test", padded: 4 };
+        assert_eq!(**purpose.pad(&"a").unwrap(), *b"\"a\" ");
+        assert_eq!(**purpose.pad(&"ab").unwrap(), *b"\"ab\"");
+        assert!(purpose.pad(&"abc").is_err());
+    }
+}

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use signup::account::AccountId;
 use signup::api_key::ApiKeyPrefix;
 use signup::clock::ManualClock;
 use signup::credentials::{ApiKeyOptions, CredentialError};
 use signup::error::{BoxError, ErrorCode};
+use signup::event::EventKind;
 use signup::hash::{FakeEngine, HashPool};
 use signup::http::{Head, Reply, SignupEndpoint};
 use signup::idempotency::{IdempotencyKey, ReplaySecret, ReplaySecrets};
@@ -33,7 +35,9 @@ crate::cases![
     a_host_that_owns_the_transaction_replays,
     no_secret_is_at_rest,
     an_api_key_is_issued_once,
+    an_api_key_is_issued_and_told_once,
     a_rotation_happens_once,
+    a_rotation_happens_and_is_told_once,
 ];
 
 type Store = Arc<dyn Inspect>;
@@ -347,7 +351,18 @@ async fn no_secret_is_at_rest(backend: Backend) {
 
 async fn an_api_key_is_issued_once(backend: Backend) {
     let (store, clock) = open(backend).await;
-    let service = builder(&store, &clock).build().unwrap();
+    drop(issues_once(builder(&store, &clock).build().unwrap(), clock).await);
+}
+
+async fn an_api_key_is_issued_and_told_once(backend: Backend) {
+    let (store, clock) = open(backend).await;
+    let id = issues_once(builder(&store, &clock).with_events().build().unwrap(), clock).await;
+    let told = store.list_events(&id, 0, 100).await.unwrap();
+    let of_keys = told.iter().filter(|event| event.kind() == EventKind::ApiKeyAdded).count();
+    assert_eq!(of_keys, 2, "{told:?}");
+}
+
+async fn issues_once(service: SignupService<Store>, clock: ManualClock) -> AccountId {
     let signup = service.signup(request()).await.unwrap();
     let (credentials, id) = (service.credentials(), signup.account().id().clone());
     let hour = Duration::from_hours(1);
@@ -386,11 +401,23 @@ async fn an_api_key_is_issued_once(backend: Backend) {
     let nobody = "acc_nobody".parse().unwrap();
     let refused = credentials.issue_api_key_with(&nobody, &options()).await.unwrap_err();
     assert!(matches!(refused, CredentialError::NotFound));
+    id
 }
 
 async fn a_rotation_happens_once(backend: Backend) {
     let (store, clock) = open(backend).await;
-    let service = builder(&store, &clock).build().unwrap();
+    drop(rotates_once(builder(&store, &clock).build().unwrap()).await);
+}
+
+async fn a_rotation_happens_and_is_told_once(backend: Backend) {
+    let (store, clock) = open(backend).await;
+    let id = rotates_once(builder(&store, &clock).with_events().build().unwrap()).await;
+    let told = store.list_events(&id, 0, 100).await.unwrap();
+    let of_keys = told.iter().filter(|event| event.kind() == EventKind::ApiKeyRotated).count();
+    assert_eq!(of_keys, 2, "{told:?}");
+}
+
+async fn rotates_once(service: SignupService<Store>) -> AccountId {
     let signup = service.signup(request()).await.unwrap();
     let (credentials, id) = (service.credentials(), signup.account().id().clone());
     let old = credentials.verify_api_key(signup.api_key().reveal()).await.unwrap().key_id();
@@ -417,4 +444,5 @@ async fn a_rotation_happens_once(backend: Backend) {
     // The key of the first rotation has ended with that.
     let late = credentials.rotate_api_key_with(&id, &old, Duration::ZERO, &options()).await;
     assert!(matches!(late, Err(CredentialError::Conflict)), "{late:?}");
+    id
 }

@@ -333,6 +333,21 @@ async fn a_column_that_is_filled_is_not_another_one() {
 }
 
 #[tokio::test]
+async fn a_dry_run_knows_that_a_later_row_is_the_account() {
+    let Sqlite { store, .. } = &mapped::sqlite().await;
+    let rows = "INSERT INTO app_users (mail, role, greeting)
+                VALUES ('KIM@x.co', 'member', 'Hi'), ('Kim@x.co', 'member', 'Hi');
+                UPDATE app_users SET public_id = 'acc_1', mailKey = 'kim@x.co' WHERE id = 2";
+    sqlx::raw_sql(rows).execute(store.pool()).await.unwrap();
+    let planned = store.adoption().dry_run().run().await.unwrap();
+    let done = store.adoption().run().await.unwrap();
+    assert_eq!((planned.adopted, planned.passed_over), (0, 1));
+    let [(row, account)] = &planned.collisions[..] else { panic!("{planned:?}") };
+    assert_eq!((&*row.email, &*account.email), ("KIM@x.co", "Kim@x.co"));
+    assert_eq!(planned, done);
+}
+
+#[tokio::test]
 async fn an_adoption_tells_its_progress_and_ends_what_was_half_done() {
     let Sqlite { store, .. } = &mapped::sqlite().await;
     fill(store, 700).await;

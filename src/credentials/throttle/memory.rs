@@ -129,6 +129,19 @@ mod tests {
         assert_eq!(memory.try_now(&[one]), Ok(()));
         clock.advance(MEMORY);
         assert_eq!((memory.try_now(&[one]), memory.try_now(&[one])), (Ok(()), Ok(())));
+        // Failures count until their hour is over, and no longer.
+        let seldom = Count { key: [3; 32], free: 1 };
+        for (wait, next) in [
+            (Duration::ZERO, Ok(())),
+            (Duration::ZERO, Ok(())),
+            (MEMORY.saturating_sub(Duration::from_nanos(1)), Ok(())),
+            (Duration::ZERO, Err(Duration::from_secs(2))),
+            (MEMORY, Ok(())),
+            (Duration::ZERO, Ok(())),
+        ] {
+            clock.advance(wait);
+            assert_eq!(memory.try_now(&[seldom]), next, "after {wait:?}");
+        }
     }
 
     #[test]

@@ -154,10 +154,26 @@ fn a_cost_beyond_the_limits_is_refused_as_a_number() {
         format!("scrypt$1000$salt$8$1${tag}"),
         format!("scrypt$1024$salt$0$1${tag}"),
         format!("scrypt$1024$salt$8$0${tag}"),
-        "$scrypt$ln=10,r=8$c2FsdA$AAAA".to_owned(),
+        format!("$scrypt$ln=10,r=8$c2FsdA${}", "A".repeat(43)),
+        format!("$scrypt$ln=10,r=8,p=1,x=1$c2FsdA${}", "A".repeat(43)),
+        format!("{}:{}", "a".repeat(32), "0".repeat(126)),
+        format!("{}:{}", "a".repeat(30), "0".repeat(128)),
+        format!("{}:{}", "g".repeat(32), "0".repeat(128)),
         "$fbscrypt$v=2,n=10,r=8,p=1,ss=Bw==,sk=AAAA$AAAA$AAAA".to_owned(),
     ] {
         assert!(ForeignHashes::default().parse(&hash).is_err(), "{hash}");
+    }
+}
+
+#[test]
+fn a_cost_as_high_as_the_limits_is_accepted() {
+    let tag = "A".repeat(43);
+    for hash in [
+        format!("$scrypt$ln=16,r=8,p=8$c2FsdA${tag}"),
+        format!("pbkdf2_sha256$2000000$salt${tag}="),
+        format!("{}:{}", "a".repeat(32), "0".repeat(128)),
+    ] {
+        assert!(ForeignHashes::default().parse(&hash).is_ok(), "{hash}");
     }
 }
 

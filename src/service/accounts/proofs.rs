@@ -74,9 +74,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 
     /// Completes a reset of a password by the code of the mail: sets the password, proves
     /// the address, and ends all tokens and all other tickets. API keys stay, unless [they
-    /// are to end](Self::ending_api_keys) or the address was not proven before: then somebody else may have made the account, so its
-    /// name is cleared, its API keys end, and the host's rows are wiped as by a reclaim.
-    /// The same reset, sent again because its answer was lost, succeeds and changes nothing.
+    /// are to end](Self::ending_api_keys) or the address was not proven before: then somebody
+    /// else may have made the account, so its name is cleared, its API keys end, and the
+    /// host's rows are wiped as by a reclaim. The same reset, sent again because its answer
+    /// was lost, succeeds and changes nothing.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `password` if it is none or a

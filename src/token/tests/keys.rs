@@ -248,3 +248,12 @@ proptest! {
         prop_assert_eq!(verifier.verify(&token).is_ok(), token == minted.reveal());
     }
 }
+
+#[test]
+fn a_key_id_has_up_to_64_printable_characters() {
+    let key = || SigningKey::ed25519(&[1; 32]);
+    assert_eq!(key().with_key_id(&"~".repeat(64)).unwrap().key_id(), "~".repeat(64));
+    for bad in ["", " ", "a b", "\u{e9}", "a\n", &"~".repeat(65)] {
+        assert!(matches!(key().with_key_id(bad), Err(KeyError::BadKeyId)), "{bad:?}");
+    }
+}

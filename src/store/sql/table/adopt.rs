@@ -5,25 +5,22 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::account::AccountId;
-use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::fields::{Email, EmailProfile};
 use crate::issue::BoxError;
-use crate::random::{Entropy, SystemRandom};
 
 use crate::store::dialect::spelling::Clash;
-use crate::store::dialect::statement::{Statement, Value};
-use crate::store::dialect::table::AccountColumn::{self, CreatedAt};
+use crate::store::dialect::statement::Statement;
 use crate::store::dialect::table::Mapped;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
 use crate::store::sql::change::{Applied, Change};
 use crate::store::sql::open::{OpenError, readable};
 use crate::store::sql::queries::Find;
-use crate::store::sql::statement::{Kind, Row, trusted};
+use crate::store::sql::statement::{Kind, trusted};
 
-/// The rows of a page, which is one transaction.
-const PAGE: usize = 500;
+mod page;
+
+use page::{Candidate, Pages};
+
 /// The attempts at a page that others write to.
 const ATTEMPTS: usize = 20;
 
@@ -143,7 +140,7 @@ impl<'a, B: Backend> Adoption<'a, B> {
             }
             done += u64::try_from(rows.len())?;
             if self.is_dry {
-                plan(rows, &mut seen, &mut report);
+                store.plan_page(&accounts, &pages, rows, &mut seen, &mut report).await?;
             } else {
                 store.adopt_page(&accounts, &pages, rows, &mut report).await?;
             }
@@ -154,137 +151,22 @@ impl<'a, B: Backend> Adoption<'a, B> {
     }
 }
 
-/// A row on its way in.
-struct Candidate {
-    row: AdoptedRow,
-    /// The key that it has.
-    key: Option<String>,
-    has_id: bool,
-}
-
-impl Candidate {
-    fn read(mut row: Row) -> Result<Self, BoxError> {
-        let primary_key = row.text()?;
-        let email = row.optional_text()?.unwrap_or_default();
-        let has_id = row.optional_text()?.is_some();
-        let key = row.optional_text()?;
-        Ok(Self { row: AdoptedRow { primary_key, email }, key, has_id })
-    }
-
-    const fn is_account(&self) -> bool {
-        self.has_id && self.key.is_some()
-    }
-
-    /// Returns the key that it has, or that of its address.
-    fn email_key(&self) -> Option<String> {
-        self.key.clone().or_else(|| {
-            let email = Email::parse(self.row.email.as_str(), EmailProfile::Rfc5321).ok()?;
-            Some(email.key().as_str().to_owned())
-        })
-    }
-}
-
-/// Reports what would become of rows.
-fn plan(
+/// Counts the rows of a page that are accounts, lists those without an address, and returns
+/// the others with their keys.
+fn sort_out(
     rows: Vec<Candidate>,
-    seen: &mut HashMap<Box<[u8]>, Box<str>>,
     report: &mut AdoptionReport,
-) {
-    for candidate in rows {
-        let is_account = candidate.is_account();
-        let Some(key) = candidate.email_key() else {
-            report.unreadable.push(candidate.row);
-            continue;
-        };
-        let digest: [u8; 32] = Sha256::digest(&key).into();
-        let (digest, _) = digest.split_at(16);
-        match seen.get(digest) {
-            Some(first) if !is_account => {
-                let first = AdoptedRow { primary_key: first.to_string(), email: key };
-                report.collisions.push((candidate.row, first));
-                continue;
-            }
-            _ => drop(seen.insert(digest.into(), candidate.row.primary_key.into())),
+) -> Result<Vec<(String, AdoptedRow)>, BoxError> {
+    let (known, candidates): (Vec<_>, Vec<_>) = rows.into_iter().partition(Candidate::is_account);
+    report.passed_over += u64::try_from(known.len())?;
+    let mut keyed = Vec::new();
+    for candidate in candidates {
+        match candidate.email_key() {
+            Some(key) => keyed.push((key, candidate.row)),
+            None => report.unreadable.push(candidate.row),
         }
-        if is_account { report.passed_over += 1 } else { report.adopted += 1 }
     }
-}
-
-/// The rows of a table by the order of its primary key.
-struct Pages<'a, B: Backend> {
-    store: &'a SqlStore<B>,
-    accounts: &'a Mapped,
-    columns: String,
-    primary_key: String,
-    /// The expression of a primary key that is given as text.
-    given: String,
-    last: Option<String>,
-}
-
-impl<'a, B: Backend> Pages<'a, B> {
-    async fn new(store: &'a SqlStore<B>, accounts: &'a Mapped) -> Result<Self, BoxError> {
-        let live = store.live_columns(accounts).await?;
-        let name = &accounts.map.primary_key;
-        let key = live.iter().find(|column| column.name == *name);
-        let kind = &key.ok_or_else(|| format!("there is no primary key {name}"))?.kind;
-        let catalog = accounts.spelling.catalog;
-        let text = |column| {
-            let is_there = live.iter().any(|it| it.name == accounts.name(column));
-            let column = if is_there { accounts.column(column) } else { "NULL".to_owned() };
-            (catalog.as_text)(&column)
-        };
-        let primary_key = accounts.quoted(name);
-        let columns = [
-            (catalog.as_text)(&primary_key),
-            text(AccountColumn::Email),
-            text(AccountColumn::Id),
-            text(AccountColumn::EmailKey),
-        ];
-        let given = (catalog.from_text)(&(accounts.spelling.placeholder)(1), kind);
-        let columns = columns.join(", ");
-        Ok(Self { store, accounts, columns, primary_key, given, last: None })
-    }
-
-    async fn next(&mut self) -> Result<Vec<Candidate>, BoxError> {
-        let Self { columns, primary_key, given, .. } = &*self;
-        let after = match self.last {
-            Some(_) => format!("WHERE t.{primary_key} > {given}"),
-            None => String::new(),
-        };
-        let table = self.accounts.table();
-        // Without the `t`, PostgreSQL would sort by the text that is selected.
-        let sql = format!(
-            "SELECT {columns} FROM {table} t {after} ORDER BY t.{primary_key} LIMIT {PAGE}"
-        );
-        let values = self.last.as_deref().map(Value::from).into_iter().collect();
-        let statement = Statement::from_parts(sql, values);
-        let columns = &[Kind::Text, Kind::Text, Kind::Text, Kind::Text];
-        let rows = self.store.find(Find { statement, columns }).await?;
-        let rows = rows.into_iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
-        self.last = rows.last().map(|last| last.row.primary_key.clone());
-        Ok(rows)
-    }
-
-    /// Returns the statement that makes a row an account, unless it is one. Where nobody has
-    /// kept when it was made, it is now.
-    fn adopt(&self, primary_key: &str, key: &str) -> Result<Statement, BoxError> {
-        let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
-        let placeholder = self.accounts.spelling.placeholder;
-        let (table, of) = (self.accounts.table(), &self.primary_key);
-        let names = &self.store.names;
-        let now = names.write_time(CreatedAt, &placeholder(4), B::SPELLING.write_time);
-        let sql = format!(
-            "UPDATE {table} SET @id = coalesce(@id, {}), @email_key = {},
-                 @created_at = coalesce(@created_at, {now}) WHERE {of} = {}",
-            placeholder(2),
-            placeholder(3),
-            self.given,
-        );
-        let now = Timestamp::try_from(SystemClock.wall())?.as_millis();
-        let values = vec![primary_key.into(), id.as_str().into(), key.into(), now.into()];
-        let sql = names.fill_columns(&sql);
-        Ok(Statement::from_parts(sql, values).optional())
-    }
+    Ok(keyed)
 }
 
 impl<B: Backend> SqlStore<B> {
@@ -315,6 +197,36 @@ impl<B: Backend> SqlStore<B> {
         Ok(count.try_into()?)
     }
 
+    /// Reports what would become of the rows of a page, after those that were `seen`: the
+    /// primary keys by digests of the email keys.
+    async fn plan_page(
+        &self,
+        accounts: &Mapped,
+        pages: &Pages<'_, B>,
+        rows: Vec<Candidate>,
+        seen: &mut HashMap<Box<[u8]>, Box<str>>,
+        report: &mut AdoptionReport,
+    ) -> Result<(), BoxError> {
+        let keyed = sort_out(rows, report)?;
+        let owners =
+            if pages.has_keys() { self.owners(accounts, &keyed).await? } else { HashMap::new() };
+        for (key, row) in keyed {
+            let digest: [u8; 32] = Sha256::digest(&key).into();
+            let (digest, _) = digest.split_at(16);
+            let owner = owners.get(&key).filter(|owner| owner.primary_key != row.primary_key);
+            if let Some(owner) = owner {
+                report.collisions.push((row, owner.clone()));
+            } else if let Some(first) = seen.get(digest) {
+                let first = AdoptedRow { primary_key: first.to_string(), email: key };
+                report.collisions.push((row, first));
+            } else {
+                seen.insert(digest.into(), row.primary_key.into());
+                report.adopted += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the rows of a page accounts. If somebody takes one of the addresses meanwhile,
     /// it begins again with what is known then.
     async fn adopt_page(
@@ -324,16 +236,7 @@ impl<B: Backend> SqlStore<B> {
         rows: Vec<Candidate>,
         report: &mut AdoptionReport,
     ) -> Result<(), BoxError> {
-        let (known, candidates): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(Candidate::is_account);
-        report.passed_over += u64::try_from(known.len())?;
-        let mut keyed = Vec::new();
-        for candidate in candidates {
-            match candidate.email_key() {
-                Some(key) => keyed.push((key, candidate.row)),
-                None => report.unreadable.push(candidate.row),
-            }
-        }
+        let keyed = sort_out(rows, report)?;
         for _ in 0..ATTEMPTS {
             let mut owners = self.owners(accounts, &keyed).await?;
             let (mut steps, mut collisions) = (Vec::new(), Vec::new());
