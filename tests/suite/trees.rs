@@ -26,6 +26,8 @@ type Errors = Vec<(usize, String)>;
 /// Returns the compiler's errors for a program, by line.
 fn errors(name: &str) -> Errors {
     let mut cargo = cargo("check", "compile-fail");
+    // Errors alone: where warnings are denied, they would be among them.
+    cargo.env_remove("RUSTFLAGS");
     let output = cargo.args(["--example", name, "--message-format", "short"]).output().unwrap();
     assert!(!output.status.success(), "{name} compiles");
     let said = String::from_utf8(output.stderr).unwrap();
