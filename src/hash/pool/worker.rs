@@ -193,6 +193,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::PoolStats;
 
     #[test]
     fn the_estimate_of_a_hash_follows_the_recent_ones_by_an_eighth() {
@@ -202,7 +203,7 @@ mod tests {
             permits: 0,
             closed: false,
             recent: Duration::ZERO,
-            stats: super::super::PoolStats::default(),
+            stats: PoolStats::default(),
         };
         for (took, recent) in [(8, 8), (0, 7), (15, 8)] {
             state.stats.running = 1;

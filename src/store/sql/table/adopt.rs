@@ -102,7 +102,7 @@ impl<B: Backend> SqlStore<B> {
 
 impl<'a, B: Backend> Adoption<'a, B> {
     /// Changes nothing, and reports what would be done. It keeps 16 octets and the primary key
-    /// of each row in memory.
+    /// of each row to adopt in memory.
     pub fn dry_run(mut self) -> Self {
         self.is_dry = true;
         self
