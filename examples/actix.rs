@@ -2,7 +2,7 @@
 //! page to sign up with at `/`. It has the settings of the axum server.
 //!
 //! ```text
-//! cargo run --release --example actix --features actix,openapi,sqlite
+//! cargo run --release -p signup-examples --example actix --features actix
 //! ```
 
 use std::process::ExitCode;

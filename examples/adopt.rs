@@ -3,7 +3,7 @@
 //! Interrupted, it is begun anew.
 //!
 //! ```text
-//! cargo run --example adopt --features sqlite -- \
+//! cargo run -p signup-examples --example adopt -- \
 //!     sqlite://app.db users --dry-run email=mail password_hash=pw name=full_name
 //! ```
 //!

@@ -2,7 +2,7 @@
 //! to sign up with at `/`.
 //!
 //! ```text
-//! cargo run --release --example axum --features axum,openapi,sqlite
+//! cargo run --release -p signup-examples --example axum
 //! curl -i http://127.0.0.1:3000/auth/signup -H 'Content-Type: application/json' \
 //!      -d '{"email":"dev@example.com","password":"correct horse"}'
 //! ```

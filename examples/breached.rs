@@ -3,7 +3,7 @@
 //! `00000` to `FFFFF`, whose lines are the rest of a digest and a count.
 //!
 //! ```text
-//! cargo run --release --example breached --features breached-passwords -- ranges/ breached.bin
+//! cargo run --release -p signup-examples --example breached --features breached-passwords -- ranges/ breached.bin
 //! ```
 //!
 //! One of 256 shards is in memory at a time.

@@ -1,8 +1,8 @@
 //! Measures this machine and recommends a work factor.
 //!
 //! ```text
-//! cargo run --release --example calibrate -- --target-ms 100
-//! cargo run --release --example calibrate --features simd -- --json
+//! cargo run --release -p signup-examples --example calibrate -- --target-ms 100
+//! cargo run --release -p signup-examples --example calibrate --features simd -- --json
 //! ```
 
 use std::io::{IsTerminal as _, Write as _, stderr};

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! DATABASE_URL=postgres://localhost/app \
-//!     cargo run --example custom_credentials --features conformance,postgres
+//!     cargo run -p signup-examples --example custom_credentials --features conformance,postgres
 //! ```
 
 use std::time::Duration;

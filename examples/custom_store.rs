@@ -2,7 +2,7 @@
 //! wrapped as an `AccountStore`. The suite of `store::conformance` then proves it.
 //!
 //! ```text
-//! cargo run --example custom_store --features conformance,sqlite
+//! cargo run -p signup-examples --example custom_store --features conformance
 //! ```
 
 use async_trait::async_trait;

@@ -2,7 +2,7 @@
 //! error.
 //!
 //! ```text
-//! cargo run --example embedded
+//! cargo run -p signup-examples --example embedded --no-default-features
 //! ```
 
 use std::error::Error;

@@ -3,7 +3,7 @@
 //! your own.
 //!
 //! ```text
-//! cargo run --example host_rows --features sqlite
+//! cargo run -p signup-examples --example host_rows
 //! ```
 
 use std::error::Error;

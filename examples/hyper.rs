@@ -2,7 +2,7 @@
 //! [`signup::http`].
 //!
 //! ```text
-//! cargo run --release --example hyper --features sqlite
+//! cargo run --release -p signup-examples --example hyper
 //! ```
 
 use std::convert::Infallible;

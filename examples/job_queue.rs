@@ -2,7 +2,7 @@
 //! event becomes one job, however often it is delivered.
 //!
 //! ```text
-//! cargo run --example job_queue --features sqlite
+//! cargo run -p signup-examples --example job_queue
 //! ```
 
 use std::error::Error;

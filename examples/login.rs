@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! export SIGNUP_JWT_SECRET=$(openssl rand -hex 32) SIGNUP_REPLAY_SECRET=$(openssl rand -hex 32)
-//! cargo run --release --example login --features axum,sqlite
+//! cargo run --release -p signup-examples --example login
 //! JSON='Content-Type: application/json'
 //! curl -H "$JSON" localhost:3000/auth/signup -d '{"email":"dev@example.com","password":"correct horse"}'
 //! curl -H "$JSON" localhost:3000/auth/login -d '{"email":"dev@example.com","password":"correct horse"}'

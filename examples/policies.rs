@@ -3,7 +3,7 @@
 //! stubs on a local port.
 //!
 //! ```text
-//! cargo run --example policies --features axum
+//! cargo run -p signup-examples --example policies
 //! ```
 
 use std::error::Error;

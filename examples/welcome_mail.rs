@@ -1,7 +1,7 @@
 //! A mail of welcome, sent when the owner of an account has proven the address.
 //!
 //! ```text
-//! cargo run --example welcome_mail --features verification
+//! cargo run -p signup-examples --example welcome_mail --features verification
 //! ```
 
 use std::error::Error;

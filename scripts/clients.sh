@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Clients in other languages, and a browser, against the example servers, which
-# have been built: clients.sh [pytest's arguments]
+# Runs clients in other languages, and a browser, against the example servers:
+# clients.sh [pytest's arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/setup.sh
+[ -n "${SIGNUP_TEST_EXAMPLES:-}" ] ||
+    cargo build --package signup-examples --features full --example axum --example actix
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 export CARGO_TARGET_DIR
 work=$CARGO_TARGET_DIR/clients
@@ -23,7 +25,7 @@ if ! cmp -s tests/clients/package-lock.json "$work/node_modules/.installed"; the
 fi
 export SIGNUP_NODE_MODULES="$work/node_modules" PYTHONDONTWRITEBYTECODE=1
 
-# Some tools keep notes where they run: beside what is built, not in the repository.
+# Some tools write files where they run: next to the build, not into the repository.
 arguments=()
 for argument in "${@:-tests/clients}"; do
     [ ! -e "$argument" ] || argument=$(realpath "$argument")

@@ -36,6 +36,7 @@ mod overload;
 mod postgres;
 mod proofs;
 mod public_api;
+mod readme;
 mod redis;
 mod relay;
 mod repository;

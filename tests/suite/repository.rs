@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use regex::Regex;
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -18,7 +18,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the texts of the repository, each with its path within it.
-fn texts() -> Vec<(PathBuf, String)> {
+pub fn texts() -> Vec<(PathBuf, String)> {
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).ok()?;
         Some((path.strip_prefix(root()).unwrap().to_owned(), text))
@@ -119,14 +119,49 @@ fn the_readme_is_short() {
     assert!(bytes <= README_BYTES, "{bytes} bytes");
 }
 
+/// The files of the package: a path below one of the folders, or one of the files.
+struct Package(Vec<String>);
+
+impl Package {
+    /// Reads `include` in `Cargo.toml`.
+    fn read() -> Self {
+        let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let include = manifest["package"]["include"].as_array().unwrap();
+        Self(include.iter().map(|path| path.as_str().unwrap().to_owned()).collect())
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        let path = format!("/{}", path.display());
+        self.0.iter().any(|included| match included.strip_suffix("**") {
+            Some(folder) => path.starts_with(folder),
+            None => path == *included,
+        })
+    }
+}
+
+/// Returns the path that a link leads to, seen from the root.
+fn resolve(folder: &Path, target: &str) -> PathBuf {
+    let mut path = PathBuf::new();
+    for part in folder.join(target).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            other => path.push(other),
+        }
+    }
+    path
+}
+
 #[test]
 fn links_of_the_documentation_lead_somewhere() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
     let page =
         Regex::new(r"^https://docs\.rs/signup/latest/signup/(\w+)/(\w+)/index\.html$").unwrap();
+    let package = Package::read();
     let mut links = 0;
     for (file, text) in texts() {
-        let is_page = file.extension().is_some_and(|end| end == "md") && !file.starts_with("tests");
+        let is_page =
+            file.extension().is_some_and(|end| end == "md") && !file.starts_with("tests/data");
         for found in link.captures_iter(if is_page { &text } else { "" }) {
             links += 1;
             let target = &found[1];
@@ -138,12 +173,31 @@ fn links_of_the_documentation_lead_somewhere() {
                 // The first are others' to keep, the second rustdoc's to check.
                 true
             } else {
-                root().join(file.parent().unwrap()).join(target).exists()
+                let path = resolve(file.parent().unwrap(), target);
+                // A reader of the package has nothing else.
+                root().join(&path).exists() && (package.has(&path) || !package.has(&file))
             };
             assert!(leads, "{}: {target}", file.display());
         }
     }
     assert!(links > 0);
+}
+
+#[test]
+fn links_to_sources_on_docs_rs_name_files_of_the_package() {
+    let source = Regex::new(r"docs\.rs/crate/signup/[^/\s]+/source/([\w./-]+)").unwrap();
+    let package = Package::read();
+    let mut links = 0;
+    for (file, text) in texts() {
+        for found in source.captures_iter(&text) {
+            links += 1;
+            let path = Path::new(&found[1]);
+            let leads = package.has(path) && root().join(path).is_file();
+            assert!(leads, "{}: {}", file.display(), &found[1]);
+        }
+    }
+    assert!(links > 0);
+    assert!(!package.has(Path::new("examples/axum.rs")));
 }
 
 #[test]

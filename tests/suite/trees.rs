@@ -102,10 +102,10 @@ fn readme(kind: &str) -> &'static str {
 #[ignore = "builds further crates: scripts/test.sh runs it"]
 fn the_readmes_dependencies_build_its_code_in_an_empty_project() {
     let folder = tempfile::tempdir().unwrap();
-    let dependencies = readme("toml").replace(
-        r#"signup = { version = "0.1","#,
-        &format!(r#"signup = {{ path = "{}","#, env!("CARGO_MANIFEST_DIR")),
-    );
+    let readme_path = r#"path = "signup""#;
+    assert!(readme("toml").contains(readme_path));
+    let path = format!("path = {:?}", env!("CARGO_MANIFEST_DIR"));
+    let dependencies = readme("toml").replace(readme_path, &path);
     let package = "[package]\nname = \"host\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n";
     std::fs::write(folder.path().join("Cargo.toml"), format!("{package}{dependencies}")).unwrap();
     std::fs::create_dir(folder.path().join("src")).unwrap();
