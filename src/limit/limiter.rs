@@ -134,7 +134,8 @@ impl Limiter {
     async fn check(&self, buckets: &[Bucket]) -> Result<(), RateLimited> {
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared
-            && let Some(decided) = shared.check(buckets).await
+            // In a box, so that a request without Redis has no room for its future.
+            && let Some(decided) = Box::pin(shared.check(buckets)).await
         {
             decided.map_err(|refusal| self.limited(refusal))?;
             // Memory counts it too, in case it has to take over.

@@ -54,6 +54,9 @@ async fn h01_h02_ten_thousand_at_once_take_the_memory_of_two() {
         .hash_pool(Arc::new(pool))
         .build()
         .unwrap();
+    // A request that is not hashed brings the code into memory, which is part of the base.
+    let invalid = service.signup(SignupRequest::new("nobody", "short")).await;
+    assert!(matches!(invalid, Err(SignupError::Invalid(_))), "{invalid:?}");
     let before = peak();
     let mut tasks = JoinSet::new();
     for number in 0..CROWD {
