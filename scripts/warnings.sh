@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pages=("$@")
-[ $# -gt 0 ] || pages=(*.md docs/*.md examples/*.md tests/README.md
+[ $# -gt 0 ] || pages=(*.md docs/*.md benches/README.md examples/*.md tests/README.md
     examples/*.rs benches/*.rs benches/*/*.rs tests/*.rs)
 
-for script in $(grep -ohE '\b(bash )?(scripts/[a-z-]+\.(sh|py)|\.ci/run)' "${pages[@]}" |
+for script in $(grep -ohE '\b(bash )?(scripts/[a-z-]+\.(sh|py)|\.ci/[a-z]+)' "${pages[@]}" |
     sed 's/^bash //' | sort -u); do
     [ -f "$script" ] || { echo "no $script" >&2; exit 1; }
 done

@@ -3,9 +3,8 @@
 //! clock steps, and its log is rotated. Memory, descriptors and threads must stay flat, and
 //! every client must get its account, once.
 //!
-//! `cargo build --features full --examples`, then
-//! `cargo test --features full --test soak -- --ignored --nocapture`; with
-//! `SIGNUP_SOAK_MINUTES=5` it is shorter. It needs `redis-server`, PostgreSQL and `faketime`,
+//! `cargo test --features full --test soak -- --ignored --nocapture`, or
+//! `bash .ci/release soak`; with `SIGNUP_SOAK_MINUTES=5` it is shorter. It needs `redis-server`, PostgreSQL and `faketime`,
 //! from the packages of these names.
 
 #![cfg(target_os = "linux")]

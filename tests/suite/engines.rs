@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use signup::hash::{Argon2Engine, Engine, EngineHasher, HashInput, SimdEngine, WorkFactor};
 
-use crate::support::corpus;
+use crate::support::{corpus, rounds};
 
 fn engines() -> [Box<dyn Engine>; 2] {
     [Box::new(Argon2Engine), Box::new(SimdEngine)]
@@ -70,7 +70,10 @@ fn the_reference_vectors_of_argon2i_and_version_16() {
     let others: Vec<_> =
         vectors().into_iter().filter(|vector| vector["type"] == "Argon2_i").collect();
     assert_eq!(others.len(), 18);
-    for vector in others {
+    // The larger ones take most of a minute.
+    let largest = u64::try_from(rounds(14, 20)).unwrap();
+    let is_small = |vector: &Value| vector["log2_m_kib"].as_u64().unwrap() <= largest;
+    for vector in others.into_iter().filter(is_small) {
         let number = |key: &str| u32::try_from(vector[key].as_u64().unwrap()).unwrap();
         let (m, t, p) = (1 << number("log2_m_kib"), number("t"), number("p"));
         let text = |key: &str| vector[key].as_str().unwrap().as_bytes();
@@ -124,9 +127,10 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 #[test]
-fn on_20_000_inputs_the_engines_agree() {
+fn the_engines_agree() {
     let mut hashers = engines().map(|engine| engine.hasher());
-    let mut runner = TestRunner::new(Config { cases: 20_000, ..Config::default() });
+    let cases = u32::try_from(rounds(2_000, 20_000)).unwrap();
+    let mut runner = TestRunner::new(Config { cases, ..Config::default() });
     let run = std::cell::RefCell::new(&mut hashers);
     runner
         .run(&case(), |case| {

@@ -18,8 +18,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::task::JoinSet;
 
 use crate::support::galera::Galera;
+use crate::support::rounds;
 
-const ROUNDS: u64 = 20;
 const CROWD: usize = 1000;
 
 /// A service on each node.
@@ -78,13 +78,14 @@ async fn agreed(stores: &[MySqlStore; 3]) -> Vec<StoredAccount> {
 #[ignore = "needs Galera: scripts/test.sh starts a cluster"]
 async fn a_thousand_sign_ups_of_one_address_over_three_nodes_store_one() {
     let (services, stores) = services().await;
-    for round in 0..ROUNDS {
+    let rounds = rounds(3, 20);
+    for round in 0..rounds {
         let outcomes = crowd(&services, |_| format!("round{round}@x.co")).await;
         assert_eq!(outcomes, (1, CROWD - 1));
     }
     let distinct = crowd(&services, |number| format!("own{number}@x.co")).await;
     assert_eq!(distinct, (CROWD, 0));
-    assert_eq!(agreed(&stores).await.len(), usize::try_from(ROUNDS).unwrap() + CROWD);
+    assert_eq!(agreed(&stores).await.len(), rounds + CROWD);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,7 +267,7 @@ async fn no_stored_account_is_lost_with_a_node_that_is_cut_off() {
     lose_nothing_with(Trouble::CutOff).await;
 }
 
-/// Lets the same happen to a node ten times, under load.
+/// Takes a node away once, or ten times in a full run, under load.
 async fn lose_nothing_with(trouble: Trouble) {
     let galera = Galera::start();
     let stores = galera.stores().await.map(|store| store.with_deadline(Duration::from_secs(1)));
@@ -277,7 +278,7 @@ async fn lose_nothing_with(trouble: Trouble) {
         let (stores, next, answered) = (stores.clone(), Arc::clone(&next), Arc::clone(&answered));
         workers.spawn(load(stores, worker, next, answered, Arc::clone(&stop)));
     }
-    for round in 0..10 {
+    for round in 0..rounds(1, 10) {
         strike(&galera, round % 3, trouble, &answered).await;
     }
     stop.store(true, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use signup::{Accounts, SignupRequest, SignupService};
 use tokio::task::JoinSet;
 
 use crate::server::Database;
+use crate::support::rounds;
 
 const PASSWORD: &str = "correct horse";
 const ANOTHER: &str = "battery staple";
@@ -25,7 +26,6 @@ const ANOTHER: &str = "battery staple";
 const CHILD: &str = "SIGNUP_TEST_CHILD";
 /// The accounts that a child works on at a time.
 const AT_A_TIME: usize = 8;
-const ROUNDS: usize = 100;
 
 /// The changes, by the type of the event that tells of each.
 const CHANGES: [&str; 7] = [
@@ -176,10 +176,11 @@ async fn is_whole<S: EventStore + AccountStore>(
     (seen == expected).then_some(happened)
 }
 
-async fn kill_100_times<S: EventStore + AccountStore>(store: S, url: &str) {
+/// Kills the process 20 times, or 100 times in a full run.
+async fn kill_repeatedly<S: EventStore + AccountStore>(store: S, url: &str) {
     let service = service(store);
     let (mut begun, mut happened_unsaid) = (0, 0);
-    for round in 0..ROUNDS {
+    for round in 0..rounds(20, 100) {
         let said = until_killed(url, 1 + round % 16);
         begun += said.begun.len();
         for (id, email) in &said.begun {
@@ -203,29 +204,29 @@ async fn kill_100_times<S: EventStore + AccountStore>(store: S, url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_are_whole_though_their_process_is_killed_100_times() {
+async fn a_change_is_whole_after_kill_9() {
     let database = Database::sqlite();
     let store = SqliteStore::connect(&database.url()).await.unwrap();
     store.migrate().await.unwrap();
-    kill_100_times(store, &database.url()).await;
+    kill_repeatedly(store, &database.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-async fn changes_on_postgres_are_whole_though_their_process_is_killed_100_times() {
+async fn a_change_on_postgres_is_whole_after_kill_9() {
     let database = Database::postgres("changed").await;
     let store = PostgresStore::connect(&database.url()).await.unwrap();
     store.migrate().await.unwrap();
-    kill_100_times(store, &database.url()).await;
+    kill_repeatedly(store, &database.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs MariaDB: scripts/test.sh starts one"]
-async fn changes_on_mariadb_are_whole_though_their_process_is_killed_100_times() {
+async fn a_change_on_mariadb_is_whole_after_kill_9() {
     let database = Database::mariadb().await;
     let store = MySqlStore::connect(&database.url()).await.unwrap();
     store.migrate().await.unwrap();
-    kill_100_times(store, &database.url()).await;
+    kill_repeatedly(store, &database.url()).await;
 }
 
 /// Tells a change that is torn from one that is whole.

@@ -17,7 +17,6 @@ mod axum_host;
 mod breached;
 mod conformance;
 mod credentials;
-mod drivers;
 #[cfg(feature = "simd")]
 mod engines;
 mod galera;
@@ -35,7 +34,6 @@ mod operating;
 mod overload;
 mod postgres;
 mod proofs;
-mod public_api;
 mod readme;
 mod redis;
 mod relay;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::support::client::{Client, Response, signup};
 use crate::support::postgres::Postgres;
+use crate::support::rounds;
 use crate::support::server::{Server, command, complaint};
 
 const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
@@ -74,7 +75,7 @@ async fn emails_of_a_copy(folder: &Path) -> HashSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clean_stop_leaves_one_file_with_every_account_in_it() {
     let names = [SERVERS[0], SERVERS[1], SERVERS[2], "login"];
-    for (round, name) in names.into_iter().cycle().take(50).enumerate() {
+    for (round, name) in names.into_iter().cycle().take(rounds(8, 50)).enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(name, &url(folder.path()), &[]);
         let created = until_ended(server, round, 1 + round % 3).await;

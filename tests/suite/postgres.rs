@@ -29,6 +29,7 @@ mod standby;
 
 use crate::support::postgres::{self, Postgres};
 use crate::support::proxy::{Proxy, Trouble};
+use crate::support::rounds;
 
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -664,14 +665,14 @@ async fn a_store_that_can_not_be_opened_says_why_without_the_password() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-async fn f01_f12_a_server_that_crashes_20_times_loses_no_201() {
+async fn f01_f12_a_server_that_crashes_loses_no_201() {
     let server = Postgres::start();
     let store = PostgresStore::connect(&server.url()).await.unwrap();
     let store = store.with_deadline(Duration::from_secs(1));
     store.migrate().await.unwrap();
     let service = service(store.clone());
     let (mut created, mut unanswered) = (Vec::new(), 0);
-    for round in 0..20 {
+    for round in 0..rounds(5, 20) {
         let mut tasks = JoinSet::new();
         for number in 0..16 {
             let service = service.clone();

@@ -24,10 +24,8 @@ use crate::server::{Database, SERVERS};
 use crate::support::backend::NOW;
 use crate::support::client::{Client, JSON, PASSWORD, signup};
 use crate::support::redis::Redis;
+use crate::support::rounds;
 use crate::support::server::{Server, command};
-
-/// Enough to fill any table that they were kept in.
-const SIGN_UPS: u64 = 20_000;
 
 /// A mailer of mails that nobody reads.
 struct Unread;
@@ -66,11 +64,13 @@ async fn sign_ups_that_nobody_completes_leave_no_row() {
         query.fetch_one(&mut *store.pool().acquire().await.unwrap()).await.unwrap()
     };
     let before = (changes().await, std::fs::metadata(&path).unwrap().len());
+    // All of them would fill any table that they were stored in.
+    let sign_ups = rounds(2_000, 20_000);
     let mut crowd = JoinSet::new();
     for task in 0..10 {
         let service = service.clone();
         crowd.spawn(async move {
-            for number in 0..SIGN_UPS / 10 {
+            for number in 0..sign_ups / 10 {
                 let request = SignupRequest::new(format!("u{task}.{number}@x.co"), PASSWORD);
                 service.begin(request).await.unwrap();
             }
@@ -78,20 +78,20 @@ async fn sign_ups_that_nobody_completes_leave_no_row() {
     }
     crowd.join_all().await;
     mails.drained().await;
-    assert_eq!(mails.stats().sent, SIGN_UPS);
+    assert_eq!(mails.stats().sent, u64::try_from(sign_ups).unwrap());
     assert_eq!((changes().await, std::fs::metadata(&path).unwrap().len()), before);
     assert!(store.stored_accounts().await.is_empty() && store.stored_keys().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_answer_to_a_proof_that_kill_9_has_taken_comes_again() {
-    kill_50_times(Database::sqlite()).await;
+    kill_repeatedly(Database::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn the_answer_to_a_proof_that_kill_9_has_taken_comes_again_on_postgres() {
-    kill_50_times(Database::postgres("proven").await).await;
+    kill_repeatedly(Database::postgres("proven").await).await;
 }
 
 /// A server that proves addresses first and prints its codes into a file.
@@ -123,13 +123,13 @@ async fn verify(client: &mut Client, body: &str) -> Option<String> {
     Some(answer.data()["api_key"].as_str().unwrap().to_owned())
 }
 
-/// Kills each of the adapters' servers 25 times while they complete sign-ups, and sends all
-/// proofs again.
-async fn kill_50_times(database: Database) {
+/// Kills the adapters' servers in turn while they complete sign-ups, 8 times, or 50 times in a
+/// full run, and repeats all requests.
+async fn kill_repeatedly(database: Database) {
     let folder = tempfile::tempdir().unwrap();
     let logs = folder.path().join("stderr");
     let mut all = HashMap::new();
-    for round in 0..50 {
+    for round in 0..rounds(8, 50) {
         let server = proving(round, &database, &logs);
         let mut bodies = Vec::new();
         for number in 0..8 {

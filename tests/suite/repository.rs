@@ -213,3 +213,25 @@ fn the_page_allows_its_own_script_and_style_and_no_other() {
         assert!(page.contains(&format!("{directive} 'sha256-{digest}'")), "{directive}: {digest}");
     }
 }
+
+/// Returns the words of a list in a script.
+fn words(script: &str, pattern: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join(script)).unwrap();
+    let lists = Regex::new(pattern).unwrap();
+    let lists = lists.captures_iter(&text).map(|found| found[1].to_owned()).collect::<Vec<_>>();
+    lists.iter().flat_map(|list| list.split_whitespace()).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_slow_test_is_part_of_a_release() {
+    let slow = words("scripts/test.sh", r"(?m)^slow=\(([^)]*)\)");
+    let parts = words(".ci/release", r"scripts/test\.sh (\S+)");
+    let list = std::process::Command::new(std::env::current_exe().unwrap()).arg("--list").output();
+    let list = String::from_utf8(list.unwrap().stdout).unwrap();
+    let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let has_one = |test: &str, names: &[String]| names.iter().any(|name| test.contains(&**name));
+    let left_out: Vec<_> = tests.filter(|test| has_one(test, &slow)).collect();
+    assert!(!left_out.is_empty());
+    let missing: Vec<_> = left_out.into_iter().filter(|test| !has_one(test, &parts)).collect();
+    assert!(missing.is_empty(), "neither script runs {missing:?}");
+}

@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::client::{Client, JSON, Response, signup};
-use crate::support::memory;
 use crate::support::mysql;
 use crate::support::postgres;
 use crate::support::server::{Server, complaint};
+use crate::support::{memory, rounds};
 
 /// The example servers under test.
 pub const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
@@ -168,37 +168,39 @@ fn api_key(response: &Response) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f12_f14_kill_9_in_the_middle_of_load_100_times() {
-    kill_100_times(Database::sqlite(), Keys::NotSent).await;
+async fn f12_f14_kill_9_in_the_middle_of_load() {
+    kill_repeatedly(Database::sqlite(), Keys::NotSent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-async fn f12_f14_kill_9_on_postgres_100_times() {
-    kill_100_times(Database::postgres("killed").await, Keys::NotSent).await;
+async fn f12_f14_kill_9_on_postgres() {
+    kill_repeatedly(Database::postgres("killed").await, Keys::NotSent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_kill_9_has_taken_comes_again() {
-    kill_100_times(Database::sqlite(), Keys::Sent).await;
+    kill_repeatedly(Database::sqlite(), Keys::Sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn an_answer_that_kill_9_has_taken_comes_again_on_postgres() {
-    kill_100_times(Database::postgres("retried").await, Keys::Sent).await;
+    kill_repeatedly(Database::postgres("retried").await, Keys::Sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs MariaDB: scripts/test.sh starts one"]
 async fn an_answer_that_kill_9_has_taken_comes_again_on_mariadb() {
-    kill_100_times(Database::mariadb().await, Keys::Sent).await;
+    kill_repeatedly(Database::mariadb().await, Keys::Sent).await;
 }
 
-/// Kills each of the adapters' servers 50 times. What was not answered is sent again.
-async fn kill_100_times(database: Database, keys: Keys) {
+/// Kills the adapters' servers in turn, 8 times, or 100 times in a full run. Requests without
+/// an answer are repeated.
+async fn kill_repeatedly(database: Database, keys: Keys) {
     let (mut created, mut stored_before) = (HashMap::new(), 0);
-    for number in 0..100 {
+    let rounds = rounds(8, 100);
+    for number in 0..rounds {
         let server = Server::start(SERVERS[number % 2], &database.url(), &[]);
         let round = until_killed(server, number, 1 + number % 8, keys).await;
         created.extend(round.created);
@@ -236,24 +238,25 @@ async fn kill_100_times(database: Database, keys: Keys) {
     let lost = if keys == Keys::Sent { 0 } else { stored_before };
     assert_eq!(accounts.len(), created.len() + lost);
     database.verify(created.values()).await;
-    println!("{} accounts; of 800 unanswered, {stored_before} were stored", accounts.len());
+    let unanswered = rounds * 8;
+    println!("{} accounts; of {unanswered} unanswered, {stored_before} stored", accounts.len());
 }
 
-/// A thousand requests at once with one key, on two processes of one database.
+/// A thousand requests at once with one key, or 200 in a quick run, on two processes of one database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn two_processes_give_a_crowd_with_one_key_one_answer() {
-    const CROWD: usize = 1000;
+    let crowd_size = rounds(200, 1000);
     let database = Database::postgres("crowd").await;
     let settings = [("SIGNUP_HASH_QUEUE", "2048"), ("SIGNUP_HASH_DEADLINE_MS", "600000")];
     let servers = [0, 1].map(|at| Server::start(SERVERS[at], &database.url(), &settings));
     let mut crowd = JoinSet::new();
-    for number in 0..CROWD {
+    for number in 0..crowd_size {
         let mut client = Client::new(servers[number % 2].addr);
         crowd.spawn(async move { sign_up(&mut client, "kim@x.co", Keys::Sent).await.unwrap() });
     }
     let answers = crowd.join_all().await;
-    assert_eq!(answers.len(), CROWD);
+    assert_eq!(answers.len(), crowd_size);
     let keys: HashSet<_> = answers.iter().map(api_key).collect();
     assert_eq!(keys.len(), 1);
     assert!(answers.iter().all(|answer| answer.body == answers[0].body));

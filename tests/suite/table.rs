@@ -15,8 +15,8 @@ use signup::store::{
 use signup::{SignupRequest, SignupService};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::support::mapped;
 use crate::support::stores::Sqlite;
+use crate::support::{mapped, rounds};
 
 /// A store with a table of the host's, on any database.
 #[async_trait]
@@ -246,13 +246,14 @@ async fn is_told_of_another_name<S: Mapped>(store: S) {
 }
 
 async fn survives_interruptions<S: Mapped>(store: S) {
-    const ROWS: usize = 20_000;
-    let collisions = fill(&store, ROWS).await;
-    for turn in 1..=20_u64 {
+    let turns = rounds(6, 20);
+    let rows = turns * 1000;
+    let collisions = fill(&store, rows).await;
+    for turn in 1..=u64::try_from(turns).unwrap() {
         let progress = Arc::<AtomicU64>::default();
         let adopting = store.adopt(false, Arc::clone(&progress));
         let enough = async {
-            while progress.load(Ordering::Relaxed) < turn * 900 {
+            while progress.load(Ordering::Relaxed) < turn * 600 {
                 tokio::task::yield_now().await;
             }
         };
@@ -268,10 +269,10 @@ async fn survives_interruptions<S: Mapped>(store: S) {
     let key = store.column_of(AccountColumn::EmailKey);
     for column in [&id, &key] {
         let distinct = store.count(&format!("SELECT count(DISTINCT {column}) FROM {users}")).await;
-        assert_eq!(usize::try_from(distinct).unwrap(), ROWS - collisions);
+        assert_eq!(usize::try_from(distinct).unwrap(), rows - collisions);
     }
-    let rows = store.count(&format!("SELECT count(*) FROM {users}")).await;
-    assert_eq!(usize::try_from(rows).unwrap(), ROWS);
+    let stored = store.count(&format!("SELECT count(*) FROM {users}")).await;
+    assert_eq!(usize::try_from(stored).unwrap(), rows);
 }
 
 async fn is_taken_by_its_row<S: Mapped + AccountStore>(store: S) {

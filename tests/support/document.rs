@@ -1,6 +1,7 @@
 //! The OpenAPI document as a judge: every answer, and every body, against it.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use jsonschema::Validator;
 use serde_json::Value;
@@ -10,6 +11,8 @@ use super::client::Response;
 
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::to_value(signup::openapi()).unwrap());
+/// The validators of the other operations, by the text of their schema.
+static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);
 static REQUEST: LazyLock<Validator> = LazyLock::new(|| schema("SignupRequest"));
 static CREATED: LazyLock<Validator> = LazyLock::new(|| schema("Signup"));
 static ERROR: LazyLock<Validator> = LazyLock::new(|| schema("SignupError"));
@@ -85,7 +88,10 @@ pub fn check_verifying(mode: Mode, path: &str, response: &Response) {
         Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
         None => schema,
     };
-    let schema = jsonschema::validator_for(schema).unwrap();
+    // Compiling a schema takes longer than most tests.
+    let mut validators = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let compile = || jsonschema::validator_for(schema).unwrap();
+    let schema = validators.entry(schema.to_string()).or_insert_with(compile);
     if let Err(error) = schema.validate(&response.json()) {
         panic!("{error}: {response:?}");
     }
