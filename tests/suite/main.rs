@@ -23,6 +23,7 @@ mod galera;
 mod hazards;
 mod invitations;
 mod killed;
+mod language;
 #[cfg(target_os = "linux")]
 mod memory;
 mod model;
