@@ -126,7 +126,7 @@ fn the_readmes_dependencies_build_its_code_in_an_empty_project() {
 #[ignore = "builds further crates: scripts/test.sh runs it"]
 fn each_driver_keeps_the_contract() {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/drivers/Cargo.toml");
-    // In cargo's target folder, wherever that is, beside the trees.
+    // In cargo's target folder, wherever that is, next to the trees.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("trees");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir"]);
