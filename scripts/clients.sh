@@ -32,4 +32,4 @@ for argument in "${@:-tests/clients}"; do
     arguments+=("$argument")
 done
 cd "$work"
-"$work/venv/bin/python" -m pytest -p no:cacheprovider --durations=5 "${arguments[@]}"
+"$work/venv/bin/python" -m pytest -p no:cacheprovider --numprocesses auto --durations=5 "${arguments[@]}"

@@ -103,7 +103,8 @@ else
 fi
 # Its harness takes one name.
 for name in "${@:-}"; do
-    cargo test "${packages[@]}" "${endpoint[@]}" -- --include-ignored "${threads[@]}" \
+    cargo test "${packages[@]}" "${endpoint[@]}" -- --include-ignored \
+        --test-threads "$((4 * $(nproc)))" \
         ${name:+"$name"} 2>&1 | tee -a "$log" || failed=1
 done
 if [ $failed = 1 ]; then
