@@ -157,7 +157,14 @@ fn passwords(_: &mut Criterion) {
 
     // After some failures no password is hashed.
     let secret = ReplaySecret::new(&[8; 32]).unwrap();
-    let throttled = credentials.with_throttle(LoginThrottle::new(secret));
+    let throttled = SignupService::builder(MemoryStore::default())
+        .jwt_secret(&[7; 32])
+        .login_throttle(LoginThrottle::new(secret))
+        .build()
+        .unwrap();
+    let signed_up = throttled.signup(SignupRequest::new(EMAIL, PASSWORD));
+    runtime.block_on(signed_up).unwrap();
+    let throttled = throttled.credentials();
     let guess = |email| {
         let login = throttled.log_in(email, WRONG, None, None);
         runtime.block_on(login).err().unwrap()

@@ -34,7 +34,7 @@ use signup::{SignupService, adapters};
 #[path = "support/process.rs"]
 mod process;
 
-const KNOWN_CLIENT: &str = "known_client";
+const DEVICE: &str = "trusted_device";
 
 /// The time that a rotated key stays valid.
 const GRACE: Duration = Duration::from_hours(24);
@@ -70,10 +70,12 @@ async fn serve(
     addr: &str,
 ) -> Result<(), Box<dyn Error>> {
     store.migrate().await?;
-    let service = SignupService::builder(store).jwt_secret(secret.as_bytes()).build()?;
+    let service = SignupService::builder(store)
+        .jwt_secret(secret.as_bytes())
+        .login_throttle(throttle)
+        .build()?;
     // A key that another process revoked stays valid for at most 30 seconds.
     let credentials = service.credentials().with_cache(10_000, Duration::from_secs(30));
-    let credentials = credentials.with_throttle(throttle);
     let app = Router::new()
         .route("/auth/login", post(login))
         .route("/keys", get(list_api_keys).post(issue_api_key))
@@ -106,23 +108,23 @@ async fn login(
     let malformed = |_| SignupError::Invalid(vec![Issue::body("Expected email and password")]);
     let Json(Login { email, password }) = login.map_err(malformed)?;
     // Behind a proxy it is `http::TrustedProxies` that knows the client.
-    let (client, known) = (Some(ClientIp::from(peer.ip())), known_client(&headers));
-    let login = credentials.log_in(&email, &password, client, known).await?;
-    let token = credentials.issue_token(login.account_id()).await?;
-    let mark = login.known_client().map_or("", |mark| mark.reveal());
+    let (client, device) = (Some(ClientIp::from(peer.ip())), trusted_device(&headers));
+    let login = credentials.log_in(&email, &password, client, device).await?;
+    let token = credentials.issue_token(&login).await?;
+    let mark = login.trusted_device().map_or("", |mark| mark.reveal());
     let cookie = format!(
-        "{KNOWN_CLIENT}={mark}; Path=/auth/login; Max-Age=31536000; HttpOnly; Secure; SameSite=Strict"
+        "{DEVICE}={mark}; Path=/auth/login; Max-Age=31536000; HttpOnly; Secure; SameSite=Strict"
     );
     Ok(([(SET_COOKIE, cookie)], data(&json!({ "token": token.reveal() }))))
 }
 
-/// Returns the mark of a client that has logged in before, which spares it the waits that
-/// others have caused.
-fn known_client(headers: &HeaderMap) -> Option<&str> {
+/// Returns the mark of a device that has logged in before, which failures of strangers do not
+/// delay.
+fn trusted_device(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get(COOKIE)?.to_str().ok()?.split("; ");
     cookies
         .filter_map(|cookie| cookie.split_once('='))
-        .find(|(name, _)| *name == KNOWN_CLIENT)
+        .find(|(name, _)| *name == DEVICE)
         .map(|(_, mark)| mark)
 }
 

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::issue::InvalidValue;
 use crate::random::{Entropy, RandomError};
-use crate::secret::Secret;
+use crate::secret::{Secret, with_wiped_stack};
 
 mod digest;
 #[cfg(feature = "foreign-credentials")]
@@ -80,7 +80,7 @@ impl ApiKey {
 
     /// Returns the digest, which is what a store keeps.
     pub fn digest(&self) -> ApiKeyDigest {
-        ApiKeyDigest::from_octets(Sha256::digest(self.0.as_bytes()).into())
+        with_wiped_stack(|| ApiKeyDigest::from_octets(Sha256::digest(self.0.as_bytes()).into()))
     }
 
     /// Returns the last four digits, which belong to the checksum, for a list of keys.

@@ -25,6 +25,7 @@ mod cache;
 mod error;
 mod key_change;
 mod login;
+mod owner;
 mod throttle;
 
 pub use api_keys::ApiKeyOptions;
@@ -35,8 +36,9 @@ use cache::KeyCache;
 pub use error::CredentialError;
 use error::internal;
 pub use login::Login;
-use throttle::Throttle;
-pub use throttle::{KnownClient, LoginThrottle};
+pub use owner::TokenOwner;
+pub(crate) use throttle::{Attempt, Caller, Throttle};
+pub use throttle::{LoginThrottle, TrustedDevice};
 
 /// A service that verifies, rotates and revokes tokens, API keys and passwords.
 ///
@@ -47,7 +49,6 @@ pub struct Credentials {
     context: Arc<CredentialContext>,
     cache: Option<Arc<KeyCache>>,
     max_api_keys: usize,
-    throttle: Option<Arc<Throttle>>,
 }
 
 /// The default maximum of valid API keys per account: more than its owner can tell apart.
@@ -63,6 +64,7 @@ pub(crate) struct CredentialContext {
     pub(crate) tokens: Arc<TokenMint>,
     pub(crate) verifier: TokenVerifier,
     pub(crate) lookups: Arc<LookupGate>,
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) api_key_prefix: ApiKeyPrefix,
     /// The prefixes of valid keys, including the current one.
     pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
@@ -81,8 +83,7 @@ pub(crate) struct KeyReplay {
 
 impl Credentials {
     pub(crate) fn new(context: CredentialContext) -> Self {
-        let (cache, throttle) = (None, None);
-        Self { context: Arc::new(context), cache, max_api_keys: MAX_API_KEYS, throttle }
+        Self { context: Arc::new(context), cache: None, max_api_keys: MAX_API_KEYS }
     }
 
     /// Adds a cache in front of API key queries: up to `capacity` valid keys and as many
@@ -136,16 +137,23 @@ impl Credentials {
         Ok(DashboardAuth { token, record })
     }
 
-    /// Issues a token for an account whose owner has proven a password, or anything else
-    /// that the host accepts. It belongs to the current generation of the account's tokens,
-    /// which is read from the store.
+    /// Issues a token for the owner of an account: for a [`Login`], for the presenter of
+    /// another token, or for an account by its id, if the host has verified the owner in
+    /// another way.
+    ///
+    /// The token belongs to the generation of tokens in which the owner was verified. An id
+    /// alone stands for the current generation.
     ///
     /// # Errors
-    /// Returns [`CredentialError::NotFound`] if there is no such account,
-    /// [`CredentialError::Rejected`] if it is disabled or erased, and another error if the
-    /// store, clock, randomness or signing key fails.
-    pub async fn issue_token(&self, account: &AccountId) -> Result<Token, CredentialError> {
-        self.issue_token_with(account, &TokenOptions::new()).await
+    /// Returns [`CredentialError::NotFound`] if the account does not exist,
+    /// [`CredentialError::Rejected`] if it is disabled or erased or its tokens were revoked
+    /// since the owner was verified, and another error if the store, clock, randomness or
+    /// signing key fails.
+    pub async fn issue_token<'a>(
+        &self,
+        owner: impl Into<TokenOwner<'a>>,
+    ) -> Result<Token, CredentialError> {
+        self.issue_token_with(owner, &TokenOptions::new()).await
     }
 
     /// Issues a token like [`issue_token`](Self::issue_token), with a lifetime and
@@ -154,13 +162,15 @@ impl Credentials {
     /// # Errors
     /// Fails like [`issue_token`](Self::issue_token), and if the token would be longer than
     /// the 4,096 bytes that a verifier accepts.
-    pub async fn issue_token_with(
+    pub async fn issue_token_with<'a>(
         &self,
-        account: &AccountId,
+        owner: impl Into<TokenOwner<'a>>,
         options: &TokenOptions,
     ) -> Result<Token, CredentialError> {
-        let record = self.account(account).await?;
-        if !record.state.admits_owner() {
+        let owner = owner.into();
+        let record = self.account(owner.account).await?;
+        let is_current = owner.generation.is_none_or(|it| it == record.token_generation);
+        if !record.state.admits_owner() || !is_current {
             return Err(CredentialError::Rejected);
         }
         let (now, mut draw) = (self.now()?, self.draw()?);
@@ -212,13 +222,18 @@ pub(crate) async fn verify_stored<E: From<PoolFull> + From<HashError>>(
     pool: &HashPool,
     given: Password,
     stored: &PasswordHash,
+    attempt: &Attempt,
 ) -> Result<Verification, E> {
-    if let Err(unusable) = pool.check_stored(stored) {
-        observe::failed("stored password hash can't be verified", &unusable);
-        pool.reserve()?.verify(given, &pool.decoy()).await.map(drop)?;
-        return Ok(Verification::Wrong);
-    }
-    Ok(pool.reserve()?.verify(given, stored).await?)
+    let permit = pool.reserve()?.reporting(attempt.begun());
+    let verified = match pool.check_stored(stored) {
+        Ok(()) => permit.verify(given, stored).await,
+        Err(unusable) => {
+            observe::failed("stored password hash can't be verified", &unusable);
+            let verified = permit.verify(given, &pool.decoy()).await;
+            verified.map(|_| Verification::Wrong)
+        }
+    };
+    Ok(verified.inspect_err(|_| attempt.has_failed())?)
 }
 
 /// Returns an account as its tokens name it.

@@ -43,7 +43,8 @@ pub enum EventKind {
     AccountUpdated,
     /// An account is on another plan. Data: `plan`.
     AccountPlanChanged,
-    /// An account has another password. Data: `reset`, and `api_keys_ended`.
+    /// An account has another password. Data: `reset`, the numbers `api_keys_ended` and
+    /// `api_keys_kept`, and `address_was` of a reset: `verified`, `unverified` or `unknown`.
     AccountPasswordChanged,
     /// An account is disabled.
     AccountDisabled,

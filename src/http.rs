@@ -177,7 +177,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
 
     async fn check_head(&self, route: Route, head: &Head<'_>) -> Result<Ticket, Reply> {
         let client = self.proxies.client(head);
-        let limit = self.service.check_request(client).await;
+        let limit = self.service.check_request(client, route == Route::Signup).await;
         if head.method != Method::Post {
             return Err(Refusal::MethodNotAllowed.into());
         }

@@ -99,6 +99,7 @@ pub mod adapters;
 pub mod api_key;
 pub mod clock;
 pub mod context;
+mod counters;
 pub mod credentials;
 pub mod error;
 pub mod event;
@@ -134,8 +135,10 @@ pub use error::SignupError;
 pub use openapi::openapi;
 pub use request::SignupRequest;
 pub use response::Signup;
+#[cfg(feature = "verification")]
+pub use service::PasswordReset;
 pub use service::{
-    Accounts, ConfigError, Preparation, Prepared, SignupService, SignupServiceBuilder,
+    Accounts, ConfigError, Erased, Preparation, Prepared, SignupService, SignupServiceBuilder,
 };
 
 /// The README's Rust, compiled.

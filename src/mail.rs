@@ -20,7 +20,7 @@ mod smtp;
 mod text;
 
 pub use code::Code;
-pub(crate) use queue::Place;
+pub(crate) use queue::MailPermit;
 pub use queue::{MailQueue, MailStats};
 #[cfg(feature = "smtp")]
 pub use smtp::SmtpMailer;
@@ -110,6 +110,8 @@ pub enum MailKind {
     /// The address of an account is another one from now on: a mail to the old one. There is
     /// no code in it.
     EmailChanged,
+    /// The password of an account was changed or reset. There is no code in it.
+    PasswordChanged,
 }
 
 impl MailKind {

@@ -16,6 +16,8 @@ mod tracing;
 pub(crate) use self::metrics::{answered, hash_jobs};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) use self::tracing::in_current_span;
+#[cfg(feature = "verification")]
+pub(crate) use self::tracing::{back, lost};
 pub(crate) use self::tracing::{client_without_address, failed, within};
 
 /// Whether anything is recorded at all.

@@ -138,6 +138,9 @@ pub enum Occasion {
     /// Another password for an account, for rules about passwords. Neither name nor fields
     /// nor headers are known.
     NewPassword,
+    /// Another address for an account, for rules about addresses: when its owner asks for it,
+    /// and again with the code. Neither name, password, fields nor headers are known.
+    NewEmail,
 }
 
 /// The verdict of a policy on a sign-up.

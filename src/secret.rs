@@ -35,6 +35,27 @@ impl<T: Zeroize> DerefMut for Secret<T> {
     }
 }
 
+/// The stack that a digest uses, and some more.
+const STACK: usize = 2048;
+
+/// Computes something of a secret, and overwrites the stack that may hold parts of it: a hash
+/// function keeps its last block there.
+pub(crate) fn with_wiped_stack<T>(compute: impl FnOnce() -> T) -> T {
+    let result = call(compute);
+    wipe_stack();
+    result
+}
+
+#[inline(never)]
+fn call<T>(compute: impl FnOnce() -> T) -> T {
+    compute()
+}
+
+#[inline(never)]
+fn wipe_stack() {
+    std::hint::black_box(&mut [0_u8; STACK]);
+}
+
 impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("_")

@@ -10,7 +10,7 @@ use crate::api_key::ApiKeyPrefix;
 #[cfg(feature = "foreign-credentials")]
 use crate::api_key::ForeignApiKeys;
 use crate::clock::{Clock, Timestamp};
-use crate::credentials::{CredentialContext, Credentials};
+use crate::credentials::{CredentialContext, Credentials, Throttle};
 use crate::error::SignupError;
 use crate::fields::EmailProfile;
 use crate::hash::HashPool;
@@ -44,7 +44,9 @@ mod turns;
 #[cfg(feature = "verification")]
 mod verification;
 
-pub use accounts::Accounts;
+#[cfg(feature = "verification")]
+pub use accounts::PasswordReset;
+pub use accounts::{Accounts, Erased};
 #[cfg(feature = "verification")]
 pub(crate) use after::Owner;
 pub use builder::SignupServiceBuilder;
@@ -85,6 +87,7 @@ struct Inner<S> {
     random: Arc<dyn SecureRandom>,
     pool: Arc<HashPool>,
     lookups: Arc<LookupGate>,
+    throttle: Arc<Throttle>,
     tokens: Arc<TokenMint>,
     token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
@@ -312,6 +315,7 @@ impl<S: AccountStore> SignupService<S> {
             tokens: Arc::clone(&inner.tokens),
             verifier: self.token_verifier(),
             lookups: Arc::clone(&inner.lookups),
+            throttle: Arc::clone(&inner.throttle),
             api_key_prefix: inner.api_key_prefix.clone(),
             accepted_prefixes: Arc::clone(&inner.accepted_prefixes),
             #[cfg(feature = "foreign-credentials")]
@@ -346,10 +350,16 @@ impl<S: AccountStore> SignupService<S> {
         &self.inner.policies
     }
 
-    /// Checks the client's rate limit before the body is read.
-    pub(crate) async fn check_request(&self, client: ClientIp) -> Result<(), RateLimited> {
+    /// Checks the client's rate limit before the body is read, including the limit of sign-ups
+    /// for a sign-up.
+    pub(crate) async fn check_request(
+        &self,
+        client: ClientIp,
+        is_signup: bool,
+    ) -> Result<(), RateLimited> {
         match &self.inner.limiter {
-            Some(limiter) => limiter.check_request(client).await,
+            Some(limiter) if is_signup => limiter.check_request(client).await,
+            Some(limiter) => limiter.check_other_request(client).await,
             None => Ok(()),
         }
     }

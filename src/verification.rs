@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::counters::{CAPACITY, Counter, Counters, Kind, Rule};
 use crate::fields::EmailKey;
 use crate::idempotency::ReplaySecrets;
 #[cfg(feature = "redis")]
@@ -16,31 +17,28 @@ use crate::issue::InvalidValue;
 use crate::limit::ClientIp;
 #[cfg(feature = "redis")]
 use crate::limit::RedisTarget;
-use crate::mail::{Mail, MailQueue, Place};
+use crate::mail::MailQueue;
+use crate::observe;
 use crate::secret::Secret;
 
 mod account_code;
 mod account_ticket;
-mod counters;
 mod seal;
 mod ticket;
 
 pub(crate) use account_code::CodeOwner;
 pub(crate) use account_ticket::{AccountTicket, TicketKind};
-use counters::{Counted, Counters};
 pub(crate) use ticket::{NewTicket, Ticket};
 
 /// The default life of a code.
 const LIFETIME: Duration = Duration::from_hours(1);
 /// The longest life of a code that is mailed (NIST SP 800-63B-4, section 4.2.1.2).
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_hours(24);
-/// The tries of a ticket, and of all that are sent again for it.
+/// The wrong codes of a ticket, and of all that are sent again for it.
 const TRIES: u32 = 10;
-/// The wrong codes for an address, in an hour.
-const WRONG_CODES: u32 = 50;
-/// The mails to an address in an hour: all, and those that one client has caused.
-const MAILS: u32 = 10;
-const MAILS_OF_CLIENT: u32 = 3;
+/// The mails to an address in an hour: all, and those that one client asks for.
+const MAILS: Rule = Rule::Window(10, HOUR);
+const MAILS_OF_CLIENT: Rule = Rule::Window(3, HOUR);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// The proof of addresses, for [`verify_first`](crate::SignupServiceBuilder::verify_first)
@@ -91,9 +89,9 @@ impl Verification {
         self
     }
 
-    /// Keeps the counters of tries and mails in Redis, so that all instances with this URL
-    /// and this secret, of 16 bytes or more, share them. Default: each instance counts in
-    /// memory, and several allow as many times the limits.
+    /// Keeps the counters of codes and mails in Redis, shared by all instances with this URL
+    /// and this secret of at least 16 bytes. Default: each instance counts in memory, so n
+    /// instances allow n times the limits.
     ///
     /// It connects lazily. While Redis does not answer in time, memory decides.
     ///
@@ -113,6 +111,7 @@ impl Verification {
     pub(crate) fn start(self, clock: Arc<dyn Clock>) -> Arc<Verifier> {
         let counters = Counters::new(
             clock,
+            CAPACITY,
             #[cfg(feature = "redis")]
             self.redis.map(|target| (target, self.redis_deadline)),
         );
@@ -137,51 +136,45 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    /// Takes one of the tries of a ticket or an account, and one of the address, if it is
-    /// given. Both come back by [`was_right`](Self::was_right).
+    /// Charges a try of a code to its ticket or account: the owner of a name. A matching
+    /// code gets it [refunded](Self::refund_try).
     ///
     /// # Errors
-    /// Returns how long to wait, if none is left.
-    pub(crate) async fn take_try(
+    /// Returns how long to wait if no try is left.
+    pub(crate) async fn charge_try(&self, owner: &[u8]) -> Result<(), Duration> {
+        self.counters.charge(&[self.tries(owner)]).await
+    }
+
+    pub(crate) async fn refund_try(&self, owner: &[u8]) {
+        self.counters.refund(&[self.tries(owner)]).await;
+    }
+
+    fn tries(&self, owner: &[u8]) -> Counter {
+        Counter::new(Kind::Code, &[owner], Rule::Window(TRIES, self.lifetime))
+    }
+
+    /// Charges a mail to its address, and to the client that asks for it. Returns whether it
+    /// may be sent: the address may have got enough.
+    ///
+    /// # Errors
+    /// Returns how long to wait if this client has asked for too many mails to this address,
+    /// which depends on nothing else.
+    pub(crate) async fn charge_mail(
         &self,
-        owner: &[u8],
-        email: Option<&EmailKey>,
-    ) -> Result<(), Duration> {
-        self.counters.take(Counted::Tries, &[owner], TRIES, self.lifetime).await?;
-        let Some(email) = email else { return Ok(()) };
-        let address = &[email.as_str().as_bytes()];
-        let of_address = self.counters.take(Counted::WrongCodes, address, WRONG_CODES, HOUR).await;
-        if of_address.is_err() {
-            // The owner's tries are not used up by others.
-            self.counters.give_back(Counted::Tries, &[owner]).await;
-        }
-        of_address
-    }
-
-    /// Gives back the try of a right code.
-    pub(crate) async fn was_right(&self, owner: &[u8], email: Option<&EmailKey>) {
-        self.counters.give_back(Counted::Tries, &[owner]).await;
-        if let Some(email) = email {
-            self.counters.give_back(Counted::WrongCodes, &[email.as_str().as_bytes()]).await;
-        }
-    }
-
-    /// Sends a mail in the background, unless its address has got enough: in all, or because
-    /// of this client.
-    pub(crate) fn mail(self: &Arc<Self>, place: Place, mail: Mail, client: Option<ClientIp>) {
-        let (verifier, address) = (Arc::clone(self), mail.to().key().clone());
-        place.send_if(async move { verifier.may_mail(&address, client).await }, mail);
-    }
-
-    async fn may_mail(&self, address: &EmailKey, client: Option<ClientIp>) -> bool {
+        address: &EmailKey,
+        client: Option<ClientIp>,
+    ) -> Result<bool, Duration> {
         let address = address.as_str().as_bytes();
-        // A client without an address of its own is one of all such.
-        let client = client.and_then(|client| client.address());
-        let client = client.map(|address| address.to_string()).unwrap_or_default();
-        let of_client = [address, client.as_bytes()];
-        let counters = &self.counters;
-        counters.take(Counted::MailsOfClient, &of_client, MAILS_OF_CLIENT, HOUR).await.is_ok()
-            && counters.take(Counted::Mails, &[address], MAILS, HOUR).await.is_ok()
+        if let Some(client) = client {
+            let owner = [address, &client.network()];
+            let of_client = Counter::new(Kind::MailOfClient, &owner, MAILS_OF_CLIENT);
+            self.counters.charge(&[of_client]).await?;
+        }
+        let may_go = self.counters.charge(&[Counter::new(Kind::Mail, &[address], MAILS)]).await;
+        if may_go.is_err() {
+            observe::mail("withheld");
+        }
+        Ok(may_go.is_ok())
     }
 }
 

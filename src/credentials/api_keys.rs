@@ -10,7 +10,7 @@ use crate::store::{ApiKeyInfo, KeyOwner, NewApiKey, RetriedApiKey};
 
 use super::error::internal;
 use super::key_change::KeyChange;
-use super::{ApiKeyAuth, CredentialError, Credentials, IssuedApiKey, found_or_missing};
+use super::{ApiKeyAuth, CredentialError, Credentials, IssuedApiKey, TokenOwner, found_or_missing};
 
 /// The lifetime of an API key, and the idempotency key of the request for it.
 ///
@@ -118,20 +118,23 @@ impl Credentials {
         Ok(self.context.store.list_api_keys(account).await?)
     }
 
-    /// Issues another API key for an account, valid for `lifetime` or until it is revoked.
+    /// Issues another API key for the owner of an account, valid for `lifetime` or until it is
+    /// revoked: for the presenter of a token, a [`Login`](super::Login), or an account by its
+    /// id.
     ///
     /// # Errors
-    /// Returns [`CredentialError::NotFound`] if there is no such account,
+    /// Returns [`CredentialError::NotFound`] if the account does not exist,
+    /// [`CredentialError::Rejected`] if its tokens were revoked since the owner was verified,
     /// [`CredentialError::TooManyKeys`] if it has [as many valid keys as
     /// allowed](Self::with_max_api_keys), and another error if the store, clock or
     /// randomness fails.
-    pub async fn issue_api_key(
+    pub async fn issue_api_key<'a>(
         &self,
-        account: &AccountId,
+        owner: impl Into<TokenOwner<'a>>,
         lifetime: Option<Duration>,
     ) -> Result<IssuedApiKey, CredentialError> {
         let options = ApiKeyOptions { lifetime, ..ApiKeyOptions::default() };
-        self.issue_api_key_with(account, &options).await
+        self.issue_api_key_with(owner, &options).await
     }
 
     /// Issues another API key like [`issue_api_key`](Self::issue_api_key), so that the
@@ -141,16 +144,18 @@ impl Credentials {
     /// Fails like [`issue_api_key`](Self::issue_api_key), and with
     /// [`CredentialError::Conflict`] if the idempotency key was used for another lifetime,
     /// more than 24 hours ago, or for a key that is no longer valid.
-    pub async fn issue_api_key_with(
+    pub async fn issue_api_key_with<'a>(
         &self,
-        account: &AccountId,
+        owner: impl Into<TokenOwner<'a>>,
         options: &ApiKeyOptions,
     ) -> Result<IssuedApiKey, CredentialError> {
+        let owner = owner.into();
+        let account = owner.account;
         let scope = Scope::IssueKey(account);
         if let Some(replayed) = self.replay_key(scope, account, options).await? {
             return Ok(replayed);
         }
-        match self.issue_new_key(scope, account, options).await {
+        match self.issue_new_key(scope, owner, options).await {
             Err(refusal @ (CredentialError::NotFound | CredentialError::TooManyKeys)) => {
                 // An equal request may have been faster.
                 self.replay_key(scope, account, options).await?.ok_or(refusal)
@@ -162,10 +167,15 @@ impl Credentials {
     async fn issue_new_key(
         &self,
         scope: Scope<'_>,
-        account: &AccountId,
+        TokenOwner { account, generation }: TokenOwner<'_>,
         options: &ApiKeyOptions,
     ) -> Result<IssuedApiKey, CredentialError> {
         let now = self.now()?;
+        if let Some(generation) = generation
+            && self.account(account).await?.token_generation != generation
+        {
+            return Err(CredentialError::Rejected);
+        }
         let keys = self.context.store.list_api_keys(account).await?;
         let is_valid = |key: &&ApiKeyInfo| key.expires_at.is_none_or(|end| end > now);
         if keys.iter().filter(is_valid).count() >= self.max_api_keys {
@@ -173,7 +183,7 @@ impl Credentials {
         }
         let (key, new) = self.mint_key(scope, account, now, options)?;
         let info = new.info();
-        found_or_missing(self.change_keys(account, KeyChange::Add(new)).await?)?;
+        found_or_missing(self.change_keys(account, generation, KeyChange::Add(new)).await?)?;
         Ok(IssuedApiKey { key, info })
     }
 
@@ -218,7 +228,7 @@ impl Credentials {
         let (new_key, new) = self.mint_key(scope, account, now, options)?;
         let info = new.info();
         let rotation = KeyChange::Rotate { old: *key, until, new };
-        match self.change(*key, self.change_keys(account, rotation)).await {
+        match self.change(*key, self.change_keys(account, None, rotation)).await {
             Ok(()) => Ok(IssuedApiKey { key: new_key, info }),
             Err(CredentialError::NotFound) => {
                 // An equal request may have been faster.
@@ -239,7 +249,7 @@ impl Credentials {
         account: &AccountId,
         key: &ApiKeyId,
     ) -> Result<(), CredentialError> {
-        self.change(*key, self.change_keys(account, KeyChange::Revoke(*key))).await
+        self.change(*key, self.change_keys(account, None, KeyChange::Revoke(*key))).await
     }
 
     /// Deletes the expired API keys of all accounts, so that lists stay short. Call it

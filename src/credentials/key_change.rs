@@ -57,11 +57,12 @@ impl From<KeyChange> for Effect {
 }
 
 impl Credentials {
-    /// Changes the API keys of an account, in one transaction with the event that tells of
-    /// it, if events are stored. Returns false if it does not apply.
+    /// Changes the API keys of an account in this generation, in one transaction with the
+    /// event if events are stored. Returns false if the change does not apply.
     pub(super) async fn change_keys(
         &self,
         account: &AccountId,
+        generation: Option<i64>,
         change: KeyChange,
     ) -> Result<bool, CredentialError> {
         let Some(store) = &self.context.events else {
@@ -80,6 +81,8 @@ impl Credentials {
         let change = AccountChange::new(account.clone())
             .provided(Condition::State(AccountState::NOT_ERASED))
             .with(change.into());
+        let change =
+            generation.map(Condition::Generation).into_iter().fold(change, AccountChange::provided);
         match store.change_account(change.with(Effect::Emit(event))).await? {
             ChangeOutcome::Changed => Ok(true),
             ChangeOutcome::NotApplicable | ChangeOutcome::AlreadyAdded => Ok(false),

@@ -1,22 +1,23 @@
-//! Log-ins: passwords, and their throttle.
-
-use std::sync::Arc;
+//! Log-ins: verifying a password, and what comes with it.
 
 use crate::account::AccountId;
-use crate::error::SignupError;
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::{PasswordHash, Verification};
 use crate::limit::ClientIp;
 
 use super::error::internal;
-use super::throttle::{Counts, KnownClient, LoginThrottle};
+use super::throttle::{Caller, TrustedDevice};
 use super::{CredentialContext, CredentialError, Credentials, verify_stored};
 
 /// A log-in that has succeeded. Only [`Credentials`] creates one.
+///
+/// It belongs to the generation of the account's tokens in which the password was verified:
+/// [`issue_token`](Credentials::issue_token) refuses it once the password has changed.
 #[derive(Debug)]
 pub struct Login {
-    account_id: AccountId,
-    known_client: Option<KnownClient>,
+    pub(crate) account_id: AccountId,
+    pub(crate) generation: i64,
+    pub(crate) trusted_device: Option<TrustedDevice>,
 }
 
 impl Login {
@@ -25,23 +26,14 @@ impl Login {
         &self.account_id
     }
 
-    /// Returns the mark to give to the client, for its next log-in; `None` without a
-    /// [throttle](Credentials::with_throttle).
-    pub fn known_client(&self) -> Option<&KnownClient> {
-        self.known_client.as_ref()
+    /// Returns the mark to give to the device for its next log-in; `None` without a
+    /// [throttle](crate::SignupServiceBuilder::login_throttle).
+    pub fn trusted_device(&self) -> Option<&TrustedDevice> {
+        self.trusted_device.as_ref()
     }
 }
 
 impl Credentials {
-    /// Throttles log-ins: whoever fails too often waits, before anything is hashed.
-    ///
-    /// The counts belong to this value and its clones: call this once, and clone the result.
-    #[must_use]
-    pub fn with_throttle(self, throttle: LoginThrottle) -> Self {
-        let throttle = throttle.start(Arc::clone(&self.context.clock));
-        Self { throttle: Some(Arc::new(throttle)), ..self }
-    }
-
     /// Verifies a password on the hash pool. An unknown email costs a hash as well and gets
     /// the same answer.
     ///
@@ -61,21 +53,35 @@ impl Credentials {
         Ok(self.log_in(email, password, None, None).await?.account_id)
     }
 
-    /// Verifies a password like [`verify_password`](Self::verify_password), by this client,
-    /// with the mark that it was given at its last log-in.
+    /// Verifies a password like [`verify_password`](Self::verify_password), for this client
+    /// and with the mark of its device from its last log-in.
     ///
     /// # Errors
     /// Fails like [`verify_password`](Self::verify_password). With a
-    /// [throttle](Self::with_throttle), returns [`SignupError::Busy`] with the time to wait
-    /// after too many failures, whether or not there is such an account.
+    /// [throttle](crate::SignupServiceBuilder::login_throttle), returns
+    /// [`SignupError::Busy`](crate::SignupError::Busy) with the time to wait after too many
+    /// failures, whether or not the account exists.
     pub async fn log_in(
         &self,
         email: &str,
         password: &str,
         client: Option<ClientIp>,
-        known_client: Option<&str>,
+        trusted_device: Option<&str>,
     ) -> Result<Login, CredentialError> {
-        let CredentialContext { store, pool, lookups, .. } = &*self.context;
+        let is_throttled = self.context.throttle.is_on();
+        self.log_in_throttled(email, password, client, trusted_device, is_throttled).await
+    }
+
+    /// Verifies a password like [`log_in`](Self::log_in), throttled or not.
+    pub(crate) async fn log_in_throttled(
+        &self,
+        email: &str,
+        password: &str,
+        client: Option<ClientIp>,
+        trusted_device: Option<&str>,
+        is_throttled: bool,
+    ) -> Result<Login, CredentialError> {
+        let CredentialContext { store, pool, lookups, throttle, .. } = &*self.context;
         // An address that was accepted once must not be refused by stricter rules.
         let email = Email::parse(email, EmailProfile::Rfc5321);
         let email = email.map_err(|_| CredentialError::Rejected)?;
@@ -84,56 +90,36 @@ impl Credentials {
         let lookup = lookups.enter()?;
         let found = store.find_password(email.key()).await?;
         lookup.answered();
-        let mut known = None;
-        let mut tried = None;
-        if let Some(throttle) = &self.throttle {
-            known = found.as_ref().zip(known_client).and_then(|(found, text)| {
-                let (account, generation) = (&found.account_id, found.token_generation);
-                KnownClient::parse(text, account, generation, &throttle.secrets)
-            });
-            let counts = match (&found, &known) {
-                (Some(found), Some(known)) => Counts::of_known(&found.account_id, known),
-                _ => Counts::of_stranger(email.key(), client),
-            };
-            let busy = |retry_after| SignupError::Busy { retry_after };
-            throttle.try_now(&counts).await.map_err(busy)?;
-            tried = Some((throttle, counts));
-        }
-        // An account that is disabled is verified all the same, which takes as long.
-        let (owner, stored) = match found {
+        let device = found.as_ref().and_then(|found| {
+            throttle.device(trusted_device, &found.account_id, found.token_generation)
+        });
+        let caller = match (&found, &device) {
+            (Some(found), Some(device)) => Caller::Device(&found.account_id, device),
+            _ if is_throttled => Caller::Stranger(email.key(), client),
+            _ => Caller::Unthrottled,
+        };
+        let attempt = throttle.begin(caller).await?;
+        // An account that is disabled or has no password takes as long as any other.
+        let (owner, stored) = match found.filter(|found| !found.hash.is_empty()) {
             Some(found) if found.state.admits_owner() => {
                 (Some((found.account_id, found.token_generation)), found.hash)
             }
             Some(found) => (None, found.hash),
             None => (None, pool.decoy()),
         };
-        let verified = match verify_stored::<CredentialError>(pool, given, &stored).await {
-            Ok(verified) => verified,
-            Err(failed) => {
-                // The password was not judged.
-                if let Some((throttle, counts)) = &tried {
-                    throttle.take_back(counts).await;
-                }
-                return Err(failed);
-            }
-        };
+        let verified = verify_stored::<CredentialError>(pool, given, &stored, &attempt).await?;
         let (Verification::Right { needs_rehash }, Some((account_id, generation))) =
             (verified, owner)
         else {
             return Err(CredentialError::Rejected);
         };
+        attempt.succeeded().await;
         if needs_rehash {
             // The password is right, whether or not this succeeds.
             let _ = self.renew(&account_id, &stored, password).await;
         }
-        let mut known_client = None;
-        if let Some((throttle, counts)) = tried {
-            throttle.succeeded(&counts).await;
-            let (mut draw, secrets) = (self.draw()?, &throttle.secrets);
-            let mark = KnownClient::new(&account_id, generation, known, &mut draw, secrets);
-            known_client = Some(mark.map_err(internal)?);
-        }
-        Ok(Login { account_id, known_client })
+        let mark = throttle.mark(&account_id, generation, device, &mut self.draw()?);
+        Ok(Login { account_id, generation, trusted_device: mark.map_err(internal)? })
     }
 
     async fn renew(
@@ -144,9 +130,9 @@ impl Credentials {
     ) -> Result<(), CredentialError> {
         let password =
             Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
-        let place = self.context.pool.reserve()?;
+        let permit = self.context.pool.reserve()?;
         let salt = self.draw()?.take().map_err(internal)?;
-        let new = place.hash_with_salt(password, salt).await?;
+        let new = permit.hash_with_salt(password, salt).await?;
         self.context.store.renew_password_hash(account, old, &new).await?;
         Ok(())
     }

@@ -48,6 +48,11 @@ impl PasswordHash {
         Self { phc, pepper_version }
     }
 
+    /// Returns whether the account has no password.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.as_phc().is_empty()
+    }
+
     /// Returns the PHC string, for the store.
     pub fn as_phc(&self) -> &str {
         &self.phc

@@ -17,6 +17,7 @@ pub use builder::{HashPoolBuilder, PoolError};
 pub use permit::{HashError, HashPermit, PoolFull, Verification};
 
 use permit::{Input, Tag, Work};
+use worker::Worker;
 
 /// A pool that hashes passwords on a fixed number of threads.
 ///
@@ -56,7 +57,7 @@ impl HashPool {
         let mut state = self.shared.state();
         self.shared.check_room(&mut state)?;
         state.permits += 1;
-        Ok(HashPermit { shared: Arc::clone(&self.shared) })
+        Ok(HashPermit { shared: Arc::clone(&self.shared), begun: None })
     }
 
     /// Checks that [`reserve`](Self::reserve) would succeed at this moment.
@@ -75,6 +76,11 @@ impl HashPool {
             return Ok(());
         }
         self.shared.config.check_stored(stored).map(drop)
+    }
+
+    /// Returns the longest wait for a worker.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.shared.config.deadline
     }
 
     /// Returns a hash of no password that costs as much to verify as a new one.
@@ -98,6 +104,32 @@ impl HashPool {
     pub fn stats(&self) -> PoolStats {
         let state = self.shared.state();
         PoolStats { queued: state.queue.len(), ..state.stats }
+    }
+
+    /// Runs the next job of a [manual](HashPoolBuilder::manual) pool on this thread. Returns
+    /// whether one was waiting.
+    ///
+    /// ```
+    /// use signup::fields::Password;
+    /// use signup::hash::{FakeEngine, HashPool};
+    /// use signup::random::SystemRandom;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let pool = HashPool::builder().engine(FakeEngine::default()).manual().build()?;
+    /// let hash = pool.reserve()?.hash(Password::parse("correct horse")?, &SystemRandom);
+    /// let (hash, ran) = tokio::join!(hash, async { pool.run_next() });
+    /// assert!(ran && hash.is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn run_next(&self) -> bool {
+        let next = self.shared.state().queue.pop_front();
+        next.is_some_and(|job| {
+            let mut worker = Worker::new(&self.shared);
+            worker.run_job(job);
+            worker.release();
+            true
+        })
     }
 
     /// Refuses new work, finishes all jobs that have a permit, and waits for the workers to

@@ -35,7 +35,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
                 self.service.resend(&ticket, client).await.map(Reply::from)
             }
             Route::VerifyEmail => {
-                let proven = self.verify_email(ticket.presented, &body).await;
+                let proven = self.verify_email(ticket.presented, &body, ticket.client).await;
                 or_refusal(proven.map(|()| Reply::no_content()))
             }
             Route::ResendEmailCode => {
@@ -60,10 +60,11 @@ impl<S: AccountStore> SignupEndpoint<S> {
         &self,
         presented: Option<PresentedCredentials>,
         body: &Body,
+        client: ClientIp,
     ) -> Result<(), CredentialError> {
         let request = SignupRequest::from_json_with(body.as_bytes(), &["code"])?;
         let ([code], password) = texts_and_password(request, ["code"])?;
-        let account = self.owner(presented.as_ref(), password).await?;
+        let account = self.owner(presented.as_ref(), password, client).await?;
         self.service.verify_email(&account, &code).await
     }
 
@@ -76,7 +77,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
     ) -> Result<Timestamp, CredentialError> {
         let request = SignupRequest::from_json(body.as_bytes())?;
         let ([], password) = texts_and_password(request, [])?;
-        let account = self.owner(presented.as_ref(), password).await?;
+        let account = self.owner(presented.as_ref(), password, client).await?;
         self.service.resend_email_code(&account, Some(client)).await
     }
 
@@ -86,6 +87,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         &self,
         presented: Option<&PresentedCredentials>,
         password: Option<[Secret<String>; 2]>,
+        client: ClientIp,
     ) -> Result<AccountId, CredentialError> {
         let token = presented.map_or(Ok(None), PresentedCredentials::token)?;
         let owner = match (token, &password) {
@@ -93,7 +95,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
             (None, Some([email, password])) => Owner::Password(email, password),
             (None, None) => return Err(CredentialError::Rejected),
         };
-        self.service.owner_of(owner).await
+        self.service.owner_of(owner, Some(client)).await
     }
 }
 

@@ -188,7 +188,11 @@ impl ReplaySecrets {
     }
 
     /// Returns the versions of all secrets.
-    #[cfg(feature = "verification")]
+    /// Returns whether both are one set, which is rotated together.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn versions(&self) -> Vec<u32> {
         self.read(|ring| ring.accepted.keys().copied().collect())
     }

@@ -95,8 +95,8 @@ impl Limiter {
         })
     }
 
-    /// Checks the client's sign-up bucket and consumes one request. Called when the head
-    /// arrives.
+    /// Checks the client's sign-up bucket and consumes one request. Called when the head of a
+    /// sign-up arrives.
     ///
     /// # Errors
     /// Returns [`RateLimited`] if either bucket is empty; then nothing is consumed.
@@ -106,6 +106,16 @@ impl Limiter {
         let quota = self.limits.requests;
         let requests = Bucket { policy: Policy::Requests, owner, quota, takes: true };
         self.check(&[asked, requests]).await
+    }
+
+    /// Consumes one request. Called when the head of any other request arrives, which must not
+    /// depend on the quota of sign-ups.
+    ///
+    /// # Errors
+    /// Returns [`RateLimited`] if the client's bucket of requests is empty.
+    pub(crate) async fn check_other_request(&self, client: ClientIp) -> Result<(), RateLimited> {
+        let (owner, quota) = (self.network(client), self.limits.requests);
+        self.check(&[Bucket { policy: Policy::Requests, owner, quota, takes: true }]).await
     }
 
     /// Consumes one sign-up from the client's bucket and one from the email's. Called when

@@ -1,11 +1,12 @@
 //! The queue of mails: bounded, off the path of requests, with attempts and a deadline.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use crate::observe;
 use crate::random::jittered;
@@ -15,16 +16,21 @@ use super::{Mail, MailError, Mailer};
 const PLACES: usize = 256;
 const AT_A_TIME: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(30);
-const ATTEMPTS: u32 = 5;
-/// The wait before the second attempt. Each further one waits four times as long.
+/// Enough for a day of attempts: a mail is given up when its code expires.
+const ATTEMPTS: u32 = 150;
+/// The wait before the second attempt. Each further one waits four times as long, up to the
+/// longest.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+/// The time for which a mail without a code is retried.
+const DAY: Duration = Duration::from_hours(24);
 
-/// A bounded queue of mails in front of a [`Mailer`]. Clones share it.
+/// A bounded queue of mails in front of a [`Mailer`]. Clones share it, and its settings.
 ///
-/// A mail is sent by a task of its own, on tokio: at most so many at a time, each attempt
-/// within a deadline. A failure that may pass is tried again after 2, 8, 32 and 128
-/// seconds, give or take a quarter. Mails in the queue are lost with the process: a client
-/// asks for another one.
+/// A tokio task sends each mail, up to a number at once and each attempt within a deadline. A temporary failure is retried after 2, 8, 32, 128 and 512 seconds and
+/// then every ten minutes, give or take a quarter, until the code has expired. A mail that
+/// waits for its next attempt takes no place of new ones. Mails in the queue are lost with
+/// the process: a client asks for another one.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -37,173 +43,278 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// assert_eq!(queue.stats().waiting, 0);
 /// ```
 #[derive(Clone)]
-pub struct MailQueue {
-    places: Arc<Semaphore>,
-    capacity: usize,
-    sending: Arc<Semaphore>,
-    courier: Arc<Courier>,
+pub struct MailQueue(Arc<Dispatcher>);
+
+struct Dispatcher {
+    mailer: Arc<dyn Mailer>,
+    state: Mutex<State>,
+    /// Notified when no mail is left.
+    idle: Notify,
+    /// Whether the last attempt failed.
+    is_failing: AtomicBool,
 }
 
-struct Courier {
-    mailer: Arc<dyn Mailer>,
+struct State {
+    settings: Settings,
+    /// The mails that have a place, by kind of place.
+    taken: [usize; 3],
+    sent: u64,
+    failed: u64,
+}
+
+#[derive(Clone)]
+struct Settings {
+    capacity: usize,
+    sending: Arc<Semaphore>,
     deadline: Duration,
     attempts: u32,
     first_wait: Duration,
-    counts: Counts,
 }
 
-#[derive(Default)]
-struct Counts {
-    sent: AtomicU64,
-    failed: AtomicU64,
+/// A kind of places, each with its own capacity.
+#[derive(Debug, Clone, Copy)]
+enum Lane {
+    /// For mails that clients ask for.
+    New,
+    /// For mails that wait for another attempt.
+    Retried,
+    /// For notices of security, whose places nothing else can take.
+    Notice,
 }
 
 /// The mails of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MailStats {
-    /// Those that are waiting or being sent.
+    /// Mails that are waiting or being sent.
     pub waiting: usize,
-    /// Those that the mailer has taken, since the start.
+    /// Mails that the mailer accepted, since the start.
     pub sent: u64,
-    /// Those that were given up, since the start.
+    /// Mails that were given up, since the start.
     pub failed: u64,
 }
 
 impl MailQueue {
-    /// Creates a queue with default limits: 256 mails, 8 at a time, 30 seconds an attempt,
-    /// 5 attempts.
+    /// Creates a queue with default limits: 256 mails, 8 at a time, 30 seconds an attempt.
     pub fn new(mailer: impl Mailer) -> Self {
-        let courier = Courier {
-            mailer: Arc::new(mailer),
+        let settings = Settings {
+            capacity: PLACES,
+            sending: Arc::new(Semaphore::new(AT_A_TIME)),
             deadline: DEADLINE,
             attempts: ATTEMPTS,
             first_wait: FIRST_WAIT,
-            counts: Counts::default(),
         };
-        Self {
-            places: Arc::new(Semaphore::new(PLACES)),
-            capacity: PLACES,
-            sending: Arc::new(Semaphore::new(AT_A_TIME)),
-            courier: Arc::new(courier),
-        }
+        Self(Arc::new(Dispatcher {
+            mailer: Arc::new(mailer),
+            state: Mutex::new(State { settings, taken: [0; 3], sent: 0, failed: 0 }),
+            idle: Notify::new(),
+            is_failing: AtomicBool::new(false),
+        }))
     }
 
-    /// Sets the number of mails that wait or are being sent. When it is reached, a sign-up
-    /// is answered 429.
+    /// Sets the number of new mails that wait or are being sent. When it is reached, a
+    /// sign-up is answered 429. As many more can wait for another attempt, and as many
+    /// notices.
     #[must_use]
     pub fn places(self, places: usize) -> Self {
-        let capacity = places.min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(capacity)), capacity, ..self }
+        self.with(|settings| settings.capacity = places)
     }
 
     /// Sets the number of mails that are sent at a time.
     #[must_use]
     pub fn at_a_time(self, mails: usize) -> Self {
         let mails = mails.clamp(1, Semaphore::MAX_PERMITS);
-        Self { sending: Arc::new(Semaphore::new(mails)), ..self }
+        self.with(|settings| settings.sending = Arc::new(Semaphore::new(mails)))
     }
 
     /// Sets the deadline of an attempt.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
-        self.with(|courier| courier.deadline = deadline)
+        self.with(|settings| settings.deadline = deadline)
     }
 
-    /// Sets the number of attempts, and the wait before the second one.
+    /// Limits the number of attempts, and sets the wait before the second one.
     #[must_use]
     pub fn attempts(self, attempts: u32, first_wait: Duration) -> Self {
-        self.with(|courier| {
-            courier.attempts = attempts.max(1);
-            courier.first_wait = first_wait;
+        self.with(|settings| {
+            settings.attempts = attempts.max(1);
+            settings.first_wait = first_wait;
         })
     }
 
-    fn with(self, change: impl FnOnce(&mut Courier)) -> Self {
-        let Courier { mailer, deadline, attempts, first_wait, .. } = &*self.courier;
-        let mut courier = Courier {
-            mailer: Arc::clone(mailer),
-            deadline: *deadline,
-            attempts: *attempts,
-            first_wait: *first_wait,
-            counts: Counts::default(),
-        };
-        change(&mut courier);
-        Self { courier: Arc::new(courier), ..self }
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.0.state().settings);
+        self
+    }
+
+    /// Returns whether the settings leave room for a mail and time to send it.
+    pub(crate) fn can_send(&self) -> bool {
+        let settings = &self.0.state().settings;
+        settings.capacity > 0 && !settings.deadline.is_zero()
     }
 
     /// Returns how many mails wait, were sent, and were given up.
     pub fn stats(&self) -> MailStats {
-        let counts = &self.courier.counts;
-        MailStats {
-            waiting: self.capacity.saturating_sub(self.places.available_permits()),
-            sent: counts.sent.load(Ordering::Relaxed),
-            failed: counts.failed.load(Ordering::Relaxed),
+        let state = self.0.state();
+        let State { taken, sent, failed, .. } = *state;
+        MailStats { waiting: taken.iter().sum(), sent, failed }
+    }
+
+    /// Waits until no mail is left, before the process ends. New ones may still come in.
+    pub async fn drained(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.0.idle.notified());
+            idle.as_mut().enable();
+            if self.stats().waiting == 0 {
+                return;
+            }
+            idle.await;
         }
     }
 
-    /// Waits until no mail is left, before the process ends. Further ones may come in.
-    pub async fn drained(&self) {
-        let all = u32::try_from(self.capacity).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
-        drop(self.places.acquire_many(all).await);
+    /// Takes a place for a mail that a client asks for, if one is left.
+    pub(crate) fn reserve(&self) -> Option<MailPermit> {
+        self.0.take(Lane::New)
     }
 
-    /// Takes a place, if one is left.
-    pub(crate) fn reserve(&self) -> Option<Place> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Place { queue: self.clone(), permit })
+    /// Takes a place for a notice of security, if one is left.
+    pub(crate) fn reserve_notice(&self) -> Option<MailPermit> {
+        self.0.take(Lane::Notice)
     }
 }
 
 /// A place in the queue. It is free again when dropped, or when its mail is done with.
 #[must_use]
-pub(crate) struct Place {
-    queue: MailQueue,
-    permit: OwnedSemaphorePermit,
+pub(crate) struct MailPermit {
+    dispatcher: Arc<Dispatcher>,
+    lane: Lane,
 }
 
-impl Place {
+impl MailPermit {
     /// Sends a mail in the background, if it may go.
     pub(crate) fn send_if(self, may_go: impl Future<Output = bool> + Send + 'static, mail: Mail) {
-        let Self { queue: MailQueue { sending, courier, .. }, permit } = self;
         tokio::spawn(async move {
             if may_go.await {
-                courier.deliver(&mail, &sending).await;
+                let dispatcher = Arc::clone(&self.dispatcher);
+                dispatcher.deliver(&mail, self).await;
             }
-            drop(permit);
         });
+    }
+
+    /// Sends a mail in the background.
+    pub(crate) fn send(self, mail: Mail) {
+        self.send_if(std::future::ready(true), mail);
     }
 }
 
-impl Courier {
-    /// Tries until the mail is sent, can't be sent, or has had its attempts. A mail that
-    /// waits for its next attempt does not keep others from theirs.
-    async fn deliver(&self, mail: &Mail, sending: &Semaphore) {
-        let mut wait = self.first_wait;
-        for attempt in 1..=self.attempts {
-            let error = {
-                // The semaphore is never closed.
-                let _turn = sending.acquire().await;
-                match tokio::time::timeout(self.deadline, self.mailer.send(mail)).await {
-                    Ok(Ok(())) => {
-                        self.counts.sent.fetch_add(1, Ordering::Relaxed);
-                        return observe::mail("sent");
-                    }
-                    Ok(Err(error)) => error,
-                    Err(late) => MailError::Temporary(late.into()),
+impl Drop for MailPermit {
+    fn drop(&mut self) {
+        let mut state = self.dispatcher.state();
+        state.leave(self.lane);
+        if state.taken.iter().all(|taken| *taken == 0) {
+            self.dispatcher.idle.notify_waiters();
+        }
+    }
+}
+
+impl State {
+    fn taken(&mut self, lane: Lane) -> Option<&mut usize> {
+        self.taken.get_mut(lane as usize)
+    }
+
+    fn leave(&mut self, lane: Lane) {
+        if let Some(taken) = self.taken(lane) {
+            *taken = taken.saturating_sub(1);
+        }
+    }
+
+    fn enter(&mut self, lane: Lane) -> bool {
+        let capacity = self.settings.capacity;
+        let free = self.taken(lane).filter(|taken| **taken < capacity);
+        free.is_some_and(|taken| {
+            *taken += 1;
+            true
+        })
+    }
+}
+
+impl Dispatcher {
+    /// Locks the state. No code under this lock can leave it half changed.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place. Outside of a runtime there is none: nothing could send the mail.
+    fn take(self: &Arc<Self>, lane: Lane) -> Option<MailPermit> {
+        tokio::runtime::Handle::try_current().ok()?;
+        let has_entered = self.state().enter(lane);
+        has_entered.then(|| MailPermit { dispatcher: Arc::clone(self), lane })
+    }
+
+    /// Tries until the mail is sent, can't be sent, or is of no more use.
+    async fn deliver(self: Arc<Self>, mail: &Mail, mut permit: MailPermit) {
+        let Settings { attempts, mut first_wait, .. } = self.state().settings.clone();
+        let life = if mail.code.is_some() { mail.expires_in } else { DAY };
+        let given_up_at = Instant::now() + life;
+        for attempt in 1..=attempts {
+            let error = match self.attempt(mail).await {
+                Ok(()) => {
+                    self.state().sent += 1;
+                    return observe::mail("sent");
                 }
+                Err(error) => error,
             };
-            if attempt == self.attempts || matches!(error, MailError::Permanent(_)) {
+            let wait = jittered(first_wait);
+            let is_last = attempt == attempts || Instant::now() + wait >= given_up_at;
+            if is_last || matches!(error, MailError::Permanent(_)) || !permit.wait_for_retry() {
                 observe::failed("a mail was given up", &error);
                 break;
             }
             observe::mail("retried");
-            tokio::time::sleep(jittered(wait)).await;
-            wait = wait.saturating_mul(4);
+            tokio::time::sleep(wait).await;
+            first_wait = first_wait.saturating_mul(4).min(LONGEST_WAIT);
         }
-        self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        self.state().failed += 1;
         observe::mail("failed");
+    }
+
+    /// Sends a mail once. The first failure is a warning, and so is the end of failures.
+    async fn attempt(&self, mail: &Mail) -> Result<(), MailError> {
+        let Settings { sending, deadline, .. } = self.state().settings.clone();
+        // The semaphore is never closed.
+        let _turn = sending.acquire().await;
+        let sent = match tokio::time::timeout(deadline, self.mailer.send(mail)).await {
+            Ok(sent) => sent,
+            Err(late) => Err(MailError::Temporary(late.into())),
+        };
+        match &sent {
+            Ok(()) if self.is_failing.swap(false, Ordering::Relaxed) => {
+                observe::back("mails are sent again");
+            }
+            Err(error @ MailError::Temporary(_))
+                if !self.is_failing.swap(true, Ordering::Relaxed) =>
+            {
+                observe::lost("mails can't be sent for now", error);
+            }
+            _ => {}
+        }
+        sent
+    }
+}
+
+impl MailPermit {
+    /// Moves from the places of new mails to the places of retries. Returns whether one was free.
+    fn wait_for_retry(&mut self) -> bool {
+        if !matches!(self.lane, Lane::New) {
+            return true;
+        }
+        let mut state = self.dispatcher.state();
+        let has_entered = state.enter(Lane::Retried);
+        if has_entered {
+            state.leave(self.lane);
+            self.lane = Lane::Retried;
+        }
+        has_entered
     }
 }
 
@@ -216,7 +327,7 @@ impl fmt::Debug for MailQueue {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU64;
 
     use async_trait::async_trait;
 
@@ -286,7 +397,7 @@ mod tests {
         ] {
             run(async {
                 let (mailer, queue) = queue(acts);
-                queue.reserve().unwrap().send_if(std::future::ready(true), mail());
+                queue.reserve().unwrap().send(mail());
                 queue.drained().await;
                 assert_eq!(mailer.calls.load(Ordering::SeqCst), calls);
                 assert_eq!(queue.stats(), MailStats { waiting: 0, sent, failed: 1 - sent });
@@ -303,7 +414,7 @@ mod tests {
             assert_eq!(queue.stats().waiting, 2);
             let [first, second] = places;
             drop(first);
-            second.send_if(std::future::ready(true), mail());
+            second.send(mail());
             let again = queue.reserve().unwrap();
             assert!(queue.reserve().is_none());
             drop(again);
@@ -318,14 +429,57 @@ mod tests {
             let mailer =
                 Arc::new(Scripted { acts: Mutex::new([Act::Defer].into()), ..Scripted::default() });
             let queue = MailQueue::new(Arc::clone(&mailer)).at_a_time(1);
-            let queue = queue.attempts(2, Duration::from_hours(1));
-            queue.reserve().unwrap().send_if(std::future::ready(true), mail());
-            queue.reserve().unwrap().send_if(std::future::ready(true), mail());
+            let queue = queue.attempts(2, Duration::from_mins(20));
+            queue.reserve().unwrap().send(mail());
+            queue.reserve().unwrap().send(mail());
             while queue.stats().sent == 0 {
                 tokio::task::yield_now().await;
             }
             assert_eq!((mailer.calls.load(Ordering::SeqCst), queue.stats().waiting), (2, 1));
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn greylisting_is_survived_while_the_code_lives() {
+        let (mailer, queue) = queue(&[Act::Defer; 8]);
+        queue.clone().attempts(ATTEMPTS, FIRST_WAIT).reserve().unwrap().send(mail());
+        queue.drained().await;
+        assert_eq!(mailer.calls.load(Ordering::SeqCst), 9);
+        assert_eq!(queue.stats(), MailStats { waiting: 0, sent: 1, failed: 0 });
+        // But no longer.
+        let (_, queue) = self::queue(&[Act::Defer; 100]);
+        let begun = Instant::now();
+        queue.clone().attempts(ATTEMPTS, FIRST_WAIT).reserve().unwrap().send(mail());
+        queue.drained().await;
+        assert_eq!(queue.stats(), MailStats { waiting: 0, sent: 0, failed: 1 });
+        assert!(begun.elapsed() <= Duration::from_hours(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mails_that_wait_for_an_attempt_take_no_place_of_new_ones() {
+        let (_, queue) = queue(&[Act::Defer; 3]);
+        let queue = queue.places(1).attempts(9, Duration::from_mins(5));
+        for _ in 0..2 {
+            queue.reserve().unwrap().send(mail());
+            for _ in 0..9 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // The second one was given up: one mail can wait for a retry.
+        assert_eq!(queue.stats(), MailStats { waiting: 1, sent: 0, failed: 1 });
+        assert!(queue.reserve().is_some());
+        drop(queue.drained());
+        assert!(queue.reserve().is_some(), "a wait for the end takes no place");
+    }
+
+    #[tokio::test]
+    async fn a_notice_has_a_place_of_its_own_and_a_clone_is_the_same_queue() {
+        let (_, queue) = queue(&[]);
+        let clone = queue.clone().places(1);
+        let _mail = queue.reserve().unwrap();
+        assert!(clone.reserve().is_none());
+        let _notice = queue.reserve_notice().unwrap();
+        assert!(queue.reserve_notice().is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(super) fn subject(kind: MailKind) -> &'static str {
         MailKind::ResetCode => "Your code for another password",
         MailKind::NewEmailCode => "Your code for another address",
         MailKind::EmailChanged => "The address of your account has changed",
+        MailKind::PasswordChanged => "Your password has changed",
     }
 }
 
@@ -48,6 +49,11 @@ fn words(kind: MailKind) -> [&'static str; 2] {
             "Your account has another address from now on, and no longer this one.",
             "If it was not you who has changed it, somebody else has your account: ask its \
              operator for help.",
+        ],
+        MailKind::PasswordChanged => [
+            "The password of your account was changed.",
+            "If you did not change it, someone else may have access to your account: reset your \
+             password, and ask its operator for help.",
         ],
         MailKind::AccountExists => [
             "Someone, probably you, has signed up with this address, which has an account \

@@ -80,6 +80,18 @@ pub(crate) fn failed(what: &'static str, error: &dyn Error) {
     error!(target: TARGET, error = %Chain(error), "{what}");
 }
 
+/// Warns that a part does not work for now.
+#[cfg(feature = "verification")]
+pub(crate) fn lost(what: &'static str, error: &dyn Error) {
+    warn!(target: TARGET, error = %Chain(error), "{what}");
+}
+
+/// Warns that a part works again.
+#[cfg(feature = "verification")]
+pub(crate) fn back(what: &'static str) {
+    warn!(target: TARGET, "{what}");
+}
+
 /// Warns about a per-client limit without a client address.
 pub(crate) fn client_without_address() {
     warn!(

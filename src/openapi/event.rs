@@ -88,7 +88,11 @@ fn data(kind: EventKind) -> ObjectBuilder {
         }
         EventKind::AccountPlanChanged => data.property("plan", text()),
         EventKind::AccountPasswordChanged => {
-            data.property("reset", boolean()).property("api_keys_ended", boolean())
+            let was = text().enum_values(Some(["verified", "unverified", "unknown"]));
+            data.property("reset", boolean())
+                .property("address_was", was.description(Some("Of a reset")))
+                .property("api_keys_ended", integer())
+                .property("api_keys_kept", integer())
         }
         EventKind::AccountDeletionRequested => data.property("delete_at", moment()),
         EventKind::AccountErased => data.property("banned", boolean()),

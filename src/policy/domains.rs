@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::error::{BoxError, InvalidValue};
 use crate::fields::{EmailKey, EmailProfile};
 
-use super::{Attempt, SignupPolicy, Verdict};
+use super::{Attempt, Occasion, SignupPolicy, Verdict};
 
 /// A list of domains that are allowed or blocked, with their subdomains.
 ///
@@ -72,5 +72,9 @@ impl SignupPolicy for EmailDomains {
             return Ok(Verdict::Allow);
         }
         Ok(Verdict::invalid("email", "Email domain is not allowed"))
+    }
+
+    fn occasions(&self) -> &[Occasion] {
+        &[Occasion::Signup, Occasion::NewEmail]
     }
 }

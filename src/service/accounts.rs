@@ -1,12 +1,13 @@
 //! Changes of accounts after the sign-up, see [the guide](crate::guide::accounts).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::account::{AccountId, AccountState, Plan};
 use crate::clock::Timestamp;
-use crate::credentials::{CredentialError, verify_stored};
+use crate::credentials::{Attempt, Caller, CredentialError, Login, Throttle, verify_stored};
 use crate::error::{Issue, SignupError};
 use crate::event::EventKind;
 use crate::fields::{Email, EmailKey, EmailProfile, Name, Password};
@@ -17,14 +18,24 @@ use crate::store::{
 };
 
 use super::SignupService;
+use notices::NoticeOf;
 
 mod bans;
+mod notices;
 #[cfg(feature = "verification")]
 mod proofs;
+
+#[cfg(feature = "verification")]
+pub use proofs::PasswordReset;
 
 /// The states in which an account has an owner.
 pub(super) const IN_USE: &[AccountState] = &[AccountState::Active, AccountState::PendingDeletion];
 const THERE: &[AccountState] = AccountState::NOT_ERASED;
+/// How often a change that another one has overtaken is tried.
+const ATTEMPTS: usize = 3;
+/// The accounts that are erased by one call, and the page in which they are listed.
+const ERASED_AT_MOST: usize = 1000;
+const ERASED_AT_A_TIME: u32 = 250;
 
 /// A service that reads and changes accounts.
 ///
@@ -137,41 +148,55 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     }
 
     /// Changes the password of an account, whose owner gives the old one (OWASP ASVS 5,
-    /// 6.2.3). Ends all tokens, and retries of the sign-up; API keys stay, unless
-    /// [they are to end](Self::ending_api_keys). The owner who is
-    /// to stay logged in gets a [new token](crate::credentials::Credentials::issue_token).
+    /// 6.2.3). Ends all tokens, marks of other devices, and retries of the sign-up; API keys
+    /// stay, unless [they are to end](Self::ending_api_keys). Returns the owner's log-in, for
+    /// a [new token](crate::credentials::Credentials::issue_token) and the mark of the device.
     ///
-    /// The policies for passwords are asked about the new one.
+    /// The caller has verified the account's token. The policies for passwords check the
+    /// new one, and the owner gets a mail if the service sends mails.
     ///
     /// # Errors
     /// Returns [`CredentialError::Rejected`] if the old password is wrong, or the account
-    /// is not in use; [`SignupError::Invalid`] with an issue of `password` if the new one
-    /// is none, or a policy refuses it; [`CredentialError::NotFound`] if there is no such
-    /// account.
+    /// is not in use; [`SignupError::Busy`] after too many wrong ones, if log-ins are
+    /// [throttled](crate::SignupServiceBuilder::login_throttle), or if the queue of notices is
+    /// full; [`SignupError::Invalid`] with an issue of `password` if the new one is invalid or
+    /// a policy refuses it; [`CredentialError::NotFound`] if the account does not exist.
     pub async fn change_password(
         &self,
         id: &AccountId,
         old: &str,
         new: &str,
-    ) -> Result<(), CredentialError> {
-        let record = self.found(id).await?;
-        let stored = self.stored_password(&record).await?;
-        if !(self.verify(&stored, old).await? && record.state.admits_owner()) {
-            return Err(CredentialError::Rejected);
+    ) -> Result<Login, CredentialError> {
+        let mut verified = None;
+        // The hash or the generation may change under way: by a log-in that renews it, say.
+        for _ in 0..ATTEMPTS {
+            let record = self.found(id).await?;
+            let stored = self.stored_password(&record).await?;
+            if verified.as_deref() != Some(stored.hash.as_phc()) {
+                let attempt = self.throttle().begin(Caller::Token(id)).await?;
+                if !(self.verify(&stored, old, &attempt).await? && record.state.admits_owner()) {
+                    return Err(CredentialError::Rejected);
+                }
+                attempt.succeeded().await;
+                verified = Some(stored.hash.as_phc().to_owned());
+            }
+            let change = change_of(id, IN_USE)
+                .provided(Condition::Password(stored.hash))
+                .provided(Condition::Generation(record.token_generation))
+                .with(self.new_password(&record, new).await?)
+                .with(Effect::ForgetRetries)
+                .with(Effect::RevokeTokens)
+                .with_all(self.ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+            let keys = self.store().list_api_keys(id).await?.len();
+            let (ended, kept) = if self.ends_api_keys { (keys, 0) } else { (0, keys) };
+            let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
+            let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
+            let notice = self.notice(NoticeOf::Password, record.account.email())?;
+            if self.change_with(change, notice).await? == ChangeOutcome::Changed {
+                return self.logged_in(id, record.token_generation);
+            }
         }
-        let change = change_of(id, IN_USE)
-            .provided(Condition::Password(stored.hash))
-            .with(self.new_password(&record, new).await?)
-            .with(Effect::ForgetRetries)
-            .with(Effect::RevokeTokens)
-            .with_all(self.ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
-        let data = json!({"reset": false, "api_keys_ended": self.ends_api_keys});
-        let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
-        match self.store().change_account(change).await? {
-            ChangeOutcome::Changed => Ok(()),
-            // Somebody else was faster: the old password is no longer the one.
-            _ => Err(CredentialError::Rejected),
-        }
+        Err(CredentialError::Rejected)
     }
 
     /// Disables an account: log-ins, tokens and API keys are refused as if they were wrong,
@@ -181,19 +206,61 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is no such account, or it is erased.
     pub async fn disable(&self, id: &AccountId) -> Result<(), CredentialError> {
-        let disabled = Effect::SetState(AccountState::Disabled, None);
-        let change = change_of(id, THERE).with(disabled).with(Effect::RevokeTokens);
-        self.change(self.telling(change, EventKind::AccountDisabled, &json!({}))?).await
+        self.change_state(id, THERE, EventKind::AccountDisabled, |record, change| {
+            // A deletion that is planned stays so.
+            let disabled = Effect::SetState(AccountState::Disabled, record.delete_at);
+            change.with(disabled).with(Effect::RevokeTokens)
+        })
+        .await
     }
 
-    /// Enables an account that is [disabled](Self::disable).
+    /// Enables an account that is [disabled](Self::disable). If its deletion is planned, it
+    /// still is.
     ///
     /// # Errors
-    /// Returns [`CredentialError::NotFound`] if there is no such account that is disabled.
+    /// Returns [`CredentialError::NotFound`] if the account does not exist or is not disabled.
     pub async fn enable(&self, id: &AccountId) -> Result<(), CredentialError> {
-        let enabled = Effect::SetState(AccountState::Active, None);
-        let change = change_of(id, &[AccountState::Disabled]).with(enabled);
-        self.change(self.telling(change, EventKind::AccountEnabled, &json!({}))?).await
+        let disabled = &[AccountState::Disabled];
+        self.change_state(id, disabled, EventKind::AccountEnabled, |record, change| {
+            let planned = record.delete_at.map(|_| AccountState::PendingDeletion);
+            let state = planned.unwrap_or(AccountState::Active);
+            change.with(Effect::SetState(state, record.delete_at))
+        })
+        .await
+    }
+
+    /// Changes the state of an account that is in one of these, from the one that it has.
+    async fn change_state(
+        &self,
+        id: &AccountId,
+        states: &'static [AccountState],
+        kind: EventKind,
+        effects: impl Fn(&AccountRecord, AccountChange) -> AccountChange,
+    ) -> Result<(), CredentialError> {
+        for _ in 0..ATTEMPTS {
+            let record = self.found(id).await?;
+            if !states.contains(&record.state) {
+                return Err(CredentialError::NotFound);
+            }
+            let change = change_of(id, alone(record.state));
+            let change = self.telling(effects(&record, change), kind, &json!({}))?;
+            match self.change(change).await {
+                // The state is another one by now.
+                Err(CredentialError::NotFound) => {}
+                other => return other,
+            }
+        }
+        Err(CredentialError::NotFound)
+    }
+
+    /// Ends the waits of an account after failed log-ins of any client.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if the account does not exist.
+    pub async fn unlock(&self, id: &AccountId) -> Result<(), CredentialError> {
+        let record = self.found(id).await?;
+        self.throttle().unlock(id, record.account.email().key()).await;
+        Ok(())
     }
 
     /// Plans the deletion of an account after a time of grace, and returns when it is due.
@@ -244,21 +311,48 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         }
     }
 
-    /// Erases the accounts whose deletion is due, up to a thousand, and returns how many.
-    /// Call it once an hour, on any number of instances. One that was kept in the meantime
-    /// is kept.
+    /// Erases the accounts whose deletion is due, up to a thousand, and returns which were
+    /// erased and which could not be. Call it once an hour, on any number of instances. A
+    /// deletion that was cancelled in the meantime is not carried out.
+    ///
+    /// One account that can't be erased, because a host's row refuses for example, delays no
+    /// other.
     ///
     /// # Errors
-    /// Fails if the store does not answer, perhaps after some were erased.
-    pub async fn erase_due(&self) -> Result<usize, CredentialError> {
-        let due = AccountFilter::new(1000).state(AccountState::PendingDeletion);
-        let mut erased_ones = 0;
-        for record in self.list(&due.due_at(self.now()?)).await? {
-            let change = change_of(record.account.id(), &[AccountState::PendingDeletion]);
-            let outcome = self.store().change_account(self.erased(change, None)?).await?;
-            erased_ones += usize::from(outcome == ChangeOutcome::Changed);
+    /// Fails if the store can't list the accounts.
+    pub async fn erase_due(&self) -> Result<Erased, CredentialError> {
+        let (now, mut done) = (self.now()?, Erased::default());
+        for state in [AccountState::PendingDeletion, AccountState::Disabled] {
+            let mut page = AccountFilter::new(ERASED_AT_A_TIME).state(state).due_at(now);
+            // What fails stays on the list, so the next page begins behind it.
+            loop {
+                let due = self.list(&page).await?;
+                let Some(last) = due.last() else { break };
+                page = page.after(last);
+                let is_last = due.len() < ERASED_AT_A_TIME as usize;
+                for record in due {
+                    let id = record.account.id();
+                    match self.erase_planned(id, state).await {
+                        Ok(erased) => done.erased += usize::from(erased),
+                        Err(error) => done.failed.push((id.clone(), error)),
+                    }
+                }
+                if is_last || done.erased >= ERASED_AT_MOST {
+                    break;
+                }
+            }
         }
-        Ok(erased_ones)
+        Ok(done)
+    }
+
+    async fn erase_planned(
+        &self,
+        id: &AccountId,
+        state: AccountState,
+    ) -> Result<bool, CredentialError> {
+        let change = change_of(id, alone(state));
+        let outcome = self.store().change_account(self.erased(change, None)?).await?;
+        Ok(outcome == ChangeOutcome::Changed)
     }
 
     /// Adds the effects of an erasure.
@@ -329,11 +423,29 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     }
 
     /// Returns whether this is the stored password.
-    async fn verify(&self, stored: &StoredPassword, given: &str) -> Result<bool, CredentialError> {
+    async fn verify(
+        &self,
+        stored: &StoredPassword,
+        given: &str,
+        attempt: &Attempt,
+    ) -> Result<bool, CredentialError> {
         let Ok(given) = Password::parse_for_login(given) else { return Ok(false) };
         let pool = self.service.hash_pool();
-        let verified = verify_stored::<CredentialError>(pool, given, &stored.hash).await?;
-        Ok(matches!(verified, HashVerification::Right { .. }))
+        let verified = verify_stored::<CredentialError>(pool, given, &stored.hash, attempt);
+        Ok(matches!(verified.await?, HashVerification::Right { .. }))
+    }
+
+    fn throttle(&self) -> &Arc<Throttle> {
+        &self.service.inner.throttle
+    }
+
+    /// Returns the log-in of an owner whose change has just ended this generation.
+    fn logged_in(&self, id: &AccountId, ended: i64) -> Result<Login, CredentialError> {
+        let generation = ended.saturating_add(1);
+        let (_, mut draw) = self.service.draw()?;
+        let trusted_device = self.throttle().mark(id, generation, None, &mut draw);
+        let trusted_device = trusted_device.map_err(SignupError::internal)?;
+        Ok(Login { account_id: id.clone(), generation, trusted_device })
     }
 
     /// Checks and hashes another password.
@@ -349,6 +461,26 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let (salt, _) = self.service.draw()?;
         let hash = self.service.hash_pool().reserve()?.hash_with_salt(password, salt).await?;
         Ok(Effect::SetPassword(hash))
+    }
+}
+
+/// The accounts that a job erased, and those that it could not erase.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Erased {
+    /// How many were erased.
+    pub erased: usize,
+    /// The accounts that stay, each with the reason. They are tried again by the next call.
+    pub failed: Vec<(AccountId, CredentialError)>,
+}
+
+/// Returns a state as a list of states.
+const fn alone(state: AccountState) -> &'static [AccountState] {
+    match state {
+        AccountState::Active => &[AccountState::Active],
+        AccountState::Disabled => &[AccountState::Disabled],
+        AccountState::PendingDeletion => &[AccountState::PendingDeletion],
+        AccountState::Erased => &[AccountState::Erased],
     }
 }
 

@@ -10,7 +10,6 @@ use crate::clock::Timestamp;
 use crate::credentials::{CredentialError, Credentials};
 use crate::error::SignupError;
 use crate::event::EventKind;
-use crate::fields::{Email, EmailProfile};
 use crate::limit::ClientIp;
 use crate::mail::{Code, Mail, MailKind};
 use crate::observe;
@@ -21,7 +20,7 @@ use crate::store::{
 use crate::verification::{CodeOwner, Verification, Verifier};
 
 use super::accounts::IN_USE;
-use super::verification::{Mode, ModeOn, Verifying, invalid};
+use super::verification::{Mode, ModeOn, Verifying, busy, invalid};
 use super::{SignupService, SignupServiceBuilder};
 
 mod reclaim;
@@ -84,6 +83,9 @@ impl<S: LifecycleStore> SignupServiceBuilder<S> {
     /// # }).unwrap();
     /// ```
     pub fn verify_after(mut self, verification: Verification) -> Self {
+        if self.verifying.as_ref().is_some_and(Verifying::is_first) {
+            self.exclusive = Some("verify_first and verify_after");
+        }
         self.verifying = Some(Verifying { verification, mode: ModeOn::After(|store| store) });
         self
     }
@@ -122,10 +124,11 @@ impl FirstCode {
     /// Mails the code, unless the queue is full: the account is there, and its owner can
     /// ask for another mail.
     pub(super) fn send(self) {
-        match self.verifier.mails.reserve() {
-            Some(place) => self.verifier.mail(place, self.mail, self.client),
-            None => observe::mail("dropped"),
-        }
+        let Self { verifier, mail, client } = self;
+        let Some(permit) = verifier.mails.reserve() else { return observe::mail("dropped") };
+        let address = mail.to().key().clone();
+        let may_go = async move { verifier.charge_mail(&address, client).await == Ok(true) };
+        permit.send_if(may_go, mail);
     }
 }
 
@@ -157,14 +160,13 @@ impl<S: AccountStore> SignupService<S> {
         let now = self.now()?;
         let record = self.after()?.find(account).await?;
         let tries = account.as_str().as_bytes();
-        let busy = |retry_after| SignupError::Busy { retry_after };
-        verifier.take_try(tries, None).await.map_err(busy)?;
+        verifier.charge_try(tries).await.map_err(busy)?;
         let code = Code::parse(code).map_err(|_| invalid())?;
         let is_code = code_owner(&record).is_code(&code, now, verifier.lifetime, &verifier.secrets);
         if !is_code.map_err(SignupError::internal)? {
             return Err(invalid().into());
         }
-        verifier.was_right(tries, None).await;
+        verifier.refund_try(tries).await;
         if record.email_verified_at.is_some() {
             return Ok(());
         }
@@ -197,9 +199,11 @@ impl<S: AccountStore> SignupService<S> {
         let after = self.after()?;
         let record = after.find(account).await?;
         let place = Self::reserve_mail(&after.verifier)?;
+        let email = record.account.email().key();
+        let may_mail = after.verifier.charge_mail(email, client).await.map_err(busy)?;
         let (mail, expires_at) = after.code_mail(&record, self.now()?)?;
-        if record.email_verified_at.is_none() {
-            after.verifier.mail(place, mail, client);
+        if may_mail && record.email_verified_at.is_none() {
+            place.send(mail);
         }
         Ok(expires_at)
     }
@@ -232,35 +236,19 @@ impl<S: AccountStore> SignupService<S> {
         Ok(self.credentials_on(Arc::clone(&self.after()?.store) as Arc<dyn CredentialStore>))
     }
 
-    /// Verifies a password, of which an address has ten wrong ones here: these routes are no
-    /// way around the throttle of log-ins. Whoever has the token needs no password.
-    async fn verify_counted(
-        &self,
-        credentials: &Credentials,
-        email: &str,
-        password: &str,
-    ) -> Result<AccountId, CredentialError> {
-        let verifier = &self.after()?.verifier;
-        let parsed = Email::parse(email, EmailProfile::Rfc5321);
-        let parsed = parsed.map_err(|_| CredentialError::Rejected)?;
-        let tries = [b"password ", parsed.key().as_str().as_bytes()].concat();
-        let busy = |retry_after| SignupError::Busy { retry_after };
-        verifier.take_try(&tries, None).await.map_err(busy)?;
-        let owner = credentials.verify_password(email, password).await;
-        // A password that was not judged is no wrong one.
-        if !matches!(owner, Err(CredentialError::Rejected)) {
-            verifier.was_right(&tries, None).await;
-        }
-        owner
-    }
-
     /// Returns the account of an owner.
-    pub(crate) async fn owner_of(&self, owner: Owner<'_>) -> Result<AccountId, CredentialError> {
+    pub(crate) async fn owner_of(
+        &self,
+        owner: Owner<'_>,
+        client: Option<ClientIp>,
+    ) -> Result<AccountId, CredentialError> {
         let credentials = self.credentials_after()?;
         match owner {
             Owner::Token(token) => Ok(credentials.verify_token(token).await?.account_id().clone()),
+            // Throttled in any case: the routes are mounted even if the host has no log-in.
             Owner::Password(email, password) => {
-                self.verify_counted(&credentials, email, password).await
+                let login = credentials.log_in_throttled(email, password, client, None, true);
+                Ok(login.await?.account_id().clone())
             }
         }
     }

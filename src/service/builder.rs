@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::account::Plan;
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::credentials::LoginThrottle;
 use crate::fields::EmailProfile;
 use crate::hash::HashPool;
-use crate::idempotency::ReplaySecrets;
+use crate::idempotency::{ReplaySecret, ReplaySecrets};
 use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
@@ -53,6 +54,11 @@ pub struct SignupServiceBuilder<S> {
     replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
     requires_idempotency_key: bool,
     bans: Option<ReplaySecrets>,
+    throttle: Option<LoginThrottle>,
+    /// Settings of which only one can be chosen.
+    pub(super) exclusive: Option<&'static str>,
+    /// The version that the JWT secret would have as another secret.
+    jwt_version: Option<u32>,
     events: Option<AsLifecycleStore<S>>,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
@@ -90,6 +96,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             replay: None,
             requires_idempotency_key: false,
             bans: None,
+            throttle: None,
+            exclusive: None,
+            jwt_version: None,
             events: None,
             #[cfg(feature = "verification")]
             verifying: None,
@@ -100,12 +109,19 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
 impl<S: AccountStore> SignupServiceBuilder<S> {
     /// Signs tokens with HS256 and this secret of 32 bytes or more.
     pub fn jwt_secret(mut self, secret: &[u8]) -> Self {
+        if self.keys.is_some() && self.jwt_version.is_none() {
+            self.exclusive = Some("jwt_secret and token_keys");
+        }
         self.keys = Some(SigningKey::hs256(secret).map(TokenKeys::new));
+        self.jwt_version = ReplaySecret::new(secret).ok().map(|secret| secret.version());
         self
     }
 
     /// Sets the key that signs tokens, or a set of keys that verify and of which one signs.
     pub fn token_keys(mut self, keys: impl Into<TokenKeys>) -> Self {
+        if self.jwt_version.take().is_some() {
+            self.exclusive = Some("jwt_secret and token_keys");
+        }
         self.keys = Some(Ok(keys.into()));
         self
     }
@@ -234,6 +250,13 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         self
     }
 
+    /// Throttles the guessing of passwords, at log-ins and wherever else the password of an
+    /// account is verified. Default: no.
+    pub fn login_throttle(mut self, throttle: LoginThrottle) -> Self {
+        self.throttle = Some(throttle);
+        self
+    }
+
     /// Stores an [event](crate::event) with each change of an account, in its transaction.
     /// Default: no.
     ///
@@ -299,6 +322,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     /// Returns a [`ConfigError`] for settings that could not work, or if the pool can't be
     /// started.
     pub fn build(self) -> Result<SignupService<S>, ConfigError> {
+        self.check_secrets()?;
         let keys = self.keys.ok_or(ConfigError::NoSigningKey)??;
         if !keys.can_sign() {
             return Err(ConfigError::NoSigningKey);
@@ -358,6 +382,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             verification,
             replay,
             bans: self.bans,
+            throttle: LoginThrottle::start(self.throttle, Arc::clone(&clock)),
             events: self.events.map(|as_lifecycle_store| as_lifecycle_store(Arc::clone(&store))),
             policies: self.policies,
             limiter,
@@ -379,6 +404,36 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             store,
         };
         Ok(SignupService { inner: Arc::new(inner) })
+    }
+}
+
+impl<S> SignupServiceBuilder<S> {
+    /// Refuses settings that exclude each other, and secrets that must not be shared.
+    fn check_secrets(&self) -> Result<(), ConfigError> {
+        if let Some(both) = self.exclusive {
+            return Err(ConfigError::Exclusive(both));
+        }
+        let retries = self.replay.as_ref().map(|(secrets, _)| secrets);
+        #[cfg(feature = "verification")]
+        let tickets = self.verifying.as_ref().map(|it| &it.verification.secrets);
+        #[cfg(not(feature = "verification"))]
+        let tickets = None;
+        let others = [retries, tickets, self.throttle.as_ref().map(LoginThrottle::secrets)];
+        for other in others.into_iter().flatten() {
+            // Its rotation would end every ban.
+            if self.bans.as_ref().is_some_and(|bans| bans.is_same(other)) {
+                return Err(ConfigError::SharedSecret("bans and another purpose"));
+            }
+        }
+        // A leak of what signs tokens must not be one of what derives API keys.
+        let mut versions = others.into_iter().flatten().chain(&self.bans);
+        let is_jwt = |secrets: &ReplaySecrets| {
+            self.jwt_version.is_some_and(|jwt| secrets.versions().contains(&jwt))
+        };
+        if versions.any(is_jwt) {
+            return Err(ConfigError::SharedSecret("tokens and another purpose"));
+        }
+        Ok(())
     }
 }
 

@@ -56,6 +56,16 @@ pub enum ConfigError {
     #[cfg(feature = "verification")]
     #[error("invalid lifetime of codes {0:?}: needs one minute to 24 hours")]
     CodeLifetime(Duration),
+    /// Two settings exclude each other.
+    #[error("{0} exclude each other: choose one")]
+    Exclusive(&'static str),
+    /// The secret of one part is used for another one, which ends with it.
+    #[error("one secret for {0}: give each a secret of its own")]
+    SharedSecret(&'static str),
+    /// The mail queue has no room for a mail, or no time to send it.
+    #[cfg(feature = "verification")]
+    #[error("the mail queue can't send: it needs at least one place and a deadline")]
+    MailQueue,
     /// The hash pool can't be started.
     #[error(transparent)]
     Pool(#[from] PoolError),

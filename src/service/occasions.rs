@@ -22,6 +22,13 @@ impl<S: AccountStore> SignupService<S> {
         Ok(signup.password)
     }
 
+    /// Asks the policies about another address for an account.
+    #[cfg(feature = "verification")]
+    pub(super) async fn check_new_email(&self, email: Email) -> Result<(), SignupError> {
+        let unknown = Password::parse_for_login("").map_err(SignupError::internal)?;
+        self.ask(Occasion::NewEmail, email, None, unknown).await.map(drop)
+    }
+
     /// Asks the policies about a sign-up whose address is proven now.
     #[cfg(feature = "verification")]
     pub(super) async fn check_proof(

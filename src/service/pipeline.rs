@@ -96,10 +96,11 @@ impl<S: AccountStore> SignupService<S> {
     /// Checks whether the email is taken, to save a hash; only the insert decides. If
     /// hashing is busy, the store is not asked.
     async fn check_email_free(&self, Screened(fresh): Screened) -> Result<Free, SignupError> {
-        if fresh.retry.is_some() {
+        if let Some(retry) = &fresh.retry {
             // It was looked for already, but not whether it is banned.
             let is_banned = self.is_banned(fresh.signup.email.key()).await?;
-            return if is_banned { Err(SignupError::EmailTaken) } else { Ok(Free(fresh)) };
+            let is_free = !retry.is_taken && !is_banned;
+            return if is_free { Ok(Free(fresh)) } else { Err(SignupError::EmailTaken) };
         }
         match self.look_up_email(Screened(fresh)).await? {
             (_, true) => Err(SignupError::EmailTaken),
@@ -248,6 +249,9 @@ impl<S: AccountStore> SignupService<S> {
 
     pub(super) async fn store(&self, mut prepared: Prepared) -> Result<Signup, SignupError> {
         let _timed = self.time(Stage::Store);
+        if let Some(retry) = &mut prepared.retry {
+            retry.may_be_stored();
+        }
         for _ in 0..MINT_ATTEMPTS {
             let new = prepared.new.clone();
             match self.inner.store.create(new).await? {
@@ -288,6 +292,13 @@ pub(super) struct Fresh {
 
 /// A sign-up that passed every policy.
 pub(super) struct Screened(Fresh);
+
+impl Screened {
+    #[cfg(feature = "verification")]
+    pub(super) fn email(&self) -> &EmailKey {
+        self.0.signup.email.key()
+    }
+}
 
 /// A sign-up whose email was not taken when checked.
 pub(super) struct Free(pub(super) Fresh);

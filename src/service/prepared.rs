@@ -54,6 +54,7 @@ impl Prepared {
     /// Lets equal requests go on: when the host stores this one is its own affair.
     pub(super) fn end_turn(&mut self) {
         if let Some(retry) = &mut self.retry {
+            retry.may_be_stored();
             retry.turn = None;
         }
     }

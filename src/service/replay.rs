@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::account::{Account, AccountId, AccountState};
 use crate::api_key::ApiKey;
-use crate::credentials::{KeyReplay, subject, verify_stored};
+use crate::credentials::{Caller, KeyReplay, subject, verify_stored};
 use crate::error::{Issue, SignupError};
 use crate::fields::{EmailKey, Name, Password};
 use crate::hash::Verification;
@@ -15,11 +17,12 @@ use crate::observe::Stage;
 use crate::random::{Entropy, RandomError};
 use crate::request::SignupRequest;
 use crate::response::Signup;
+use crate::secret::with_wiped_stack;
 use crate::store::{AccountRecord, AccountStore, ReplayStore, RetriedAccount, StoredSignup};
 use crate::token::TokenOptions;
 
 use super::pipeline::{Fresh, Limited};
-use super::turns::{Turn, Turns};
+use super::turns::{JudgedPassword, Turn, Turns};
 use super::{Prepared, SignupService};
 
 /// The part of a service that answers retries.
@@ -35,8 +38,19 @@ pub(super) struct Retry {
     key: IdempotencyKey,
     password: Password,
     name: Option<Name>,
+    /// Whether another request has made the account.
+    pub(super) is_taken: bool,
     /// Kept until the account is stored, or is not.
     pub(super) turn: Option<Turn>,
+}
+
+impl Retry {
+    /// Lets the next equal request look for the account again.
+    pub(super) fn may_be_stored(&mut self) {
+        if let Some(judged) = self.turn.as_mut().and_then(Turn::judged) {
+            judged.may_be_stored = true;
+        }
+    }
 }
 
 /// The outcome of looking for the first sign-up of a retry.
@@ -100,9 +114,14 @@ impl<S: AccountStore> SignupService<S> {
         Ok((derived, Some(receipt)))
     }
 
-    /// Looks for the first sign-up of a retry: before the policies and the host's rows,
-    /// which it must not meet again. If an equal request is registering its account, waits
-    /// for that, and looks again. If hashing is busy, the store is not asked.
+    /// Looks for the first sign-up of a retry: before the policies and the host's rows, which
+    /// it must not meet again. If an equal request is under way, waits for it, and looks
+    /// again if that may have stored the account. If hashing is busy, the store is not asked.
+    ///
+    /// An account that this request has not made is no answer yet: the policies come first.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Busy`] if the wait is too long.
     pub(super) async fn look_for_retry(
         &self,
         Limited(mut signup): Limited,
@@ -112,24 +131,21 @@ impl<S: AccountStore> SignupService<S> {
             return Ok(Looked::NotFound(Fresh { signup, retry: None }));
         };
         let (password, name) = (signup.password.copy(), signup.name.clone());
-        let mut retry = Box::new(Retry { key, password, name, turn: None });
         let email = signup.email.key();
-        loop {
-            let found = {
-                let _timed = self.time(Stage::Lookup);
-                self.find_signup(replay, email).await?
-            };
-            if let Some(found) = found {
+        let request = (email.clone(), key.clone());
+        let mut found = self.find_signup(replay, email).await?;
+        let mut turn = replay.turns.take(request, self.inner.pool.deadline()).await?;
+        if found.is_none() && turn.judged().is_some_and(|judged| judged.may_be_stored) {
+            found = self.find_signup(replay, email).await?;
+        }
+        let is_taken = found.is_some();
+        let retry = Box::new(Retry { key, password, name, is_taken, turn: Some(turn) });
+        match found {
+            Some(found) if replay.recognize(email, &retry.key, &found).is_some() => {
                 let signup = Box::pin(self.replay_of(email, *retry, &found)).await?;
-                return Ok(Looked::Replayed(signup));
+                Ok(Looked::Replayed(signup))
             }
-            match replay.turns.take((email.clone(), retry.key.clone())) {
-                Ok(turn) => {
-                    retry.turn = Some(turn);
-                    return Ok(Looked::NotFound(Fresh { signup, retry: Some(retry) }));
-                }
-                Err(wait) => wait.over().await,
-            }
+            _ => Ok(Looked::NotFound(Fresh { signup, retry: Some(retry) })),
         }
     }
 
@@ -147,6 +163,9 @@ impl<S: AccountStore> SignupService<S> {
             return Err(refusal);
         };
         let email = signup.email.key();
+        if retry.is_taken {
+            return Err(refusal);
+        }
         let Ok(Some(found)) = self.find_signup(replay, email).await else {
             return Err(refusal);
         };
@@ -185,6 +204,7 @@ impl<S: AccountStore> SignupService<S> {
         replay: &Replay,
         email: &EmailKey,
     ) -> Result<Option<StoredSignup>, SignupError> {
+        let _timed = self.time(Stage::Lookup);
         self.inner.pool.check_room()?;
         let lookup = self.inner.lookups.enter()?;
         let found = replay.store.find_signup(email).await?;
@@ -205,19 +225,16 @@ impl<S: AccountStore> SignupService<S> {
         found: &StoredSignup,
     ) -> Result<Signup, SignupError> {
         let replay = self.inner.replay.as_ref().ok_or(SignupError::EmailTaken)?;
-        let Retry { key, password, name, turn } = retry;
-        // The account is there: equal requests need not wait for its password.
-        drop(turn);
+        let Retry { key, password, name, mut turn, .. } = retry;
         let derive = replay.recognize(email, &key, found).ok_or(SignupError::EmailTaken)?;
         let now = self.now()?;
         if !is_recent(found.created_at, now) {
             return Err(SignupError::EmailTaken);
         }
-        let verified =
-            verify_stored::<SignupError>(&self.inner.pool, password, &found.password_hash);
-        let Verification::Right { .. } = verified.await? else {
+        if !self.is_password_of_retry(&mut turn, password, found).await? {
             return Err(SignupError::EmailTaken);
-        };
+        }
+        drop(turn);
         // The present prefix is the last one.
         for prefix in self.inner.accepted_prefixes.iter().rev() {
             let mut derived = derive().map_err(SignupError::internal)?;
@@ -240,6 +257,38 @@ impl<S: AccountStore> SignupService<S> {
             return self.answer_again(record, api_key, &mut derived);
         }
         Err(SignupError::EmailTaken)
+    }
+
+    /// Returns whether a retry has the password of its account. Equal requests that wait for
+    /// one verdict share it.
+    async fn is_password_of_retry(
+        &self,
+        turn: &mut Option<Turn>,
+        password: Password,
+        found: &StoredSignup,
+    ) -> Result<bool, SignupError> {
+        let hash = &found.password_hash;
+        let given = password.reveal().as_bytes();
+        let fingerprint: [u8; 32] = with_wiped_stack(|| {
+            Sha256::new().chain_update(hash.as_phc()).chain_update(given).finalize().into()
+        });
+        let mut judged = turn.as_mut().and_then(Turn::judged);
+        if let Some(last) = judged.as_ref().and_then(|judged| judged.password.as_ref())
+            && last.fingerprint == fingerprint
+        {
+            return Ok(last.is_right);
+        }
+        let tag = found.receipt.as_ref().map_or(&[][..], |receipt| receipt.tag());
+        let attempt = self.inner.throttle.begin(Caller::Retry(tag)).await?;
+        let verified = verify_stored::<SignupError>(&self.inner.pool, password, hash, &attempt);
+        let is_right = matches!(verified.await?, Verification::Right { .. });
+        if is_right {
+            attempt.succeeded().await;
+        }
+        if let Some(judged) = &mut judged {
+            judged.password = Some(JudgedPassword { fingerprint, is_right });
+        }
+        Ok(is_right)
     }
 
     /// Gives the answer of an account that is as it was again, with what is left of the

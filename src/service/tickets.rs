@@ -1,29 +1,25 @@
 //! Tickets that change an account together with the code of a mail.
 
-use std::sync::Arc;
-
 use crate::account::AccountId;
 use crate::error::SignupError;
 use crate::fields::Email;
-use crate::limit::ClientIp;
-use crate::mail::{Code, Mail, MailKind, Place};
+use crate::mail::{Code, Mail, MailKind, MailPermit};
 use crate::random::Entropy;
 use crate::store::AccountStore;
 use crate::verification::{AccountTicket, PendingProof, TicketKind, Verifier};
 
 use super::SignupService;
-use super::verification::invalid;
+use super::verification::{busy, invalid};
 
 impl<S: AccountStore> SignupService<S> {
-    /// Seals a ticket for a new code, and mails that if there is a place for it.
+    /// Seals a ticket for a new code, and mails it if there is a place for it.
     pub(super) fn issue_ticket(
         &self,
-        verifier: &Arc<Verifier>,
+        verifier: &Verifier,
         ticket_kind: TicketKind,
         account: Option<(AccountId, i64)>,
         (to, mail_kind): (Email, MailKind),
-        place: Option<Place>,
-        client: Option<ClientIp>,
+        place: Option<MailPermit>,
     ) -> Result<PendingProof, SignupError> {
         let now = self.now()?;
         let expires_at = now.plus(verifier.lifetime).map_err(SignupError::internal)?;
@@ -36,13 +32,13 @@ impl<S: AccountStore> SignupService<S> {
         let ticket = ticket.map_err(SignupError::internal)?;
         let sealed = ticket.seal(ticket_kind, secrets, random).map_err(SignupError::internal)?;
         if let Some(place) = place {
-            verifier.mail(place, Mail::new(mail_kind, to, code, verifier.lifetime), client);
+            place.send(Mail::new(mail_kind, to, code, verifier.lifetime));
         }
         Ok(PendingProof::new(sealed, expires_at))
     }
 
-    /// Opens a ticket by the code of its mail, and returns it with its account. A wrong code
-    /// costs a try, a right one none.
+    /// Opens a ticket with the code that was mailed for it, and returns it with its account. A
+    /// wrong code costs a try.
     pub(super) async fn open_ticket(
         &self,
         verifier: &Verifier,
@@ -54,15 +50,13 @@ impl<S: AccountStore> SignupService<S> {
         if ticket.expires_at <= self.now()? {
             return Err(invalid());
         }
-        let (tries, email) = (&ticket.number, ticket.email.key());
-        let busy = |retry_after| SignupError::Busy { retry_after };
-        verifier.take_try(tries, Some(email)).await.map_err(busy)?;
+        verifier.charge_try(&ticket.number).await.map_err(busy)?;
         let code = Code::parse(code).map_err(|_| invalid())?;
         let is_code = ticket.is_code(&code, &verifier.secrets).map_err(SignupError::internal)?;
         let (true, Some((account, generation))) = (is_code, ticket.account.clone()) else {
             return Err(invalid());
         };
-        verifier.was_right(tries, Some(email)).await;
+        verifier.refund_try(&ticket.number).await;
         Ok((ticket, account, generation))
     }
 }

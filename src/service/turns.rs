@@ -2,93 +2,146 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::OwnedMutexGuard;
 
+use crate::error::SignupError;
 use crate::fields::EmailKey;
 use crate::idempotency::IdempotencyKey;
 
 /// The parts by which two requests are equal.
 type Request = (EmailKey, IdempotencyKey);
 
-/// The requests with an idempotency key that are registering an account.
-///
-/// Without turns two equal requests at once would both be judged: a captcha that is good
-/// once would refuse the second one while the first is not stored yet.
-#[derive(Clone, Default)]
-pub(super) struct Turns(Arc<Mutex<HashMap<Request, watch::Receiver<()>>>>);
+/// What equal requests share: locked by the one that has the turn.
+type Shared = Arc<tokio::sync::Mutex<Judged>>;
 
-/// The turn of a request, over when dropped.
-pub(super) struct Turn {
-    turns: Turns,
-    request: Request,
-    /// Dropped after the request has left the map: whoever waits looks again then.
-    _ends: watch::Sender<()>,
+/// What the turns before have found out.
+#[derive(Default)]
+pub(super) struct Judged {
+    /// Whether one of them may have stored the account: then the next looks for it again.
+    pub(super) may_be_stored: bool,
+    /// The last password, and the stored hash that it matched or not.
+    pub(super) password: Option<JudgedPassword>,
 }
 
-/// A wait for the end of another request's turn.
-pub(super) struct Wait(watch::Receiver<()>);
+/// The verdict on a password, for equal requests that wait for it.
+pub(super) struct JudgedPassword {
+    pub(super) fingerprint: [u8; 32],
+    pub(super) is_right: bool,
+}
+
+/// The requests with an idempotency key that are under way.
+///
+/// Without turns two equal requests at once would both be judged: a captcha that can be
+/// solved once would refuse the second one while the first is not stored yet.
+#[derive(Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<HashMap<Request, Shared>>>);
+
+/// The turn of a request. It is over when dropped, and is handed to one that waits for it.
+pub(super) struct Turn {
+    judged: Option<OwnedMutexGuard<Judged>>,
+    turns: Turns,
+    request: Request,
+}
 
 impl Turns {
-    /// Takes the turn for a request, unless an equal one has it.
-    pub(super) fn take(&self, request: Request) -> Result<Turn, Wait> {
-        let mut taken = self.lock();
-        if let Some(turn) = taken.get(&request) {
-            return Err(Wait(turn.clone()));
+    /// Waits for the turn of a request, in the order of arrival.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Busy`] after a deadline. Without a runtime there is none: then
+    /// the host's executor has no timer either.
+    pub(super) async fn take(
+        &self,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Turn, SignupError> {
+        let shared = Arc::clone(self.lock().entry(request.clone()).or_default());
+        // Dropped at once if the caller leaves.
+        let mut turn = Turn { judged: None, turns: self.clone(), request };
+        if let Ok(judged) = Arc::clone(&shared).try_lock_owned() {
+            turn.judged = Some(judged);
+        } else if tokio::runtime::Handle::try_current().is_ok() {
+            let waited = tokio::time::timeout(deadline, shared.lock_owned()).await;
+            let late = |_| SignupError::Busy { retry_after: deadline };
+            turn.judged = Some(waited.map_err(late)?);
+        } else {
+            turn.judged = Some(shared.lock_owned().await);
         }
-        let (ends, end) = watch::channel(());
-        taken.insert(request.clone(), end);
-        Ok(Turn { turns: self.clone(), request, _ends: ends })
+        Ok(turn)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Request, watch::Receiver<()>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Request, Shared>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Returns what the turns before have found out.
+    pub(super) fn judged(&mut self) -> Option<&mut Judged> {
+        self.judged.as_deref_mut()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.lock().remove(&self.request);
-    }
-}
-
-impl Wait {
-    /// Waits until the turn is over, however it ends.
-    pub(super) async fn over(mut self) {
-        // Nothing is ever sent: the sender's end ends this.
-        let _ = self.0.changed().await;
+        self.judged = None;
+        let mut all = self.turns.lock();
+        // The map has one, and each that waits or has the turn another.
+        if all.get(&self.request).is_some_and(|shared| Arc::strong_count(shared) == 1) {
+            all.remove(&self.request);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Waker};
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
     use crate::fields::EmailProfile;
+
+    const DEADLINE: Duration = Duration::from_secs(5);
 
     fn request(email: &str, key: &str) -> Request {
         let email = EmailKey::parse(email, EmailProfile::Strict).unwrap();
         (email, IdempotencyKey::new(key).unwrap())
     }
 
+    fn poll<T>(future: &mut Pin<Box<impl Future<Output = T>>>) -> Option<T> {
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
     #[test]
-    fn an_equal_request_waits_for_the_end_of_the_turn_and_no_other_does() {
+    fn a_turn_is_handed_to_one_equal_request_after_the_other() {
         let (one, other) = ("0123456789abcdef", "fedcba9876543210");
         let turns = Turns::default();
-        let turn = turns.take(request("a@x.co", one)).unwrap_or_else(|_| panic!());
-        let others = [("a@x.co", other), ("b@x.co", one)].map(|(email, key)| request(email, key));
-        for other in others {
-            assert!(turns.take(other).is_ok());
+        let take = |email, key| Box::pin(turns.take(request(email, key), DEADLINE));
+        let mut turn = poll(&mut take("a@x.co", one)).unwrap().unwrap();
+        for (email, key) in [("a@x.co", other), ("b@x.co", one)] {
+            assert!(poll(&mut take(email, key)).unwrap().is_ok());
         }
-        let Err(wait) = turns.take(request("A@x.co", one)) else { panic!("two turns at once") };
-        let mut over = pin!(wait.over());
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(over.as_mut().poll(&mut context).is_pending());
+        let [mut second, mut third] = [take("A@x.co", one), take("a@x.co", one)];
+        assert!(poll(&mut second).is_none() && poll(&mut third).is_none());
+        turn.judged().unwrap().may_be_stored = true;
         drop(turn);
-        assert!(over.as_mut().poll(&mut context).is_ready());
-        assert!(turns.take(request("a@x.co", one)).is_ok());
+        assert!(poll(&mut third).is_none(), "the second came first");
+        let mut turn = poll(&mut second).unwrap().unwrap();
+        assert!(turn.judged().unwrap().may_be_stored);
+        drop((turn, third));
         assert!(turns.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_a_turn_ends_at_the_deadline() {
+        let turns = Turns::default();
+        let key = || request("a@x.co", "0123456789abcdef");
+        let _turn = turns.take(key(), DEADLINE).await.unwrap();
+        let waited = turns.take(key(), DEADLINE).await;
+        assert!(matches!(waited, Err(SignupError::Busy { .. })));
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Issue, SignupError};
 use crate::fields::EmailKey;
 use crate::idempotency::Scope;
 use crate::limit::ClientIp;
-use crate::mail::{Code, Mail, MailKind, Place};
+use crate::mail::{Code, Mail, MailKind, MailPermit};
 use crate::observe::{self, Stage};
 use crate::random::Entropy;
 use crate::request::SignupRequest;
@@ -86,6 +86,9 @@ impl<S: VerificationStore> SignupServiceBuilder<S> {
     /// # }).unwrap();
     /// ```
     pub fn verify_first(mut self, verification: Verification) -> Self {
+        if self.verifying.as_ref().is_some_and(|it| !it.is_first()) {
+            self.exclusive = Some("verify_first and verify_after");
+        }
         self.verifying = Some(Verifying { verification, mode: ModeOn::First(|store| store) });
         self
     }
@@ -100,6 +103,9 @@ impl<S> Verifying<S> {
     pub(super) fn check(&self, requires_idempotency_key: bool) -> Result<(), ConfigError> {
         if requires_idempotency_key && self.is_first() {
             return Err(ConfigError::KeyOfPendingSignup);
+        }
+        if !self.verification.mails.can_send() {
+            return Err(ConfigError::MailQueue);
         }
         let lifetime = self.verification.lifetime;
         if lifetime < Duration::from_mins(1) || lifetime > MAX_LIFETIME {
@@ -165,7 +171,6 @@ impl<S: AccountStore> SignupService<S> {
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `ticket` if it is not, or no
     /// longer, good; [`SignupError::Busy`] if the queue of mails is full.
-    #[expect(clippy::unused_async, reason = "counters that instances share will be awaited")]
     pub async fn resend(
         &self,
         ticket: &str,
@@ -182,7 +187,12 @@ impl<S: AccountStore> SignupService<S> {
             return Err(invalid());
         }
         let place = Self::reserve_mail(verifier)?;
-        self.send_code(verifier, ticket.into_new(), place, client, now)
+        if verifier.charge_mail(ticket.email.key(), client).await.map_err(busy)? {
+            return self.send_code(verifier, ticket.into_new(), Some(place), now);
+        }
+        // No mail goes, so that the code of the last one stays valid.
+        let sealed = ticket.seal(&verifier.secrets, &*self.inner.random);
+        Ok(PendingProof::new(sealed.map_err(SignupError::internal)?, ticket.expires_at))
     }
 
     /// Returns whether sign-ups prove their address first.
@@ -206,7 +216,7 @@ impl<S: AccountStore> SignupService<S> {
         }
     }
 
-    pub(super) fn reserve_mail(verifier: &Verifier) -> Result<Place, SignupError> {
+    pub(super) fn reserve_mail(verifier: &Verifier) -> Result<MailPermit, SignupError> {
         let retry_after = crate::error::DEFAULT_RETRY_AFTER;
         verifier.mails.reserve().ok_or(SignupError::Busy { retry_after })
     }
@@ -217,8 +227,11 @@ impl<S: AccountStore> SignupService<S> {
         let limited = self.limit(self.validate(request)?).await?;
         let fresh = Fresh { signup: limited.0, retry: None };
         let screened = self.apply_policies(fresh).await.map_err(|(refusal, _)| refusal)?;
-        // Before it is known whether the address is taken: a full queue tells nothing.
+        // Before it is known whether the address is taken: neither a full queue nor a mail
+        // that is withheld reveals it.
         let place = Self::reserve_mail(verifier)?;
+        let may_mail = verifier.charge_mail(screened.email(), client).await.map_err(busy)?;
+        let place = may_mail.then_some(place);
         let (fresh, is_taken) = self.look_up_email(screened).await?;
         let hashed = self.hash(self.admit(Free(fresh))?).await?;
         let now = self.now()?;
@@ -233,16 +246,15 @@ impl<S: AccountStore> SignupService<S> {
             is_taken,
         };
         let _timed = self.time(Stage::Mint);
-        self.send_code(verifier, new, place, client, now)
+        self.send_code(verifier, new, place, now)
     }
 
-    /// Seals a ticket for a new code, and mails that, unless the address has got enough.
+    /// Seals a ticket for a new code, and mails it if there is a place for it.
     fn send_code(
         &self,
-        verifier: &Arc<Verifier>,
+        verifier: &Verifier,
         new: NewTicket,
-        place: Place,
-        client: Option<ClientIp>,
+        place: Option<MailPermit>,
         now: Timestamp,
     ) -> Result<PendingProof, SignupError> {
         let random = &*self.inner.random;
@@ -253,7 +265,9 @@ impl<S: AccountStore> SignupService<S> {
         let sealed = ticket.seal(&verifier.secrets, random).map_err(SignupError::internal)?;
         let pending = PendingProof::new(sealed, ticket.expires_at);
         let expires_in = ticket.expires_at.since(now);
-        verifier.mail(place, Mail::new(kind, ticket.email, code, expires_in), client);
+        if let Some(place) = place {
+            place.send(Mail::new(kind, ticket.email, code, expires_in));
+        }
         Ok(pending)
     }
 
@@ -264,14 +278,13 @@ impl<S: AccountStore> SignupService<S> {
         if ticket.expires_at <= now {
             return Err(invalid());
         }
-        let busy = |retry_after| SignupError::Busy { retry_after };
-        verifier.take_try(&ticket.number, Some(ticket.email.key())).await.map_err(busy)?;
+        verifier.charge_try(&ticket.number).await.map_err(busy)?;
         let code = Code::parse(code).map_err(|_| invalid())?;
         let is_code = ticket.is_code(&code, &verifier.secrets).map_err(SignupError::internal)?;
         if !is_code || ticket.is_taken {
             return Err(invalid());
         }
-        verifier.was_right(&ticket.number, Some(ticket.email.key())).await;
+        verifier.refund_try(&ticket.number).await;
         let checked = self.check_proof(ticket.email.clone(), ticket.name.clone());
         checked.await.map_err(of_the_body)?;
         let email = ticket.email.key().clone();
@@ -345,6 +358,11 @@ impl<S: AccountStore> SignupService<S> {
         }
         Ok(None)
     }
+}
+
+/// Refuses what has been tried too often.
+pub(super) const fn busy(retry_after: Duration) -> SignupError {
+    SignupError::Busy { retry_after }
 }
 
 pub(super) fn invalid() -> SignupError {

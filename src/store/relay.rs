@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -29,6 +30,9 @@ const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
 /// - No event of an account is [due](Self::due_events) while one of its events is stopped, or
 ///   waits for its next attempt, and those that are due come in their order, so that none is
 ///   delivered before an earlier one.
+/// - A time that is more than 7.5 hours ahead of `now` was written by a clock that was ahead,
+///   for no attempt waits so long and no lease lasts so long: the event is due, and the lease
+///   has expired.
 ///
 /// The suite of [`relay_conformance_tests!`](crate::relay_conformance_tests) tests all of
 /// this. A wrapper passes each call on:
@@ -285,4 +289,10 @@ impl EventBacklog {
     pub fn new(waiting: u64, oldest: Option<Timestamp>, stopped: u64) -> Self {
         Self { waiting, oldest, stopped }
     }
+}
+
+/// Returns the latest time that an attempt or a lease can have been given at this moment: the
+/// longest wait and its jitter later.
+pub(in crate::store) fn believed(now: Timestamp) -> Timestamp {
+    now.plus(Duration::from_mins(450)).unwrap_or(Timestamp::MAX)
 }

@@ -56,7 +56,7 @@ fn builder(store: &Store, clock: &ManualClock) -> SignupServiceBuilder<Store> {
     let pool = HashPool::builder().workers(2).queue(4096).deadline(Duration::from_mins(10));
     let pool = pool.engine(FakeEngine::default()).build().unwrap();
     SignupService::builder(Arc::clone(store))
-        .jwt_secret(SECRET)
+        .token_keys(TokenKeys::new(SigningKey::hs256(SECRET).unwrap()))
         .clock(clock.clone())
         .hash_pool(Arc::new(pool))
         .retry_safe(secret(1))
@@ -398,7 +398,7 @@ async fn issues_once(service: SignupService<Store>, clock: ManualClock) -> Accou
     clock.advance(hour);
     let refused = credentials.issue_api_key_with(&id, &options()).await.unwrap_err();
     assert!(matches!(refused, CredentialError::Conflict), "it has expired");
-    let nobody = "acc_nobody".parse().unwrap();
+    let nobody: AccountId = "acc_nobody".parse().unwrap();
     let refused = credentials.issue_api_key_with(&nobody, &options()).await.unwrap_err();
     assert!(matches!(refused, CredentialError::NotFound));
     id

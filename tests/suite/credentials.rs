@@ -216,7 +216,11 @@ async fn every_refusal_is_the_same_401() {
 
     let foreign = TokenKeys::new(SigningKey::ed25519(&[8; 32]));
     let foreign = SignupService::builder(host.store.clone()).token_keys(foreign).build().unwrap();
-    let foreign = foreign.credentials().issue_token(&host.account.parse().unwrap()).await.unwrap();
+    let foreign = foreign
+        .credentials()
+        .issue_token(&host.account.parse::<signup::account::AccountId>().unwrap())
+        .await
+        .unwrap();
     let (token, key) = (bearer(&host.token), bearer(&host.api_key));
     let x_api_key = format!("X-API-Key: {}", host.api_key);
     let mistyped = bearer(&host.api_key.replace("rag_live_", "rag_test_"));
@@ -373,7 +377,7 @@ async fn the_example_logs_in_and_manages_keys() {
     // A client that is known goes on where others have failed too often.
     let cookie = response.header("set-cookie").unwrap().to_owned();
     let (mark, attributes) = cookie.split_once("; ").unwrap();
-    assert!(mark.starts_with("known_client=kc_") && attributes.contains("HttpOnly; Secure"));
+    assert!(mark.starts_with("trusted_device=kc_") && attributes.contains("HttpOnly; Secure"));
     let mut refused = 401;
     while refused == 401 {
         refused = client.request("POST", "/auth/login", &[JSON], wrong.as_bytes()).await.status;

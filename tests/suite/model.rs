@@ -306,13 +306,18 @@ impl World {
                     return;
                 }
                 result.unwrap();
-                (owner.state, owner.due, owner.token.1) = (AccountState::Disabled, None, true);
+                (owner.state, owner.token.1) = (AccountState::Disabled, true);
                 owner.events += 1;
             }
             Op::Enable { owner } => {
                 let Some(at) = at(owner) else { return };
                 let result = accounts.enable(&self.owners[at].id).await;
+                let due = self.owners[at].due;
                 self.becomes_active(at, AccountState::Disabled, result);
+                if self.owners[at].state == AccountState::Active && due.is_some() {
+                    let owner = &mut self.owners[at];
+                    (owner.state, owner.due) = (AccountState::PendingDeletion, due);
+                }
             }
             Op::RequestDeletion { owner, grace } => {
                 let Some(at) = at(owner) else { return };
@@ -340,7 +345,7 @@ impl World {
             Op::EraseDue => {
                 let is_due = |owner: &Owner| owner.due.is_some_and(|due| due <= now);
                 let due: Vec<_> = (0..count).filter(|at| is_due(&self.owners[*at])).collect();
-                assert_eq!(accounts.erase_due().await.unwrap(), due.len());
+                assert_eq!(accounts.erase_due().await.unwrap().erased, due.len());
                 for at in due {
                     self.erase(at);
                 }

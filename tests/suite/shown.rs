@@ -39,8 +39,9 @@ fn secret() -> &'static str {
     std::str::from_utf8(SECRET).unwrap()
 }
 
+/// Another secret than the one that signs tokens.
 fn replay() -> ReplaySecret {
-    ReplaySecret::new(SECRET).unwrap()
+    ReplaySecret::new(&[SECRET.as_slice(), b"!"].concat()).unwrap()
 }
 
 #[tokio::test]
@@ -142,6 +143,7 @@ async fn what_a_request_is_meanwhile_shows_its_name_and_no_secret() {
             HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap(),
         ))
         .verify_after(Verification::new(replay(), mails))
+        .login_throttle(LoginThrottle::new(replay()))
         .policy(Printing)
         .build()
         .unwrap();
@@ -149,10 +151,10 @@ async fn what_a_request_is_meanwhile_shows_its_name_and_no_secret() {
     let pending = service.accounts().begin_password_reset("kim@x.co", None).await.unwrap();
     shows("PendingProof", &pending);
     assert!(!format!("{pending:?}").contains(pending.reveal_ticket()));
-    let credentials = service.credentials().with_throttle(LoginThrottle::new(replay()));
+    let credentials = service.credentials();
     let login = credentials.log_in("kim@x.co", secret(), None, None).await.unwrap();
-    let known = login.known_client().unwrap();
-    shows("KnownClient", known);
+    let known = login.trusted_device().unwrap();
+    shows("TrustedDevice", known);
     assert!(!format!("{login:?}").contains(known.reveal()));
 }
 

@@ -42,12 +42,13 @@ async fn host(store: Arc<MemoryStore>, throttle: LoginThrottle) -> Host {
         .jwt_secret(&[7; 32])
         .clock(clock.clone())
         .hash_pool(Arc::new(pool.deadline(Duration::from_mins(10)).build().unwrap()))
+        .login_throttle(throttle)
         .build()
         .unwrap();
     let _ = service.signup(SignupRequest::new("kim@x.co", PASSWORD)).await;
     let accounts = service.accounts();
     let id = accounts.by_email("kim@x.co").await.unwrap().unwrap().account.id().clone();
-    Host { credentials: service.credentials().with_throttle(throttle), accounts, clock, engine, id }
+    Host { credentials: service.credentials(), accounts, clock, engine, id }
 }
 
 fn client(number: usize) -> ClientIp {
@@ -69,7 +70,7 @@ fn wait(result: Result<Login, CredentialError>) -> Option<Duration> {
 async fn of_10_000_guesses_of_1000_clients_the_documented_number_is_hashed() {
     let host = host(Arc::default(), throttle()).await;
     let known = host.credentials.log_in("kim@x.co", PASSWORD, Some(client(0)), None).await.unwrap();
-    let cookie = known.known_client().unwrap().reveal().to_owned();
+    let cookie = known.trusted_device().unwrap().reveal().to_owned();
     for email in ["kim@x.co", "nobody@x.co"] {
         let hashes = host.engine.hashes();
         let mut crowd = JoinSet::new();
@@ -91,7 +92,7 @@ async fn of_10_000_guesses_of_1000_clients_the_documented_number_is_hashed() {
     let from = Some(client(2001));
     let login = host.credentials.log_in("kim@x.co", PASSWORD, from, Some(&cookie)).await.unwrap();
     assert_eq!(login.account_id(), &host.id);
-    assert_eq!(login.known_client().unwrap().reveal(), cookie);
+    assert_eq!(login.trusted_device().unwrap().reveal(), cookie);
     // Nobody else is known by that.
     for forged in ["", "kc_", &cookie[..cookie.len() - 1], &cookie.replace("kc_", "kd_")] {
         let refused = host.credentials.log_in("kim@x.co", PASSWORD, from, Some(forged)).await;
@@ -143,10 +144,10 @@ async fn one_client_waits_sooner_and_a_success_forgets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_known_client_has_a_budget_of_its_own_and_ends_with_the_tokens() {
+async fn a_trusted_device_has_a_budget_of_its_own_and_ends_with_the_tokens() {
     let host = host(Arc::default(), throttle()).await;
     let first = host.credentials.log_in("kim@x.co", PASSWORD, None, None).await.unwrap();
-    let cookie = first.known_client().unwrap().reveal().to_owned();
+    let cookie = first.trusted_device().unwrap().reveal().to_owned();
     let log_in =
         async |password| host.credentials.log_in("kim@x.co", password, None, Some(&cookie)).await;
     for _ in 0..11 {
@@ -155,7 +156,7 @@ async fn a_known_client_has_a_budget_of_its_own_and_ends_with_the_tokens() {
     assert_eq!(wait(log_in(PASSWORD).await), Some(Duration::from_secs(1)));
     // Nor those of another known client.
     let other = host.credentials.log_in("kim@x.co", PASSWORD, None, None).await.unwrap();
-    let other = other.known_client().unwrap().reveal().to_owned();
+    let other = other.trusted_device().unwrap().reveal().to_owned();
     assert!(host.credentials.log_in("kim@x.co", PASSWORD, None, Some(&other)).await.is_ok());
     // Its failures are not those of strangers.
     assert!(host.credentials.verify_password("kim@x.co", PASSWORD).await.is_ok());

@@ -162,13 +162,17 @@ impl Backend {
         };
         let service = options.policies.into_iter().fold(service, SignupServiceBuilder::policy);
         let service = service.build().unwrap();
-        let endpoint = SignupEndpoint::new(service.clone()).trusted_proxies(options.proxies);
+        // One client may ask for three mails to an address: some cases sign up more often.
+        let is_first = matches!(self.mode, Some(Mode::First));
+        let proxies = if is_first { TrustedProxies::hops(1) } else { options.proxies };
+        let endpoint = SignupEndpoint::new(service.clone()).trusted_proxies(proxies);
         let endpoint = endpoint.body_limit(options.body_limit).body_deadline(options.body_deadline);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn((self.serve)(listener, endpoint));
         let mut client = Client::new(addr);
         client.recording = self.recording;
+        client.forwarded = is_first.then_some(0x0a00_0000);
         App { addr, store, engine, service, credentials, client, mails, mailer }
     }
 }

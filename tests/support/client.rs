@@ -128,15 +128,22 @@ pub struct Client {
     addr: SocketAddr,
     stream: Option<TcpStream>,
     pub recording: Option<Recording>,
+    /// The number of the client that a proxy names, if each request comes from another one.
+    pub forwarded: Option<u32>,
 }
 
 impl Client {
     pub fn new(addr: SocketAddr) -> Self {
-        Self { addr, stream: None, recording: None }
+        Self { addr, stream: None, recording: None, forwarded: None }
     }
 
     pub async fn post(&mut self, body: &[u8]) -> Response {
-        self.request("POST", "/auth/signup", &[JSON], body).await
+        let Some(number) = &mut self.forwarded else {
+            return self.request("POST", "/auth/signup", &[JSON], body).await;
+        };
+        *number += 1;
+        let client = format!("X-Forwarded-For: {}", std::net::Ipv4Addr::from_bits(*number));
+        self.request("POST", "/auth/signup", &[JSON, &client], body).await
     }
 
     pub async fn request(

@@ -29,6 +29,7 @@ pub struct HashPoolBuilder {
     pub(super) deadline: Duration,
     pub(super) idle: Duration,
     pub(super) releases_at_once: bool,
+    is_manual: bool,
     pub(super) factor: WorkFactor,
     pub(super) limits: Limits,
     pub(super) peppers: Peppers,
@@ -46,6 +47,7 @@ impl Default for HashPoolBuilder {
             deadline: Duration::from_secs(5),
             idle: Duration::from_secs(30),
             releases_at_once: false,
+            is_manual: false,
             factor: WorkFactor::default(),
             limits: Limits::default(),
             peppers: Peppers::default(),
@@ -89,6 +91,14 @@ impl HashPoolBuilder {
     /// the worker is [idle](Self::idle). Each hash then takes its memory anew.
     pub fn wipe_after_each_hash(mut self) -> Self {
         self.releases_at_once = true;
+        self
+    }
+
+    /// Starts no workers: [`HashPool::run_next`] runs the jobs, so that a test decides when
+    /// a hash is computed. **For tests only**: without these calls, every request waits
+    /// forever.
+    pub fn manual(mut self) -> Self {
+        self.is_manual = true;
         self
     }
 
@@ -159,11 +169,12 @@ impl HashPoolBuilder {
             state: Mutex::new(State::default()),
             wake: Condvar::new(),
         });
-        let mut threads = Vec::with_capacity(shared.config.workers);
+        let workers = if shared.config.is_manual { 0 } else { shared.config.workers };
+        let mut threads = Vec::with_capacity(workers);
         // The pool exists before its threads, so that all of them end if one can't be
         // started.
         let pool = HashPool { shared: Arc::clone(&shared), threads: Mutex::default() };
-        for number in 0..shared.config.workers {
+        for number in 0..workers {
             threads.push(worker::start(number, &shared).map_err(PoolError::Thread)?);
         }
         *lock(&pool.threads) = threads;

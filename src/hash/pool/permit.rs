@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
@@ -23,9 +24,17 @@ use crate::hash::phc::{PasswordHash, PhcError, SALT_BYTES, TAG_BYTES};
 /// done. Dropping it returns it.
 pub struct HashPermit {
     pub(super) shared: Arc<Shared>,
+    /// Set when a worker starts the job.
+    pub(super) begun: Option<Arc<AtomicBool>>,
 }
 
 impl HashPermit {
+    /// Sets `begun` when a worker begins the job.
+    pub(crate) fn reporting(mut self, begun: Arc<AtomicBool>) -> Self {
+        self.begun = Some(begun);
+        self
+    }
+
     /// Hashes `password` with a salt drawn from `random`, when its turn comes.
     ///
     /// # Errors
@@ -170,6 +179,13 @@ impl HashPermit {
         let shared = Arc::clone(&self.shared);
         let (reply, answer) = oneshot::channel();
         let since = shared.config.clock.monotonic();
+        let begun = self.begun.clone();
+        let work = move |worker: &mut Worker| {
+            if let Some(begun) = begun {
+                begun.store(true, Ordering::SeqCst);
+            }
+            work(worker)
+        };
         let work = Box::new(Request { work, reply });
         shared.state().queue.push_back(Job { work, since, permit: self });
         shared.wake.notify_one();

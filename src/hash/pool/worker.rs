@@ -55,10 +55,15 @@ impl Worker {
         let Some(job) = self.next() else {
             return false;
         };
+        self.run_job(job);
+        true
+    }
+
+    /// Runs a job, unless its caller is gone.
+    pub(super) fn run_job(&mut self, job: Job) {
         if let Some(Job { work, permit, .. }) = self.still_wanted(job) {
             work.run(self, permit);
         }
-        true
     }
 
     /// Returns the next job, or `None` when the pool is closed and every permit was

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::account::{AccountId, AccountState};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
-use crate::credentials::{subject, verify_stored};
+use crate::credentials::{Caller, subject, verify_stored};
 use crate::error::SignupError;
 use crate::event::EventKind;
 use crate::fields::{Email, EmailProfile, Password};
@@ -20,8 +20,8 @@ use crate::observe;
 use crate::random::Entropy;
 use crate::response::Signup;
 use crate::service::SignupService;
-use crate::service::accounts::invalid_field;
-use crate::service::verification::invalid;
+use crate::service::accounts::{IN_USE, invalid_field};
+use crate::service::verification::{busy, invalid};
 use crate::store::{
     AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, NewApiKey, Wipe,
 };
@@ -48,21 +48,23 @@ impl<S: AccountStore> SignupService<S> {
         // An address that was accepted once must not be refused by stricter rules.
         let email = Email::parse(email, EmailProfile::Rfc5321);
         let email = email.map_err(|error| invalid_field("email", &error))?;
-        // Before it is known whether there is an account: a full queue tells nothing.
+        // Before it is known whether the account exists: neither a full queue nor a mail that
+        // is withheld reveals it.
         let place = Self::reserve_mail(verifier)?;
+        let may_mail = verifier.charge_mail(email.key(), client).await.map_err(busy)?;
         let lookup = self.inner.lookups.enter()?;
         let found = store.find_account_by_email(email.key()).await?;
         lookup.answered();
-        let unverified = found.as_ref().filter(|record| {
-            record.email_verified_at.is_none() && record.state == AccountState::Active
-        });
+        let unverified = found
+            .as_ref()
+            .filter(|record| record.email_verified_at.is_none() && record.state.admits_owner());
         let account = unverified.map(|it| (it.account.id().clone(), it.token_generation));
         let kind =
             if account.is_some() { MailKind::ReclaimCode } else { MailKind::AlreadyVerified };
         // The mail goes to the address that the account has.
         let to = found.as_ref().map_or(email, |record| record.account.email().clone());
-        let place = found.is_some().then_some(place);
-        self.issue_ticket(verifier, TicketKind::Reclaim, account, (to, kind), place, client)
+        let place = (found.is_some() && may_mail).then_some(place);
+        self.issue_ticket(verifier, TicketKind::Reclaim, account, (to, kind), place)
     }
 
     /// Takes over the account of a ticket by the code of the mail: sets the password, proves
@@ -126,7 +128,9 @@ impl<S: AccountStore> SignupService<S> {
             .provided(Condition::Email(reclaimed.account.email().key().clone()))
             .provided(Condition::Generation(generation))
             .provided(Condition::Unverified)
-            .provided(Condition::State(&[AccountState::Active]))
+            .provided(Condition::State(IN_USE))
+            // A deletion that the first owner has planned is theirs.
+            .with(Effect::SetState(AccountState::Active, None))
             .with(Effect::SetPassword(password_hash))
             .with(Effect::SetName(None))
             .with(Effect::VerifyEmail(now))
@@ -191,8 +195,11 @@ impl<S: AccountStore> SignupService<S> {
             let stored = store.find_password(record.account.email().key()).await?;
             let stored = stored.filter(|stored| stored.account_id == *account);
             let hash = stored.ok_or_else(invalid)?.hash;
-            let verified = verify_stored::<SignupError>(&self.inner.pool, password, &hash);
+            let attempt = self.inner.throttle.begin(Caller::Ticket(&ticket.number)).await?;
+            let verified =
+                verify_stored::<SignupError>(&self.inner.pool, password, &hash, &attempt);
             let HashVerification::Right { .. } = verified.await? else { return Err(invalid()) };
+            attempt.succeeded().await;
             return Ok(self.answer_reclaim(&record, api_key, &mut derived, now)?.replayed());
         }
         Err(invalid())

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::event::{Event, NewEvent, PARTITIONS};
+use crate::store::relay::believed;
 use crate::store::{
     DeliveryState, EventBacklog, EventLease, RelayStore, Settled, StoreError, UndeliveredEvent,
 };
@@ -32,7 +33,7 @@ impl EventRow {
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        self.state == DeliveryState::Waiting && self.due_at <= now
+        self.state == DeliveryState::Waiting && is_past(self.due_at, now)
     }
 
     fn is_dead(&self) -> bool {
@@ -42,6 +43,11 @@ impl EventRow {
     fn undelivered(&self) -> UndeliveredEvent {
         UndeliveredEvent::new(self.event.clone(), self.attempts, self.state)
     }
+}
+
+/// Returns whether a moment is over, or so late that a clock was ahead when it was written.
+fn is_past(moment: Timestamp, now: Timestamp) -> bool {
+    moment <= now || moment > believed(now)
 }
 
 /// The last lease of a partition.
@@ -66,7 +72,7 @@ impl Tables {
     /// waits.
     fn due(&self, now: Timestamp) -> impl Iterator<Item = &EventRow> {
         let holds = |row: &&EventRow| match row.state {
-            DeliveryState::Waiting => row.due_at > now,
+            DeliveryState::Waiting => !is_past(row.due_at, now),
             state => state == DeliveryState::Stopped,
         };
         let held = self.events.iter().filter(holds);
@@ -83,7 +89,7 @@ impl RelayStore for MemoryStore {
             let due: HashSet<u8> = tables.due(now).map(|row| row.partition).collect();
             let expired = (0..PARTITIONS).filter_map(|partition| {
                 let Lease { fence, expires_at } = *tables.lease(partition);
-                let is_due = due.contains(&partition) && expires_at <= now;
+                let is_due = due.contains(&partition) && is_past(expires_at, now);
                 is_due.then_some(EventLease { partition, fence })
             });
             expired.collect()
@@ -98,7 +104,7 @@ impl RelayStore for MemoryStore {
     ) -> Result<Option<EventLease>, StoreError> {
         Ok(self.with(|tables| {
             let lease = tables.lease(last.partition);
-            if lease.fence != last.fence || lease.expires_at > now {
+            if lease.fence != last.fence || !is_past(lease.expires_at, now) {
                 return None;
             }
             *lease = Lease { fence: last.fence + 1, expires_at: until };

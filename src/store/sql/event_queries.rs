@@ -33,24 +33,27 @@ impl EventQueries {
                  WHERE created_at <= {1} AND delivery = 'delivered'"),
             // An account has stopped, or waits, if one of its events does.
             due_partitions: sql("SELECT l.partition_id, l.fence FROM {event_leases} l
-                 WHERE l.expires_at <= {1} AND EXISTS (
+                 WHERE (l.expires_at <= {1} OR l.expires_at > {2}) AND EXISTS (
                      SELECT 1 FROM {events} e WHERE e.partition_id = l.partition_id
-                       AND e.delivery = 'waiting' AND e.due_at <= {1} AND NOT EXISTS (
+                       AND e.delivery = 'waiting' AND (e.due_at <= {1} OR e.due_at > {2})
+                       AND NOT EXISTS (
                          SELECT 1 FROM {events} o WHERE o.account_id = e.account_id
-                           AND (o.delivery = 'stopped'
-                             OR (o.delivery = 'waiting' AND o.due_at > {1}))))"),
+                           AND (o.delivery = 'stopped' OR (o.delivery = 'waiting'
+                             AND o.due_at > {1} AND o.due_at <= {2}))))"),
             lease_partition: sql("UPDATE {event_leases} SET fence = fence + 1, expires_at = {4}
-                 WHERE partition_id = {1} AND fence = {2} AND expires_at <= {3}"),
+                 WHERE partition_id = {1} AND fence = {2}
+                   AND (expires_at <= {3} OR expires_at > {5})"),
             renew_lease: sql("UPDATE {event_leases} SET expires_at = {3}
                  WHERE partition_id = {1} AND fence = {2}"),
             due: sql("SELECT e.account_id, e.number, e.id, e.kind, e.created_at, e.data,
                      e.attempts, e.delivery
                  FROM {events} e
-                 WHERE e.partition_id = {1} AND e.delivery = 'waiting' AND e.due_at <= {2}
+                 WHERE e.partition_id = {1} AND e.delivery = 'waiting'
+                   AND (e.due_at <= {2} OR e.due_at > {4})
                    AND e.account_id NOT IN (
                      SELECT o.account_id FROM {events} o WHERE o.partition_id = {1}
-                       AND (o.delivery = 'stopped'
-                         OR (o.delivery = 'waiting' AND o.due_at > {2})))
+                       AND (o.delivery = 'stopped' OR (o.delivery = 'waiting'
+                         AND o.due_at > {2} AND o.due_at <= {4})))
                  ORDER BY e.number, e.account_id LIMIT {3}"),
             settle: sql("UPDATE {events} SET delivery = {2}, attempts = {3}, due_at = {4}
                  WHERE id = {1}"),

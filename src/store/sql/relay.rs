@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::issue::BoxError;
-use crate::store::dialect::statement::Statement;
+use crate::store::dialect::statement::{Statement, Value};
+use crate::store::relay::believed;
 use crate::store::{
     DeliveryState, EventBacklog, EventLease, RelayStore, Settled, StoreError, UndeliveredEvent,
 };
@@ -29,11 +30,15 @@ const UNDELIVERED: &[Kind] = &[
     Kind::Text,
 ];
 
+fn millis(moment: Timestamp) -> Value {
+    moment.as_millis().into()
+}
+
 #[async_trait]
 impl<B: Backend> RelayStore for SqlStore<B> {
     async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
         let statement =
-            Statement::new(&self.queries.events.due_partitions, [now.as_millis().into()]);
+            Statement::new(&self.queries.events.due_partitions, [now, believed(now)].map(millis));
         let columns = &[Kind::Integer, Kind::Integer];
         decode(self.find(Find { statement, columns }).await?, lease)
     }
@@ -49,6 +54,7 @@ impl<B: Backend> RelayStore for SqlStore<B> {
             last.fence.into(),
             now.as_millis().into(),
             until.as_millis().into(),
+            millis(believed(now)),
         ];
         let lease = Statement::new(&self.queries.events.lease_partition, values);
         let is_leased = self.change(all_of([lease]), None).await? == Applied::All;
@@ -61,7 +67,12 @@ impl<B: Backend> RelayStore for SqlStore<B> {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<UndeliveredEvent>, StoreError> {
-        let values = [i64::from(partition).into(), now.as_millis().into(), i64::from(limit).into()];
+        let values = [
+            i64::from(partition).into(),
+            millis(now),
+            i64::from(limit).into(),
+            millis(believed(now)),
+        ];
         let statement = Statement::new(&self.queries.events.due, values);
         decode(self.find(Find { statement, columns: UNDELIVERED }).await?, undelivered)
     }

@@ -1,4 +1,4 @@
-//! The mark of a client that an account's owner has used before.
+//! Trusted devices: the marks of devices that an account's owner has used before.
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use subtle::ConstantTimeEq as _;
@@ -15,17 +15,17 @@ const PURPOSE: &[u8] = b"signup 1: known client";
 const VERSION_BYTES: usize = 4;
 const NUMBER_BYTES: usize = 16;
 
-/// The mark of a client that has logged in with an account: the host gives it to the client,
-/// as a cookie for example, and gets it back with the next log-in. It spares the client the
-/// waits that strangers have caused. It proves nothing else, and ends with the generation
-/// of the account's tokens.
-pub struct KnownClient {
+/// The mark of a device whose user has logged in, or has changed or reset the password or the
+/// address. The host gives it to the device, for example as a cookie, and passes it to the
+/// next log-in: then failures of strangers do not delay it. It grants nothing else, and ends
+/// with the generation of the account's tokens.
+pub struct TrustedDevice {
     number: [u8; NUMBER_BYTES],
     text: Secret<String>,
 }
 
-impl KnownClient {
-    /// Returns the mark, for this client and nobody else.
+impl TrustedDevice {
+    /// Returns the mark, for this device alone.
     pub fn reveal(&self) -> &str {
         &self.text
     }
@@ -34,12 +34,11 @@ impl KnownClient {
         &self.number
     }
 
-    /// Creates the mark of a client: with a number of its own, or with that of its mark
-    /// before.
+    /// Creates the mark of a device, with a new number or the number of its earlier mark.
     ///
     /// # Errors
     /// Fails without randomness.
-    pub(in crate::credentials) fn new(
+    pub(crate) fn new(
         account: &AccountId,
         generation: i64,
         before: Option<Self>,
@@ -58,9 +57,8 @@ impl KnownClient {
         Ok(Self { number, text })
     }
 
-    /// Parses the mark of a client of this account and generation; `None` for any other
-    /// text.
-    pub(in crate::credentials) fn parse(
+    /// Parses a mark for this account and generation; `None` for any other text.
+    pub(crate) fn parse(
         text: &str,
         account: &AccountId,
         generation: i64,
@@ -88,9 +86,9 @@ fn sign(
     Some((version, tag(&key, &parts)?))
 }
 
-/// Without the text.
-impl std::fmt::Debug for KnownClient {
+/// Omits the text.
+impl std::fmt::Debug for TrustedDevice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KnownClient(_)")
+        f.write_str("TrustedDevice(_)")
     }
 }
