@@ -42,6 +42,7 @@ mod repository;
 mod server;
 mod settings;
 mod shown;
+mod simulation;
 mod smtp;
 mod sqlite;
 mod table;

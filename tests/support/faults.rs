@@ -66,7 +66,14 @@ pub struct Faulty<S> {
     pub contended: Arc<AtomicBool>,
     /// The faults of the next calls, whichever they are.
     pub next: Arc<Mutex<VecDeque<Option<Fault>>>>,
+    /// Whether each call waits for its turn twice: before it, and with its answer.
+    pub yields: bool,
+    /// Struck instead of a change that it chooses.
+    pub at_change: Option<ChangeFault>,
 }
+
+/// Chooses the fault of a change.
+pub type ChangeFault = Box<dyn Fn(&AccountChange) -> Option<Fault> + Send + Sync>;
 
 impl<S> Faulty<S> {
     pub fn new(store: S) -> Self {
@@ -78,6 +85,8 @@ impl<S> Faulty<S> {
             looks: AtomicUsize::new(0),
             contended: Arc::default(),
             next: Arc::default(),
+            yields: false,
+            at_change: None,
         }
     }
 
@@ -88,10 +97,17 @@ impl<S> Faulty<S> {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let planned = self.next.lock().unwrap().pop_front().flatten();
-        match planned.or(of_kind) {
+        if self.yields {
+            tokio::task::yield_now().await;
+        }
+        let answer = match planned.or(of_kind) {
             Some(fault) => fault.strike(call).await,
             None => call.await,
+        };
+        if self.yields {
+            tokio::task::yield_now().await;
         }
+        answer
     }
 }
 
@@ -210,7 +226,8 @@ impl<S: LifecycleStore> LifecycleStore for Faulty<S> {
     }
 
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
-        self.call(None, self.store.change_account(change)).await
+        let fault = self.at_change.as_ref().and_then(|choose| choose(&change));
+        self.call(fault, self.store.change_account(change)).await
     }
 }
 
