@@ -213,7 +213,7 @@ async fn instances_share_failures_in_redis() {
     let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
     assert!(!names.is_empty());
     for name in &names {
-        assert!(name.starts_with("login:{") && !name.contains("x.co"), "{name}");
+        assert!(name.starts_with("signup:count:{") && !name.contains("x.co"), "{name}");
         let life: i64 = redis.command(&["PTTL", name]).await;
         assert!((1..=86_400_000).contains(&life), "{name} lives for {life} ms");
     }
