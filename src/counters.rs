@@ -68,13 +68,13 @@ impl Kind {
     }
 }
 
-/// How often something may happen.
+/// The number of events that a counter lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// As often without a wait; then each waits twice as long as the one before, from a
+    /// This many without a wait; then each waits twice as long as the one before, from a
     /// second up to an hour. A day after the last one, all are forgotten.
     Growing(u32),
-    /// As often until the counter ends, which is so long after its first one.
+    /// This many until the counter ends, this long after its first event.
     Window(u32, Duration),
 }
 

@@ -31,7 +31,7 @@ pub use proofs::PasswordReset;
 /// The states in which an account has an owner.
 pub(super) const IN_USE: &[AccountState] = &[AccountState::Active, AccountState::PendingDeletion];
 const THERE: &[AccountState] = AccountState::NOT_ERASED;
-/// How often a change that another one has overtaken is tried.
+/// The attempts at a change that another one overtakes.
 const ATTEMPTS: usize = 3;
 /// The accounts that are erased by one call, and the page in which they are listed.
 const ERASED_AT_MOST: usize = 1000;
@@ -468,7 +468,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Erased {
-    /// How many were erased.
+    /// The number of erased accounts.
     pub erased: usize,
     /// The accounts that stay, each with the reason. They are tried again by the next call.
     pub failed: Vec<(AccountId, CredentialError)>,

@@ -13,10 +13,10 @@ use crate::idempotency::IdempotencyKey;
 /// The parts by which two requests are equal.
 type Request = (EmailKey, IdempotencyKey);
 
-/// What equal requests share: locked by the one that has the turn.
+/// The state that equal requests share, locked by the one that has the turn.
 type Shared = Arc<tokio::sync::Mutex<Judged>>;
 
-/// What the turns before have found out.
+/// The findings of earlier turns.
 #[derive(Default)]
 pub(super) struct Judged {
     /// Whether one of them may have stored the account: then the next looks for it again.
@@ -77,7 +77,7 @@ impl Turns {
 }
 
 impl Turn {
-    /// Returns what the turns before have found out.
+    /// Returns the findings of earlier turns.
     pub(super) fn judged(&mut self) -> Option<&mut Judged> {
         self.judged.as_deref_mut()
     }

@@ -1,5 +1,5 @@
-//! What must hold, in plain terms: the model of the accounts, and the promises that a
-//! simulation can find broken.
+//! The model of the accounts, in plain terms, and the promises that a simulation can find
+//! broken.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub enum Promise {
     AnswerIsDocumented,
 }
 
-/// What is known of an account's address.
+/// The state of an account's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// From before addresses were verified.
@@ -120,7 +120,7 @@ impl Account {
     }
 }
 
-/// What a ticket is for.
+/// The purpose of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
     Signup { password: String, name: String, is_owners: bool },

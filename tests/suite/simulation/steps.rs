@@ -60,7 +60,7 @@ use What::{
     SetName, SignUp, Verify, VerifyEmail, WrongCodes,
 };
 
-/// How often each step is drawn, next to the others.
+/// The weight of each step in a draw.
 const WEIGHTS: [(What, u32); 36] = [
     (SignUp, 14),
     (Verify, 8),

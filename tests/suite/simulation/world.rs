@@ -143,7 +143,7 @@ impl SignupPolicy for Slow {
     }
 }
 
-/// Why an operation has not succeeded.
+/// The reason why an operation has not succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// 429.
@@ -206,7 +206,7 @@ impl Response {
     }
 }
 
-/// What outlives a restart of the service.
+/// The parts that outlive a restart of the service.
 pub struct World {
     pub clock: ManualClock,
     pub pool: Arc<HashPool>,
