@@ -97,7 +97,9 @@ impl Set {
             (!is_own, slot.count.is_live(now), slot.count.attempts, slot.count.ends_at)
         };
         let Some(slot) = slots.iter_mut().min_by_key(worth) else { return };
-        if keeps_evicted && slot.key != *key && slot.count.is_live(now) {
+        // Nothing is lost with a counter at zero.
+        let counts = slot.count.is_live(now) && slot.count.attempts > 0;
+        if keeps_evicted && slot.key != *key && counts {
             let kept = if evicted.is_live(now) { *evicted } else { Count::default() };
             *evicted = kept.max(slot.count);
         }

@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// Returns the names of counters, which reveal nothing to a reader without the secret.
-    /// Those of one call are in one slot of a cluster.
+    /// The names of one call are in one slot of a cluster.
     fn names(&self, counters: &[Counter]) -> Option<Vec<String>> {
         let slot = self.name(counters.first()?)?;
         let name = |counter| Some(format!("signup:count:{{{slot}}}:{}", self.name(counter)?));

@@ -233,7 +233,7 @@ impl Throttle {
 
     /// Ends the waits of an account, for strangers and tokens alike.
     pub(crate) async fn unlock(&self, account: &AccountId, email: &EmailKey) {
-        // Those of its clients are bounded by the address's.
+        // The address's counter bounds the counters of its clients.
         for caller in [Caller::Stranger(email, None), Caller::Token(account)] {
             let counters = self.counters_of(&caller);
             if !counters.is_empty() {

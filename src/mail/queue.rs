@@ -244,7 +244,7 @@ impl Dispatcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place. Outside of a runtime there is none: nothing could send the mail.
+    /// Takes a place, if one is free. Outside of a runtime nothing could send the mail.
     fn take(self: &Arc<Self>, lane: Lane) -> Option<MailPermit> {
         tokio::runtime::Handle::try_current().ok()?;
         let has_entered = self.state().enter(lane);

@@ -262,3 +262,44 @@ async fn take_back_what_was_not_judged(host: &Host) {
 async fn a_try_that_was_not_judged_is_taken_back() {
     take_back_what_was_not_judged(&host(Arc::default(), throttle()).await).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_ends_the_waits_of_an_account() {
+    let host = host(Arc::default(), throttle()).await;
+    let log_in =
+        async |password| host.credentials.log_in("kim@x.co", password, Some(client(1)), None).await;
+    for _ in 0..6 {
+        assert_eq!(wait(log_in(WRONG).await), None);
+    }
+    assert_eq!(wait(log_in(PASSWORD).await), Some(Duration::from_secs(1)));
+    host.accounts.unlock(&host.id).await.unwrap();
+    assert!(log_in(PASSWORD).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_allows_ten_wrong_passwords_without_a_wait() {
+    let host = host(Arc::default(), throttle()).await;
+    let hashes = host.engine.hashes();
+    for _ in 0..100 {
+        host.accounts.change_password(&host.id, WRONG, "another password").await.unwrap_err();
+    }
+    assert_eq!(host.engine.hashes() - hashes, 11);
+    // Nor does it make the owner wait at the log-in.
+    assert!(host.credentials.verify_password("kim@x.co", PASSWORD).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_in_from_before_a_change_gets_no_token_and_no_api_key() {
+    let host = host(Arc::default(), throttle()).await;
+    let before = host.credentials.log_in("kim@x.co", PASSWORD, None, None).await.unwrap();
+    let token = host.credentials.issue_token(&before).await.unwrap();
+    let session = host.credentials.verify_token(token.reveal()).await.unwrap();
+    let after = host.accounts.change_password(&host.id, PASSWORD, "another one").await.unwrap();
+    let refused = host.credentials.issue_token(&before).await;
+    assert!(matches!(refused, Err(CredentialError::Rejected)));
+    let refused = host.credentials.issue_api_key(&session, None).await;
+    assert!(matches!(refused, Err(CredentialError::Rejected)));
+    let token = host.credentials.issue_token(&after).await.unwrap();
+    assert!(host.credentials.verify_token(token.reveal()).await.is_ok());
+    assert!(host.credentials.issue_api_key(&after, None).await.is_ok());
+}
