@@ -224,7 +224,7 @@ fn main() -> ExitCode {
     // request, which these cases leave to the harness.
     let of_first = [json::CASES, email::CASES, password::CASES, name::CASES, corpora::CASES];
     // These depend on the adapter alone: only a full run repeats them on each database.
-    let of_adapter = ["json::", "password::", "http::", "transport::", "limits::"];
+    let of_adapter = ["json::", "password::", "http::", "transport::", "limits::", "corpora::"];
     let is_full = rounds(0, 1) == 1;
     for backend in backends() {
         let cases = match backend.mode {

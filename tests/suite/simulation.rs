@@ -40,7 +40,7 @@ use steps::{Step, shrink, steps};
 use world::{Mode, Plant, World};
 
 /// The runs of a quick test, of which a full one takes as many as it can in 50 minutes.
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 20;
 /// The steps of a run.
 const STEPS: usize = 120;
 /// The failed log-ins of a flood: four times what the throttle counts.
