@@ -53,10 +53,14 @@ pub(crate) enum Kind {
     Mail,
     /// Mails to an address that one client has asked for.
     MailOfClient,
+    /// Mails to an account's owner on one trusted device.
+    MailOfDevice,
+    /// Mails to an account's owner on all trusted devices.
+    MailOfDevices,
 }
 
 impl Kind {
-    const ALL: usize = 9;
+    const ALL: usize = 11;
 
     /// Returns whether the set stores a counter that has to make room: then passwords are
     /// over-counted, and never forgotten.

@@ -23,8 +23,8 @@ pub enum SignupError {
     /// An account with this email key exists.
     #[error("an account with this email exists")]
     EmailTaken,
-    /// Hashing capacity is full; a retry after the wait may succeed.
-    #[error("hashing capacity is full for {retry_after:?}")]
+    /// Hashing capacity is full, or it was tried too often; a retry after the wait may succeed.
+    #[error("full, or tried too often: try again in {retry_after:?}")]
     Busy {
         /// Time to wait.
         retry_after: Duration,

@@ -4,6 +4,7 @@
 //! stores one, in the same transaction. The events of an account are numbered without a
 //! gap, in the order of its changes. They hold ids and no personal data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -66,6 +67,8 @@ pub enum EventKind {
     ApiKeyRotated,
     /// An API key was revoked. Data: `key_id`.
     ApiKeyRevoked,
+    /// A type of a newer release, whose name [`Event::kind_name`] returns.
+    Unknown,
 }
 
 impl EventKind {
@@ -101,6 +104,7 @@ impl EventKind {
             Self::ApiKeyAdded => "api_key.added",
             Self::ApiKeyRotated => "api_key.rotated",
             Self::ApiKeyRevoked => "api_key.revoked",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -110,6 +114,12 @@ impl FromStr for EventKind {
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(UNKNOWN)
+    }
+}
+
+impl AsRef<str> for EventKind {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -178,7 +188,7 @@ impl NewEvent {
     /// Returns the event as it is stored under this number.
     pub fn numbered(self, number: i64) -> Event {
         let Self { id, kind, account_id, created_at, data } = self;
-        Event { id, number, kind, account_id, created_at, data }
+        Event { id, number, kind: kind.as_str().into(), account_id, created_at, data }
     }
 }
 
@@ -187,22 +197,27 @@ impl NewEvent {
 pub struct Event {
     id: String,
     number: i64,
-    kind: EventKind,
+    kind: Cow<'static, str>,
     account_id: AccountId,
     created_at: Timestamp,
     data: String,
 }
 
 impl Event {
-    /// Creates the result of a look-up.
+    /// Creates the result of a look-up. An [`EventKind`] or its text is the type; one of a
+    /// newer release stays as it is.
     pub fn from_store(
         account_id: AccountId,
         number: i64,
         id: String,
-        kind: EventKind,
+        kind: impl AsRef<str>,
         created_at: Timestamp,
         data: String,
     ) -> Self {
+        let kind = match kind.as_ref().parse() {
+            Ok(kind) => EventKind::as_str(kind).into(),
+            Err(_) => kind.as_ref().to_owned().into(),
+        };
         Self { id, number, kind, account_id, created_at, data }
     }
 
@@ -217,9 +232,14 @@ impl Event {
         self.number
     }
 
-    /// Returns the type.
+    /// Returns the type, [`EventKind::Unknown`] for one of a newer release.
     pub fn kind(&self) -> EventKind {
-        self.kind
+        self.kind.parse().unwrap_or(EventKind::Unknown)
+    }
+
+    /// Returns the type as text, also one of a newer release.
+    pub fn kind_name(&self) -> &str {
+        &self.kind
     }
 
     /// Returns the account.
@@ -261,7 +281,7 @@ impl Event {
         let data: Map<String, Value> = serde_json::from_str(&self.data).unwrap_or_default();
         json!({
             "id": self.id,
-            "type": self.kind.as_str(),
+            "type": self.kind,
             "version": VERSION,
             "number": self.number,
             "account_id": self.account_id.as_str(),
@@ -290,6 +310,16 @@ mod tests {
             let crc = crc32fast::hash(id.as_bytes());
             assert_eq!(u32::from(event.partition()), crc % u32::from(PARTITIONS), "{id}");
         }
+    }
+
+    #[test]
+    fn a_type_of_a_newer_release_is_carried_as_text() {
+        let (account, at) = (AccountId::from_store("acc_1"), Timestamp::EPOCH);
+        let data = r#"{"into":"acc_2"}"#.to_owned();
+        let event = Event::from_store(account, 1, "evt_1".to_owned(), "account.merged", at, data);
+        assert_eq!((event.kind(), event.kind_name()), (EventKind::Unknown, "account.merged"));
+        assert_eq!(event.to_json()["type"], "account.merged");
+        assert_eq!(event.to_json()["data"], json!({ "into": "acc_2" }));
     }
 
     #[test]

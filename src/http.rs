@@ -7,6 +7,7 @@
 //! account.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,9 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// The default limit of a body, in bytes. All three fields at their longest, fully escaped,
 /// take under 8 KiB.
 pub const BODY_LIMIT: usize = 16 * 1024;
+/// The least limit of a body with a ticket, in bytes.
+#[cfg(feature = "verification")]
+const TICKET_LIMIT: usize = 8 * 1024;
 
 /// The default deadline of a body.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -168,7 +172,8 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// # Errors
     /// Returns the answer if the head is refused. The body need not be read.
     pub async fn head_at(&self, route: Route, head: &Head<'_>) -> Result<Ticket, Reply> {
-        let judged = self.check_head(route, head).await;
+        let judged = pin!(self.check_head(route, head));
+        let judged = catch_panic(judged).await.unwrap_or_else(|| Err(self.panicked()));
         judged.map_err(|reply| {
             observe::answered(reply.status());
             if head.method == Method::Head { reply.without_body() } else { reply }
@@ -184,8 +189,14 @@ impl<S: AccountStore> SignupEndpoint<S> {
         if !head.is_json {
             return Err(Refusal::UnsupportedMediaType.into());
         }
+        let body_limit = match route {
+            Route::Signup => self.body_limit,
+            // A ticket has to fit in.
+            #[cfg(feature = "verification")]
+            _ => self.body_limit.max(TICKET_LIMIT),
+        };
         let declared = head.content_length.unwrap_or(0);
-        if declared > u64::try_from(self.body_limit).unwrap_or(u64::MAX) {
+        if declared > u64::try_from(body_limit).unwrap_or(u64::MAX) {
             return Err(Refusal::PayloadTooLarge.into());
         }
         if let Err(limited) = limit {
@@ -204,7 +215,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
         Ok(Ticket {
             route,
-            limit: self.body_limit,
+            limit: body_limit,
             declared,
             deadline: self.body_deadline,
             client,
@@ -327,16 +338,22 @@ impl<S: AccountStore> SignupEndpoint<S> {
         if let Some(result) = catch_panic(signup).await {
             return result.map_err(|error| self.failed(&error));
         }
+        Err(self.panicked())
+    }
+
+    /// Creates the answer to a request in which code of the host's has panicked.
+    fn panicked(&self) -> Reply {
         let panicked = SignupError::internal("the sign-up panicked");
         observe::failed("sign-up failed", &panicked);
-        Err(self.failed(&panicked))
+        self.failed(&panicked)
     }
 
     /// Creates the answer to an error, and reports a failure that the client did not cause.
     fn failed(&self, error: &SignupError) -> Reply {
         let is_ours = matches!(error, SignupError::Internal(_) | SignupError::Unavailable { .. });
         if let (true, Some(report)) = (is_ours, &self.on_failure) {
-            report(error);
+            // The panic hook has told of a report that panics.
+            let _ = catch_unwind(AssertUnwindSafe(|| report(error)));
         }
         Reply::error(error)
     }

@@ -16,11 +16,15 @@ pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
 #[cfg(any(feature = "conformance", feature = "tracing"))]
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut error = self.0;
-        write!(f, "{error}")?;
+        let (mut error, mut last) = (self.0, self.0.to_string());
+        f.write_str(&last)?;
         while let Some(source) = error.source() {
-            write!(f, ": {source}")?;
-            error = source;
+            let text = source.to_string();
+            // Some errors repeat their source.
+            if !last.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            (error, last) = (source, text);
         }
         Ok(())
     }

@@ -112,6 +112,8 @@ pub enum MailKind {
     EmailChanged,
     /// The password of an account was changed or reset. There is no code in it.
     PasswordChanged,
+    /// The owner of the mailbox has taken the account over. There is no code in it.
+    AccountReclaimed,
 }
 
 impl MailKind {

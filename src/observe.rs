@@ -14,11 +14,11 @@ mod metrics;
 mod tracing;
 
 pub(crate) use self::metrics::{answered, hash_jobs};
+#[cfg(feature = "verification")]
+pub(crate) use self::tracing::default_deployment;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) use self::tracing::in_current_span;
-#[cfg(feature = "verification")]
-pub(crate) use self::tracing::{back, lost};
-pub(crate) use self::tracing::{client_without_address, failed, within};
+pub(crate) use self::tracing::{back, client_without_address, failed, lost, within};
 
 /// Whether anything is recorded at all.
 const IS_ON: bool = cfg!(any(feature = "metrics", feature = "tracing"));
@@ -77,6 +77,12 @@ pub(crate) fn limits_lost(error: &dyn std::error::Error) {
 pub(crate) fn limits_back() {
     metrics::limits_back();
     tracing::limits_back();
+}
+
+/// Counts a token or a ticket by a key or a secret that this instance does not have: another
+/// instance may have other ones.
+pub(crate) fn unknown_secret(of: &'static str) {
+    metrics::unknown_secret(of);
 }
 
 /// Counts an attempt to deliver an event, by its outcome.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::context::{Attached, ContextValue};
-use crate::error::{BoxError, ErrorCode, Issue};
+use crate::error::{BoxError, ErrorCode, InvalidValue, Issue};
 use crate::fields::Email;
 use crate::hash::HashPool;
 use crate::limit::ClientIp;
@@ -79,6 +79,12 @@ pub trait SignupPolicy: Send + Sync + 'static {
         &[]
     }
 
+    /// Returns why the policy would refuse every request, if it would: then
+    /// [`build`](crate::SignupServiceBuilder::build) fails. Default: it would not.
+    fn problem(&self) -> Option<InvalidValue> {
+        None
+    }
+
     /// Returns the occasions on which it is asked. Default: [`Occasion::Signup`] alone.
     fn occasions(&self) -> &[Occasion] {
         &[Occasion::Signup]
@@ -115,6 +121,10 @@ macro_rules! forward {
 
             fn deadline(&self) -> Option<Duration> {
                 (**self).deadline()
+            }
+
+            fn problem(&self) -> Option<InvalidValue> {
+                (**self).problem()
             }
 
             fn on_failure(&self) -> OnFailure {

@@ -2,13 +2,18 @@
 //! its account. See [the guide](crate::guide::events).
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+
 use crate::clock::{Clock, ClockError, SystemClock, Timestamp};
+use crate::issue::InvalidValue;
 use crate::observe;
 use crate::random::jittered;
 use crate::store::{DeliveryState, EventBacklog, RelayStore, StoreError};
@@ -22,12 +27,14 @@ pub use sink::{Delivery, Sink, SinkError};
 #[cfg(feature = "webhooks")]
 pub use webhook::{Webhook, WebhookError, WebhookSecret};
 
-const AT_A_TIME: u32 = 32;
-const PARTITIONS_AT_A_TIME: usize = 4;
+const EVENTS_AT_A_TIME: u32 = 32;
+const CALLS_AT_A_TIME: usize = 128;
 const DEADLINE: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 20;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
+/// With it no lease is longer than any that a store [believes](RelayStore).
+const LONGEST_DEADLINE: Duration = Duration::from_hours(1);
 const POLL: Duration = Duration::from_secs(1);
 
 /// A relay that delivers stored events to a [`Sink`].
@@ -39,7 +46,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// An event that can't be delivered is tried again after 5 seconds, then after twice as long
 /// each time, at most 6 hours, give or take a quarter. After 20 attempts, in some two days,
 /// it is a dead letter. Until then, the later events of its account wait; those of other
-/// accounts do not.
+/// accounts do not. An attempt that a crash cuts off is one of them. The first failure is
+/// logged as a warning, and so is the end of failures.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -76,13 +84,18 @@ pub struct EventRelay {
     store: Arc<dyn RelayStore>,
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
-    at_a_time: u32,
-    partitions_at_a_time: usize,
+    events_at_a_time: u32,
+    /// A permit for each call of the sink.
+    calls: Arc<Semaphore>,
     deadline: Duration,
     attempts: u32,
     first_wait: Duration,
     poll: Duration,
     dead_letters: DeadLetters,
+    /// Whether the last attempt that was not the first of its event has failed.
+    is_failing: Arc<AtomicBool>,
+    /// The reason why there is nothing to deliver, if the service stores no events.
+    problem: Option<InvalidValue>,
 }
 
 /// The fate of an account's later events when one of them is given up.
@@ -137,23 +150,28 @@ pub enum RelayError {
     /// The clock is wrong.
     #[error("the clock is wrong")]
     Clock(#[from] ClockError),
+    /// A setting of the relay can't work.
+    #[error("a setting of the relay can't work")]
+    Setting(#[source] InvalidValue),
 }
 
 impl EventRelay {
-    /// Creates a relay with default limits: 4 partitions at a time and 32 events of each,
-    /// 10 seconds an attempt, 20 attempts.
+    /// Creates a relay with default limits: 128 calls of the sink at a time, 10 seconds an
+    /// attempt, 20 attempts.
     pub fn new(store: Arc<dyn RelayStore>, sink: impl Sink) -> Self {
         Self {
             store,
             sink: Arc::new(sink),
             clock: Arc::new(SystemClock),
-            at_a_time: AT_A_TIME,
-            partitions_at_a_time: PARTITIONS_AT_A_TIME,
+            events_at_a_time: EVENTS_AT_A_TIME,
+            calls: Arc::new(Semaphore::new(CALLS_AT_A_TIME)),
             deadline: DEADLINE,
             attempts: ATTEMPTS,
             first_wait: FIRST_WAIT,
             poll: POLL,
             dead_letters: DeadLetters::default(),
+            is_failing: Arc::default(),
+            problem: None,
         }
     }
 
@@ -162,15 +180,18 @@ impl EventRelay {
         Self { clock, ..self }
     }
 
-    /// Sets the number of partitions that are worked on at a time, and the number of events
-    /// of each that are settled together: the sink is called at most as often at a time as
-    /// their product, never twice for one account.
+    /// Sets the number of calls of the sink at a time, `partitions` times `events`, and the
+    /// number of events of a partition that are looked up together. The sink is never called
+    /// twice at a time for one account.
     pub fn at_a_time(self, partitions: usize, events: u32) -> Self {
-        Self { partitions_at_a_time: partitions.max(1), at_a_time: events.max(1), ..self }
+        let events_at_a_time = events.max(1);
+        let events = usize::try_from(events_at_a_time).unwrap_or(usize::MAX);
+        let calls = partitions.max(1).saturating_mul(events).min(Semaphore::MAX_PERMITS);
+        Self { events_at_a_time, calls: Arc::new(Semaphore::new(calls)), ..self }
     }
 
-    /// Sets the deadline of an attempt. A lease lasts three times as long: that is how long
-    /// a partition waits when its instance has died.
+    /// Sets the deadline of an attempt, up to an hour. A lease lasts three times as long: that
+    /// is how long a partition waits when its instance has died.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
@@ -194,36 +215,69 @@ impl EventRelay {
     /// Delivers the events that are due now, and returns how many.
     ///
     /// # Errors
-    /// Fails if the store or the clock does. Other partitions are worked on all the same.
+    /// Fails if the store or the clock does, after the other partitions were worked on, and
+    /// with [`RelayError::Setting`] for settings that can't work.
     pub async fn run_once(&self) -> Result<Round, RelayError> {
-        self.round(&Arc::default()).await
+        self.check()?;
+        let mut partitions = JoinSet::new();
+        self.begin_due(&mut partitions, &Arc::default()).await?;
+        let (mut total, mut failure) = (Round::default(), None);
+        while let Some(ended) = partitions.join_next().await {
+            match flatten(ended) {
+                Ok(round) => total.add(round),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(total), Err)
     }
 
     /// Delivers events until `shutdown` completes; then it ends what it has begun. Errors
-    /// are logged, and do not end it.
+    /// are logged, and do not end it, unless a [setting](RelayError::Setting) can't work.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        if let Err(error) = self.check() {
+            return observe::failed("events can't be relayed", &error);
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let mut shutdown = pin!(shutdown);
+        let mut partitions = JoinSet::new();
         while !stop.load(Ordering::Relaxed) {
-            let mut round = pin!(self.round(&stop));
-            let ended = poll_fn(|context| {
-                if !stop.load(Ordering::Relaxed) && shutdown.as_mut().poll(context).is_ready() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                round.as_mut().poll(context)
-            });
-            let is_idle = match ended.await {
-                Ok(round) => round == Round::default(),
-                Err(error) => {
-                    observe::failed("events could not be relayed", &error);
-                    true
-                }
-            };
-            if is_idle && !stop.load(Ordering::Relaxed) {
-                let waited = tokio::time::timeout(jittered(self.poll), shutdown.as_mut()).await;
-                stop.store(waited.is_ok(), Ordering::Relaxed);
+            if let Err(error) = self.begin_due(&mut partitions, &stop).await {
+                observe::failed("events could not be relayed", &error);
             }
+            let mut idle =
+                pin!(tokio::time::timeout(jittered(self.poll), busy_end(&mut partitions)));
+            let woken = poll_fn(|context| {
+                if shutdown.as_mut().poll(context).is_ready() {
+                    stop.store(true, Ordering::Relaxed);
+                    return Poll::Ready(());
+                }
+                idle.as_mut().poll(context).map(drop)
+            });
+            woken.await;
         }
+        while let Some(ended) = partitions.join_next().await {
+            report(ended);
+        }
+    }
+
+    /// Rejects settings by which nothing would ever be delivered, or without end.
+    fn check(&self) -> Result<(), RelayError> {
+        let problem = if self.deadline.is_zero() || self.deadline > LONGEST_DEADLINE {
+            InvalidValue::new("the deadline of an attempt must be above zero, up to an hour")
+        } else if self.first_wait.is_zero() && self.attempts > 1 {
+            InvalidValue::new("the wait before the second attempt must be above zero")
+        } else if self.poll.is_zero() {
+            InvalidValue::new("the wait when nothing is due must be above zero")
+        } else {
+            return self.problem.clone().map_or(Ok(()), |it| Err(RelayError::Setting(it)));
+        };
+        Err(RelayError::Setting(problem))
+    }
+
+    /// Refuses to run, because the service stores no events.
+    pub(crate) fn without_events(self) -> Self {
+        let problem = InvalidValue::new("the service stores no events: call with_events");
+        Self { problem: Some(problem), ..self }
     }
 
     /// Returns how much is left to deliver.
@@ -246,6 +300,36 @@ impl EventRelay {
     fn now(&self) -> Result<Timestamp, ClockError> {
         Timestamp::read(&self.clock, Timestamp::MAX)
     }
+}
+
+/// Waits until work on a partition has ended that has delivered something: perhaps more is due.
+async fn busy_end(partitions: &mut JoinSet<Result<Round, RelayError>>) {
+    while let Some(ended) = partitions.join_next().await {
+        if report(ended) {
+            return;
+        }
+    }
+    pending().await
+}
+
+/// Logs an error of the work on a partition. Returns whether it has delivered anything.
+fn report(ended: Result<Result<Round, RelayError>, JoinError>) -> bool {
+    match flatten(ended) {
+        Ok(round) => round != Round::default(),
+        Err(error) => {
+            observe::failed("events could not be relayed", &error);
+            false
+        }
+    }
+}
+
+/// Returns the outcome of the work on a partition, which is empty if it has panicked.
+fn flatten(ended: Result<Result<Round, RelayError>, JoinError>) -> Result<Round, RelayError> {
+    ended.unwrap_or_else(|lost| {
+        // A sink that panics does so in a task of its own.
+        observe::failed("a partition of events was given up", &lost);
+        Ok(Round::default())
+    })
 }
 
 impl fmt::Debug for EventRelay {

@@ -73,19 +73,20 @@ fn json(account: &Account, token: &Token, api_key: &ApiKey) -> JsonResult {
         token.reveal(),
         r#"","api_key":""#,
         api_key.reveal(),
-        r#"","account":{"id":""#,
-        account.id().as_str(),
-        r#"","email":"#,
+        r#"","account":{"id":"#,
     ];
     for part in opening {
         json.extend_from_slice(part.as_bytes());
     }
+    // A store may return an id or a plan of any text.
+    serde_json::to_writer(&mut *json, account.id().as_str())?;
+    json.extend_from_slice(br#","email":"#);
     serde_json::to_writer(&mut *json, account.email().as_str())?;
     json.extend_from_slice(br#","name":"#);
     serde_json::to_writer(&mut *json, &account.name())?;
-    for part in [r#","plan":""#, account.plan().as_str(), r#""}}}"#] {
-        json.extend_from_slice(part.as_bytes());
-    }
+    json.extend_from_slice(br#","plan":"#);
+    serde_json::to_writer(&mut *json, account.plan().as_str())?;
+    json.extend_from_slice(b"}}}");
     Ok(json)
 }
 
@@ -95,9 +96,10 @@ type JsonResult = serde_json::Result<Secret<Vec<u8>>>;
 /// and leave a copy behind. A byte of email or name takes at most two: neither has a
 /// control character, which would take six.
 fn room_for(account: &Account, token: &Token, api_key: &ApiKey) -> usize {
-    const KEYS_ID_AND_PLAN: usize = 192;
-    let free_text = account.email().as_str().len() + account.name().map_or(0, str::len);
-    KEYS_ID_AND_PLAN + token.reveal().len() + api_key.reveal().len() + 2 * free_text
+    const KEYS: usize = 96;
+    let of_clients = account.email().as_str().len() + account.name().map_or(0, str::len);
+    let of_hosts = account.id().as_str().len() + account.plan().as_str().len();
+    KEYS + token.reveal().len() + api_key.reveal().len() + 2 * of_clients + 6 * of_hosts
 }
 
 #[cfg(test)]

@@ -62,6 +62,14 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
+/// Returns the length of a secret that counts: a line end that came with a file adds nothing to
+/// a secret that is text. In random bytes it is a byte like any other.
+pub(crate) fn without_line_end(secret: &[u8]) -> usize {
+    let text = secret.trim_ascii_end();
+    let is_text = !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
+    if is_text { text.len() } else { secret.len() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -88,6 +88,8 @@ struct Inner<S> {
     pool: Arc<HashPool>,
     lookups: Arc<LookupGate>,
     throttle: Arc<Throttle>,
+    #[cfg(feature = "verification")]
+    reset_wipes_unverified: bool,
     tokens: Arc<TokenMint>,
     token_leeway: Duration,
     api_key_prefix: ApiKeyPrefix,
@@ -332,7 +334,8 @@ impl<S: AccountStore> SignupService<S> {
         S: RelayStore,
     {
         let store: Arc<dyn RelayStore> = Arc::clone(&self.inner.store) as _;
-        EventRelay::new(store, sink).clock(Arc::clone(&self.inner.clock))
+        let relay = EventRelay::new(store, sink).clock(Arc::clone(&self.inner.clock));
+        if self.inner.events.is_some() { relay } else { relay.without_events() }
     }
 
     /// Returns the plans that accounts may be on, including the initial one.

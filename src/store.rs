@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::account::{Account, AccountId, Plan};
+use crate::account::{Account, AccountId, Plan, TicketNonce};
 use crate::api_key::ApiKeyDigest;
 use crate::clock::Timestamp;
 use crate::context::SignupContext;
@@ -227,6 +227,8 @@ pub struct NewAccount {
     pub(crate) context: Arc<SignupContext>,
     pub(crate) receipt: Option<Receipt>,
     pub(crate) email_verified_at: Option<Timestamp>,
+    pub(crate) email_unverified: bool,
+    pub(crate) ticket_nonce: Option<TicketNonce>,
     pub(crate) ticket: Option<UsedTicket>,
     pub(crate) event: Option<NewEvent>,
 }
@@ -285,7 +287,8 @@ impl NewAccount {
     /// Returns the account as it is found right after it was stored.
     pub fn record(&self) -> AccountRecord {
         let record = AccountRecord::new((*self.account).clone(), self.created_at(), 0);
-        record.email_verified_at(self.email_verified_at)
+        let record = record.email_verified_at(self.email_verified_at);
+        record.email_unverified(self.email_unverified).ticket_nonce(self.ticket_nonce)
     }
 
     /// Returns `accounts.replay_nonce`, `replay_version` and `replay_tag`, if the request
@@ -297,6 +300,17 @@ impl NewAccount {
     /// Returns `accounts.email_verified_at`: when the address was proven, if it was.
     pub fn email_verified_at(&self) -> Option<Timestamp> {
         self.email_verified_at
+    }
+
+    /// Returns `accounts.email_unverified`: whether the address is to be verified after the
+    /// sign-up.
+    pub fn is_email_unverified(&self) -> bool {
+        self.email_unverified
+    }
+
+    /// Returns `accounts.ticket_nonce`.
+    pub fn ticket_nonce(&self) -> Option<&TicketNonce> {
+        self.ticket_nonce.as_ref()
     }
 
     /// Returns the ticket that the sign-up uses up, if its address was proven first, for a

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::AccountId;
 use crate::clock::{Clock, Timestamp};
 use crate::counters::{CAPACITY, Counter, Counters, Kind, Rule};
 use crate::fields::EmailKey;
@@ -27,7 +28,8 @@ mod seal;
 mod ticket;
 
 pub(crate) use account_code::CodeOwner;
-pub(crate) use account_ticket::{AccountTicket, TicketKind};
+pub(crate) use account_ticket::{AccountTicket, BoundAccount, TicketKind};
+pub(crate) use seal::TicketSecrets;
 pub(crate) use ticket::{NewTicket, Ticket};
 
 /// The default life of a code.
@@ -39,6 +41,9 @@ const TRIES: u32 = 10;
 /// The mails to an address in an hour: all, and those that one client asks for.
 const MAILS: Rule = Rule::Window(10, HOUR);
 const MAILS_OF_CLIENT: Rule = Rule::Window(3, HOUR);
+/// The further mails for each trusted device of the account, and for all of them.
+const MAILS_OF_DEVICE: Rule = Rule::Window(3, HOUR);
+const MAILS_OF_DEVICES: Rule = Rule::Window(9, HOUR);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// The proof of addresses, for [`verify_first`](crate::SignupServiceBuilder::verify_first)
@@ -108,7 +113,12 @@ impl Verification {
         Self { redis_deadline: Some(deadline), ..self }
     }
 
-    pub(crate) fn start(self, clock: Arc<dyn Clock>) -> Arc<Verifier> {
+    pub(crate) fn start(
+        self,
+        clock: Arc<dyn Clock>,
+        issuer: &str,
+        audience: &str,
+    ) -> Arc<Verifier> {
         let counters = Counters::new(
             clock,
             CAPACITY,
@@ -116,6 +126,7 @@ impl Verification {
             self.redis.map(|target| (target, self.redis_deadline)),
         );
         let Self { secrets, mails, lifetime, .. } = self;
+        let secrets = TicketSecrets::new(secrets, issuer, audience);
         Arc::new(Verifier { secrets, mails, lifetime, counters })
     }
 }
@@ -129,7 +140,7 @@ impl fmt::Debug for Verification {
 
 /// A running verification.
 pub(crate) struct Verifier {
-    pub(crate) secrets: ReplaySecrets,
+    pub(crate) secrets: TicketSecrets,
     pub(crate) mails: MailQueue,
     pub(crate) lifetime: Duration,
     counters: Counters,
@@ -175,6 +186,16 @@ impl Verifier {
             observe::mail("withheld");
         }
         Ok(may_go.is_ok())
+    }
+
+    /// Charges a further mail to a trusted device of the account, by its number. Returns whether it may be
+    /// sent.
+    pub(crate) async fn charge_mail_of_device(&self, account: &AccountId, device: &[u8]) -> bool {
+        let account = account.as_str().as_bytes();
+        let of_device = Counter::new(Kind::MailOfDevice, &[account, device], MAILS_OF_DEVICE);
+        let of_all = Counter::new(Kind::MailOfDevices, &[account], MAILS_OF_DEVICES);
+        self.counters.charge(&[of_device]).await.is_ok()
+            && self.counters.charge(&[of_all]).await.is_ok()
     }
 }
 

@@ -47,6 +47,15 @@ impl CredentialError {
         }
     }
 
+    /// Returns the HTTP status of the [code](Self::code), and 403 for an address that is not
+    /// verified.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::EmailUnverified => 403,
+            other => other.code().status(),
+        }
+    }
+
     /// Returns the message for a person.
     pub fn message(&self) -> &str {
         match self {
@@ -127,6 +136,10 @@ impl From<TokenError> for CredentialError {
     fn from(rejected: TokenError) -> Self {
         match rejected {
             TokenError::Clock => internal(rejected),
+            TokenError::UnknownKey => {
+                observe::unknown_secret("token");
+                Self::Rejected
+            }
             _ => Self::Rejected,
         }
     }

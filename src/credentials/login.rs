@@ -118,7 +118,7 @@ impl Credentials {
             // The password is right, whether or not this succeeds.
             let _ = self.renew(&account_id, &stored, password).await;
         }
-        let mark = throttle.mark(&account_id, generation, device, &mut self.draw()?);
+        let mark = throttle.mark(&account_id, generation, device, self.now()?, &mut self.draw()?);
         Ok(Login { account_id, generation, trusted_device: mark.map_err(internal)? })
     }
 

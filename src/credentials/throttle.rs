@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::account::AccountId;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::counters::{CAPACITY, Counter, Counters, Kind, Rule};
 use crate::error::SignupError;
 use crate::fields::EmailKey;
@@ -249,7 +249,21 @@ impl Throttle {
         account: &AccountId,
         generation: i64,
     ) -> Option<TrustedDevice> {
-        TrustedDevice::parse(mark?, account, generation, self.secrets.as_ref()?)
+        let device = TrustedDevice::parse(mark?, account, self.secrets.as_ref()?)?;
+        device.is_of(generation).then_some(device)
+    }
+
+    /// Parses the mark of a device for mails with codes.
+    #[cfg(feature = "verification")]
+    pub(crate) fn device_for_mails(
+        &self,
+        mark: Option<&str>,
+        account: &AccountId,
+        generation: i64,
+        now: Timestamp,
+    ) -> Option<TrustedDevice> {
+        let device = TrustedDevice::parse(mark?, account, self.secrets.as_ref()?)?;
+        device.counts_for_mails(generation, now).then_some(device)
     }
 
     /// Signs a mark of the present generation, with the number of an earlier one; `None` if
@@ -262,9 +276,10 @@ impl Throttle {
         account: &AccountId,
         generation: i64,
         before: Option<TrustedDevice>,
+        now: Timestamp,
         draw: &mut Entropy,
     ) -> Result<Option<TrustedDevice>, RandomError> {
-        let sign = |secrets| TrustedDevice::new(account, generation, before, draw, secrets);
+        let sign = |secrets| TrustedDevice::new(account, generation, before, now, draw, secrets);
         self.secrets.as_ref().map(sign).transpose()
     }
 }

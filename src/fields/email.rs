@@ -71,6 +71,22 @@ impl Email {
         Self { given: given.into(), key: EmailKey(key.into()) }
     }
 
+    /// Returns the address as a mail server takes it: the local part as it was given, and the
+    /// domain in A-labels. A server that maps the domain in its own way, for example as IDNA
+    /// 2003 does, might send the mail to someone else.
+    ///
+    /// ```
+    /// use signup::fields::{Email, EmailProfile};
+    ///
+    /// let email = Email::parse("Kim@fa\u{df}.de", EmailProfile::Strict).unwrap();
+    /// assert_eq!(email.to_ascii(), "Kim@xn--fa-hia.de");
+    /// ```
+    pub fn to_ascii(&self) -> String {
+        let local = self.given.rsplit_once('@').map_or("", |(local, _)| local);
+        let domain = self.key.0.rsplit_once('@').map_or("", |(_, domain)| domain);
+        format!("{local}@{domain}")
+    }
+
     /// Creates what an erased account has instead of an address. It is none, so nobody can
     /// sign up or log in with it.
     pub(crate) fn erased(id: impl fmt::Display, banned: Option<&EmailKey>) -> Self {

@@ -39,9 +39,9 @@ impl PresentedCredentials {
         let mut presented = Self { bearer: Found::Nothing, api_key: Found::Nothing };
         for (name, value) in headers {
             if name.eq_ignore_ascii_case("authorization") {
-                presented.bearer.add(bearer(value));
+                presented.bearer.add(bearer(value), is_token68);
             } else if name.eq_ignore_ascii_case("x-api-key") {
-                presented.api_key.add(Some(value));
+                presented.api_key.add(Some(value), is_visible);
             }
         }
         presented
@@ -71,10 +71,10 @@ impl PresentedCredentials {
 }
 
 impl Found {
-    fn add(&mut self, value: Option<&[u8]>) {
+    fn add(&mut self, value: Option<&[u8]>, is_usable: fn(&str) -> bool) {
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         *self = match (&self, text) {
-            (Self::Nothing, Some(text)) if is_token68(text) => {
+            (Self::Nothing, Some(text)) if is_usable(text) => {
                 Self::One(Secret::new(text.to_owned()))
             }
             _ => Self::Unusable,
@@ -104,9 +104,15 @@ fn is_token(credential: &str) -> bool {
     credential.contains('.')
 }
 
-/// Returns whether a credential has the underscores of an API key and no dot.
+/// Returns whether a credential has the underscores of an API key, or the hyphens of another
+/// system's, and no dot.
 fn is_api_key(credential: &str) -> bool {
-    credential.contains('_') && !is_token(credential)
+    credential.contains(['_', '-']) && !is_token(credential)
+}
+
+/// Returns whether the text is of visible ASCII, as keys of other systems may be.
+fn is_visible(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Returns whether the text is a `token68` (RFC 9110, section 11.2).
@@ -144,6 +150,10 @@ mod tests {
         let (token, key) = (Some("eyJ_.e30.c2ln".to_owned()), Some("rag_live_0".to_owned()));
         assert_eq!(read(&[("authorization", "Bearer eyJ_.e30.c2ln")]), (Ok(token), Ok(None)));
         assert_eq!(read(&[("authorization", "Bearer rag_live_0")]), (Ok(None), Ok(key.clone())));
+        // A key of another system.
+        let sk = Ok(Some("sk-0123".to_owned()));
+        assert_eq!(read(&[("authorization", "Bearer sk-0123")]), (Ok(None), sk));
+        assert_eq!(read(&[("x-api-key", "a|b:c")]), (Ok(None), Ok(Some("a|b:c".to_owned()))));
         let both = [("authorization", "Bearer a.b.c"), ("x-api-key", "rag_live_0")];
         assert_eq!(read(&both), (Ok(Some("a.b.c".to_owned())), Ok(key)));
     }

@@ -239,7 +239,7 @@ fn limit(RateLimited { policy, quota, retry_after }: &RateLimited) -> [String; 2
 
 /// Formats `Retry-After` in whole seconds, rounded up, at least one.
 fn whole_seconds(wait: Duration) -> u64 {
-    let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let rounded_up = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
     rounded_up.max(1)
 }
 
@@ -252,6 +252,7 @@ mod tests {
         for (millis, expected) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
             assert_eq!(whole_seconds(Duration::from_millis(millis)), expected);
         }
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
         let busy = SignupError::Busy { retry_after: Duration::from_millis(2300) };
         let reply = Reply::error(&busy);
         assert_eq!(reply.status(), 429);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::random::{Entropy, RandomError};
-use crate::secret::Secret;
+use crate::secret::{Secret, without_line_end};
 
 use super::derive::{DerivedKeys, Scope};
 use super::key::IdempotencyKey;
@@ -34,8 +34,9 @@ impl ReplaySecret {
     /// # Errors
     /// Fails if it has fewer than 32 bytes.
     pub fn new(secret: &[u8]) -> Result<Self, ReplaySecretError> {
-        if secret.len() < MIN_BYTES {
-            return Err(ReplaySecretError::Short { octets: secret.len() });
+        let octets = without_line_end(secret);
+        if octets < MIN_BYTES {
+            return Err(ReplaySecretError::Short { octets });
         }
         let keys = DerivedKeys::extract(secret).ok_or(ReplaySecretError::Unusable)?;
         Ok(Self(Arc::new(keys)))
@@ -187,12 +188,12 @@ impl ReplaySecrets {
         })
     }
 
-    /// Returns the versions of all secrets.
     /// Returns whether both are one set, which is rotated together.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Returns the versions of all secrets.
     pub(crate) fn versions(&self) -> Vec<u32> {
         self.read(|ring| ring.accepted.keys().copied().collect())
     }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::issue::InvalidValue;
 use crate::observe;
-use crate::secret::Secret;
+use crate::secret::{Secret, without_line_end};
 
 use super::breaker::Breaker;
 
@@ -46,7 +46,7 @@ impl RedisTarget {
     /// # Errors
     /// Returns [`InvalidValue`] for an invalid URL or a short secret.
     pub(crate) fn new(url: &str, secret: &[u8]) -> Result<Self, InvalidValue> {
-        if secret.len() < MIN_SECRET_BYTES {
+        if without_line_end(secret) < MIN_SECRET_BYTES {
             return Err(SHORT_SECRET);
         }
         // Its error may quote the URL, with a password.

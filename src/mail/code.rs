@@ -26,14 +26,14 @@ const DIGITS: usize = 8;
 pub struct Code(Secret<String>);
 
 impl Code {
-    /// Reads a code as people type it: without regard to case, blanks and hyphens; `O` is
-    /// `0`, and `I` and `L` are `1`.
+    /// Reads a code as people type or paste it: without regard to case and to anything but
+    /// letters and digits, in full width, too; `O` is `0`, and `I` and `L` are `1`.
     ///
     /// # Errors
     /// Returns [`InvalidValue`] for anything but eight digits.
     pub fn parse(typed: &str) -> Result<Self, InvalidValue> {
         let mut code = Secret::new(String::with_capacity(DIGITS));
-        for character in typed.chars().filter(|character| !is_space(*character)) {
+        for character in typed.chars().map(halfwidth).filter(|it| it.is_alphanumeric()) {
             let digit = match character.to_ascii_uppercase() {
                 'O' => '0',
                 'I' | 'L' => '1',
@@ -82,9 +82,14 @@ impl Code {
     }
 }
 
-/// Returns whether a character only groups: blanks of any kind, and hyphens.
-fn is_space(character: char) -> bool {
-    character.is_whitespace() || matches!(character, '-' | '\u{2010}'..='\u{2015}' | '\u{200b}')
+/// Returns the ASCII character of a full-width form (U+FF01 to U+FF5E).
+fn halfwidth(character: char) -> char {
+    match character {
+        '\u{ff01}'..='\u{ff5e}' => {
+            char::from_u32(u32::from(character) - 0xfee0).unwrap_or(character)
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -101,11 +106,15 @@ mod tests {
             "7 H X W 3 K 9 P",
             "7HXW\u{2011}3K9P",
             "7HXW\u{a0}3K9P",
+            "\u{200e}7HXW\u{2060}\u{ad}3K9P\u{feff}",
+            "7HXW\u{2212}3K9P.",
+            "\u{201e}7HXW_3K9P\u{201c}",
+            "\u{ff17}\u{ff28}XW\u{ff0d}3K9P",
         ] {
             assert_eq!(Code::parse(typed).unwrap().reveal(), "7HXW3K9P", "{typed:?}");
         }
-        for refused in ["", "7HXW3K9", "7HXW3K9PP", "7HXW3K9U", "7HXW3K9\u{e9}", "\u{ff17}HXW3K9P"]
-        {
+        let words = "Your code: 7HXW3K9P";
+        for refused in ["", "7HXW3K9", "7HXW3K9PP", "7HXW3K9U", "7HXW3K9\u{e9}", words] {
             assert!(Code::parse(refused).is_err(), "{refused:?}");
         }
         assert_eq!(Code::parse("oOiIlL00").unwrap().reveal(), "00111100");

@@ -9,7 +9,7 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::AsyncSmtpTransport;
 use lettre::{Address, AsyncTransport as _, Message, Tokio1Executor};
 
-use crate::fields::Email;
+use crate::fields::{Email, EmailProfile};
 use crate::issue::{BoxError, InvalidValue};
 use crate::random::{SecureRandom as _, SystemRandom};
 
@@ -61,8 +61,12 @@ impl SmtpMailer {
     /// Returns [`InvalidValue`] for an invalid sender.
     pub fn with_transport(transport: Transport, from: &str) -> Result<Self, InvalidValue> {
         const FROM: &str = "invalid sender: write Name <address> or an address";
-        let from = from.parse().map_err(|_| InvalidValue::new(FROM))?;
-        Ok(Self { transport, from })
+        let from: Mailbox = from.parse().map_err(|_| InvalidValue::new(FROM))?;
+        // In A-labels, as recipients are. A local part that is not ASCII needs SMTPUTF8.
+        let sender = Email::parse(from.email.to_string(), EmailProfile::Rfc5321);
+        let sender = sender.map_err(|_| InvalidValue::new(FROM))?;
+        let email = address(&sender).map_err(|_| InvalidValue::new(FROM))?;
+        Ok(Self { transport, from: Mailbox::new(from.name, email) })
     }
 
     fn message(&self, mail: &Mail) -> Result<Message, BoxError> {
@@ -105,8 +109,8 @@ fn is_private(url: &str) -> bool {
 /// Returns the address for the envelope: its local part as it was given, and its domain in
 /// A-labels, so that no server needs SMTPUTF8 (RFC 6531).
 fn address(email: &Email) -> Result<Address, BoxError> {
-    let local = email.as_str().rsplit_once('@').map_or("", |(local, _)| local);
-    let domain = email.key().as_str().rsplit_once('@').map_or("", |(_, domain)| domain);
+    let ascii = email.to_ascii();
+    let (local, domain) = ascii.rsplit_once('@').unwrap_or_default();
     Ok(Address::new(local, domain)?)
 }
 
@@ -142,7 +146,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fields::EmailProfile;
     use crate::mail::{Code, MailKind};
 
     const FROM: &str = "\"Kim, Inc.\" <no-reply@example.com>";
@@ -172,9 +175,16 @@ mod tests {
             let said = SmtpMailer::from_url(url, FROM).unwrap_err().to_string();
             assert!(said.contains("smtps://") && !said.contains("s3cret"), "{url}: {said}");
         }
-        for from in ["", "nobody", "a@x.co\r\nBcc: b@x.co"] {
+        for from in ["", "nobody", "a@x.co\r\nBcc: b@x.co", "mar\u{ed}a@x.co"] {
             assert!(SmtpMailer::from_url("smtp://localhost", from).is_err(), "{from:?}");
         }
+    }
+
+    #[test]
+    fn a_sender_of_an_internationalized_domain_is_sent_in_ascii() {
+        let from = "Example <no-reply@m\u{fc}nchen.example>";
+        let mailer = SmtpMailer::from_url("smtp://localhost", from).unwrap();
+        assert_eq!(mailer.from.email.to_string(), "no-reply@xn--mnchen-3ya.example");
     }
 
     #[test]

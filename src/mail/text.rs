@@ -14,6 +14,7 @@ pub(super) fn subject(kind: MailKind) -> &'static str {
         MailKind::NewEmailCode => "Your code for another address",
         MailKind::EmailChanged => "The address of your account has changed",
         MailKind::PasswordChanged => "Your password has changed",
+        MailKind::AccountReclaimed => "You have taken over your account",
     }
 }
 
@@ -55,15 +56,20 @@ fn words(kind: MailKind) -> [&'static str; 2] {
             "If you did not change it, someone else may have access to your account: reset your \
              password, and ask its operator for help.",
         ],
+        MailKind::AccountReclaimed => [
+            "The account with this address was taken over with a code from this mailbox. \
+             Everything that its earlier owner had has ended.",
+            "If you did not take it over, someone else can read your mail: reset your password, \
+             and ask the account's operator for help.",
+        ],
         MailKind::AccountExists => [
             "Someone, probably you, has signed up with this address, which has an account \
              already. Log in instead; if you have forgotten your password, reset it.",
             "If it was not you, ignore this mail: nothing has changed.",
         ],
         MailKind::AlreadyVerified => [
-            "Someone, probably you, has asked to take over the account of this address. The \
-             address is confirmed already. Log in instead; if you have forgotten your password, \
-             reset it.",
+            "Someone, probably you, has asked to take over the account of this address. It can't \
+             be taken over. Log in instead; if you have forgotten your password, reset it.",
             "If it was not you, ignore this mail: nothing has changed.",
         ],
     }

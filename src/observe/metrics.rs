@@ -1,5 +1,7 @@
 //! Counters, histograms and gauges.
 
+#[cfg(feature = "redis")]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
@@ -36,15 +38,26 @@ pub(crate) fn answered(status: u16) {
     counter!("signup_http_responses_total", "status" => status.to_string()).increment(1);
 }
 
+/// The links to Redis that are lost: limits and counters have their own.
+#[cfg(feature = "redis")]
+static LOST: AtomicUsize = AtomicUsize::new(0);
+
 #[cfg(feature = "redis")]
 pub(super) fn limits_lost() {
     counter!("signup_limiter_fallbacks_total").increment(1);
+    LOST.fetch_add(1, Ordering::Relaxed);
     gauge!("signup_limiter_redis_up").set(0.0);
 }
 
 #[cfg(feature = "redis")]
 pub(super) fn limits_back() {
-    gauge!("signup_limiter_redis_up").set(1.0);
+    if LOST.fetch_sub(1, Ordering::Relaxed) == 1 {
+        gauge!("signup_limiter_redis_up").set(1.0);
+    }
+}
+
+pub(super) fn unknown_secret(of: &'static str) {
+    counter!("signup_unknown_secrets_total", "of" => of).increment(1);
 }
 
 pub(super) fn event(outcome: &'static str) {

@@ -21,11 +21,12 @@ pub(super) fn outcome(_: &'static str, _: Option<&str>) {}
 
 pub(crate) fn failed(_: &'static str, _: &dyn Error) {}
 
-#[cfg(feature = "verification")]
 pub(crate) fn lost(_: &'static str, _: &dyn Error) {}
 
-#[cfg(feature = "verification")]
 pub(crate) fn back(_: &'static str) {}
+
+#[cfg(feature = "verification")]
+pub(crate) fn default_deployment() {}
 
 pub(crate) fn client_without_address() {}
 

@@ -81,15 +81,23 @@ pub(crate) fn failed(what: &'static str, error: &dyn Error) {
 }
 
 /// Warns that a part does not work for now.
-#[cfg(feature = "verification")]
 pub(crate) fn lost(what: &'static str, error: &dyn Error) {
     warn!(target: TARGET, error = %Chain(error), "{what}");
 }
 
 /// Warns that a part works again.
-#[cfg(feature = "verification")]
 pub(crate) fn back(what: &'static str) {
     warn!(target: TARGET, "{what}");
+}
+
+/// Warns that neither issuer nor audience distinguishes this deployment from others.
+#[cfg(feature = "verification")]
+pub(crate) fn default_deployment() {
+    warn!(
+        target: TARGET,
+        "issuer and audience are the defaults: tickets and tokens of another deployment with the \
+         same secrets are accepted; set issuer or audience"
+    );
 }
 
 /// Warns about a per-client limit without a client address.

@@ -108,7 +108,8 @@ fn data(kind: EventKind) -> ObjectBuilder {
         EventKind::AccountVerified
         | EventKind::AccountDisabled
         | EventKind::AccountEnabled
-        | EventKind::AccountReclaimed => data,
+        | EventKind::AccountReclaimed
+        | EventKind::Unknown => data,
     }
 }
 

@@ -28,9 +28,14 @@ impl EmailDomains {
     /// Allows these domains and no others.
     ///
     /// # Errors
-    /// Returns [`InvalidValue`] for an invalid domain.
+    /// Returns [`InvalidValue`] for an invalid domain, and for an empty list, which would refuse
+    /// every address.
     pub fn allow<'a>(domains: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidValue> {
-        Ok(Self { domains: read(domains)?, allows: true })
+        let domains = read(domains)?;
+        if domains.is_empty() {
+            return Err(InvalidValue::new("no domain is allowed: name one"));
+        }
+        Ok(Self { domains, allows: true })
     }
 
     /// Blocks these domains and no others.

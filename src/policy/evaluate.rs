@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::context::Attached;
-use crate::error::{BoxError, DEFAULT_RETRY_AFTER, Issue, SignupError};
+use crate::error::{BoxError, DEFAULT_RETRY_AFTER, InvalidValue, Issue, SignupError};
 use crate::hash::HashPool;
 use crate::validate::ValidSignup;
 
@@ -45,6 +45,12 @@ impl Policies {
     pub(crate) fn unreadable_field(&self) -> Option<&'static str> {
         let unreadable = |field: &&str| matches!(*field, "" | "email" | "password" | "name");
         self.fields.iter().copied().find(unreadable)
+    }
+
+    /// Returns why one of the policies would refuse every request.
+    pub(crate) fn problem(&self) -> Option<InvalidValue> {
+        let remote = self.remote.iter().map(|(_, policy)| policy);
+        self.local.iter().chain(remote).find_map(|policy| policy.problem())
     }
 
     /// Runs all policies of this occasion and attaches their values. All issues of those

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, InvalidValue};
 use crate::fields::nfc;
+use crate::fields::password::MAX_CHARS;
 
 use super::{Attempt, Occasion, SignupPolicy, Verdict};
 
@@ -36,6 +37,12 @@ impl SignupPolicy for MinimumLength {
             return Ok(Verdict::invalid(FIELD, message));
         }
         Ok(Verdict::Allow)
+    }
+
+    fn problem(&self) -> Option<InvalidValue> {
+        let Self(least) = self;
+        let problem = InvalidValue::new("no password has more than 128 characters");
+        (*least > MAX_CHARS).then_some(problem)
     }
 
     fn occasions(&self) -> &[Occasion] {

@@ -1,10 +1,12 @@
-//! A round of a relay: the partitions that have events due, each under a lease.
+//! A partition of events, which a relay works on under a lease.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use crate::clock::{ClockError, Timestamp};
@@ -14,157 +16,196 @@ use crate::store::{DeliveryState, EventLease, Settled, UndeliveredEvent};
 
 use super::{DeadLetters, Delivery, EventRelay, LONGEST_WAIT, RelayError, Round, SinkError};
 
-/// The number of batches after which a partition is let go, so that all get their turn.
-const BATCHES: u32 = 100;
+/// The number of attempts after which a partition is let go, so that all instances get their
+/// turn.
+const TURN: usize = 3_200;
+
+/// An attempt that has ended.
+type Ended = (UndeliveredEvent, Result<(), SinkError>);
 
 impl EventRelay {
-    /// Works on the partitions that have events due and that nobody has leased, until none
-    /// of their events is due, or it is to stop.
-    pub(super) async fn round(&self, stop: &Arc<AtomicBool>) -> Result<Round, RelayError> {
+    /// Begins to work on each partition that has events due and no live lease.
+    pub(super) async fn begin_due(
+        &self,
+        partitions: &mut JoinSet<Result<Round, RelayError>>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<(), RelayError> {
         let mut free = self.store.due_partitions(self.now()?).await?;
         shuffle(&mut free);
-        let (mut total, mut failure) = (Round::default(), None);
-        let mut ended = |result| match result {
-            Ok(Ok(round)) => total.add(round),
-            Ok(Err(error)) => failure = Some(error),
-            // A sink that panics does so in a task of its own.
-            Err(lost) => observe::failed("a partition of events was given up", &lost),
-        };
-        let mut partitions = JoinSet::new();
         for last in free {
-            if partitions.len() >= self.partitions_at_a_time
-                && let Some(result) = partitions.join_next().await
-            {
-                ended(result);
-            }
             let (relay, stop) = (self.clone(), Arc::clone(stop));
-            partitions.spawn(async move { relay.drain(last, &stop).await });
+            partitions.spawn(async move { relay.work(last, &stop).await });
         }
-        while let Some(result) = partitions.join_next().await {
-            ended(result);
-        }
-        failure.map_or(Ok(total), Err)
+        Ok(())
     }
 
-    /// Leases a partition, delivers what is due, and lets it go.
-    async fn drain(&self, last: EventLease, stop: &AtomicBool) -> Result<Round, RelayError> {
+    /// Leases a partition, delivers the events that are due until it is to stop, and lets it
+    /// go. What is due is looked up again while slow attempts are under way: they delay
+    /// their own accounts only.
+    async fn work(&self, last: EventLease, stop: &AtomicBool) -> Result<Round, RelayError> {
         let mut round = Round::default();
         let now = self.now()?;
         let leased = self.store.lease_partition(last, now, self.lease_end(now)?).await?;
         let Some(lease) = leased else { return Ok(round) };
-        for _ in 0..BATCHES {
-            if stop.load(Ordering::Relaxed) {
+        let (mut attempts, mut begun, mut renewed) = (JoinSet::new(), 0, now);
+        loop {
+            if begun < TURN && !stop.load(Ordering::Relaxed) {
+                let Some((started, dead)) = self.begin_attempts(lease, &mut attempts).await? else {
+                    // It was too slow. Another instance delivers these events again.
+                    return Ok(round);
+                };
+                begun += started + dead.len();
+                dead.iter().for_each(|state| round.count(*state));
+                if attempts.is_empty() && dead.is_empty() {
+                    break;
+                }
+            } else if attempts.is_empty() {
                 break;
             }
-            let due = self.store.due_events(lease.partition, self.now()?, self.at_a_time).await?;
-            if due.is_empty() {
-                break;
+            let mut settled = Vec::new();
+            // The next look is due before a slow attempt has ended.
+            if let Ok(Some(ended)) = tokio::time::timeout(self.poll, attempts.join_next()).await {
+                settled.extend(self.ended(ended)?);
+                while let Some(ended) = attempts.try_join_next() {
+                    settled.extend(self.ended(ended)?);
+                }
             }
-            let settled = self.deliver(due, lease).await?;
-            for ended in &settled {
-                round.count(ended.state);
+            settled.iter().for_each(|ended| round.count(ended.state));
+            let now = self.now()?;
+            if settled.is_empty() && now.since(renewed) < self.deadline {
+                continue;
             }
-            let until = self.lease_end(self.now()?)?;
-            if !self.store.settle_events(lease, until, settled).await? {
-                // It was too slow. Another instance delivers these events again.
+            if !self.store.settle_events(lease, self.lease_end(now)?, settled).await? {
                 return Ok(round);
             }
+            renewed = now;
         }
         self.store.settle_events(lease, Timestamp::EPOCH, Vec::new()).await?;
         Ok(round)
     }
 
-    /// Hands events to the sink: those of an account one by one, those of different accounts
-    /// all at once.
-    async fn deliver(
+    /// Begins attempts to deliver the first event of each account that is due, as many as the
+    /// relay may make at a time, and counts them before they start: an attempt that ends
+    /// the process is one, too. Returns how many it has begun, and what has become of the
+    /// events that were given up; `None` if the lease is lost.
+    async fn begin_attempts(
         &self,
-        due: Vec<UndeliveredEvent>,
         lease: EventLease,
-    ) -> Result<Vec<Settled>, RelayError> {
-        let mut accounts: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for undelivered in due {
-            accounts.entry(undelivered.event.account_id().clone()).or_default().push(undelivered);
+        attempts: &mut JoinSet<Ended>,
+    ) -> Result<Option<(usize, Vec<DeliveryState>)>, RelayError> {
+        let permit = || Arc::clone(&self.calls).try_acquire_owned().ok();
+        let first = if attempts.is_empty() {
+            Arc::clone(&self.calls).acquire_owned().await.ok()
+        } else {
+            permit()
+        };
+        let Some(first) = first else { return Ok(Some((0, Vec::new()))) };
+        let mut permits = iter::once(first).chain(iter::from_fn(permit));
+        let now = self.now()?;
+        let due = self.store.due_events(lease.partition, now, self.events_at_a_time).await?;
+        let mut accounts = HashSet::new();
+        let (mut begun, mut dead, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        for event in due {
+            if !accounts.insert(event.event.account_id().clone()) {
+                continue;
+            }
+            if event.attempts >= self.attempts {
+                let error = SinkError::Temporary("its last attempt was cut off".into());
+                let ended = self.given_up(&event, &error, now);
+                dead.push(ended.state);
+                settled.push(ended);
+                continue;
+            }
+            let Some(permit) = permits.next() else { break };
+            // If it is cut off, it is due again when it would have ended, and its wait is over.
+            let due_at = now.plus(self.deadline.saturating_add(self.wait_after(&event)))?;
+            settled.push(Settled::new(&event, DeliveryState::Waiting, due_at));
+            begun.push((event, permit));
         }
-        let mut tasks = JoinSet::new();
-        for events in accounts.into_values() {
+        drop(permits);
+        let until = self.lease_end(now)?;
+        if !settled.is_empty() && !self.store.settle_events(lease, until, settled).await? {
+            return Ok(None);
+        }
+        let started = begun.len();
+        for (event, permit) in begun {
             let relay = self.clone();
-            tasks.spawn(async move { relay.deliver_in_order(events, lease).await });
+            attempts.spawn(async move { relay.attempt(event, lease, permit).await });
         }
-        let mut settled = Vec::new();
-        while let Some(ended) = tasks.join_next().await {
-            match ended {
-                Ok(ended) => settled.extend(ended?),
-                Err(lost) => observe::failed("events of an account were given up", &lost),
-            }
-        }
-        Ok(settled)
+        Ok(Some((started, dead)))
     }
 
-    /// Hands the events of an account to the sink until one fails, or so much time has
-    /// passed that the lease might expire during another attempt.
-    async fn deliver_in_order(
+    /// Hands an event to the sink in a new task, because the sink may panic.
+    async fn attempt(
         &self,
-        events: Vec<UndeliveredEvent>,
+        event: UndeliveredEvent,
         lease: EventLease,
-    ) -> Result<Vec<Settled>, ClockError> {
-        let since = self.clock.monotonic();
-        let mut settled = Vec::with_capacity(events.len());
-        for undelivered in events {
-            if self.clock.monotonic().saturating_sub(since) > self.deadline {
-                break;
-            }
-            let attempt = undelivered.attempts.saturating_add(1);
-            let delivery = Delivery::new(undelivered.event.clone(), attempt, lease.fence);
-            let ended = self.settle(&undelivered, self.attempt(delivery).await)?;
-            let goes_on = ended.state == DeliveryState::Delivered;
-            settled.push(ended);
-            if !goes_on {
-                break;
-            }
-        }
-        Ok(settled)
-    }
-
-    /// Hands an event to the sink, in a task of its own: it may panic.
-    async fn attempt(&self, delivery: Delivery) -> Result<(), SinkError> {
+        _permit: OwnedSemaphorePermit,
+    ) -> Ended {
+        let attempt = event.attempts.saturating_add(1);
+        let delivery = Delivery::new(event.event.clone(), attempt, lease.fence);
         let (sink, deadline) = (Arc::clone(&self.sink), self.deadline);
         let mut task = JoinSet::new();
         task.spawn(async move { tokio::time::timeout(deadline, sink.deliver(delivery)).await });
-        match task.join_next().await {
+        let taken = match task.join_next().await {
             Some(Ok(Ok(taken))) => taken,
             Some(Ok(Err(late))) => Err(SinkError::Temporary(late.into())),
             Some(Err(panicked)) => Err(SinkError::Temporary(panicked.into())),
             None => Err(SinkError::Temporary("the attempt was not begun".into())),
-        }
+        };
+        (event, taken)
     }
 
-    /// Decides how an event goes on after an attempt.
-    fn settle(
+    /// Decides how an event goes on after an attempt. The first failure is a warning, and so
+    /// is the end of failures.
+    fn ended(
         &self,
-        event: &UndeliveredEvent,
-        taken: Result<(), SinkError>,
-    ) -> Result<Settled, ClockError> {
+        ended: Result<Ended, tokio::task::JoinError>,
+    ) -> Result<Option<Settled>, ClockError> {
+        let (event, taken) = match ended {
+            Ok(ended) => ended,
+            Err(lost) => {
+                observe::failed("an attempt to deliver an event was lost", &lost);
+                return Ok(None);
+            }
+        };
         let now = self.now()?;
         let Err(error) = taken else {
-            return Ok(Settled::new(event, DeliveryState::Delivered, now));
+            if event.attempts > 0 && self.is_failing.swap(false, Ordering::Relaxed) {
+                observe::back("events are delivered again");
+            }
+            return Ok(Some(Settled::new(&event, DeliveryState::Delivered, now)));
         };
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
+            observe::lost("an event could not be delivered", &error);
+        }
         let is_last = event.attempts.saturating_add(1) >= self.attempts;
         if is_last || matches!(error, SinkError::Permanent(_)) {
-            observe::failed("an event was given up", &error);
-            let state = match self.dead_letters {
-                DeadLetters::Stop => DeliveryState::Stopped,
-                DeadLetters::Skip => DeliveryState::Skipped,
-            };
-            return Ok(Settled::new(event, state, now));
+            let attempts = event.attempts.saturating_add(1);
+            return Ok(Some(Settled { attempts, ..self.given_up(&event, &error, now) }));
         }
+        let due_at = now.plus(jittered(self.wait_after(&event)))?;
+        Ok(Some(Settled::new(&event, DeliveryState::Waiting, due_at)))
+    }
+
+    /// Gives an event up, after the attempts that are counted.
+    fn given_up(&self, event: &UndeliveredEvent, error: &SinkError, now: Timestamp) -> Settled {
+        observe::failed("an event was given up", error);
+        let state = match self.dead_letters {
+            DeadLetters::Stop => DeliveryState::Stopped,
+            DeadLetters::Skip => DeliveryState::Skipped,
+        };
+        Settled { attempts: event.attempts, ..Settled::new(event, state, now) }
+    }
+
+    /// Returns the wait after the next attempt, if it fails.
+    fn wait_after(&self, event: &UndeliveredEvent) -> Duration {
         let doubled = 2_u32.saturating_pow(event.attempts);
-        let wait = self.first_wait.saturating_mul(doubled).min(LONGEST_WAIT);
-        Ok(Settled::new(event, DeliveryState::Waiting, now.plus(jittered(wait))?))
+        self.first_wait.saturating_mul(doubled).min(LONGEST_WAIT)
     }
 
     fn lease_end(&self, now: Timestamp) -> Result<Timestamp, ClockError> {
-        let lease: Duration = self.deadline.saturating_mul(3);
-        now.plus(lease)
+        now.plus(self.deadline.saturating_mul(3))
     }
 }
 

@@ -77,7 +77,7 @@ pub struct Delivery {
     /// The event.
     pub event: Event,
     /// The number of the attempt, counted from one. Attempts that were cut off by a crash
-    /// are not counted.
+    /// are counted.
     pub attempt: u32,
     /// The fence of the lease under which it is delivered. For the events of an account it
     /// never falls, but for an instance that goes on after it has lost its lease: whoever

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64ct::{Base64, Encoding as _};
@@ -14,6 +15,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
 use sha2::Sha256;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -32,6 +34,9 @@ const PREFIX: &str = "whsec_";
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 /// The part of an answer that is read, so that its connection can be used again.
 const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// The time for the rest of an answer whose head has arrived.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
@@ -112,6 +117,7 @@ pub struct Webhook {
     secrets: Vec<WebhookSecret>,
     client: HttpClient,
     clock: Arc<dyn Clock>,
+    is_internal: bool,
 }
 
 impl Webhook {
@@ -121,13 +127,7 @@ impl Webhook {
     /// Returns a [`WebhookError`] for another URL, or if the system's root certificates
     /// can't be read.
     pub fn new(url: &str, secret: WebhookSecret) -> Result<Self, WebhookError> {
-        let url = parse(url, &["https"])?;
-        if let Some(address) = literal(&url)
-            && !is_public(address)
-        {
-            return Err(WebhookError::PrivateAddress(address));
-        }
-        Self::at(url, secret, Resolver::public())
+        Self::at(public(url)?, secret, Resolver::public())
     }
 
     /// Creates a sink that posts to a URL of `https` or `http` at any address: a receiver of
@@ -139,15 +139,50 @@ impl Webhook {
         Self::at(parse(url, &["https", "http"])?, secret, Resolver::any())
     }
 
+    /// Creates a sink for another public URL, for a host with a URL for each customer: it
+    /// shares the root certificates, the connections and the clock of this one.
+    ///
+    /// ```
+    /// use signup::relay::{Webhook, WebhookError, WebhookSecret};
+    ///
+    /// let secret = WebhookSecret::new(&[7; 32])?;
+    /// let first = Webhook::new("https://hooks.example.com/accounts", secret)?;
+    /// let second = first.to("https://example.org/hook", WebhookSecret::new(&[8; 32])?)?;
+    /// # Ok::<(), WebhookError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails like [`new`](Self::new).
+    pub fn to(&self, url: &str, secret: WebhookSecret) -> Result<Self, WebhookError> {
+        let url = public(url)?;
+        if self.is_internal {
+            let clock = Arc::clone(&self.clock);
+            return Ok(Self { clock, ..Self::at(url, secret, Resolver::public())? });
+        }
+        Ok(Self { url, secrets: vec![secret], ..self.clone() })
+    }
+
     fn at(url: Uri, secret: WebhookSecret, resolver: Resolver) -> Result<Self, WebhookError> {
+        let is_internal = resolver.is_any();
         let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
-        let tls = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .map_err(WebhookError::Roots)?;
+        let provider = rustls::crypto::ring::default_provider();
+        let builder = hyper_rustls::HttpsConnectorBuilder::new();
+        let tls = if url.scheme_str() == Some("http") {
+            // Without TLS no certificates are needed: an image from scratch has none.
+            let config = ClientConfig::builder_with_provider(Arc::new(provider));
+            let config = config.with_safe_default_protocol_versions();
+            let config =
+                config.map_err(|error| WebhookError::Roots(std::io::Error::other(error)))?;
+            let roots = RootCertStore::empty();
+            builder.with_tls_config(config.with_root_certificates(roots).with_no_client_auth())
+        } else {
+            builder.with_provider_and_native_roots(provider).map_err(WebhookError::Roots)?
+        };
         let https = tls.https_or_http().enable_http1().wrap_connector(http);
         let client = Client::builder(TokioExecutor::new()).build(https);
-        Ok(Self { url, secrets: vec![secret], client, clock: Arc::new(SystemClock) })
+        let clock = Arc::new(SystemClock);
+        Ok(Self { url, secrets: vec![secret], client, clock, is_internal })
     }
 
     /// Adds a signature by another secret, while receivers change from one to the other.
@@ -183,8 +218,9 @@ impl Webhook {
     async fn post(&self, event: &Event) -> Result<(), BoxError> {
         let answer = self.client.request(self.request(event)?).await?;
         let status = answer.status();
-        // Reading it lets the connection be used again. It need not be whole.
-        let _ = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
+        // The head decides. Reading the rest lets the connection be used again.
+        let rest = Limited::new(answer.into_body(), ANSWER_LIMIT).collect();
+        let _ = tokio::time::timeout(ANSWER_DEADLINE, rest).await;
         if status.is_success() { Ok(()) } else { Err(format!("the answer is {status}").into()) }
     }
 }
@@ -229,7 +265,32 @@ pub enum WebhookError {
     Roots(#[source] std::io::Error),
 }
 
+/// Parses a URL of `https` that names no address which is not public.
+fn public(url: &str) -> Result<Uri, WebhookError> {
+    let url = parse(url, &["https"])?;
+    match literal(&url) {
+        Some(address) if !is_public(address) => Err(WebhookError::PrivateAddress(address)),
+        _ => Ok(url),
+    }
+}
+
+/// Writes the host of a URL in A-labels, as its resolver and its server know it.
+fn in_ascii(url: &str) -> Result<String, WebhookError> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Ok(url.to_owned()) };
+    let end = rest.find(['/', '?', '#', ':', '[']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    if host.is_ascii() {
+        return Ok(url.to_owned());
+    }
+    let host = idna::domain_to_ascii(host).map_err(|error| WebhookError::Url(Box::new(error)))?;
+    Ok(format!("{scheme}://{host}{path}"))
+}
+
 fn parse(url: &str, schemes: &[&str]) -> Result<Uri, WebhookError> {
+    let url = in_ascii(url)?;
+    if !url.is_ascii() {
+        return Err(WebhookError::Url("percent-encode what is not ASCII in it".into()));
+    }
     let url: Uri = url.parse().map_err(|error| WebhookError::Url(Box::new(error)))?;
     if !url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) {
         return Err(WebhookError::Scheme);

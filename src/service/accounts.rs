@@ -11,7 +11,7 @@ use crate::credentials::{Attempt, Caller, CredentialError, Login, Throttle, veri
 use crate::error::{Issue, SignupError};
 use crate::event::EventKind;
 use crate::fields::{Email, EmailKey, EmailProfile, Name, Password};
-use crate::hash::Verification as HashVerification;
+use crate::hash::{PasswordHash, Verification as HashVerification};
 use crate::store::{
     AccountChange, AccountFilter, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect,
     LifecycleStore, StoredPassword, Wipe,
@@ -21,7 +21,7 @@ use super::SignupService;
 use notices::NoticeOf;
 
 mod bans;
-mod notices;
+pub(super) mod notices;
 #[cfg(feature = "verification")]
 mod proofs;
 
@@ -156,37 +156,52 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// new one, and the owner gets a mail if the service sends mails.
     ///
     /// # Errors
-    /// Returns [`CredentialError::Rejected`] if the old password is wrong, or the account
-    /// is not in use; [`SignupError::Busy`] after too many wrong ones, if log-ins are
+    /// Returns [`SignupError::Invalid`] with an issue of `password` if the new password is
+    /// invalid or a policy refuses it, and then with one of `current_password` if the old one
+    /// is wrong; [`SignupError::Busy`] after too many wrong ones, if log-ins are
     /// [throttled](crate::SignupServiceBuilder::login_throttle), or if the queue of notices is
-    /// full; [`SignupError::Invalid`] with an issue of `password` if the new one is invalid or
-    /// a policy refuses it; [`CredentialError::NotFound`] if the account does not exist.
+    /// full; [`CredentialError::Rejected`] if the account is not in use, and
+    /// [`CredentialError::NotFound`] if it does not exist.
     pub async fn change_password(
         &self,
         id: &AccountId,
         old: &str,
         new: &str,
     ) -> Result<Login, CredentialError> {
-        let mut verified = None;
+        let wrong = || {
+            let issue = Issue::field("current_password", "Wrong password");
+            CredentialError::Failed(SignupError::Invalid(vec![issue]))
+        };
+        let checked = self.checked_password(&self.found(id).await?, new).await?;
+        let (mut verified, mut hashed) = (None, None);
         // The hash or the generation may change under way: by a log-in that renews it, say.
         for _ in 0..ATTEMPTS {
             let record = self.found(id).await?;
             let stored = self.stored_password(&record).await?;
             if verified.as_deref() != Some(stored.hash.as_phc()) {
                 let attempt = self.throttle().begin(Caller::Token(id)).await?;
-                if !(self.verify(&stored, old, &attempt).await? && record.state.admits_owner()) {
-                    return Err(CredentialError::Rejected);
+                if !self.verify(&stored, old, &attempt).await? {
+                    return Err(wrong());
                 }
                 attempt.succeeded().await;
                 verified = Some(stored.hash.as_phc().to_owned());
             }
+            if !record.state.admits_owner() {
+                return Err(CredentialError::Rejected);
+            }
+            let hash = match hashed.take() {
+                Some(hash) => hash,
+                None => self.hash_new(checked.copy()).await?,
+            };
             let change = change_of(id, IN_USE)
                 .provided(Condition::Password(stored.hash))
                 .provided(Condition::Generation(record.token_generation))
-                .with(self.new_password(&record, new).await?)
+                .with(Effect::SetPassword(hash.clone()))
                 .with(Effect::ForgetRetries)
                 .with(Effect::RevokeTokens)
+                .with(Effect::SetTicketNonce(self.service.draw_nonce()?))
                 .with_all(self.ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+            hashed = Some(hash);
             let keys = self.store().list_api_keys(id).await?.len();
             let (ended, kept) = if self.ends_api_keys { (keys, 0) } else { (0, keys) };
             let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
@@ -196,7 +211,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 return self.logged_in(id, record.token_generation);
             }
         }
-        Err(CredentialError::Rejected)
+        Err(wrong())
     }
 
     /// Disables an account: log-ins, tokens and API keys are refused as if they were wrong,
@@ -321,6 +336,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Fails if the store can't list the accounts.
     pub async fn erase_due(&self) -> Result<Erased, CredentialError> {
+        self.store().check_clock().await?;
         let (now, mut done) = (self.now()?, Erased::default());
         for state in [AccountState::PendingDeletion, AccountState::Disabled] {
             let mut page = AccountFilter::new(ERASED_AT_A_TIME).state(state).due_at(now);
@@ -443,24 +459,26 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     fn logged_in(&self, id: &AccountId, ended: i64) -> Result<Login, CredentialError> {
         let generation = ended.saturating_add(1);
         let (_, mut draw) = self.service.draw()?;
-        let trusted_device = self.throttle().mark(id, generation, None, &mut draw);
+        let trusted_device = self.throttle().mark(id, generation, None, self.now()?, &mut draw);
         let trusted_device = trusted_device.map_err(SignupError::internal)?;
         Ok(Login { account_id: id.clone(), generation, trusted_device })
     }
 
-    /// Checks and hashes another password.
-    async fn new_password(
+    /// Checks another password by its length and by the policies.
+    async fn checked_password(
         &self,
         record: &AccountRecord,
         password: &str,
-    ) -> Result<Effect, SignupError> {
+    ) -> Result<Password, SignupError> {
         let password =
             Password::parse(password).map_err(|error| invalid_field("password", &error))?;
         let email = record.account.email().clone();
-        let password = self.service.check_new_password(email, password).await?;
+        self.service.check_new_password(email, password).await
+    }
+
+    async fn hash_new(&self, password: Password) -> Result<PasswordHash, SignupError> {
         let (salt, _) = self.service.draw()?;
-        let hash = self.service.hash_pool().reserve()?.hash_with_salt(password, salt).await?;
-        Ok(Effect::SetPassword(hash))
+        Ok(self.service.hash_pool().reserve()?.hash_with_salt(password, salt).await?)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::store::{
 use crate::verification::{CodeOwner, Verification, Verifier};
 
 use super::accounts::IN_USE;
-use super::verification::{Mode, ModeOn, Verifying, busy, invalid};
+use super::verification::{Mode, ModeOn, busy, invalid};
 use super::{SignupService, SignupServiceBuilder};
 
 mod reclaim;
@@ -82,12 +82,8 @@ impl<S: LifecycleStore> SignupServiceBuilder<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    pub fn verify_after(mut self, verification: Verification) -> Self {
-        if self.verifying.as_ref().is_some_and(Verifying::is_first) {
-            self.exclusive = Some("verify_first and verify_after");
-        }
-        self.verifying = Some(Verifying { verification, mode: ModeOn::After(|store| store) });
-        self
+    pub fn verify_after(self, verification: Verification) -> Self {
+        self.verifying(verification, ModeOn::After(|store| store))
     }
 }
 
@@ -160,8 +156,8 @@ impl<S: AccountStore> SignupService<S> {
         let now = self.now()?;
         let record = self.after()?.find(account).await?;
         let tries = account.as_str().as_bytes();
-        verifier.charge_try(tries).await.map_err(busy)?;
         let code = Code::parse(code).map_err(|_| invalid())?;
+        verifier.charge_try(tries).await.map_err(busy)?;
         let is_code = code_owner(&record).is_code(&code, now, verifier.lifetime, &verifier.secrets);
         if !is_code.map_err(SignupError::internal)? {
             return Err(invalid().into());

@@ -62,6 +62,8 @@ pub struct SignupServiceBuilder<S> {
     events: Option<AsLifecycleStore<S>>,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
+    #[cfg(feature = "verification")]
+    pub(super) reset_wipes_unverified: bool,
 }
 
 /// The conversion of a store that [`SignupServiceBuilder::retry_safe`] has checked.
@@ -69,6 +71,9 @@ type AsReplayStore<S> = fn(Arc<S>) -> Arc<dyn ReplayStore>;
 
 /// The conversion of a store that [`SignupServiceBuilder::with_events`] has checked.
 type AsLifecycleStore<S> = fn(Arc<S>) -> Arc<dyn LifecycleStore>;
+
+/// The longest issuer or audience, in bytes.
+const MAX_NAME_BYTES: usize = 255;
 
 impl<S: AccountStore> SignupServiceBuilder<S> {
     pub(super) fn new(store: S) -> Self {
@@ -102,6 +107,8 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             events: None,
             #[cfg(feature = "verification")]
             verifying: None,
+            #[cfg(feature = "verification")]
+            reset_wipes_unverified: false,
         }
     }
 }
@@ -330,6 +337,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         if self.issuer.is_empty() || self.audience.is_empty() {
             return Err(ConfigError::NoIssuerOrAudience);
         }
+        if self.issuer.len().max(self.audience.len()) > MAX_NAME_BYTES {
+            return Err(ConfigError::LongIssuerOrAudience);
+        }
         if !self.plans.contains(&self.initial_plan) {
             return Err(ConfigError::InitialPlan(self.initial_plan));
         }
@@ -347,11 +357,14 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         if let Some(field) = self.policies.unreadable_field() {
             return Err(ConfigError::PolicyField(field));
         }
+        if let Some(problem) = self.policies.problem() {
+            return Err(ConfigError::Policy(problem));
+        }
         let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
         #[cfg(feature = "verification")]
         let tokens =
-            tokens.tell_email_verified(matches!(&self.verifying, Some(it) if !it.is_first()));
+            tokens.tell_email_verified(matches!(&self.verifying, Some(it) if it.is_after()));
         let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
         let clock = self.clock;
         let limiter = self
@@ -376,10 +389,12 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             turns: Turns::default(),
         });
         #[cfg(feature = "verification")]
-        let verification = self.verifying.map(|it| it.start(&store, Arc::clone(&clock)));
+        let verification = self.verifying.map(|it| it.start(&store, Arc::clone(&clock), &tokens));
         let inner = Inner {
             #[cfg(feature = "verification")]
             verification,
+            #[cfg(feature = "verification")]
+            reset_wipes_unverified: self.reset_wipes_unverified,
             replay,
             bans: self.bans,
             throttle: LoginThrottle::start(self.throttle, Arc::clone(&clock)),

@@ -44,6 +44,12 @@ pub enum ConfigError {
          every policy is given"
     )]
     PolicyField(&'static str),
+    /// A policy would refuse every request.
+    #[error("a policy would refuse every request")]
+    Policy(#[source] InvalidValue),
+    /// Issuer or audience is too long for a token.
+    #[error("long token issuer or audience: at most 255 bytes")]
+    LongIssuerOrAudience,
     /// Idempotency keys are required, but retries are off.
     #[error("missing replay secret: require_idempotency_key needs retry_safe")]
     NoReplaySecret,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::account::{Account, AccountId};
+use crate::account::{Account, AccountId, TicketNonce};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::context::SignupContext;
@@ -98,7 +98,9 @@ impl<S: AccountStore> SignupService<S> {
     async fn check_email_free(&self, Screened(fresh): Screened) -> Result<Free, SignupError> {
         if let Some(retry) = &fresh.retry {
             // It was looked for already, but not whether it is banned.
+            let lookup = self.inner.lookups.enter()?;
             let is_banned = self.is_banned(fresh.signup.email.key()).await?;
+            lookup.answered();
             let is_free = !retry.is_taken && !is_banned;
             return if is_free { Ok(Free(fresh)) } else { Err(SignupError::EmailTaken) };
         }
@@ -127,12 +129,12 @@ impl<S: AccountStore> SignupService<S> {
     /// Returns whether the address was banned, if bans are remembered.
     pub(super) async fn is_banned(&self, email: &EmailKey) -> Result<bool, SignupError> {
         let Some(secrets) = &self.inner.bans else { return Ok(false) };
+        let mut is_banned = false;
+        // All are asked, so that the time does not tell.
         for tag in secrets.tags_of(BAN, email.as_str().as_bytes()) {
-            if self.inner.store.is_email_taken(&EmailKey::banned(&tag)).await? {
-                return Ok(true);
-            }
+            is_banned |= self.inner.store.is_email_taken(&EmailKey::banned(&tag)).await?;
         }
-        Ok(false)
+        Ok(is_banned)
     }
 
     /// Reserves a hash permit.
@@ -159,15 +161,26 @@ impl<S: AccountStore> SignupService<S> {
         Ok((salt, draw))
     }
 
+    /// Draws a nonce for the tickets of an account.
+    pub(super) fn draw_nonce(&self) -> Result<TicketNonce, SignupError> {
+        let mut nonce = [0; 16];
+        self.inner.random.fill(&mut nonce).map_err(SignupError::internal)?;
+        Ok(TicketNonce::new(nonce))
+    }
+
     /// Mints everything in the answer, and its JSON. After this, only the store can fail.
     fn mint(&self, hashed: Hashed) -> Result<Prepared, SignupError> {
         let _timed = self.time(Stage::Mint);
-        let Hashed { email, name, context, client, password_hash, draw, retry } = hashed;
+        let Hashed { email, name, context, client, password_hash, mut draw, retry } = hashed;
         let now = self.now()?;
+        let nonce = draw.take().map_err(SignupError::internal)?;
         let (draw, receipt) = self.derive(draw, email.key(), retry.as_deref())?;
         let (new, signup) = self.mint_account(now, draw, email, name, password_hash, context)?;
         let event = self.created(&new, false)?;
-        let new = NewAccount { receipt, event, ..new };
+        let ticket_nonce = Some(TicketNonce::new(nonce));
+        #[cfg(feature = "verification")]
+        let new = NewAccount { email_unverified: self.verifies_after(), ..new };
+        let new = NewAccount { receipt, event, ticket_nonce, ..new };
         Ok(Prepared {
             #[cfg(feature = "verification")]
             first_code: self.first_code(&new, client)?,
@@ -240,6 +253,8 @@ impl<S: AccountStore> SignupService<S> {
             context,
             receipt: None,
             email_verified_at: None,
+            email_unverified: false,
+            ticket_nonce: None,
             ticket: None,
             event: None,
         };

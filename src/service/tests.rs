@@ -7,7 +7,10 @@ use super::*;
 use crate::error::ErrorCode;
 use crate::fields::EmailKey;
 use crate::hash::FakeEngine;
+use crate::idempotency::{ReplaySecret, ReplaySecrets};
+use crate::policy::{EmailDomains, MinimumLength};
 use crate::store::{CreateOutcome, InsertProof, MemoryStore, NewAccount, StoreError};
+use crate::token::{SigningKey, TokenKeys};
 
 const SECRET: &[u8] = &[7; 32];
 
@@ -156,12 +159,38 @@ fn a_setting_is_accepted_up_to_its_bounds() {
     for empty in [built(|service| service.issuer("")), built(|service| service.audience(""))] {
         assert!(matches!(empty, Err(ConfigError::NoIssuerOrAudience)));
     }
+    assert!(built(|service| service.issuer("i".repeat(255)).audience("a".repeat(255))).is_ok());
+    let long = built(|service| service.issuer("i".repeat(256)));
+    assert!(matches!(long, Err(ConfigError::LongIssuerOrAudience)));
+    // No password is so long.
+    assert!(built(|service| service.policy(MinimumLength(128))).is_ok());
+    let refused = built(|service| service.policy(MinimumLength(129)));
+    assert!(matches!(refused, Err(ConfigError::Policy(_))));
+    assert!(EmailDomains::allow([]).is_err() && EmailDomains::block([]).is_ok());
+}
+
+#[test]
+fn settings_that_exclude_each_other_are_refused() {
+    let secret = || ReplaySecret::new(&[9; 32]).unwrap();
+    let keys = || TokenKeys::new(SigningKey::ed25519(&[7; 32]));
+    let both = built(|service| service.token_keys(keys()));
+    assert!(matches!(both, Err(ConfigError::Exclusive(_))), "{both:?}");
+    // A secret that signs tokens derives no API keys.
+    let shared = built(|service| service.retry_safe(ReplaySecret::new(SECRET).unwrap()));
+    assert!(matches!(shared, Err(ConfigError::SharedSecret(_))), "{shared:?}");
+    // The rotation of one for retries would end every ban.
+    let secrets = ReplaySecrets::new(secret());
+    let shared =
+        built(|service| service.retry_safe(secrets.clone()).remember_bans(secrets.clone()));
+    assert!(matches!(shared, Err(ConfigError::SharedSecret(_))), "{shared:?}");
+    assert!(built(|service| service.retry_safe(secret()).remember_bans(secret())).is_ok());
+    // The same setting twice: the last one counts.
+    assert!(built(|service| service.retry_safe(secret()).retry_safe(secrets.clone())).is_ok());
 }
 
 #[cfg(feature = "verification")]
 mod of_verification {
     use super::*;
-    use crate::idempotency::ReplaySecret;
     use crate::mail::{MailQueue, MemoryMailer};
     use crate::verification::Verification;
 
@@ -187,6 +216,28 @@ mod of_verification {
                 let refused = built(|service| service.verify_first(verification(bad)));
                 assert!(matches!(refused, Err(ConfigError::CodeLifetime(_))), "{bad:?}");
             }
+        });
+    }
+
+    #[test]
+    fn the_modes_of_verification_exclude_each_other() {
+        type Builder = SignupServiceBuilder<Arc<MemoryStore>>;
+        let modes: [fn(Builder) -> Builder; 3] = [
+            |service| service.verify_first(verification(DAY)),
+            |service| service.verify_after(verification(DAY)),
+            |service| service.mails(verification(DAY)),
+        ];
+        run(async {
+            for (number, one) in modes.iter().enumerate() {
+                for (other_number, other) in modes.iter().enumerate() {
+                    let refused = built(|service| other(one(service)));
+                    assert_eq!(refused.is_ok(), number == other_number, "{refused:?}");
+                }
+            }
+            let mails = MailQueue::new(MemoryMailer::default()).places(0);
+            let full = Verification::new(secret(8), mails);
+            let refused = built(|service| service.verify_first(full));
+            assert!(matches!(refused, Err(ConfigError::MailQueue)), "{refused:?}");
         });
     }
 

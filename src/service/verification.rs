@@ -1,5 +1,6 @@
 //! Sign-ups whose address is proven first: the code, the proof, and another code.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::store::{
     AccountStore, CreateOutcome, LifecycleStore, NewAccount, RetriedAccount, UsedTicket,
     VerificationStore,
 };
+use crate::token::TokenMint;
 use crate::verification::{MAX_LIFETIME, NewTicket, PendingProof, Ticket, Verification, Verifier};
 
 use super::after::After;
@@ -45,12 +47,70 @@ pub(super) struct Verifying<S> {
 pub(super) enum ModeOn<S> {
     First(fn(Arc<S>) -> Arc<dyn VerificationStore>),
     After(fn(Arc<S>) -> Arc<dyn LifecycleStore>),
+    Mails,
 }
 
-/// The part of a service that proves addresses.
+/// The part of a service that sends mails with codes.
 pub(super) enum Mode {
     First(First),
     After(After),
+    /// For resets and changes of addresses alone.
+    Mails(Arc<Verifier>),
+}
+
+impl<S> SignupServiceBuilder<S> {
+    /// Mails codes for [password resets](crate::service::Accounts::begin_password_reset) and
+    /// changes of address, and notices about changes of accounts, without verifying the
+    /// address of a sign-up. [`verify_first`](Self::verify_first) and
+    /// [`verify_after`](Self::verify_after) do so, too.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use signup::idempotency::ReplaySecret;
+    /// use signup::mail::{MailQueue, MemoryMailer};
+    /// use signup::store::MemoryStore;
+    /// use signup::verification::Verification;
+    /// use signup::{SignupRequest, SignupService};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let mailer = Arc::new(MemoryMailer::default());
+    /// let mails = MailQueue::new(Arc::clone(&mailer));
+    /// let service = SignupService::builder(MemoryStore::default())
+    ///     .jwt_secret(&[7; 32])
+    ///     .mails(Verification::new(ReplaySecret::new(&[8; 32])?, mails.clone()))
+    ///     .build()?;
+    /// service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+    ///
+    /// let accounts = service.accounts();
+    /// let pending = accounts.begin_password_reset("dev@example.com", None).await?;
+    /// mails.drained().await;
+    /// let code = mailer.last_code("dev@example.com").unwrap();
+    /// accounts.complete_password_reset(pending.reveal_ticket(), &code, "battery staple").await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn mails(self, verification: Verification) -> Self {
+        self.verifying(verification, ModeOn::Mails)
+    }
+
+    /// Makes a password reset of an account with an unverified address a takeover by the owner
+    /// of the mailbox: it clears the name, lets the host wipe its rows, and is reported as
+    /// `account.reclaimed`. Default: name and rows stay.
+    pub fn reset_wipes_unverified(mut self) -> Self {
+        self.reset_wipes_unverified = true;
+        self
+    }
+
+    /// Sets the mode, which excludes the other ones.
+    pub(super) fn verifying(mut self, verification: Verification, mode: ModeOn<S>) -> Self {
+        let is_other = |it: &Verifying<S>| discriminant(&it.mode) != discriminant(&mode);
+        if self.verifying.as_ref().is_some_and(is_other) {
+            self.exclusive = Some("two of verify_first, verify_after and mails");
+        }
+        self.verifying = Some(Verifying { verification, mode });
+        self
+    }
 }
 
 impl<S: VerificationStore> SignupServiceBuilder<S> {
@@ -85,18 +145,18 @@ impl<S: VerificationStore> SignupServiceBuilder<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    pub fn verify_first(mut self, verification: Verification) -> Self {
-        if self.verifying.as_ref().is_some_and(|it| !it.is_first()) {
-            self.exclusive = Some("verify_first and verify_after");
-        }
-        self.verifying = Some(Verifying { verification, mode: ModeOn::First(|store| store) });
-        self
+    pub fn verify_first(self, verification: Verification) -> Self {
+        self.verifying(verification, ModeOn::First(|store| store))
     }
 }
 
 impl<S> Verifying<S> {
     pub(super) fn is_first(&self) -> bool {
         matches!(self.mode, ModeOn::First(_))
+    }
+
+    pub(super) fn is_after(&self) -> bool {
+        matches!(self.mode, ModeOn::After(_))
     }
 
     /// Refuses settings that could not work.
@@ -114,11 +174,16 @@ impl<S> Verifying<S> {
         Ok(())
     }
 
-    pub(super) fn start(self, store: &Arc<S>, clock: Arc<dyn Clock>) -> Mode {
-        let (verifier, store) = (self.verification.start(clock), Arc::clone(store));
+    pub(super) fn start(self, store: &Arc<S>, clock: Arc<dyn Clock>, tokens: &TokenMint) -> Mode {
+        if tokens.is_default_deployment() {
+            observe::default_deployment();
+        }
+        let verifier = self.verification.start(clock, tokens.issuer(), tokens.audience());
+        let store = Arc::clone(store);
         match self.mode {
             ModeOn::First(as_store) => Mode::First(First { verifier, store: as_store(store) }),
             ModeOn::After(as_store) => Mode::After(After::new(verifier, as_store(store))),
+            ModeOn::Mails => Mode::Mails(verifier),
         }
     }
 }
@@ -176,6 +241,15 @@ impl<S: AccountStore> SignupService<S> {
         ticket: &str,
         client: Option<ClientIp>,
     ) -> Result<PendingProof, SignupError> {
+        let sent = self.run_resend(ticket, client).await;
+        sent.inspect_err(|error| report("resend failed", error))
+    }
+
+    async fn run_resend(
+        &self,
+        ticket: &str,
+        client: Option<ClientIp>,
+    ) -> Result<PendingProof, SignupError> {
         let First { verifier, .. } = self.first()?;
         let now = self.now()?;
         let invalid = || {
@@ -212,7 +286,8 @@ impl<S: AccountStore> SignupService<S> {
         match &self.inner.verification {
             Some(Mode::First(First { verifier, .. })) => Ok(verifier),
             Some(Mode::After(after)) => Ok(after.verifier()),
-            None => Err(SignupError::internal("the service does not prove addresses")),
+            Some(Mode::Mails(verifier)) => Ok(verifier),
+            None => Err(SignupError::internal("the service sends no mails")),
         }
     }
 
@@ -278,8 +353,8 @@ impl<S: AccountStore> SignupService<S> {
         if ticket.expires_at <= now {
             return Err(invalid());
         }
-        verifier.charge_try(&ticket.number).await.map_err(busy)?;
         let code = Code::parse(code).map_err(|_| invalid())?;
+        verifier.charge_try(&ticket.number).await.map_err(busy)?;
         let is_code = ticket.is_code(&code, &verifier.secrets).map_err(SignupError::internal)?;
         if !is_code || ticket.is_taken {
             return Err(invalid());
@@ -326,8 +401,13 @@ impl<S: AccountStore> SignupService<S> {
         let (hash, context) = (Arc::new(password_hash), Arc::new(context));
         let draw = draw.ok_or_else(invalid)?;
         let (new, signup) = self.mint_account(now, draw, email, name, hash, context)?;
-        let event = self.created(&new, true)?;
-        let new = NewAccount { email_verified_at: Some(now), ticket: Some(used), event, ..new };
+        let new = NewAccount {
+            email_verified_at: Some(now),
+            ticket_nonce: Some(self.draw_nonce()?),
+            ticket: Some(used),
+            event: self.created(&new, true)?,
+            ..new
+        };
         Ok((new, signup))
     }
 
@@ -357,6 +437,13 @@ impl<S: AccountStore> SignupService<S> {
             return self.answer_again(record, api_key, &mut derived).map(Some);
         }
         Ok(None)
+    }
+}
+
+/// Logs a failure that the client did not cause.
+pub(super) fn report(what: &'static str, error: &SignupError) {
+    if matches!(error, SignupError::Internal(_) | SignupError::Unavailable { .. }) {
+        observe::failed(what, error);
     }
 }
 

@@ -61,6 +61,7 @@ pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use relay::{
     Relayed, a_dropped_settlement_is_whole, a_lost_lease_settles_nothing, dead_letters_are_kept,
     delivered_events_are_purged, events_are_due_in_their_order, one_lease_wins,
+    the_oldest_events_are_due_first,
 };
 pub use replay::{
     Replayable, a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::account::{AccountId, AccountState, Plan};
+use crate::account::{AccountId, AccountState, Plan, TicketNonce};
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
 use crate::event::NewEvent;
@@ -65,6 +65,7 @@ use super::{AccountFilter, AccountRecord, CredentialStore, NewApiKey, StoreError
 ///                 Effect::SetEmail(..) => " email = ?, email_key = ?, email_verified_at = ?",
 ///                 Effect::SetState(..) => " state = ?, delete_at = ?",
 ///                 Effect::Erase(_) => " email = ?, email_key = ?, name = NULL, …",
+///                 Effect::SetTicketNonce(_) => " ticket_nonce = ?",
 ///                 Effect::VerifyEmail(_) => " email_verified_at = coalesce(email_verified_at, ?)",
 ///                 Effect::ForgetRetries => " replay_nonce = NULL, …",
 ///                 Effect::RevokeTokens => " token_generation = token_generation + 1",
@@ -82,7 +83,11 @@ use super::{AccountFilter, AccountRecord, CredentialStore, NewApiKey, StoreError
 ///             sql += match condition {
 ///                 Condition::Email(_) => " AND email_key = ?",
 ///                 Condition::Generation(_) => " AND token_generation = ?",
-///                 Condition::Unverified => " AND email_verified_at IS NULL",
+///                 Condition::Unverified => {
+///                     " AND email_verified_at IS NULL AND email_unverified = 1"
+///                 }
+///                 Condition::TicketNonce(None) => " AND ticket_nonce IS NULL",
+///                 Condition::TicketNonce(Some(_)) => " AND ticket_nonce = ?",
 ///                 Condition::Password(_) => " AND password_hash = ?",
 ///                 Condition::State(_) => " AND state IN (?, …)",
 ///                 _ => return Err(StoreError::Failed("an unknown condition".into())),
@@ -160,6 +165,15 @@ pub trait LifecycleStore: CredentialStore {
     /// # Errors
     /// Returns a [`StoreError`] that says whether the outcome is known.
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError>;
+
+    /// Compares the clocks of the process and the database, before accounts are erased because
+    /// of a date. Default: the store has no clock.
+    ///
+    /// # Errors
+    /// Fails if they differ by more than an hour: nothing that can't be undone may happen then.
+    async fn check_clock(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 macro_rules! forward {
@@ -185,6 +199,10 @@ macro_rules! forward {
                 change: AccountChange,
             ) -> Result<ChangeOutcome, StoreError> {
                 (**self).change_account(change).await
+            }
+
+            async fn check_clock(&self) -> Result<(), StoreError> {
+                (**self).check_clock().await
             }
         }
     )+};
@@ -270,8 +288,10 @@ pub enum Condition {
     Email(EmailKey),
     /// `accounts.token_generation` is this one: the account's tokens were not revoked.
     Generation(i64),
-    /// `accounts.email_verified_at` is null.
+    /// `accounts.email_verified_at` is null, and `accounts.email_unverified` is 1.
     Unverified,
+    /// `accounts.ticket_nonce` is this one, or null.
+    TicketNonce(Option<TicketNonce>),
     /// `accounts.password_hash` is this one: the password was not changed.
     Password(PasswordHash),
     /// `accounts.state` is one of these.
@@ -294,11 +314,13 @@ pub enum Effect {
     /// Sets `accounts.state` and `accounts.delete_at`.
     SetState(AccountState, Option<Timestamp>),
     /// Sets `accounts.email` to `erased:` and the id, and `accounts.email_key` to the same,
-    /// or to this key of a banned address; `name`, `pepper_version`, `email_verified_at` and
-    /// `delete_at` to null, `password_hash` to nothing, and `state` to `erased`.
+    /// or to this key of a banned address; `name`, `pepper_version`, `email_verified_at`,
+    /// `email_unverified`, `ticket_nonce` and `delete_at` to null, `password_hash` to nothing, and `state` to `erased`.
     Erase(Option<EmailKey>),
     /// Sets `accounts.email_verified_at`, if it is null.
     VerifyEmail(Timestamp),
+    /// Sets `accounts.ticket_nonce`: earlier tickets of the account end.
+    SetTicketNonce(TicketNonce),
     /// Sets `accounts.replay_nonce`, `replay_version` and `replay_tag` to null: no retry of
     /// the sign-up is answered.
     ForgetRetries,

@@ -275,6 +275,8 @@ mod tests {
             context: Arc::default(),
             receipt: None,
             email_verified_at: None,
+            email_unverified: false,
+            ticket_nonce: None,
             ticket: None,
             event: None,
         }

@@ -204,10 +204,17 @@ impl Backend for MySql {
         }
     }
 
+    fn is_there(error: &sqlx::Error) -> bool {
+        matches!(number(error), Some(DUPLICATE_COLUMN | DUPLICATE_INDEX))
+    }
+
     fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
         clash(number(error)?, error.as_database_error()?.message(), names)
     }
 }
+
+const DUPLICATE_COLUMN: u16 = 1060;
+const DUPLICATE_INDEX: u16 = 1061;
 
 fn number(error: &sqlx::Error) -> Option<u16> {
     let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;

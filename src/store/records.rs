@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::account::{Account, AccountId, AccountState};
+use crate::account::{Account, AccountId, AccountState, EmailStatus, TicketNonce};
 use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::hash::PasswordHash;
@@ -207,10 +207,15 @@ pub struct AccountRecord {
     pub state: AccountState,
     /// `accounts.delete_at`: when an account that is to be deleted will be.
     pub delete_at: Option<Timestamp>,
+    /// `accounts.email_unverified`: whether the account signed up while addresses were verified
+    /// after the sign-up.
+    pub email_unverified: bool,
+    /// `accounts.ticket_nonce`
+    pub ticket_nonce: Option<TicketNonce>,
 }
 
 impl AccountRecord {
-    /// Creates the result of a look-up, of an active account whose address was not proven.
+    /// Creates the record of an active account, nothing of whose address is known.
     pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
         Self {
             account,
@@ -219,7 +224,32 @@ impl AccountRecord {
             email_verified_at: None,
             state: AccountState::Active,
             delete_at: None,
+            email_unverified: false,
+            ticket_nonce: None,
         }
+    }
+
+    /// Returns whether the address is known to be the owner's.
+    pub const fn email_status(&self) -> EmailStatus {
+        match (self.email_verified_at, self.email_unverified) {
+            (Some(_), _) => EmailStatus::Verified,
+            (None, true) => EmailStatus::Unverified,
+            (None, false) => EmailStatus::Unknown,
+        }
+    }
+
+    /// Sets whether the account signed up while addresses were verified after the sign-up.
+    #[must_use]
+    pub const fn email_unverified(mut self, email_unverified: bool) -> Self {
+        self.email_unverified = email_unverified;
+        self
+    }
+
+    /// Sets the nonce that the account's tickets are bound to.
+    #[must_use]
+    pub const fn ticket_nonce(mut self, ticket_nonce: Option<TicketNonce>) -> Self {
+        self.ticket_nonce = ticket_nonce;
+        self
     }
 
     /// Sets the state, and when the account will be deleted.

@@ -27,9 +27,9 @@ const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
 ///   lease has a fence that is higher than those before it, and
 ///   [`settle_events`](Self::settle_events) changes nothing if the fence is no longer that of
 ///   the partition: the write decides, not a read before it.
-/// - No event of an account is [due](Self::due_events) while one of its events is stopped, or
-///   waits for its next attempt, and those that are due come in their order, so that none is
-///   delivered before an earlier one.
+/// - Of an account the first event that waits is [due](Self::due_events), and none while one
+///   of its events is stopped, or waits for its next attempt, so that no event overtakes an
+///   earlier one. The oldest of those that are due come first.
 /// - A time that is more than 7.5 hours ahead of `now` was written by a clock that was ahead,
 ///   for no attempt waits so long and no lease lasts so long: the event is due, and the lease
 ///   has expired.
@@ -73,9 +73,9 @@ pub trait RelayStore: EventStore {
         until: Timestamp,
     ) -> Result<Option<EventLease>, StoreError>;
 
-    /// Returns the first `limit` events of a partition that are due at `now`, by their
-    /// numbers and then by their accounts: those that are waiting, of accounts that have no
-    /// event which is stopped or waits for a later time.
+    /// Returns events of a partition that are due at `now`, up to `limit`, the oldest ones
+    /// first: of each account the first one that is waiting, unless the account has an event
+    /// which is stopped or waits for a later time.
     async fn due_events(
         &self,
         partition: u8,

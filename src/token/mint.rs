@@ -57,6 +57,23 @@ impl TokenMint {
         Ok(Self { keys, issuer, audience, claims, lifetime, tells_email_verified: false })
     }
 
+    #[cfg(feature = "verification")]
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    #[cfg(feature = "verification")]
+    pub(crate) fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// Returns whether issuer and audience are both the defaults, which do not distinguish
+    /// deployments.
+    #[cfg(feature = "verification")]
+    pub(crate) fn is_default_deployment(&self) -> bool {
+        self.issuer == crate::token::ISSUER && self.audience == crate::token::AUDIENCE
+    }
+
     /// Sets whether tokens tell that their owner's address is proven.
     #[cfg(feature = "verification")]
     pub(crate) fn tell_email_verified(self, tells_email_verified: bool) -> Self {
@@ -88,10 +105,12 @@ impl TokenMint {
         }
         let Subject { account, generation, is_email_verified } = *subject;
         let jti = URL_SAFE_NO_PAD.encode(draw.take::<16>()?);
-        // The claims of RFC 7519, section 4.1, except `nbf`. None of them needs an escape.
+        // An id that a store has kept may be any text.
+        let sub = serde_json::to_string(account.as_str()).map_err(|_| fmt::Error)?;
+        // The claims of RFC 7519, section 4.1, except `nbf`.
         let (opening, own) = (&self.claims, &options.claims);
         let mut claims = String::with_capacity(opening.len() + own.len() + ROOM_FOR_CLAIMS);
-        for part in [opening, r#","sub":""#, account.as_str(), r#"","jti":""#, &jti, "\"", own] {
+        for part in [opening, r#","sub":"#, &sub, r#","jti":""#, &jti, "\"", own] {
             claims.push_str(part);
         }
         write!(claims, r#","iat":{iat},"exp":{exp}"#)?;

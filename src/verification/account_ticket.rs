@@ -3,10 +3,12 @@
 
 use std::borrow::Cow;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::account::AccountId;
+use crate::account::{AccountId, TicketNonce};
 use crate::clock::Timestamp;
 use crate::fields::Email;
 use crate::idempotency::ReplaySecrets;
@@ -15,9 +17,10 @@ use crate::mail::Code;
 use crate::random::SecureRandom;
 use crate::secret::Secret;
 
-use super::seal::{Purpose, code_tag};
+use super::seal::{Purpose, TicketSecrets, code_tag};
 
 const CODE: &[u8] = b"signup 1: code of a reclaim";
+const SPENT: &[u8] = b"signup 1: nonce of a spent ticket";
 /// The length of a content: the address, its key and the account's id fit in, escaped.
 const PADDED: usize = 3072;
 
@@ -43,14 +46,35 @@ impl TicketKind {
     }
 }
 
+/// The account of a ticket, as it is when the ticket is issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BoundAccount {
+    pub(crate) id: AccountId,
+    /// The generation of its tokens.
+    pub(crate) generation: i64,
+    /// The SHA-256 of the nonce of its tickets.
+    nonce_hash: [u8; 32],
+}
+
+impl BoundAccount {
+    pub(crate) fn new(id: AccountId, generation: i64, nonce: &TicketNonce) -> Self {
+        Self { id, generation, nonce_hash: Sha256::digest(nonce.as_bytes()).into() }
+    }
+
+    /// Returns whether the account still has the nonce that its ticket is bound to.
+    pub(crate) fn has_nonce(&self, nonce: &TicketNonce) -> bool {
+        let hash: [u8; 32] = Sha256::digest(nonce.as_bytes()).into();
+        hash.ct_eq(&self.nonce_hash).into()
+    }
+}
+
 /// The content of a ticket.
 pub(crate) struct AccountTicket {
     pub(crate) number: [u8; 16],
     /// The address that the code is mailed to.
     pub(crate) email: Email,
-    /// The account, with the generation of its tokens; `None` if there is none: then no code
-    /// proves anything.
-    pub(crate) account: Option<(AccountId, i64)>,
+    /// The account; `None` for an address without one, for which no code is right.
+    pub(crate) account: Option<BoundAccount>,
     pub(crate) expires_at: Timestamp,
     /// The version of the secret by which it was sealed.
     pub(crate) version: u32,
@@ -63,7 +87,7 @@ struct Wire<'a> {
     n: [u8; 16],
     e: Cow<'a, str>,
     k: Cow<'a, str>,
-    a: Option<(Cow<'a, str>, i64)>,
+    a: Option<(Cow<'a, str>, i64, [u8; 32])>,
     x: i64,
     m: [u8; 32],
 }
@@ -76,7 +100,7 @@ impl AccountTicket {
     pub(crate) fn new(
         number: [u8; 16],
         email: Email,
-        account: Option<(AccountId, i64)>,
+        account: Option<BoundAccount>,
         expires_at: Timestamp,
         code: &Code,
         secrets: &ReplaySecrets,
@@ -95,6 +119,20 @@ impl AccountTicket {
         Ok(tag.ct_eq(&self.code_tag).into())
     }
 
+    /// Returns the nonce that an account gets by the change which this ticket is for, by which
+    /// a repetition is recognized after a lost answer.
+    ///
+    /// # Errors
+    /// Fails if the secret was retired.
+    pub(crate) fn spent_nonce(&self, secrets: &ReplaySecrets) -> Result<TicketNonce, BoxError> {
+        let (_, key) =
+            secrets.purpose(Some(self.version), SPENT).ok_or("the secret was retired")?;
+        let mac = Hmac::<Sha256>::new_from_slice(&*key)?.chain_update(self.number);
+        let tag: [u8; 32] = mac.finalize().into_bytes().into();
+        let (nonce, _) = tag.split_first_chunk().ok_or("a tag has 32 bytes")?;
+        Ok(TicketNonce::new(*nonce))
+    }
+
     /// Seals the ticket. All tickets have one length.
     ///
     /// # Errors
@@ -102,14 +140,17 @@ impl AccountTicket {
     pub(crate) fn seal(
         &self,
         kind: TicketKind,
-        secrets: &ReplaySecrets,
+        secrets: &TicketSecrets,
         random: &dyn SecureRandom,
     ) -> Result<Secret<String>, BoxError> {
         let wire = Wire {
             n: self.number,
             e: self.email.as_str().into(),
             k: self.email.key().as_str().into(),
-            a: self.account.as_ref().map(|(id, generation)| (id.as_str().into(), *generation)),
+            a: self
+                .account
+                .as_ref()
+                .map(|it| (it.id.as_str().into(), it.generation, it.nonce_hash)),
             x: self.expires_at.as_millis(),
             m: self.code_tag,
         };
@@ -118,13 +159,17 @@ impl AccountTicket {
 
     /// Opens a ticket; `None` for anything that was not sealed here, for this purpose, by a
     /// secret that is still accepted.
-    pub(crate) fn open(ticket: &str, kind: TicketKind, secrets: &ReplaySecrets) -> Option<Self> {
+    pub(crate) fn open(ticket: &str, kind: TicketKind, secrets: &TicketSecrets) -> Option<Self> {
         let (version, padded) = kind.purpose().open(ticket, secrets)?;
         let wire: Wire<'_> = serde_json::from_slice(&padded).ok()?;
         Some(Self {
             number: wire.n,
             email: Email::from_store(wire.e, wire.k),
-            account: wire.a.map(|(id, generation)| (AccountId::from_store(id), generation)),
+            account: wire.a.map(|(id, generation, nonce_hash)| BoundAccount {
+                id: AccountId::from_store(id),
+                generation,
+                nonce_hash,
+            }),
             expires_at: Timestamp::from_millis(wire.x).ok()?,
             version,
             code_tag: wire.m,
@@ -139,11 +184,20 @@ mod tests {
     use crate::idempotency::ReplaySecret;
     use crate::random::SystemRandom;
 
-    fn secrets() -> ReplaySecrets {
-        ReplaySecrets::new(ReplaySecret::new(&[1; 32]).unwrap())
+    fn secrets() -> TicketSecrets {
+        secrets_of(1, "signup")
     }
 
-    fn sealed(email: Email, account: Option<(AccountId, i64)>) -> Secret<String> {
+    fn secrets_of(byte: u8, issuer: &str) -> TicketSecrets {
+        let secrets = ReplaySecrets::new(ReplaySecret::new(&[byte; 32]).unwrap());
+        TicketSecrets::new(secrets, issuer, "dashboard")
+    }
+
+    fn bound(id: AccountId, generation: i64) -> BoundAccount {
+        BoundAccount::new(id, generation, &TicketNonce::new([0xff; 16]))
+    }
+
+    fn sealed(email: Email, account: Option<BoundAccount>) -> Secret<String> {
         let (secrets, code) = (secrets(), Code::parse("7HXW3K9P").unwrap());
         let ticket =
             AccountTicket::new([7; 16], email, account, Timestamp::MAX, &code, &secrets).unwrap();
@@ -152,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_ticket_opens_to_what_was_sealed_and_tells_nothing_by_its_length() {
-        let account = Some((AccountId::from_store("acc_1"), 3));
+        let account = Some(bound(AccountId::from_store("acc_1"), 3));
         let email = Email::parse("Kim@m\u{fc}nchen.de", EmailProfile::Strict).unwrap();
         let text = sealed(email, account.clone());
         let ticket = AccountTicket::open(&text, TicketKind::Reclaim, &secrets()).unwrap();
@@ -164,7 +218,7 @@ mod tests {
 
         let longest = Email::from_store("\u{1f600}".repeat(256), "\"".repeat(322));
         let id = AccountId::from_store(format!("acc_{}", "9".repeat(60)));
-        assert_eq!(sealed(longest, Some((id, i64::MIN))).len(), text.len());
+        assert_eq!(sealed(longest, Some(bound(id, i64::MIN))).len(), text.len());
         let unknown = Email::parse("a@x.co", EmailProfile::Strict).unwrap();
         assert_eq!(sealed(unknown, None).len(), text.len());
     }
@@ -173,8 +227,10 @@ mod tests {
     fn a_ticket_of_another_secret_or_purpose_opens_nothing() {
         let email = Email::parse("a@x.co", EmailProfile::Strict).unwrap();
         let text = sealed(email, None);
-        let other = ReplaySecrets::new(ReplaySecret::new(&[2; 32]).unwrap());
-        assert!(AccountTicket::open(&text, TicketKind::Reclaim, &other).is_none());
+        // Nor one of another deployment with the same secret.
+        for other in [secrets_of(2, "signup"), secrets_of(1, "staging")] {
+            assert!(AccountTicket::open(&text, TicketKind::Reclaim, &other).is_none());
+        }
         for (kind, prefix) in [(TicketKind::Reset, "sup_"), (TicketKind::NewEmail, "sue_")] {
             let renamed = text.replacen("sur_", prefix, 1);
             assert!(AccountTicket::open(&renamed, kind, &secrets()).is_none());

@@ -1,5 +1,7 @@
 //! Sealed tickets: content that a client carries, and can neither read nor change.
 
+use std::ops::Deref;
+
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -10,12 +12,40 @@ use sha2::Sha256;
 use crate::idempotency::ReplaySecrets;
 use crate::issue::BoxError;
 use crate::mail::Code;
+use crate::observe;
 use crate::random::SecureRandom;
 use crate::secret::Secret;
 
 const SEAL: &[u8] = b"signup 1: seal of tickets";
 const VERSION_BYTES: usize = 4;
 const NONCE_BYTES: usize = 24;
+
+/// The secrets that seal the tickets of a deployment. Another deployment, with another issuer
+/// or audience, opens none of them.
+pub(crate) struct TicketSecrets {
+    secrets: ReplaySecrets,
+    /// Issuer and audience, each with its length.
+    deployment: Vec<u8>,
+}
+
+impl TicketSecrets {
+    pub(crate) fn new(secrets: ReplaySecrets, issuer: &str, audience: &str) -> Self {
+        let mut deployment = Vec::new();
+        for name in [issuer, audience] {
+            deployment.extend_from_slice(&name.len().to_be_bytes());
+            deployment.extend_from_slice(name.as_bytes());
+        }
+        Self { secrets, deployment }
+    }
+}
+
+impl Deref for TicketSecrets {
+    type Target = ReplaySecrets;
+
+    fn deref(&self) -> &ReplaySecrets {
+        &self.secrets
+    }
+}
 
 /// A kind of tickets.
 pub(super) struct Purpose {
@@ -36,7 +66,7 @@ impl Purpose {
         &self,
         content: &impl Serialize,
         version: u32,
-        secrets: &ReplaySecrets,
+        secrets: &TicketSecrets,
         random: &dyn SecureRandom,
     ) -> Result<Secret<String>, BoxError> {
         let padded = self.pad(content)?;
@@ -46,7 +76,7 @@ impl Purpose {
         let mut nonce = [0; NONCE_BYTES];
         random.fill(&mut nonce)?;
         sealed.extend_from_slice(&nonce);
-        let payload = Payload { msg: &padded, aad: &self.associated(version) };
+        let payload = Payload { msg: &padded, aad: &self.associated(version, secrets) };
         let cipher = XChaCha20Poly1305::new((&*key).into());
         let text = cipher.encrypt(&XNonce::from(nonce), payload);
         sealed.extend_from_slice(&text.map_err(|_| "the ticket can't be sealed")?);
@@ -63,14 +93,17 @@ impl Purpose {
     pub(super) fn open(
         &self,
         ticket: &str,
-        secrets: &ReplaySecrets,
+        secrets: &TicketSecrets,
     ) -> Option<(u32, Secret<Vec<u8>>)> {
         let sealed = Base64UrlUnpadded::decode_vec(ticket.strip_prefix(self.prefix)?).ok()?;
         let (version, rest) = sealed.split_first_chunk::<VERSION_BYTES>()?;
         let (nonce, text) = rest.split_first_chunk::<NONCE_BYTES>()?;
         let version = u32::from_be_bytes(*version);
-        let (_, key) = secrets.purpose(Some(version), SEAL)?;
-        let payload = Payload { msg: text, aad: &self.associated(version) };
+        let Some((_, key)) = secrets.purpose(Some(version), SEAL) else {
+            observe::unknown_secret("ticket");
+            return None;
+        };
+        let payload = Payload { msg: text, aad: &self.associated(version, secrets) };
         let cipher = XChaCha20Poly1305::new((&*key).into());
         let padded = cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
         Some((version, Secret::new(padded)))
@@ -87,8 +120,8 @@ impl Purpose {
         Ok(padded)
     }
 
-    fn associated(&self, version: u32) -> Vec<u8> {
-        [self.name, &version.to_be_bytes()].concat()
+    fn associated(&self, version: u32, secrets: &TicketSecrets) -> Vec<u8> {
+        [self.name, &version.to_be_bytes(), &secrets.deployment].concat()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::mail::Code;
 use crate::random::SecureRandom;
 use crate::secret::Secret;
 
-use super::seal::{Purpose, code_tag};
+use super::seal::{Purpose, TicketSecrets, code_tag};
 
 /// The length of a content: email and name of 256 characters of four bytes each, the
 /// email's key, a PHC string of 256 bytes and the context fit in, with the names of the
@@ -116,7 +116,7 @@ impl Ticket {
     /// Fails if the policies have attached more than fits in, or without randomness.
     pub(crate) fn seal(
         &self,
-        secrets: &ReplaySecrets,
+        secrets: &TicketSecrets,
         random: &dyn SecureRandom,
     ) -> Result<Secret<String>, BoxError> {
         let values: BTreeMap<_, _> = self.context.values().collect();
@@ -145,7 +145,7 @@ impl Ticket {
 
     /// Opens a ticket; `None` for anything that was not sealed here, for this purpose, by a
     /// secret that is still accepted.
-    pub(crate) fn open(ticket: &str, secrets: &ReplaySecrets) -> Option<Self> {
+    pub(crate) fn open(ticket: &str, secrets: &TicketSecrets) -> Option<Self> {
         let (version, padded) = PURPOSE.open(ticket, secrets)?;
         let wire: Wire<'_> = serde_json::from_slice(&padded).ok()?;
         let context = wire.c.into_iter();
@@ -187,8 +187,9 @@ mod tests {
         const NAME: &'static str = "tenant";
     }
 
-    fn secrets(byte: u8) -> ReplaySecrets {
-        ReplaySecrets::new(ReplaySecret::new(&[byte; 32]).unwrap())
+    fn secrets(byte: u8) -> TicketSecrets {
+        let secrets = ReplaySecrets::new(ReplaySecret::new(&[byte; 32]).unwrap());
+        TicketSecrets::new(secrets, "signup", "dashboard")
     }
 
     fn code(text: &str) -> Code {
@@ -209,7 +210,7 @@ mod tests {
         }
     }
 
-    fn sealed(new: NewTicket, secrets: &ReplaySecrets) -> Secret<String> {
+    fn sealed(new: NewTicket, secrets: &TicketSecrets) -> Secret<String> {
         let ticket = Ticket::new(new, &code("7HXW3K9P"), secrets).unwrap();
         ticket.seal(secrets, &SystemRandom).unwrap()
     }

@@ -189,8 +189,9 @@ async fn an_owner_changes_plan_name_and_password(backend: Backend) {
     assert_eq!(lives.get(&kim.id).await.unwrap().unwrap().account.name(), None);
     is_invalid(lives.set_name(&kim.id, Some("a\u{7}")).await, "name");
 
-    is_rejected(lives.change_password(&kim.id, ANOTHER, "another one").await);
-    is_invalid(lives.change_password(&kim.id, PASSWORD, "short").await, "password");
+    // The new password is judged first.
+    is_invalid(lives.change_password(&kim.id, ANOTHER, "short").await, "password");
+    is_invalid(lives.change_password(&kim.id, ANOTHER, "another one").await, "current_password");
     let unchanged = accepted(true, true, true);
     assert_eq!(proving.accepted(&kim, "kim@x.co", PASSWORD).await, unchanged);
     lives.change_password(&kim.id, PASSWORD, ANOTHER).await.unwrap();
@@ -200,7 +201,8 @@ async fn an_owner_changes_plan_name_and_password(backend: Backend) {
     proving.app.credentials.verify_token(token.reveal()).await.unwrap();
     // API keys end with it where the host wants that.
     let strict = lives.clone().ending_api_keys();
-    is_rejected(strict.change_password(&kim.id, PASSWORD, "another one").await);
+    let wrong = strict.change_password(&kim.id, PASSWORD, "another one").await;
+    is_invalid(wrong, "current_password");
     assert_eq!(proving.accepted(&kim, "kim@x.co", ANOTHER).await, accepted(true, false, true));
     strict.change_password(&kim.id, ANOTHER, PASSWORD).await.unwrap();
     assert_eq!(proving.accepted(&kim, "kim@x.co", PASSWORD).await, accepted(true, false, false));
@@ -520,7 +522,7 @@ async fn each_change_tells_of_itself(backend: Backend) {
     service.verify_email(&kim.id, &proving.code("kim@x.co")).await.unwrap();
     // What changes nothing, or is refused, tells nothing.
     service.verify_email(&kim.id, &proving.code("kim@x.co")).await.unwrap();
-    is_rejected(lives.change_password(&kim.id, ANOTHER, ANOTHER).await);
+    is_invalid(lives.change_password(&kim.id, ANOTHER, ANOTHER).await, "current_password");
     is_not_found(lives.enable(&kim.id).await);
     lives.set_plan(&kim.id, Plan::PRO).await.unwrap();
     lives.set_name(&kim.id, Some("Kim")).await.unwrap();

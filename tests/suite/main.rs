@@ -39,6 +39,7 @@ mod readme;
 mod redis;
 mod relay;
 mod repository;
+mod resets;
 mod server;
 mod settings;
 mod shown;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use signup::clock::Timestamp;
 use signup::fields::EmailKey;
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::{IdempotencyKey, Receipt, ReplaySecret};
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore, CreateOutcome, CredentialStore as _, HostRows, HostRowsError, NewAccount,
-    PostgresStore, ReplayStore as _, Schema, StoreError, TablePrefix,
+    AccountStore, CreateOutcome, CredentialStore as _, EventStore as _, HostRows, HostRowsError,
+    LifecycleStore as _, NewAccount, PostgresStore, RelayStore as _, ReplayStore as _, Schema,
+    StoreError, TablePrefix, VerificationStore as _,
 };
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
@@ -810,4 +812,34 @@ async fn r06_two_processes_of_500_have_one_winner_in_20_rounds() {
     let expected = usize::try_from(ROUNDS).unwrap();
     assert_eq!(store.stored_accounts().await.len(), expected);
     assert_eq!(store.stored_keys().await.len(), expected);
+}
+
+/// A server whose clock is two hours ahead.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn nothing_is_purged_or_erased_by_a_clock_that_is_wrong() {
+    let right = postgres::store(&postgres::url()).await;
+    let schema = right.table("").trim_end_matches('.').to_owned();
+    sqlx::query(AssertSqlSafe(format!(
+        "CREATE FUNCTION {schema}.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+         AS 'SELECT pg_catalog.clock_timestamp() + interval ''2 hours'''"
+    )))
+    .execute(right.pool())
+    .await
+    .unwrap();
+    let url = format!("{}?options=-c%20search_path%3D{schema},pg_catalog", postgres::url());
+    let wrong = PostgresStore::connect(&url).await.unwrap();
+    let wrong = wrong.with_schema(postgres::schema_of(&right));
+    let now = Timestamp::EPOCH;
+    for (store, is_right) in [(right, true), (wrong, false)] {
+        assert_eq!(store.check_clock().await.is_ok(), is_right);
+        assert_eq!(store.purge_events(now).await.is_ok(), is_right);
+        assert_eq!(store.purge_delivered_events(now).await.is_ok(), is_right);
+        assert_eq!(store.purge_tickets(now).await.is_ok(), is_right);
+        assert_eq!(store.purge_api_keys(now).await.is_ok(), is_right);
+        let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+        let service = SignupService::builder(store).jwt_secret(&[7; 32]).hash_pool(Arc::new(pool));
+        let due = service.build().unwrap().accounts().erase_due().await;
+        assert_eq!(due.is_ok(), is_right);
+    }
 }

@@ -10,7 +10,7 @@ use signup::account::{AccountId, Plan};
 use signup::clock::{Clock, ManualClock, Timestamp};
 use signup::event::EventKind;
 use signup::hash::{FakeEngine, HashPool};
-use signup::relay::{DeadLetters, Delivery, EventRelay, Round, Sink, SinkError};
+use signup::relay::{DeadLetters, Delivery, EventRelay, RelayError, Round, Sink, SinkError};
 use signup::store::conformance::dropped_after;
 use signup::store::{DeliveryState, RelayStore as _};
 use signup::{SignupRequest, SignupService};
@@ -346,20 +346,96 @@ async fn faults_of_the_store_repeat_and_lose_nothing(store: Arc<dyn Inspect>) {
     };
     let host = Host::with_accounts(store, 3, &wrap).await;
     let sink = Recorder::taking();
-    let relay = host.relay(&sink).at_a_time(1, 1);
+    // An attempt that a fault cuts off counts, and the next one waits.
+    let relay = host.relay(&sink).at_a_time(1, 1).attempts(100, FIRST_WAIT);
     let faults = [Fault::Unavailable, Fault::OutcomeUnknown, Fault::Failed, Fault::LoseAnswer];
     for (at, fault) in (0..12).flat_map(|at| faults.map(|fault| (at, fault))) {
         host.service.accounts().set_plan(&host.ids[0], Plan::SCALE).await.unwrap();
         next.lock().unwrap().extend((0..at).map(|_| None).chain([Some(fault)]));
         let _ = relay.run_once().await;
         next.lock().unwrap().clear();
-        host.clock.advance(DEADLINE * 3);
+        host.clock.advance(Duration::from_hours(7));
     }
     drain(&relay).await;
     let first = sink.taken_of(&host.ids[0]);
     let expected = 3 + 12 * i64::try_from(faults.len()).unwrap();
     let host = Host { events: HashMap::from([(host.ids[0].clone(), expected)]), ..host };
     assert!(sink.has_all(&host) < first.len());
+}
+
+/// Accounts whose receiver never answers delay nobody else.
+async fn a_receiver_that_hangs_delays_its_own_account_only(store: Arc<dyn Inspect>) {
+    let host = Host::new(store, 40).await;
+    let good: HashSet<_> = host.ids.iter().take(20).cloned().collect();
+    let (sink, end) = {
+        let good = good.clone();
+        let act = move |delivery: &Delivery| {
+            if good.contains(delivery.event.account_id()) { Act::Take } else { Act::Hang }
+        };
+        (Recorder::new(act), Arc::new(Notify::new()))
+    };
+    // The attempts that hang would last for an hour.
+    let relay = host.relay(&sink).deadline(Duration::from_hours(1));
+    let running = {
+        let end = Arc::clone(&end);
+        let relay = relay.poll_every(Duration::from_millis(1));
+        tokio::spawn(relay.run(async move { end.notified().await }))
+    };
+    while good.iter().any(|id| sink.taken_of(id).len() < 3) {
+        tokio::task::yield_now().await;
+    }
+    // One that comes later is delivered, too.
+    let (first, hangs) = (&host.ids[0], &host.ids[30]);
+    host.service.accounts().disable(first).await.unwrap();
+    while sink.taken_of(first).len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(sink.taken_of(hangs), [0; 0]);
+    running.abort();
+    let _ = running.await;
+}
+
+/// An attempt that ends the process is counted, and its event is given up like any other.
+async fn an_attempt_that_is_cut_off_is_counted(store: Arc<dyn Inspect>) {
+    let host = Host::new(store, 1).await;
+    let sink = Recorder::new(|_| Act::Hang);
+    for attempt in 1..=3 {
+        let relay = host.relay(&sink);
+        let cut = tokio::spawn(async move { relay.run_once().await });
+        while sink.given().len() < attempt {
+            tokio::task::yield_now().await;
+        }
+        cut.abort();
+        let _ = cut.await;
+        host.clock.advance(Duration::from_hours(7));
+    }
+    let attempts: Vec<_> = sink.given().iter().map(|(delivery, _)| delivery.attempt).collect();
+    assert_eq!(attempts, [1, 2, 3]);
+    assert_eq!(host.relay(&sink).run_once().await.unwrap().dead, 1);
+    assert_eq!((sink.given().len(), host.stopped().await), (3, 1));
+}
+
+#[tokio::test]
+async fn a_setting_that_can_t_work_is_refused() {
+    let host = Host::new(stores::memory(), 1).await;
+    let sink = Recorder::taking();
+    let zero = Duration::ZERO;
+    for relay in [
+        host.relay(&sink).deadline(zero),
+        host.relay(&sink).deadline(Duration::MAX),
+        host.relay(&sink).attempts(20, zero),
+        host.relay(&sink).poll_every(zero),
+    ] {
+        let refused = relay.run_once().await;
+        assert!(matches!(refused, Err(RelayError::Setting(_))), "{relay:?}: {refused:?}");
+        // It ends at once.
+        relay.run(std::future::pending()).await;
+    }
+    let store: Arc<dyn WholeStore> = stores::memory();
+    let silent = SignupService::builder(store).jwt_secret(&[7; 32]).build().unwrap();
+    let refused = silent.event_relay(Shared(Arc::clone(&sink))).run_once().await;
+    assert!(matches!(refused, Err(RelayError::Setting(_))), "{refused:?}");
+    assert_eq!(sink.given().len(), 0);
 }
 
 async fn an_erased_account_has_told_no_more(store: Arc<dyn Inspect>) {
@@ -500,6 +576,8 @@ on_every_store!(
     who_has_lost_its_lease_settles_nothing,
     a_relay_that_is_dropped_repeats_and_loses_nothing,
     faults_of_the_store_repeat_and_lose_nothing,
+    a_receiver_that_hangs_delays_its_own_account_only,
+    an_attempt_that_is_cut_off_is_counted,
     an_erased_account_has_told_no_more,
     it_runs_until_it_is_told_to_end,
 );

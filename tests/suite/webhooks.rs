@@ -16,6 +16,7 @@ use signup::event::{Event, EventKind, PARTITIONS};
 use signup::relay::{Delivery, Sink as _, SinkError, Webhook, WebhookError, WebhookSecret};
 use signup::store::{PostgresStore, RelayStore as _};
 use sqlx::AssertSqlSafe;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::server::Database;
@@ -135,6 +136,37 @@ async fn any_answer_but_2xx_is_tried_again_and_no_redirect_is_followed() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}/");
     failure(&Webhook::internal(&url, secret(SECRET)).unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_head_of_an_answer_decides() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // A body that does not end.
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n";
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 64 * 1024];
+        let _ = stream.read(&mut request).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let webhook = Webhook::internal(&url, secret(SECRET)).unwrap();
+    webhook.deliver(delivery()).await.unwrap();
+}
+
+#[test]
+fn a_url_is_taken_by_its_name_in_ascii() {
+    let first = Webhook::new("https://m\u{fc}nchen.example:8443/hook?a=b", secret(SECRET)).unwrap();
+    assert!(format!("{first:?}").contains("xn--mnchen-3ya.example"), "{first:?}");
+    let second = first.to("https://hooks.example.com/other", secret(SECRET)).unwrap();
+    assert!(format!("{second:?}").contains("hooks.example.com"), "{second:?}");
+    // That of a receiver of the host's own does not reach what customers have named.
+    let own = Webhook::internal("http://127.0.0.1:9/", secret(SECRET)).unwrap();
+    for refused in ["http://hooks.example.com/", "https://127.0.0.1/", "https://x.co/\u{e9}"] {
+        assert!(first.to(refused, secret(SECRET)).is_err(), "{refused}");
+        assert!(own.to(refused, secret(SECRET)).is_err(), "{refused}");
+    }
 }
 
 #[tokio::test]

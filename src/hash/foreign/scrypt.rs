@@ -82,6 +82,10 @@ impl Scrypt {
         }
         let params = params(number(n)?, number(r)?, number(p)?, limits)?;
         let signer_key = Secret::new(from_base64(sk)?);
+        // An empty one would make any password right.
+        if signer_key.len() < MIN_SIGNER_KEY {
+            return Err(PhcError::Malformed);
+        }
         let salt = [from_base64(salt)?, from_base64(ss)?].concat();
         let tag = whole_tag(from_base64(hash)?, signer_key.len())?;
         let hash = Self::new(params, salt, tag)?;
@@ -115,6 +119,9 @@ impl Scrypt {
         }
     }
 }
+
+/// The shortest signer key of a project, in bytes. Firebase's have 64.
+const MIN_SIGNER_KEY: usize = 32;
 
 /// Encrypts Firebase's key by AES-256 in counter mode, from zero.
 fn encrypted(signer_key: &[u8], key: &[u8]) -> Option<Tag> {

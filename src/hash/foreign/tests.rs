@@ -160,6 +160,8 @@ fn a_cost_beyond_the_limits_is_refused_as_a_number() {
         format!("{}:{}", "a".repeat(30), "0".repeat(128)),
         format!("{}:{}", "g".repeat(32), "0".repeat(128)),
         "$fbscrypt$v=2,n=10,r=8,p=1,ss=Bw==,sk=AAAA$AAAA$AAAA".to_owned(),
+        // Without a signer key any password would be right.
+        "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=$c2FsdHNhbHQ=$".to_owned(),
     ] {
         assert!(ForeignHashes::default().parse(&hash).is_err(), "{hash}");
     }

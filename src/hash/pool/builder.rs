@@ -159,6 +159,9 @@ impl HashPoolBuilder {
         if self.workers > MAX_WORKERS || self.queue > MAX_QUEUE {
             return Err(PoolError::TooLarge { workers: self.workers, queue: self.queue });
         }
+        if self.deadline.is_zero() {
+            return Err(PoolError::Deadline);
+        }
         self.factor.check_strong()?;
         if let Some(version) = self.peppers.duplicate() {
             return Err(PoolError::DuplicatePepper(version));
@@ -225,6 +228,9 @@ pub enum PoolError {
     /// No workers, or no queue.
     #[error("a hash pool needs at least one worker and a queue of at least one")]
     Empty,
+    /// A deadline of zero, which no hash meets.
+    #[error("a hash pool needs a deadline above zero")]
+    Deadline,
     /// More workers or a longer queue than can be of use: the system would run out of
     /// threads or memory first.
     #[error(

@@ -187,8 +187,17 @@ impl HashPermit {
             work(worker)
         };
         let work = Box::new(Request { work, reply });
-        shared.state().queue.push_back(Job { work, since, permit: self });
-        shared.wake.notify_one();
+        let is_closed = {
+            let mut state = shared.state();
+            state.queue.push_back(Job { work, since, permit: self });
+            state.closed
+        };
+        // While the pool shuts down, a thread that waits for its end would take the only call.
+        if is_closed {
+            shared.wake.notify_all();
+        } else {
+            shared.wake.notify_one();
+        }
         answer.await.unwrap_or(Err(HashError::Panicked))
     }
 }

@@ -398,3 +398,45 @@ fn what_costs_too_much_is_refused_before_memory_is_taken() {
     assert_eq!(engine.hashes(), 1);
     assert_eq!(pool.shared.state().permits, 0);
 }
+
+#[test]
+fn a_job_that_comes_during_the_shutdown_is_run() {
+    // The thread that waits for the end must not take the only call of a worker.
+    let (begun, ready) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    let pool = Arc::new(HashPool::builder().workers(1).build().unwrap());
+    let run = |job: Box<dyn FnOnce() + Send>| {
+        let permit = pool.reserve().unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(permit.run(job)).unwrap();
+        })
+    };
+    let first = run(Box::new(move || {
+        begun.send(()).unwrap();
+        let _ = goes.recv();
+    }));
+    ready.recv().unwrap();
+    let second = pool.reserve().unwrap();
+    let closing = {
+        let pool = Arc::clone(&pool);
+        std::thread::spawn(move || pool.shutdown_timeout(Duration::from_mins(1)))
+    };
+    while pool.reserve().is_ok_and(|permit| {
+        drop(permit);
+        true
+    }) {
+        std::thread::yield_now();
+    }
+    go.send(()).unwrap();
+    first.join().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(second.run(|| 7)).unwrap(), 7);
+    assert!(closing.join().unwrap(), "the shutdown has not ended");
+}
+
+#[test]
+fn a_deadline_of_zero_is_refused() {
+    let refused = HashPool::builder().workers(1).deadline(Duration::ZERO).build();
+    assert!(matches!(refused, Err(PoolError::Deadline)), "{refused:?}");
+}

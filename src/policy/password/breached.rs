@@ -1,6 +1,8 @@
 //! Passwords that are known from breaches, looked up without a network.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sha1::{Digest as _, Sha1};
@@ -14,6 +16,9 @@ mod file;
 mod filter;
 
 use file::{Shards, Storage};
+
+/// The deadline of a look-up that reads the file.
+const DISK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Rejects passwords of a list of breached ones, such as Pwned Passwords, in a file that
 /// [`build`](Self::build) makes of their SHA-1 digests: a binary fuse filter of 16 bits in
@@ -39,7 +44,8 @@ use file::{Shards, Storage};
 /// ```
 #[derive(Debug)]
 pub struct BreachedPasswords {
-    shards: Shards,
+    shards: Arc<Shards>,
+    is_on_disk: bool,
 }
 
 /// The reason why a file of breached passwords can't be used or made.
@@ -81,9 +87,10 @@ impl BreachedPasswords {
     }
 
     fn opened(path: &Path, storage: Storage) -> Result<Self, BreachedPasswordsError> {
+        let is_on_disk = storage == Storage::File;
         let shards = Shards::open(path, storage);
         let failed = |error| BreachedPasswordsError::new("open", path, error);
-        Ok(Self { shards: shards.map_err(failed)? })
+        Ok(Self { shards: Arc::new(shards.map_err(failed)?), is_on_disk })
     }
 
     /// Makes a file, shard by shard: `digests` is called with each first octet from 0 to 255
@@ -120,10 +127,22 @@ impl BreachedPasswords {
 #[async_trait]
 impl SignupPolicy for BreachedPasswords {
     async fn evaluate(&self, attempt: &Attempt<'_>) -> Result<Verdict, BoxError> {
-        if self.contains(attempt.reveal_password())? {
+        let digest: [u8; 20] = Sha1::digest(attempt.reveal_password()).into();
+        let is_listed = if self.deadline().is_some() {
+            // A disk that stalls must not stall the runtime.
+            let shards = Arc::clone(&self.shards);
+            tokio::task::spawn_blocking(move || shards.contains(&digest)).await??
+        } else {
+            self.shards.contains(&digest)?
+        };
+        if is_listed {
             return Ok(Verdict::invalid(FIELD, "Password is known from a data breach"));
         }
         Ok(Verdict::Allow)
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.is_on_disk.then_some(DISK_DEADLINE)
     }
 
     fn occasions(&self) -> &[Occasion] {

@@ -82,6 +82,10 @@ impl Resolver {
         Self { system: GaiResolver::new(), is_any: false }
     }
 
+    pub(super) fn is_any(&self) -> bool {
+        self.is_any
+    }
+
     pub(super) fn any() -> Self {
         Self { system: GaiResolver::new(), is_any: true }
     }

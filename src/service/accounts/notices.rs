@@ -21,13 +21,13 @@ pub(super) enum NoticeOf {
 
 /// A notice with its place in the queue, which is reserved before the change.
 #[cfg(feature = "verification")]
-pub(super) struct Notice {
-    permit: MailPermit,
-    mail: Mail,
+pub(in crate::service) struct Notice {
+    pub(in crate::service) permit: MailPermit,
+    pub(in crate::service) mail: Mail,
 }
 
 #[cfg(not(feature = "verification"))]
-pub(super) struct Notice;
+pub(in crate::service) struct Notice;
 
 impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Reserves a notice to an address, if the service sends mails.
@@ -54,25 +54,33 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         Ok(None)
     }
 
-    /// Makes a change and sends its notice in a new task, so that the owner gets it even if
-    /// the caller leaves.
+    /// Makes a change and sends its notice, also if the caller leaves.
     pub(super) async fn change_with(
         &self,
         change: AccountChange,
         notice: Option<Notice>,
     ) -> Result<ChangeOutcome, CredentialError> {
-        let store = Arc::clone(&self.service.inner.store);
-        let Some(notice) = notice else { return Ok(store.change_account(change).await?) };
-        let task = tokio::spawn(async move {
-            let outcome = store.change_account(change).await?;
-            if outcome == ChangeOutcome::Changed {
-                notice.send();
-            }
-            Ok::<_, StoreError>(outcome)
-        });
-        let ended = task.await.map_err(SignupError::internal)?;
-        Ok(ended?)
+        Ok(change_with(Arc::clone(&self.service.inner.store), change, notice).await?)
     }
+}
+
+/// Makes a change and sends its notice in a new task, so that the owner gets it even if the
+/// caller leaves.
+pub(in crate::service) async fn change_with(
+    store: Arc<impl LifecycleStore + ?Sized>,
+    change: AccountChange,
+    notice: Option<Notice>,
+) -> Result<ChangeOutcome, SignupError> {
+    let Some(notice) = notice else { return Ok(store.change_account(change).await?) };
+    let task = tokio::spawn(async move {
+        let outcome = store.change_account(change).await?;
+        if outcome == ChangeOutcome::Changed {
+            notice.send();
+        }
+        Ok::<_, StoreError>(outcome)
+    });
+    let ended = task.await.map_err(SignupError::internal)?;
+    Ok(ended?)
 }
 
 impl Notice {

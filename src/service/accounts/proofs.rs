@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::account::AccountId;
+use crate::account::{AccountId, EmailStatus};
 use crate::credentials::{Caller, CredentialError, Login};
 use crate::error::SignupError;
 use crate::event::EventKind;
@@ -11,9 +11,12 @@ use crate::fields::{Email, EmailProfile};
 use crate::limit::ClientIp;
 use crate::mail::{MailKind, MailPermit};
 use crate::service::SignupService;
+use crate::service::tickets::Opened;
 use crate::service::verification::{busy, invalid};
-use crate::store::{AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore};
-use crate::verification::{AccountTicket, PendingProof, TicketKind};
+use crate::store::{
+    AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe,
+};
+use crate::verification::{PendingProof, TicketKind};
 
 use super::notices::NoticeOf;
 use super::{Accounts, IN_USE, change_of, changed, invalid_field};
@@ -25,23 +28,62 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address, and
-    /// [`SignupError::Busy`] if the queue of mails is full. Fails for a service that does
-    /// not prove addresses, neither first nor after. The same holds for all that follows.
+    /// [`SignupError::Busy`] if the queue of mails is full, or this client has asked for too
+    /// many mails to the address. Fails for a service without
+    /// [mails](crate::SignupServiceBuilder::mails). The same holds for all that follows.
     pub async fn begin_password_reset(
         &self,
         email: &str,
         client: Option<ClientIp>,
+    ) -> Result<PendingProof, CredentialError> {
+        self.begin_password_reset_from(email, client, None).await
+    }
+
+    /// Begins a reset like [`begin_password_reset`](Self::begin_password_reset), with the
+    /// [mark](crate::credentials::TrustedDevice) of the device that asks for it: then the owner
+    /// gets a code also when others have used up the mails of the address, three an hour for
+    /// each device and nine for all of them.
+    ///
+    /// # Errors
+    /// Fails like [`begin_password_reset`](Self::begin_password_reset).
+    pub async fn begin_password_reset_from(
+        &self,
+        email: &str,
+        client: Option<ClientIp>,
+        device: Option<&str>,
     ) -> Result<PendingProof, CredentialError> {
         // An address that was accepted once must not be refused by stricter rules.
         let email = Email::parse(email, EmailProfile::Rfc5321);
         let email = email.map_err(|error| invalid_field("email", &error))?;
         let verifier = self.service.verifier()?;
         let place = SignupService::<S>::reserve_mail(verifier)?;
-        let may_mail = verifier.charge_mail(email.key(), client).await.map_err(busy)?;
+        let charged = verifier.charge_mail(email.key(), client).await;
+        if let (Err(wait), None) = (charged, device) {
+            return Err(busy(wait).into());
+        }
         let lookup = self.service.inner.lookups.enter().map_err(SignupError::from)?;
         let found = self.store().find_account_by_email(email.key()).await?;
         lookup.answered();
-        self.begin_reset(found, email, may_mail.then_some(place))
+        let may_mail = match charged {
+            Ok(true) => true,
+            _ if self.may_mail_to(found.as_ref(), device).await? => true,
+            Ok(false) => false,
+            Err(wait) => return Err(busy(wait).into()),
+        };
+        self.begin_reset(found, email, may_mail.then_some(place)).await
+    }
+
+    /// Returns whether a trusted device of the account may have a further mail.
+    async fn may_mail_to(
+        &self,
+        found: Option<&AccountRecord>,
+        device: Option<&str>,
+    ) -> Result<bool, SignupError> {
+        let (Some(record), now) = (found, self.now()?) else { return Ok(false) };
+        let (id, generation) = (record.account.id(), record.token_generation);
+        let device = self.throttle().device_for_mails(device, id, generation, now);
+        let Some(device) = device else { return Ok(false) };
+        Ok(self.service.verifier()?.charge_mail_of_device(id, device.number()).await)
     }
 
     /// Begins a reset of the password of this account, for an operator, who never learns or
@@ -56,10 +98,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let record = self.in_use(id).await?;
         let email = record.account.email().clone();
         let place = SignupService::<S>::reserve_mail(self.service.verifier()?)?;
-        self.begin_reset(Some(record), email, Some(place))
+        self.begin_reset(Some(record), email, Some(place)).await
     }
 
-    fn begin_reset(
+    async fn begin_reset(
         &self,
         found: Option<AccountRecord>,
         email: Email,
@@ -67,7 +109,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     ) -> Result<PendingProof, CredentialError> {
         let verifier = self.service.verifier()?;
         let found = found.filter(|record| record.state.admits_owner());
-        let account = found.as_ref().map(|it| (it.account.id().clone(), it.token_generation));
+        let account = match &found {
+            Some(record) => Some(self.service.bind(self.store(), record).await?),
+            None => None,
+        };
         let place = place.filter(|_| account.is_some());
         let to = found.map_or(email, |record| record.account.email().clone());
         let mail = (to, MailKind::ResetCode);
@@ -76,10 +121,11 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 
     /// Completes a password reset with the code that was mailed: sets the password, verifies
     /// the address, and ends all tokens, marks of devices and other tickets. Name and host
-    /// rows stay. API keys stay, unless [they are to end](Self::ending_api_keys), or the
-    /// address was not verified while the service verifies addresses after the sign-up: then
-    /// someone else may have made the account. Repeating a reset after a lost answer succeeds
-    /// and changes nothing.
+    /// rows stay, unless the address is [unverified](EmailStatus::Unverified) and
+    /// [`reset_wipes_unverified`](crate::SignupServiceBuilder::reset_wipes_unverified) is set.
+    /// API keys stay, unless [they are to end](Self::ending_api_keys), or the address is
+    /// unverified: then someone else may have made the account. Repeating a reset after a lost
+    /// answer succeeds and changes nothing.
     ///
     /// Ends the waits of the account after failed log-ins.
     ///
@@ -95,60 +141,60 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         password: &str,
     ) -> Result<PasswordReset, CredentialError> {
         let verifier = self.service.verifier()?;
-        let opened = self.service.open_ticket(verifier, TicketKind::Reset, ticket, code).await?;
-        let (ticket, account, generation) = opened;
-        let record = self.get(&account).await?.ok_or_else(invalid)?;
-        let email = record.account.email();
-        let keys = self.store().list_api_keys(&account).await?.len();
-        let change = change_of(&account, IN_USE)
-            .provided(Condition::Generation(generation))
-            .provided(Condition::Email(ticket.email.key().clone()))
-            .with(self.new_password(&record, password).await?)
-            .with(Effect::VerifyEmail(self.now()?))
-            .with(Effect::ForgetRetries)
-            .with(Effect::RevokeTokens);
-        // While addresses are verified after the sign-up, someone else may have made an
-        // account whose address is not.
-        let is_unverified = record.email_verified_at.is_none() && self.service.verifies_after();
+        let opened =
+            self.service.open_ticket(verifier, self.store(), TicketKind::Reset, ticket, code);
+        let opened = opened.await?;
+        let (record, generation) = (&opened.record, opened.generation);
+        let (account, email) = (record.account.id(), record.account.email());
+        let is_unverified = record.email_status() == EmailStatus::Unverified;
         let ends_api_keys = is_unverified || self.ends_api_keys;
-        let change = change.with_all(ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
-        let was = match (record.email_verified_at, is_unverified) {
-            (Some(_), _) => "verified",
-            (None, true) => "unverified",
-            (None, false) => "unknown",
-        };
+        let keys = self.store().list_api_keys(account).await?.len();
         let (ended, kept) = if ends_api_keys { (keys, 0) } else { (0, keys) };
-        let data = json!({
-            "reset": true, "address_was": was, "api_keys_ended": ended, "api_keys_kept": kept,
-        });
-        let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
-        let notice = self.notice(NoticeOf::Password, email)?;
-        let changed = self.change_with(change, notice).await?;
+        let is_changed = !opened.is_repeated() && {
+            let checked = self.checked_password(record, password).await?;
+            let change = change_of(account, IN_USE)
+                .provided(Condition::Generation(generation))
+                .provided(Condition::Email(opened.ticket.email.key().clone()))
+                .with(Effect::SetPassword(self.hash_new(checked).await?))
+                .with(Effect::VerifyEmail(self.now()?))
+                .with(Effect::ForgetRetries)
+                .with(Effect::RevokeTokens)
+                .with(Effect::SetTicketNonce(opened.spent))
+                .with_all(ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+            let change = if is_unverified && self.service.inner.reset_wipes_unverified {
+                let wiped = change.with(Effect::SetName(None));
+                let wiped = wiped.with(Effect::WipeHostRows(Wipe::Reclaimed));
+                self.telling(wiped, EventKind::AccountReclaimed, &json!({}))?
+            } else {
+                let data = json!({
+                    "reset": true, "address_was": record.email_status().as_str(),
+                    "api_keys_ended": ended, "api_keys_kept": kept,
+                });
+                self.telling(change, EventKind::AccountPasswordChanged, &data)?
+            };
+            let notice = self.notice(NoticeOf::Password, email)?;
+            self.change_with(change, notice).await? == ChangeOutcome::Changed
+        };
         // The answer to this reset may have been lost.
-        if changed != ChangeOutcome::Changed
-            && !self.has_reset(&ticket, &account, generation, password).await?
-        {
+        if !is_changed && !self.has_reset(&opened, password).await? {
             return Err(invalid().into());
         }
-        self.throttle().unlock(&account, email.key()).await;
-        let login = self.logged_in(&account, generation)?;
+        self.throttle().unlock(account, email.key()).await;
+        let login = self.logged_in(account, generation)?;
         Ok(PasswordReset { login, api_keys_ended: ended, api_keys_kept: kept })
     }
 
-    /// Returns whether a reset has set this password: the account's tokens have ended once
-    /// since its ticket was issued, and it is the password.
-    async fn has_reset(
-        &self,
-        ticket: &AccountTicket,
-        account: &AccountId,
-        generation: i64,
-        password: &str,
-    ) -> Result<bool, CredentialError> {
-        let Some(record) = self.get(account).await? else { return Ok(false) };
-        if !record.state.admits_owner() || record.token_generation != generation.saturating_add(1) {
-            return Ok(false);
-        }
-        let attempt = self.throttle().begin(Caller::Ticket(&ticket.number)).await?;
+    /// Returns whether a reset has set this password: the account has the nonce that its ticket
+    /// gives it, its tokens have ended once since then, and it is the password.
+    async fn has_reset(&self, opened: &Opened, password: &str) -> Result<bool, CredentialError> {
+        let found = self.get(opened.record.account.id()).await?;
+        let is_reset = |record: &AccountRecord| {
+            record.state.admits_owner()
+                && record.ticket_nonce == Some(opened.spent)
+                && record.token_generation == opened.generation.saturating_add(1)
+        };
+        let Some(record) = found.filter(is_reset) else { return Ok(false) };
+        let attempt = self.throttle().begin(Caller::Ticket(&opened.ticket.number)).await?;
         let is_right =
             self.verify(&self.stored_password(&record).await?, password, &attempt).await?;
         if is_right {
@@ -182,7 +228,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let owner = self.store().find_account_by_email(email.key()).await?;
         let is_banned = self.service.is_banned(email.key()).await?;
         let is_free = owner.is_none_or(|owner| owner.account.id() == id) && !is_banned;
-        let account = is_free.then(|| (id.clone(), record.token_generation));
+        // The time does not tell whether the address is taken.
+        let account = self.service.bind(self.store(), &record).await?;
+        let account = is_free.then_some(account);
         let kind = if is_free { MailKind::NewEmailCode } else { MailKind::AccountExists };
         let (ticket, mail) = (TicketKind::NewEmail, (email, kind));
         let place = may_mail.then_some(place);
@@ -191,7 +239,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 
     /// Completes a change of an account's address by the code of the mail to the new one.
     /// Ends all tokens, all other tickets, and retries of the sign-up; API keys stay. The
-    /// old address is told.
+    /// old address gets a notice. Repeating a change after a lost answer succeeds and changes nothing.
     ///
     /// # Errors
     /// Returns an issue of `code` for a wrong code and for a ticket that is not, or no
@@ -204,26 +252,32 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         code: &str,
     ) -> Result<Login, CredentialError> {
         let verifier = self.service.verifier()?;
-        let opened = self.service.open_ticket(verifier, TicketKind::NewEmail, ticket, code).await?;
-        let (ticket, account, generation) = opened;
-        if account != *id {
+        let kind = TicketKind::NewEmail;
+        let opened = self.service.open_ticket(verifier, self.store(), kind, ticket, code).await?;
+        let (record, generation) = (&opened.record, opened.generation);
+        if record.account.id() != id {
             return Err(invalid().into());
         }
-        let record = self.get(&account).await?.ok_or_else(invalid)?;
+        let has_ended_once = record.token_generation == generation.saturating_add(1);
+        if opened.is_repeated() && has_ended_once && record.state.admits_owner() {
+            return self.logged_in(id, generation);
+        }
+        let ticket = opened.ticket;
         // The policies and the bans may have changed since it began.
         self.service.check_new_email(ticket.email.clone()).await?;
         if self.service.is_banned(ticket.email.key()).await? {
             return Err(SignupError::EmailTaken.into());
         }
-        let change = change_of(&account, IN_USE)
+        let change = change_of(id, IN_USE)
             .provided(Condition::Generation(generation))
             .with(Effect::SetEmail(ticket.email, self.now()?))
             .with(Effect::ForgetRetries)
-            .with(Effect::RevokeTokens);
+            .with(Effect::RevokeTokens)
+            .with(Effect::SetTicketNonce(opened.spent));
         let change = self.telling(change, EventKind::AccountUpdated, &changed("email"))?;
         let notice = self.notice(NoticeOf::Address, record.account.email())?;
         match self.change_with(change, notice).await? {
-            ChangeOutcome::Changed => self.logged_in(&account, generation),
+            ChangeOutcome::Changed => self.logged_in(id, generation),
             ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
             _ => Err(invalid().into()),
         }

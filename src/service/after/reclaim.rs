@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::account::{AccountId, AccountState};
+use crate::account::{AccountState, EmailStatus};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::credentials::{Caller, subject, verify_stored};
@@ -15,13 +15,14 @@ use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::Verification as HashVerification;
 use crate::idempotency::Scope;
 use crate::limit::ClientIp;
-use crate::mail::MailKind;
-use crate::observe;
+use crate::mail::{Mail, MailKind};
 use crate::random::Entropy;
 use crate::response::Signup;
 use crate::service::SignupService;
+use crate::service::accounts::notices::{Notice, change_with};
 use crate::service::accounts::{IN_USE, invalid_field};
-use crate::service::verification::{busy, invalid};
+use crate::service::tickets::Opened;
+use crate::service::verification::{busy, invalid, report};
 use crate::store::{
     AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, NewApiKey, Wipe,
 };
@@ -31,8 +32,8 @@ use crate::verification::{AccountTicket, PendingProof, TicketKind};
 use super::After;
 
 impl<S: AccountStore> SignupService<S> {
-    /// Begins to take over the account of an address that was never proven: mails a code,
-    /// and returns a ticket. The answer is the same whether or not there is such an account;
+    /// Begins to take over the account of an unverified address: mails a code, and returns a
+    /// ticket. An account from before addresses were verified is not offered. The answer is the same whether or not there is such an account;
     /// where there is none, no code proves anything.
     ///
     /// # Errors
@@ -40,6 +41,15 @@ impl<S: AccountStore> SignupService<S> {
     /// [`SignupError::Busy`] if the queue of mails is full. Fails for a service that does
     /// not [verify after](crate::SignupServiceBuilder::verify_after).
     pub async fn begin_reclaim(
+        &self,
+        email: &str,
+        client: Option<ClientIp>,
+    ) -> Result<PendingProof, SignupError> {
+        let begun = self.run_begin_reclaim(email, client).await;
+        begun.inspect_err(|error| report("reclaim failed", error))
+    }
+
+    async fn run_begin_reclaim(
         &self,
         email: &str,
         client: Option<ClientIp>,
@@ -55,10 +65,13 @@ impl<S: AccountStore> SignupService<S> {
         let lookup = self.inner.lookups.enter()?;
         let found = store.find_account_by_email(email.key()).await?;
         lookup.answered();
-        let unverified = found
-            .as_ref()
-            .filter(|record| record.email_verified_at.is_none() && record.state.admits_owner());
-        let account = unverified.map(|it| (it.account.id().clone(), it.token_generation));
+        let is_unverified = |record: &&AccountRecord| {
+            record.email_status() == EmailStatus::Unverified && record.state.admits_owner()
+        };
+        let account = match found.as_ref().filter(is_unverified) {
+            Some(record) => Some(self.bind(&**store, record).await?),
+            None => None,
+        };
         let kind =
             if account.is_some() { MailKind::ReclaimCode } else { MailKind::AlreadyVerified };
         // The mail goes to the address that the account has.
@@ -87,10 +100,7 @@ impl<S: AccountStore> SignupService<S> {
         password: &str,
     ) -> Result<Signup, SignupError> {
         let result = self.run_reclaim(ticket, code, password).await;
-        if let Err(error @ (SignupError::Internal(_) | SignupError::Unavailable { .. })) = &result {
-            observe::failed("reclaim failed", error);
-        }
-        result
+        result.inspect_err(|error| report("reclaim failed", error))
     }
 
     async fn run_reclaim(
@@ -103,17 +113,22 @@ impl<S: AccountStore> SignupService<S> {
         let now = self.now()?;
         let password = Password::parse(password);
         let password = password.map_err(|error| invalid_field("password", &error))?;
-        let opened = self.open_ticket(verifier, TicketKind::Reclaim, ticket, code).await?;
-        let (ticket, account, generation) = opened;
-        let record = store.find_account(&account).await?.ok_or_else(invalid)?;
+        let opened = self.open_ticket(verifier, &**store, TicketKind::Reclaim, ticket, code);
+        let opened = opened.await?;
+        if opened.is_repeated() {
+            return self.reclaimed_before(&opened, password, now).await;
+        }
+        let Opened { ticket, generation, record, spent } = &opened;
+        let (generation, record, spent) = (*generation, record.clone(), *spent);
+        let account = record.account.id().clone();
         if record.token_generation != generation || record.email_verified_at.is_some() {
-            return self.reclaimed_before(&ticket, &account, password, now).await;
+            return Err(invalid());
         }
         let given = password.copy();
         let password = self.check_new_password(record.account.email().clone(), password).await?;
         let salt = self.draw()?.0;
         let password_hash = self.inner.pool.reserve()?.hash_with_salt(password, salt).await?;
-        let mut derived = self.derived(&ticket)?;
+        let mut derived = self.derived(ticket)?;
         let api_key = ApiKey::mint(&self.inner.api_key_prefix, &mut derived);
         let api_key = api_key.map_err(SignupError::internal)?;
         let new_key = NewApiKey::of(&api_key, account.clone(), now, None);
@@ -123,6 +138,7 @@ impl<S: AccountStore> SignupService<S> {
             email_verified_at: Some(now),
             ..record
         };
+        let record_email = reclaimed.account.email().clone();
         let signup = self.answer_reclaim(&reclaimed, api_key, &mut derived, now)?;
         let change = AccountChange::new(account.clone())
             .provided(Condition::Email(reclaimed.account.email().key().clone()))
@@ -136,14 +152,18 @@ impl<S: AccountStore> SignupService<S> {
             .with(Effect::VerifyEmail(now))
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens)
+            .with(Effect::SetTicketNonce(spent))
             .with(Effect::WipeHostRows(Wipe::Reclaimed))
             .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
         let event = self.event(EventKind::AccountReclaimed, &account, now, &json!({}))?;
         let change = change.with_all(event.map(Effect::Emit));
-        match store.change_account(change).await? {
+        let retry_after = crate::error::DEFAULT_RETRY_AFTER;
+        let permit = verifier.mails.reserve_notice().ok_or(SignupError::Busy { retry_after })?;
+        let mail = Mail::without_code(MailKind::AccountReclaimed, record_email);
+        match change_with(Arc::clone(store), change, Some(Notice { permit, mail })).await? {
             ChangeOutcome::Changed => Ok(signup),
             // Perhaps by the same request, which was under way.
-            _ => self.reclaimed_before(&ticket, &account, given, now).await,
+            _ => self.reclaimed_before(&opened, given, now).await,
         }
     }
 
@@ -171,16 +191,17 @@ impl<S: AccountStore> SignupService<S> {
     /// request has succeeded before, and its account is as it was.
     async fn reclaimed_before(
         &self,
-        ticket: &AccountTicket,
-        account: &AccountId,
+        opened: &Opened,
         password: Password,
         now: Timestamp,
     ) -> Result<Signup, SignupError> {
-        let store = &self.after()?.store;
+        let (store, ticket) = (&self.after()?.store, &opened.ticket);
+        let account = opened.record.account.id();
         let record = store.find_account(account).await?.ok_or_else(invalid)?;
-        let generation = ticket.account.as_ref().map(|(_, generation)| generation + 1);
-        let is_active = record.state == AccountState::Active;
-        if generation != Some(record.token_generation) || !is_active {
+        let is_as_it_was = record.ticket_nonce == Some(opened.spent)
+            && record.token_generation == opened.generation + 1
+            && record.state == AccountState::Active;
+        if !is_as_it_was {
             return Err(invalid());
         }
         // The present prefix is the last one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-use crate::account::{AccountState, Plan};
+use crate::account::{AccountState, Plan, TicketNonce};
 use crate::fields::{Email, EmailKey, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::issue::Chain;
@@ -42,6 +42,7 @@ pub async fn a_change_has_all_its_effects<S: Changeable>(store: S) {
         Effect::SetPlan(Plan::PRO),
         Effect::RevokeTokens,
         Effect::VerifyEmail(later(&one, 60)),
+        Effect::SetTicketNonce(TicketNonce::new([7; 16])),
         Effect::SetEmail(email("Moved@Example.com"), later(&one, 120)),
         Effect::SetState(AccountState::PendingDeletion, Some(later(&one, 180))),
         Effect::SetState(AccountState::Disabled, None),
@@ -153,6 +154,8 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
         holding(&one).provided(Condition::Email(other.email().key().clone())),
         holding(&one).provided(Condition::Generation(1)),
         holding(&other).provided(Condition::Unverified),
+        holding(&one).provided(Condition::TicketNonce(None)),
+        holding(&one).provided(Condition::TicketNonce(other.ticket_nonce().copied())),
         holding(&one).provided(Condition::Password(other.password_hash().clone())),
         holding(&one).provided(Condition::State(&[AccountState::Disabled, PENDING])),
     ];
@@ -166,6 +169,7 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
     }
     let all = holding(&one)
         .provided(Condition::Unverified)
+        .provided(Condition::TicketNonce(one.ticket_nonce().copied()))
         .provided(Condition::Password(one.password_hash().clone()))
         .provided(Condition::State(&[AccountState::Disabled, AccountState::Active]));
     change(&store, all.with(Effect::RevokeTokens)).await;
@@ -311,6 +315,7 @@ fn with_all_effects(change: AccountChange, of: &NewAccount, number: u64) -> Acco
         .with(Effect::VerifyEmail(later(of, 60)))
         .with(Effect::ForgetRetries)
         .with(Effect::RevokeTokens)
+        .with(Effect::SetTicketNonce(TicketNonce::new([9; 16])))
         .with(Effect::WipeHostRows(Wipe::Reclaimed))
         .with(Effect::ReplaceApiKeys(Some(Box::new(key(of, number, 60)))))
 }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 
 use crate::clock::Timestamp;
-use crate::event::{EventKind, PARTITIONS};
+use crate::event::{EventKind, NewEvent, PARTITIONS};
 use crate::issue::Chain;
+use crate::random::{Entropy, SeededRandom};
 use crate::store::{DeliveryState, EventLease, NewAccount, RelayStore, Settled, UndeliveredEvent};
 
 use super::credentials::{created, later, ok};
 use super::drop_at::settles;
 use super::event::{all, event, tells, told};
 use super::lifecycle::change;
-use super::{Eventful, dropped_after};
+use super::{Eventful, Sample, dropped_after};
 
 /// The number of simultaneous leases.
 const CROWD: usize = 64;
@@ -34,14 +35,14 @@ pub async fn events_are_due_in_their_order<S: Relayed>(store: S) {
     let (one, other) = (with_events(&store, 1, 3).await, with_events(&store, 2, 1).await);
     let now = later(&one, 60);
     let lease = leased(&store, &one, now).await;
-    assert_eq!(due(&store, &one, now).await, [1, 2, 3], "all events");
+    assert_eq!(due(&store, &one, now).await, [1], "the first event");
     settled(&store, lease, &one, DeliveryState::Waiting, later(&one, 90)).await;
     assert_eq!(due(&store, &one, later(&one, 89)).await, [0; 0], "it is tried again too early");
-    assert_eq!(due(&store, &one, later(&one, 90)).await, [1, 2, 3], "it is not tried again");
+    assert_eq!(due(&store, &one, later(&one, 90)).await, [1], "it is not tried again");
     let found = first(&store, &one, later(&one, 90)).await;
     assert_eq!((found.attempts, found.state), (1, DeliveryState::Waiting), "the attempts");
     settled(&store, lease, &one, DeliveryState::Delivered, now).await;
-    assert_eq!(due(&store, &one, later(&one, 90)).await, [2, 3], "the events after it");
+    assert_eq!(due(&store, &one, later(&one, 90)).await, [2], "the event after it");
     settled(&store, lease, &one, DeliveryState::Stopped, now).await;
     assert_eq!(due(&store, &one, later(&one, 900)).await, [0; 0], "its account has stopped");
     assert!(ok(store.relays().settle_dead_letter(one.id(), 2, None).await), "it is skipped");
@@ -55,10 +56,26 @@ pub async fn events_are_due_in_their_order<S: Relayed>(store: S) {
         let limited = store.relays().due_events(partition(&other), now, limit);
         assert_eq!(ok(limited.await).len(), usize::try_from(limit).unwrap_or(7), "the limit");
     }
-    let last = with_events(&store, 3, 2).await;
-    let limited = store.relays().due_events(partition(&last), now, 1);
-    let numbers: Vec<_> = ok(limited.await).iter().map(|due| due.event.number()).collect();
-    assert_eq!(numbers, [1], "the first of two");
+}
+
+/// Checks that the oldest events of several accounts are due first.
+pub async fn the_oldest_events_are_due_first<S: Relayed>(store: S) {
+    let first = Sample::new(1).build();
+    let mut others = (2..).map(|number| Sample::new(number).build());
+    let second = others.find(|other| partition_of(other) == partition_of(&first));
+    let Some(second) = second else { panic!("no two accounts of one partition") };
+    let mut both = [first, second];
+    both.sort_by(|one, other| one.id().cmp(other.id()));
+    // The account whose id comes first is the later one.
+    for (number, (of, seconds)) in (1..).zip(both.iter().zip([20, 10])) {
+        created(&store, of).await;
+        change(&store, tells(of, event_at(of, number, later(of, seconds)))).await;
+    }
+    let [one, other] = &both;
+    let due = store.relays().due_events(partition_of(one), later(one, 60), ALL);
+    let due = ok(due.await);
+    let due: Vec<_> = due.iter().map(|due| due.event.account_id()).collect();
+    assert_eq!(due, [other.id(), one.id()], "the oldest event is not the first");
 }
 
 /// Checks that a partition with events due is leased once at a time, by fences that rise.
@@ -162,7 +179,7 @@ pub async fn dead_letters_are_kept<S: Relayed>(store: S) {
     assert_eq!((dead.attempts, dead.state), (1, DeliveryState::Skipped), "the dead letter");
     assert!(ok(store.relays().list_dead_letters(0).await).is_empty(), "more than asked for");
     assert!(settle(&one, 1, Some(now)).await, "one that was skipped was not brought back");
-    assert_eq!(due(&store, &one, now).await, [1, 2], "it is not the first again");
+    assert_eq!(due(&store, &one, now).await, [1], "it is not the first again");
 }
 
 /// Checks that the events which were delivered are deleted when they are old, and no others.
@@ -226,6 +243,20 @@ async fn with_events<S: Relayed>(store: &S, number: u64, events: u64) -> NewAcco
     one
 }
 
+fn event_at(of: &NewAccount, number: u64, at: Timestamp) -> NewEvent {
+    let drawn = Entropy::draw(&SeededRandom::new(number));
+    let minted = drawn.and_then(|mut draw| {
+        let kind = EventKind::AccountUpdated;
+        NewEvent::mint(kind, of.id().clone(), at, &serde_json::json!({}), &mut draw)
+    });
+    minted.unwrap_or_else(|error| panic!("an event of the suite's: {error}"))
+}
+
+/// Returns the partition of the events of an account that has none yet.
+fn partition_of(of: &NewAccount) -> u8 {
+    event_at(of, 0, of.created_at()).partition()
+}
+
 fn partition(of: &NewAccount) -> u8 {
     let partition = of.event().map_or(PARTITIONS, crate::event::NewEvent::partition);
     assert!(partition < PARTITIONS, "a partition that there is not");
@@ -287,6 +318,7 @@ macro_rules! relay_conformance_tests {
         $crate::conformance_tests!(
             @module [$(#[$attribute])*] $module,
             events_are_due_in_their_order($open),
+            the_oldest_events_are_due_first($open),
             one_lease_wins($open),
             a_lost_lease_settles_nothing($open),
             dead_letters_are_kept($open),

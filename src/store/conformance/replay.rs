@@ -53,10 +53,8 @@ pub async fn a_signup_keeps_its_receipt<S: Replayable>(store: S) {
 /// is now, and by no revoked one.
 pub async fn an_account_is_found_by_its_keys<S: Replayable>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
-    let record = |of: &NewAccount, generation| {
-        let AccountRecord { account, created_at, .. } = of.record();
-        AccountRecord::new(account, created_at, generation)
-    };
+    let record =
+        |of: &NewAccount, generation| AccountRecord { token_generation: generation, ..of.record() };
     let end = later(&one, 1);
     let second = NewApiKey { expires_at: Some(end), ..key(&one, 10, 1) };
     assert!(ok(store.credentials().add_api_key(second.clone()).await));

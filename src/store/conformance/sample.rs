@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::account::{Account, AccountId, Plan};
+use crate::account::{Account, AccountId, Plan, TicketNonce};
 use crate::api_key::{ApiKey, ApiKeyPrefix};
 use crate::clock::{ManualClock, Timestamp};
 use crate::event::{EventKind, NewEvent};
@@ -155,6 +155,8 @@ impl Sample {
             event,
             receipt: self.receipt,
             email_verified_at: self.ticket.map(|_| now),
+            email_unverified: self.ticket.is_none(),
+            ticket_nonce: Some(TicketNonce::new([u8::try_from(self.number % 251)?; 16])),
             ticket: self.ticket,
             key: NewApiKey { account_id: id.clone(), ..key },
             account: Arc::new(Account::new(id, email, name, Plan::TRIAL)),

@@ -38,11 +38,13 @@ impl State {
                 *password = Some((account.id().clone(), PasswordHash::from_store("", None)));
                 record.account = account.with_name(None).with_email(erased);
                 record.email_verified_at = None;
+                (record.email_unverified, record.ticket_nonce) = (false, None);
                 (record.state, record.delete_at) = (AccountState::Erased, None);
             }
             Effect::VerifyEmail(at) => {
                 record.email_verified_at.get_or_insert(*at);
             }
+            Effect::SetTicketNonce(nonce) => record.ticket_nonce = Some(*nonce),
             Effect::ForgetRetries
             | Effect::WipeHostRows(_)
             | Effect::ScrubEvents

@@ -9,18 +9,19 @@ pub(super) fn template(ticket: bool, event: bool) -> String {
         "WITH account AS (
              INSERT INTO {{accounts}} (id, email, email_key, name, plan, password_hash,
                                      pepper_version, created_at, replay_nonce,
-                                     replay_version, replay_tag, email_verified_at{column})
+                                     replay_version, replay_tag, email_verified_at,
+                                     email_unverified, ticket_nonce{column})
              VALUES ({{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {{6}}, {{7}}, {{8}}, {{9}}, {{10}}, {{11}},
-                     {{12}}{number})
+                     {{12}}, {{13}}, {{14}}{number})
              {{ignore_taken_email}}
              RETURNING id)"
     );
     if ticket {
         sql += ", ticket AS (
-             INSERT INTO {used_tickets} (hash, expires_at) SELECT {16}, {17} FROM account)";
+             INSERT INTO {used_tickets} (hash, expires_at) SELECT {18}, {19} FROM account)";
     }
     if event {
-        let first = if ticket { 18 } else { 16 };
+        let first = if ticket { 20 } else { 18 };
         let [id, kind, at, data, partition] = [0, 1, 2, 3, 4].map(|offset| first + offset);
         sql += &format!(
             ", event AS (
@@ -31,5 +32,5 @@ pub(super) fn template(ticket: bool, event: bool) -> String {
     }
     sql + "
          INSERT INTO {api_keys} (digest, account_id, prefix, last_four, created_at)
-         SELECT {13}, id, {14}, {15}, {8} FROM account"
+         SELECT {15}, id, {16}, {17}, {8} FROM account"
 }

@@ -7,7 +7,8 @@ use super::table::AccountColumn;
 /// The columns of an account, of a table `a`.
 pub(in crate::store) const ACCOUNT_COLUMNS: &str =
     "a.@id, a.@email, a.@email_key, a.@name, a.@plan, {a.created_at},
-    a.@token_generation, {a.email_verified_at}, a.@state, {a.delete_at}";
+    a.@token_generation, {a.email_verified_at}, a.@state, {a.delete_at},
+    a.@email_unverified, a.@ticket_nonce";
 
 /// Fills names, placeholders and functions into a template.
 pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) -> String {
@@ -23,7 +24,7 @@ pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) 
         .replace("{used_tickets}", &names.table("used_tickets"))
         .replace("{least}", spelling.least)
         .replace("{ignore_taken_email}", &ignore);
-    for number in 1..=22 {
+    for number in 1..=24 {
         let placeholder = (spelling.placeholder)(number);
         sql = sql.replace(&format!("{{{number}}}"), &placeholder);
         for column in TIMES {
@@ -38,7 +39,7 @@ pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) 
 }
 
 /// The values of [`Inserts::account`](super::inserts::Inserts::account).
-const INSERTED: usize = 12;
+const INSERTED: usize = 14;
 
 /// The columns that hold a time.
 const TIMES: [AccountColumn; 3] =

@@ -43,9 +43,9 @@ impl Inserts {
             account: sql("INSERT INTO {accounts}
                      (@id, @email, @email_key, @name, @plan, @password_hash, @pepper_version,
                       @created_at, @replay_nonce, @replay_version, @replay_tag,
-                      @email_verified_at{added_columns})
+                      @email_verified_at, @email_unverified, @ticket_nonce{added_columns})
                  VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {created_at:8}, {9}, {10}, {11},
-                         {email_verified_at:12}{added_values})
+                         {email_verified_at:12}, {13}, {14}{added_values})
                  {ignore_taken_email}"),
             first_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at)
@@ -113,6 +113,8 @@ impl Inserts {
             version,
             tag,
             new.email_verified_at().map(Timestamp::as_millis).into(),
+            new.is_email_unverified().then_some(1).into(),
+            new.ticket_nonce().map(|nonce| nonce.as_bytes().as_slice()).into(),
         ];
         let mut statement = Statement::new(&self.account, values);
         let added = self.accounts.as_ref().map(|accounts| accounts.added_values(new));

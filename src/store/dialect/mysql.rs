@@ -8,6 +8,9 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     // The number goes when the statement is sent: MySQL has none.
     placeholder: |number| format!("?{number}"),
     ping: "SELECT 1",
+    now: Some("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"),
+    // A cluster does not hold a row that stays as it was.
+    touch: "@event_number = @event_number + 1",
     bytes: "varbinary(64)",
     // Nothing locks other instances out.
     create_table: "CREATE TABLE IF NOT EXISTS",
@@ -29,20 +32,42 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
 };
 
 /// The numbered steps of the schema.
-const STEPS: &[Step] = &[Step {
-    version: 7,
-    description: "accounts",
-    sql: include_str!("mysql/0001_accounts.sql"),
-    requires: 7,
-}];
+const STEPS: &[Step] = &[
+    Step {
+        version: 7,
+        description: "accounts",
+        sql: include_str!("mysql/0001_accounts.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 8,
+        description: "tickets",
+        sql: include_str!("mysql/0008_tickets.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 9,
+        description: "waiting events",
+        sql: include_str!("mysql/0009_waiting_events.sql"),
+        requires: 7,
+    },
+];
 
 /// Those beside a table of the host's.
-const MAPPED_STEPS: &[Step] = &[Step {
-    version: 7,
-    description: "tables beside one of the host",
-    sql: include_str!("mysql/mapped.sql"),
-    requires: 7,
-}];
+const MAPPED_STEPS: &[Step] = &[
+    Step {
+        version: 7,
+        description: "tables beside one of the host",
+        sql: include_str!("mysql/mapped.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 9,
+        description: "waiting events",
+        sql: include_str!("mysql/0009_waiting_events.sql"),
+        requires: 7,
+    },
+];
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT column_name, CONCAT(data_type, ' ', COALESCE(collation_name, '')),

@@ -7,6 +7,8 @@ use super::table::AccountColumn;
 pub(in crate::store) const SPELLING: Spelling = Spelling {
     placeholder: |number| format!("${number}"),
     ping: "SELECT 1",
+    now: Some("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"),
+    touch: "@event_number = @event_number",
     bytes: "bytea",
     create_table: "CREATE TABLE IF NOT EXISTS",
     ignore_recorded: "ON CONFLICT (version) DO NOTHING",
@@ -71,23 +73,51 @@ const STEPS: &[Step] = &[
         sql: include_str!("postgres/0007_events.sql"),
         requires: 6,
     },
+    Step {
+        version: 8,
+        description: "tickets",
+        sql: include_str!("postgres/0008_tickets.sql"),
+        requires: 6,
+    },
+    Step {
+        version: 9,
+        description: "waiting events",
+        sql: include_str!("postgres/0009_waiting_events.sql"),
+        requires: 6,
+    },
 ];
 
 /// Those of a distributed database.
-pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[Step {
-    version: 7,
-    description: "accounts of a distributed database",
-    sql: include_str!("postgres/distributed.sql"),
-    requires: 7,
-}];
+pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[
+    Step {
+        version: 7,
+        description: "accounts of a distributed database",
+        sql: include_str!("postgres/distributed.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 8,
+        description: "tickets",
+        sql: include_str!("postgres/distributed_tickets.sql"),
+        requires: 7,
+    },
+];
 
 /// Those beside a table of the host's.
-const MAPPED_STEPS: &[Step] = &[Step {
-    version: 7,
-    description: "tables beside one of the host",
-    sql: include_str!("postgres/mapped.sql"),
-    requires: 7,
-}];
+const MAPPED_STEPS: &[Step] = &[
+    Step {
+        version: 7,
+        description: "tables beside one of the host",
+        sql: include_str!("postgres/mapped.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 9,
+        description: "waiting events",
+        sql: include_str!("postgres/0009_waiting_events.sql"),
+        requires: 7,
+    },
+];
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT column_name::text, udt_name::text,

@@ -7,6 +7,11 @@ pub struct Spelling {
     pub placeholder: fn(usize) -> String,
     /// A query on no table of the store that the database can't answer from memory alone.
     pub ping: &'static str,
+    /// A query of the database's clock, in milliseconds; `None` for a database in the process.
+    pub now: Option<&'static str>,
+    /// The assignment of a change that has no other for the row, so that it holds the row against
+    /// other changes.
+    pub touch: &'static str,
     /// The type of a column of bytes.
     pub bytes: &'static str,
     /// The beginning of a statement that creates the table of migrations.

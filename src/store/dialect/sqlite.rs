@@ -8,6 +8,8 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     placeholder: |number| format!("?{number}"),
     // SQLite opens its file only to read a table.
     ping: "SELECT 1 FROM sqlite_master LIMIT 1",
+    now: None,
+    touch: "@event_number = @event_number",
     bytes: "blob",
     create_table: "CREATE TABLE",
     ignore_recorded: "",
@@ -72,15 +74,35 @@ const STEPS: &[Step] = &[
         sql: include_str!("sqlite/0007_events.sql"),
         requires: 6,
     },
+    Step {
+        version: 8,
+        description: "tickets",
+        sql: include_str!("sqlite/0008_tickets.sql"),
+        requires: 6,
+    },
+    Step {
+        version: 9,
+        description: "waiting events",
+        sql: include_str!("sqlite/0009_waiting_events.sql"),
+        requires: 6,
+    },
 ];
 
 /// Those beside a table of the host's.
-const MAPPED_STEPS: &[Step] = &[Step {
-    version: 7,
-    description: "tables beside one of the host",
-    sql: include_str!("sqlite/mapped.sql"),
-    requires: 7,
-}];
+const MAPPED_STEPS: &[Step] = &[
+    Step {
+        version: 7,
+        description: "tables beside one of the host",
+        sql: include_str!("sqlite/mapped.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 9,
+        description: "waiting events",
+        sql: include_str!("sqlite/0009_waiting_events.sql"),
+        requires: 7,
+    },
+];
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT name, lower(type), \"notnull\" = 0, dflt_value IS NOT NULL OR pk > 0

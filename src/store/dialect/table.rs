@@ -97,15 +97,21 @@ pub enum AccountColumn {
     DeleteAt,
     /// The number of the account's last event.
     EventNumber,
+    /// 1 for an account that signed up while addresses were verified after the sign-up, or
+    /// null.
+    EmailUnverified,
+    /// The nonce that the account's tickets are bound to, or null before the first one.
+    TicketNonce,
 }
 
 use AccountColumn::{
-    CreatedAt, DeleteAt, Email, EmailKey, EmailVerifiedAt, EventNumber, Id, Name, PasswordHash,
-    PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TokenGeneration,
+    CreatedAt, DeleteAt, Email, EmailKey, EmailUnverified, EmailVerifiedAt, EventNumber, Id, Name,
+    PasswordHash, PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TicketNonce,
+    TokenGeneration,
 };
 
 /// All columns, with the names in this crate's own table.
-pub(in crate::store) const COLUMNS: [(AccountColumn, &str); 16] = [
+pub(in crate::store) const COLUMNS: [(AccountColumn, &str); 18] = [
     (Id, "id"),
     (Email, "email"),
     (EmailKey, "email_key"),
@@ -122,6 +128,8 @@ pub(in crate::store) const COLUMNS: [(AccountColumn, &str); 16] = [
     (State, "state"),
     (DeleteAt, "delete_at"),
     (EventNumber, "event_number"),
+    (EmailUnverified, "email_unverified"),
+    (TicketNonce, "ticket_nonce"),
 ];
 
 impl AccountColumn {
@@ -144,7 +152,8 @@ impl FromStr for AccountColumn {
         found.ok_or(InvalidValue::new(
             "invalid column of an account: needs id, email, email_key, name, plan, \
              password_hash, pepper_version, created_at, token_generation, replay_nonce, \
-             replay_version, replay_tag, email_verified_at, state, delete_at or event_number",
+             replay_version, replay_tag, email_verified_at, state, delete_at, event_number, \
+             email_unverified or ticket_nonce",
         ))
     }
 }

@@ -1,6 +1,6 @@
 //! [`RelayStore`] in memory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 
@@ -30,10 +30,6 @@ impl EventRow {
         let (partition, event) = (event.partition(), event.numbered(number));
         let (state, due_at) = (DeliveryState::Waiting, Timestamp::EPOCH);
         Self { event, partition, state, attempts: 0, due_at }
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        self.state == DeliveryState::Waiting && is_past(self.due_at, now)
     }
 
     fn is_dead(&self) -> bool {
@@ -68,17 +64,24 @@ impl Tables {
         self.leases.entry(partition).or_default()
     }
 
-    /// Returns the events that are due, but those of accounts of which an event is stopped or
-    /// waits.
+    /// Returns the first event of each account that is waiting, if it is due and no event of
+    /// the account holds it.
     fn due(&self, now: Timestamp) -> impl Iterator<Item = &EventRow> {
+        let mut firsts: HashMap<&AccountId, &EventRow> = HashMap::new();
+        for row in self.events.iter().filter(|row| row.state == DeliveryState::Waiting) {
+            let first = firsts.entry(row.event.account_id()).or_insert(row);
+            if row.event.number() < first.event.number() {
+                *first = row;
+            }
+        }
         let holds = |row: &&EventRow| match row.state {
             DeliveryState::Waiting => !is_past(row.due_at, now),
             state => state == DeliveryState::Stopped,
         };
-        let held = self.events.iter().filter(holds);
-        let held: HashSet<_> = held.map(|row| row.event.account_id()).collect();
-        let due = self.events.iter().filter(move |row| row.is_due(now));
-        due.filter(move |row| !held.contains(row.event.account_id()))
+        for held in self.events.iter().filter(holds) {
+            firsts.remove(held.event.account_id());
+        }
+        firsts.into_values()
     }
 }
 
@@ -122,7 +125,7 @@ impl RelayStore for MemoryStore {
         Ok(self.with(|tables| {
             let due = tables.due(now).filter(|row| row.partition == partition);
             let mut due: Vec<_> = due.collect();
-            due.sort_by_key(|row| (row.event.number(), row.event.account_id()));
+            due.sort_by_key(|row| (row.event.created_at(), row.event.account_id()));
             due.into_iter().take(limit).map(EventRow::undelivered).collect()
         }))
     }

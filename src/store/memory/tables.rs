@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::account::{AccountId, AccountState};
+use crate::account::{AccountId, AccountState, EmailStatus};
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::fields::{Email, EmailKey};
@@ -53,7 +53,8 @@ impl AccountRow {
         match condition {
             Condition::Email(key) => self.new.email().key() == key,
             Condition::Generation(generation) => self.token_generation == *generation,
-            Condition::Unverified => self.new.email_verified_at.is_none(),
+            Condition::Unverified => self.new.record().email_status() == EmailStatus::Unverified,
+            Condition::TicketNonce(nonce) => self.new.ticket_nonce == *nonce,
             Condition::Password(hash) => self.new.password_hash().as_phc() == hash.as_phc(),
             Condition::State(states) => states.contains(&self.state),
         }
@@ -82,11 +83,13 @@ impl AccountRow {
                 new.account = Arc::new(account.with_email(erased));
                 new.password_hash = Arc::new(PasswordHash::from_store("", None));
                 new.email_verified_at = None;
+                (new.email_unverified, new.ticket_nonce) = (false, None);
                 (self.state, self.delete_at) = (AccountState::Erased, None);
             }
             Effect::VerifyEmail(at) => {
                 new.email_verified_at.get_or_insert(*at);
             }
+            Effect::SetTicketNonce(nonce) => new.ticket_nonce = Some(*nonce),
             Effect::ForgetRetries => new.receipt = None,
             Effect::RevokeTokens => self.token_generation += 1,
             Effect::Emit(_) => self.event_number += 1,

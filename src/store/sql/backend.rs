@@ -119,6 +119,12 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Classifies the error of a statement that may have committed.
     fn fault(error: sqlx::Error) -> Fault;
 
+    /// Returns whether an error says that a column or an index exists already: an interrupted
+    /// migration has added it.
+    fn is_there(_: &sqlx::Error) -> bool {
+        false
+    }
+
     /// Returns the constraint of this crate's tables that an error is about.
     fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash>;
 }

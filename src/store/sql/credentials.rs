@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::account::{Account, AccountId, Plan};
+use crate::account::{Account, AccountId, Plan, TicketNonce};
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::fields::{Email, EmailKey, Name};
@@ -59,6 +59,7 @@ impl<B: Backend> CredentialStore for SqlStore<B> {
     }
 
     async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        self.compare_clocks().await?;
         let change = all_of([self.queries.purge_api_keys(expired_at)]);
         self.change(change, None).await.map(drop)
     }
@@ -136,5 +137,8 @@ pub(super) fn account_record(row: &mut Row) -> Result<AccountRecord, BoxError> {
     let account = Account::new(id, email, name, plan);
     let record = AccountRecord::new(account, row.timestamp()?, row.integer()?);
     let record = record.email_verified_at(row.optional_timestamp()?);
-    Ok(record.state(row.text()?.parse()?, row.optional_timestamp()?))
+    let record = record.state(row.text()?.parse()?, row.optional_timestamp()?);
+    let record = record.email_unverified(row.optional_integer()? == Some(1));
+    let nonce = row.optional_bytes()?.map(|nonce| nonce.try_into().map(TicketNonce::new));
+    Ok(record.ticket_nonce(nonce.transpose().map_err(|_| "a nonce has 16 bytes")?))
 }

@@ -32,6 +32,7 @@ impl<B: Backend> EventStore for SqlStore<B> {
     }
 
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
+        self.compare_clocks().await?;
         let purge = Statement::new(&self.queries.events.purge, [until.as_millis().into()]);
         self.change(all_of([purge.optional()]), None).await.map(drop)
     }
@@ -47,6 +48,6 @@ impl Queries {
 pub(super) fn event(row: &mut Row) -> Result<Event, BoxError> {
     let account_id = AccountId::from_store(row.text()?);
     let (number, id) = (row.integer()?, row.text()?);
-    let kind = row.text()?.parse()?;
+    let kind = row.text()?;
     Ok(Event::from_store(account_id, number, id, kind, row.timestamp()?, row.text()?))
 }

@@ -36,8 +36,9 @@ impl EventQueries {
                  WHERE (l.expires_at <= {1} OR l.expires_at > {2}) AND EXISTS (
                      SELECT 1 FROM {events} e WHERE e.partition_id = l.partition_id
                        AND e.delivery = 'waiting' AND (e.due_at <= {1} OR e.due_at > {2})
-                       AND NOT EXISTS (
-                         SELECT 1 FROM {events} o WHERE o.account_id = e.account_id
+                       AND e.account_id NOT IN (
+                         SELECT o.account_id FROM {events} o
+                         WHERE o.partition_id = l.partition_id
                            AND (o.delivery = 'stopped' OR (o.delivery = 'waiting'
                              AND o.due_at > {1} AND o.due_at <= {2}))))"),
             lease_partition: sql("UPDATE {event_leases} SET fence = fence + 1, expires_at = {4}
@@ -54,7 +55,9 @@ impl EventQueries {
                      SELECT o.account_id FROM {events} o WHERE o.partition_id = {1}
                        AND (o.delivery = 'stopped' OR (o.delivery = 'waiting'
                          AND o.due_at > {2} AND o.due_at <= {4})))
-                 ORDER BY e.number, e.account_id LIMIT {3}"),
+                   AND e.number = (SELECT min(f.number) FROM {events} f
+                     WHERE f.account_id = e.account_id AND f.delivery = 'waiting')
+                 ORDER BY e.created_at, e.account_id LIMIT {3}"),
             settle: sql("UPDATE {events} SET delivery = {2}, attempts = {3}, due_at = {4}
                  WHERE id = {1}"),
             backlog: sql("SELECT

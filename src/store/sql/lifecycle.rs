@@ -1,9 +1,11 @@
 //! [`LifecycleStore`] in SQL: each change is one `UPDATE`, and what follows it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::account::{AccountId, AccountState};
-use crate::clock::Timestamp;
+use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::fields::{Email, EmailKey, Name};
 use crate::store::{
     AccountChange, AccountFilter, AccountRecord, ChangeOutcome, Condition, Effect, LifecycleStore,
@@ -21,7 +23,7 @@ use super::backend::Backend;
 use super::change::{Applied, Change, HostWork};
 use super::credentials::account_record;
 use super::queries::{ACCOUNT, Find};
-use super::statement::decode;
+use super::statement::{Kind, decode};
 
 #[async_trait]
 impl<B: Backend> LifecycleStore for SqlStore<B> {
@@ -39,6 +41,10 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
     ) -> Result<Vec<AccountRecord>, StoreError> {
         let rows = self.find(Find { statement: self.select_accounts(filter), columns: ACCOUNT });
         decode(rows.await?, |mut row| account_record(&mut row))
+    }
+
+    async fn check_clock(&self) -> Result<(), StoreError> {
+        self.compare_clocks().await
     }
 
     async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
@@ -82,15 +88,14 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
 
 impl<B: Backend> SqlStore<B> {
     /// Writes the `UPDATE` of the account's own row. It decides whether the change applies,
-    /// so it affects the row even if nothing but keys changes, and with a new value: a
-    /// cluster does not hold a row that stays as it was against other changes.
+    /// so it affects the row even if nothing but keys changes.
     pub(in crate::store) fn update_account(&self, change: &AccountChange) -> Statement {
         let mut sql = self.sql();
         let id = change.account();
         let effects = change.effects().iter();
         let mut set: Vec<_> = effects.filter_map(|effect| sql.assignment(effect, id)).collect();
         if set.is_empty() {
-            set.push("@event_number = @event_number + 1".to_owned());
+            set.push(B::SPELLING.touch.to_owned());
         }
         let mut conditions = vec![format!("@id = {}", sql.value(id.as_str()))];
         conditions.extend(change.conditions().iter().map(|it| sql.condition(it)));
@@ -128,6 +133,25 @@ impl<B: Backend> SqlStore<B> {
              ORDER BY a.@created_at, a.@id LIMIT {limit}"
         );
         sql.statement(&text)
+    }
+
+    /// Compares the clocks of the process and the database.
+    ///
+    /// # Errors
+    /// Fails if they differ by more than an hour: what can't be undone must not be done then.
+    pub(super) async fn compare_clocks(&self) -> Result<(), StoreError> {
+        let Some(now) = B::SPELLING.now else { return Ok(()) };
+        let find = Find { statement: Statement::new(&now.into(), []), columns: &[Kind::Integer] };
+        let found = decode(self.find(find).await?, |mut row| row.timestamp())?;
+        let ours = Timestamp::try_from(SystemClock.wall());
+        let ours = ours.map_err(|error| StoreError::Failed(error.into()))?;
+        let apart = found.first().map(|theirs| ours.since(*theirs).max(theirs.since(ours)));
+        if apart.is_none_or(|apart| apart > Duration::from_hours(1)) {
+            let text = "the clocks of the process and the database differ by more than an hour: \
+                        nothing is erased or purged";
+            return Err(StoreError::Failed(text.into()));
+        }
+        Ok(())
     }
 
     fn sql(&self) -> Sql<'_> {
@@ -189,12 +213,15 @@ impl Sql<'_> {
                 format!(
                     "@email = {email}, @email_key = {key}, @name = NULL, @password_hash = '',
                      @pepper_version = NULL, @email_verified_at = NULL, @state = {state},
-                     @delete_at = NULL"
+                     @delete_at = NULL, @email_unverified = NULL, @ticket_nonce = NULL"
                 )
             }
             Effect::VerifyEmail(at) => {
                 let at = self.time(EmailVerifiedAt, *at);
                 format!("@email_verified_at = coalesce(@email_verified_at, {at})")
+            }
+            Effect::SetTicketNonce(nonce) => {
+                format!("@ticket_nonce = {}", self.value(nonce.as_bytes().as_slice()))
             }
             Effect::ForgetRetries => {
                 "@replay_nonce = NULL, @replay_version = NULL, @replay_tag = NULL".to_owned()
@@ -215,7 +242,13 @@ impl Sql<'_> {
         match condition {
             Condition::Email(key) => format!("@email_key = {}", self.value(key.as_str())),
             Condition::Generation(it) => format!("@token_generation = {}", self.value(*it)),
-            Condition::Unverified => "@email_verified_at IS NULL".to_owned(),
+            Condition::Unverified => {
+                "@email_verified_at IS NULL AND @email_unverified = 1".to_owned()
+            }
+            Condition::TicketNonce(None) => "@ticket_nonce IS NULL".to_owned(),
+            Condition::TicketNonce(Some(nonce)) => {
+                format!("@ticket_nonce = {}", self.value(nonce.as_bytes().as_slice()))
+            }
             Condition::Password(hash) => format!("@password_hash = {}", self.value(hash.as_phc())),
             Condition::State(states) => {
                 let states = states.iter().map(|state| self.value(state.as_str()));

@@ -29,6 +29,9 @@ use super::statement::{Kind, trusted};
 /// instances.
 const LIMIT: Duration = Duration::from_mins(5);
 
+/// The step after which all tables exist.
+const LAST_TABLE: i64 = 7;
+
 impl<B: Backend> SqlStore<B> {
     /// Creates the tables or brings them up to date. Any number of instances may call it at
     /// once: one migrates, and the others wait.
@@ -55,7 +58,7 @@ impl<B: Backend> SqlStore<B> {
             let problems = self.table_problems().await?;
             if !problems.is_empty() {
                 let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                return Err(lines.join("; ").into());
+                return Err(lines.join("\n").into());
             }
             let mut connection = self.pool.acquire().await.map_err(readable)?;
             if !self.missing_steps(&mut connection).await?.is_empty() {
@@ -127,12 +130,14 @@ impl<B: Backend> SqlStore<B> {
         for step in self.missing_steps(&mut transaction).await? {
             let script = trusted(self.names.fill(step.sql));
             B::run(&mut transaction, script).await.map_err(hinted)?;
+            if step.version >= LAST_TABLE {
+                self.check_own_tables(&mut transaction).await?;
+            }
             let record = self.record(step);
             B::execute(&mut transaction, &record, self.backend.persistent())
                 .await
                 .map_err(readable)?;
         }
-        self.check_own_tables(&mut transaction).await?;
         transaction.commit().await.map_err(readable)
     }
 
@@ -181,6 +186,9 @@ impl<B: Backend> SqlStore<B> {
         for statement in script.split_inclusive(";\n") {
             let mut attempt = 1;
             while let Err(error) = B::run(connection, trusted(statement.to_owned())).await {
+                if B::is_there(&error) {
+                    break;
+                }
                 if attempt == ATTEMPTS || error.as_database_error().is_none() {
                     return Err(hinted(error));
                 }

@@ -20,7 +20,7 @@ use super::statement::Kind;
 
 /// The types of the columns of an account.
 pub(in crate::store) const ACCOUNT: &[Kind] = {
-    let (all, _) = ACCOUNT_AND_EXPIRY.split_at(10);
+    let (all, _) = ACCOUNT_AND_EXPIRY.split_at(12);
     all
 };
 
@@ -35,6 +35,8 @@ const ACCOUNT_AND_EXPIRY: &[Kind] = &[
     Kind::Integer,
     Kind::Text,
     Kind::Integer,
+    Kind::Integer,
+    Kind::Bytes,
     Kind::Integer,
 ];
 

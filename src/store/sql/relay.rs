@@ -120,6 +120,7 @@ impl<B: Backend> RelayStore for SqlStore<B> {
     }
 
     async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
+        self.compare_clocks().await?;
         let purge =
             Statement::new(&self.queries.events.purge_delivered, [until.as_millis().into()]);
         self.change(all_of([purge.optional()]), None).await.map(drop)

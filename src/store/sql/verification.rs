@@ -17,6 +17,7 @@ impl<B: Backend> VerificationStore for SqlStore<B> {
     }
 
     async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
+        self.compare_clocks().await?;
         let change = all_of([self.queries.purge_tickets(expired_at)]);
         self.change(change, None).await.map(drop)
     }

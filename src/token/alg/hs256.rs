@@ -7,6 +7,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, KeyAlgorithm};
 use sha2::Sha256;
 
 use super::{Forms, Sign, Verify};
+use crate::secret::without_line_end;
 use crate::token::jwk::decode;
 use crate::token::key::{KeyError, SigningKey, VerifyingKey};
 
@@ -54,11 +55,7 @@ impl VerifyingKey {
 }
 
 fn parse(secret: &[u8]) -> Result<(Hs256, VerifyingKey), KeyError> {
-    // A line end that came with a file adds nothing to a secret that is text. In random
-    // bytes it is a byte like any other.
-    let text = secret.trim_ascii_end();
-    let is_text = !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
-    let octets = if is_text { text.len() } else { secret.len() };
+    let octets = without_line_end(secret);
     if octets < MIN_SECRET_BYTES {
         return Err(KeyError::ShortSecret { octets });
     }

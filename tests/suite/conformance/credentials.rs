@@ -63,6 +63,8 @@ pub enum Flaw {
     IgnoresTheEmail,
     IgnoresTheGeneration,
     IgnoresTheProof,
+    IgnoresTheNonce,
+    KeepsTheNonce,
     IgnoresThePassword,
     IgnoresTheState,
     KeepsThePlan,

@@ -84,6 +84,12 @@ impl LifecycleStore for Flawed {
             Flaw::IgnoresTheProof => {
                 only(&change, |it| !matches!(it, Condition::Unverified), every)
             }
+            Flaw::IgnoresTheNonce => {
+                only(&change, |it| !matches!(it, Condition::TicketNonce(_)), every)
+            }
+            Flaw::KeepsTheNonce => {
+                only(&change, all, |it| !matches!(it, Effect::SetTicketNonce(_)))
+            }
             Flaw::IgnoresThePassword => {
                 only(&change, |it| !matches!(it, Condition::Password(_)), every)
             }
@@ -195,6 +201,8 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::IgnoresTheEmail, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheGeneration, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheProof, "a_condition_that_does_not_hold_changes_nothing"),
+        (Flaw::IgnoresTheNonce, "a_condition_that_does_not_hold_changes_nothing"),
+        (Flaw::KeepsTheNonce, "a_change_has_all_its_effects"),
         (Flaw::IgnoresThePassword, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheState, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::KeepsThePlan, "a_change_has_all_its_effects"),

@@ -124,6 +124,7 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
     let promises = super::promises!(
         flaw,
         events_are_due_in_their_order,
+        the_oldest_events_are_due_first,
         one_lease_wins,
         a_lost_lease_settles_nothing,
         dead_letters_are_kept,
@@ -141,7 +142,7 @@ async fn a_store_without_a_flaw_is_not_caught() {
 #[tokio::test]
 async fn for_each_promise_a_store_that_breaks_it_is_caught() {
     for (flaw, promise) in [
-        (Flaw::DeliversTheLastFirst, "events_are_due_in_their_order"),
+        (Flaw::DeliversTheLastFirst, "the_oldest_events_are_due_first"),
         (Flaw::DeliversTooEarly, "events_are_due_in_their_order"),
         (Flaw::CountsNoAttempts, "events_are_due_in_their_order"),
         (Flaw::StopsNobody, "events_are_due_in_their_order"),

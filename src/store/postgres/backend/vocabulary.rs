@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::account::{Account, AccountId, AccountState, Plan};
+use crate::account::{Account, AccountId, AccountState, Plan, TicketNonce};
 use crate::clock::Timestamp;
 use crate::fields::Email;
 use crate::hash::PasswordHash;
@@ -103,6 +103,7 @@ fn sent(store: &PostgresStore) -> String {
         .provided(Condition::Email(email().key().clone()))
         .provided(Condition::Generation(0))
         .provided(Condition::Unverified)
+        .provided(Condition::TicketNonce(None))
         .provided(Condition::Password(hash()))
         .provided(Condition::State(&[AccountState::Active, AccountState::Disabled]))
         .with(Effect::SetPassword(hash()))
@@ -113,6 +114,7 @@ fn sent(store: &PostgresStore) -> String {
         .with(Effect::Erase(None))
         .with(Effect::VerifyEmail(at))
         .with(Effect::ForgetRetries)
+        .with(Effect::SetTicketNonce(TicketNonce::new([7; 16])))
         .with(Effect::RevokeTokens);
     let account = Account::new(id.clone(), email(), None, Plan::PRO);
     let filter = AccountFilter::new(10)

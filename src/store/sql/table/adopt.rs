@@ -5,6 +5,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::account::EmailStatus;
 use crate::issue::BoxError;
 
 use crate::store::dialect::spelling::Clash;
@@ -58,6 +59,7 @@ const ATTEMPTS: usize = 20;
 pub struct Adoption<'a, B: Backend> {
     store: &'a SqlStore<B>,
     is_dry: bool,
+    addresses: EmailStatus,
     on_progress: Option<Box<dyn FnMut(u64, u64) + Send + 'a>>,
 }
 
@@ -96,7 +98,8 @@ impl<B: Backend> fmt::Debug for Adoption<'_, B> {
 impl<B: Backend> SqlStore<B> {
     /// Returns the way of existing rows of the host's table into this store.
     pub fn adoption(&self) -> Adoption<'_, B> {
-        Adoption { store: self, is_dry: false, on_progress: None }
+        let addresses = EmailStatus::Unknown;
+        Adoption { store: self, is_dry: false, addresses, on_progress: None }
     }
 }
 
@@ -105,6 +108,17 @@ impl<'a, B: Backend> Adoption<'a, B> {
     /// of each row to adopt in memory.
     pub fn dry_run(mut self) -> Self {
         self.is_dry = true;
+        self
+    }
+
+    /// Sets what the addresses of adopted rows count as, unless a column says when they were
+    /// verified: [`Verified`](EmailStatus::Verified), as of the adoption, if the old system has
+    /// verified each one, or [`Unverified`](EmailStatus::Unverified), if it has not and the
+    /// service [verifies after](crate::SignupServiceBuilder::verify_after) the sign-up. Then
+    /// the owner of a mailbox may take its account over. Default:
+    /// [`Unknown`](EmailStatus::Unknown).
+    pub fn addresses_count_as(mut self, status: EmailStatus) -> Self {
+        self.addresses = status;
         self
     }
 
@@ -142,7 +156,7 @@ impl<'a, B: Backend> Adoption<'a, B> {
             if self.is_dry {
                 store.plan_page(&accounts, &pages, rows, &mut seen, &mut report).await?;
             } else {
-                store.adopt_page(&accounts, &pages, rows, &mut report).await?;
+                store.adopt_page(&accounts, &pages, rows, self.addresses, &mut report).await?;
             }
             if let Some(on_progress) = &mut self.on_progress {
                 on_progress(done, total.max(done));
@@ -234,6 +248,7 @@ impl<B: Backend> SqlStore<B> {
         accounts: &Mapped,
         pages: &Pages<'_, B>,
         rows: Vec<Candidate>,
+        addresses: EmailStatus,
         report: &mut AdoptionReport,
     ) -> Result<(), BoxError> {
         let keyed = sort_out(rows, report)?;
@@ -246,7 +261,7 @@ impl<B: Backend> SqlStore<B> {
                         collisions.push((row.clone(), owner.clone()));
                     }
                     _ => {
-                        steps.push(pages.adopt(&row.primary_key, key)?);
+                        steps.push(pages.adopt(&row.primary_key, key, addresses)?);
                         owners.insert(key.clone(), row.clone());
                     }
                 }

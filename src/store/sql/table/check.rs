@@ -7,8 +7,9 @@ use crate::issue::BoxError;
 use crate::store::dialect::spelling::Types;
 use crate::store::dialect::statement::Statement;
 use crate::store::dialect::table::AccountColumn::{
-    CreatedAt, DeleteAt, Email, EmailKey, EmailVerifiedAt, EventNumber, Id, Name, PasswordHash,
-    PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TokenGeneration,
+    CreatedAt, DeleteAt, Email, EmailKey, EmailUnverified, EmailVerifiedAt, EventNumber, Id, Name,
+    PasswordHash, PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TicketNonce,
+    TokenGeneration,
 };
 use crate::store::dialect::table::{AccountColumn, COLUMNS, Mapped, TimeFormat};
 use crate::store::sql::SqlStore;
@@ -143,8 +144,8 @@ impl Mapped {
             Plan => (&catalog.text, " NOT NULL DEFAULT 'trial'"),
             State => (&catalog.text, " NOT NULL DEFAULT 'active'"),
             TokenGeneration | EventNumber => (&catalog.integer, " NOT NULL DEFAULT 0"),
-            PepperVersion | ReplayVersion => (&catalog.integer, ""),
-            ReplayNonce | ReplayTag => (&catalog.bytes, ""),
+            PepperVersion | ReplayVersion | EmailUnverified => (&catalog.integer, ""),
+            ReplayNonce | ReplayTag | TicketNonce => (&catalog.bytes, ""),
             CreatedAt | EmailVerifiedAt | DeleteAt => match self.time(column) {
                 TimeFormat::Milliseconds => (&catalog.integer, ""),
                 TimeFormat::Timestamp => (&catalog.time, ""),
@@ -227,7 +228,16 @@ impl Mapped {
 
 /// Returns whether accounts have rows in which the column is null.
 fn may_be_null(column: AccountColumn) -> bool {
-    let optional =
-        [Name, PepperVersion, ReplayNonce, ReplayVersion, ReplayTag, EmailVerifiedAt, DeleteAt];
+    let optional = [
+        Name,
+        PepperVersion,
+        ReplayNonce,
+        ReplayVersion,
+        ReplayTag,
+        EmailVerifiedAt,
+        DeleteAt,
+        EmailUnverified,
+        TicketNonce,
+    ];
     optional.contains(&column)
 }

@@ -1,13 +1,13 @@
 //! The rows of a host's table, page by page.
 
-use crate::account::AccountId;
+use crate::account::{AccountId, EmailStatus};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::fields::{Email, EmailProfile};
 use crate::issue::BoxError;
 use crate::random::{Entropy, SystemRandom};
 
 use crate::store::dialect::statement::{Statement, Value};
-use crate::store::dialect::table::AccountColumn::{self, CreatedAt};
+use crate::store::dialect::table::AccountColumn::{self, CreatedAt, EmailVerifiedAt};
 use crate::store::dialect::table::Mapped;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
@@ -116,15 +116,28 @@ impl<'a, B: Backend> Pages<'a, B> {
 
     /// Returns the statement that makes a row an account, unless it is one. Where nobody has
     /// kept when it was made, it is now.
-    pub(super) fn adopt(&self, primary_key: &str, key: &str) -> Result<Statement, BoxError> {
+    pub(super) fn adopt(
+        &self,
+        primary_key: &str,
+        key: &str,
+        addresses: EmailStatus,
+    ) -> Result<Statement, BoxError> {
         let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
         let placeholder = self.accounts.spelling.placeholder;
         let (table, of) = (self.accounts.table(), &self.primary_key);
         let names = &self.store.names;
-        let now = names.write_time(CreatedAt, &placeholder(4), B::SPELLING.write_time);
+        let now = |column| names.write_time(column, &placeholder(4), B::SPELLING.write_time);
+        let (created_at, verified_at) = (now(CreatedAt), now(EmailVerifiedAt));
+        let status = match addresses {
+            EmailStatus::Verified => {
+                format!(", @email_verified_at = coalesce(@email_verified_at, {verified_at})")
+            }
+            EmailStatus::Unverified => ", @email_unverified = 1".to_owned(),
+            EmailStatus::Unknown => String::new(),
+        };
         let sql = format!(
             "UPDATE {table} SET @id = coalesce(@id, {}), @email_key = {},
-                 @created_at = coalesce(@created_at, {now}) WHERE {of} = {}",
+                 @created_at = coalesce(@created_at, {created_at}){status} WHERE {of} = {}",
             placeholder(2),
             placeholder(3),
             self.given,

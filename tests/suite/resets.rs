@@ -1,0 +1,245 @@
+//! Resets, reclaims and the tickets for them: what an account keeps, and who can make a ticket.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use signup::account::{AccountId, EmailStatus};
+use signup::clock::ManualClock;
+use signup::credentials::{CredentialError, LoginThrottle};
+use signup::hash::{FakeEngine, HashPool};
+use signup::idempotency::ReplaySecret;
+use signup::limit::ClientIp;
+use signup::mail::{MailKind, MailQueue, MemoryMailer};
+use signup::store::conformance::Sample;
+use signup::store::{AccountStore as _, EventStore as _, MemoryStore};
+use signup::verification::Verification;
+use signup::{Accounts, SignupError, SignupRequest, SignupService, SignupServiceBuilder};
+
+use crate::support::backend::NOW;
+use crate::support::client::PASSWORD;
+
+const KIM: &str = "kim@x.co";
+const ANOTHER: &str = "battery staple";
+
+type Store = Arc<MemoryStore>;
+type Builder = SignupServiceBuilder<Store>;
+
+/// The parts that outlive a service: a store, a clock and a mailbox.
+struct World {
+    store: Store,
+    clock: ManualClock,
+    mailer: Arc<MemoryMailer>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (store, mailer) = (Store::default(), Arc::default());
+        Self { store, clock: ManualClock::at_unix(NOW), mailer }
+    }
+
+    fn builder(&self) -> Builder {
+        let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+        SignupService::builder(Arc::clone(&self.store))
+            .jwt_secret(&[7; 32])
+            .clock(self.clock.clone())
+            .hash_pool(Arc::new(pool))
+            .with_events()
+    }
+
+    fn verification(&self) -> (MailQueue, Verification) {
+        let mails = MailQueue::new(Arc::clone(&self.mailer));
+        let secret = ReplaySecret::new(&[8; 32]).unwrap();
+        (mails.clone(), Verification::new(secret, mails))
+    }
+
+    /// Signs up with a name, and returns the id and the API key.
+    async fn kim(&self, service: &SignupService<Store>) -> (AccountId, String) {
+        let signup = service.signup(SignupRequest::new(KIM, PASSWORD).name("Kim")).await.unwrap();
+        (signup.account().id().clone(), signup.api_key().reveal().to_owned())
+    }
+
+    fn mails(&self, kind: MailKind) -> usize {
+        self.mailer.sent().iter().filter(|mail| mail.kind() == kind).count()
+    }
+}
+
+/// Resets the password by the mailbox, and returns how many API keys have ended and stayed.
+async fn reset(
+    accounts: &Accounts<Store>,
+    mails: &MailQueue,
+    mailer: &MemoryMailer,
+) -> (usize, usize) {
+    let pending = accounts.begin_password_reset(KIM, None).await.unwrap();
+    mails.drained().await;
+    let code = mailer.last_code(KIM).unwrap();
+    let reset = accounts.complete_password_reset(pending.reveal_ticket(), &code, ANOTHER);
+    let reset = reset.await.unwrap();
+    (reset.api_keys_ended, reset.api_keys_kept)
+}
+
+#[track_caller]
+fn is_no_code<T: std::fmt::Debug>(result: Result<T, CredentialError>) {
+    let Err(CredentialError::Failed(SignupError::Invalid(issues))) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(issues[0].path, ["code"]);
+}
+
+#[tokio::test]
+async fn an_account_from_before_verification_keeps_what_it_has() {
+    let world = World::new();
+    let (id, api_key) = world.kim(&world.builder().build().unwrap()).await;
+    let (mails, verification) = world.verification();
+    let service = world.builder().verify_after(verification).build().unwrap();
+    let accounts = service.accounts();
+    let record = accounts.get(&id).await.unwrap().unwrap();
+    assert_eq!(record.email_status(), EmailStatus::Unknown);
+    // Whoever reads the mailbox today is not offered to take it over.
+    let offered = service.begin_reclaim(KIM, None).await.unwrap();
+    mails.drained().await;
+    assert_eq!(
+        (world.mails(MailKind::ReclaimCode), world.mails(MailKind::AlreadyVerified)),
+        (0, 1)
+    );
+    assert!(service.complete_reclaim(offered.reveal_ticket(), "00000000", ANOTHER).await.is_err());
+
+    assert_eq!(reset(&accounts, &mails, &world.mailer).await, (0, 1));
+    let record = accounts.get(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (record.email_status(), record.account.name()),
+        (EmailStatus::Verified, Some("Kim"))
+    );
+    service.credentials().verify_api_key(&api_key).await.unwrap();
+    let last = world.store.list_events(&id, 0, 9).await.unwrap().pop().unwrap();
+    assert_eq!(last.to_json()["data"]["address_was"], "unknown");
+}
+
+#[tokio::test]
+async fn a_reset_wipes_an_unverified_account_where_the_builder_says_so() {
+    for wipes in [false, true] {
+        let world = World::new();
+        let (mails, verification) = world.verification();
+        let builder = world.builder().verify_after(verification);
+        let builder = if wipes { builder.reset_wipes_unverified() } else { builder };
+        let service = builder.build().unwrap();
+        let (id, api_key) = world.kim(&service).await;
+        let accounts = service.accounts();
+        let record = accounts.get(&id).await.unwrap().unwrap();
+        assert_eq!(record.email_status(), EmailStatus::Unverified);
+        mails.drained().await;
+
+        assert_eq!(reset(&accounts, &mails, &world.mailer).await, (1, 0));
+        let record = accounts.get(&id).await.unwrap().unwrap();
+        assert_eq!(record.account.name(), (!wipes).then_some("Kim"));
+        assert!(service.credentials().verify_api_key(&api_key).await.is_err());
+        let last = world.store.list_events(&id, 0, 9).await.unwrap().pop().unwrap();
+        let told = if wipes { "account.reclaimed" } else { "account.password_changed" };
+        assert_eq!(last.kind().as_str(), told);
+    }
+}
+
+#[tokio::test]
+async fn the_secret_alone_makes_no_ticket() {
+    let world = World::new();
+    let (_, verification) = world.verification();
+    let service = world.builder().mails(verification).build().unwrap();
+    world.kim(&service).await;
+    // Somebody with the secret, and a store that says what is known of the account.
+    let forger = World::new();
+    let victim = world.store.accounts().pop().unwrap();
+    let copy = Sample::new(9).id_of(&victim).email(KIM).build();
+    forger.store.create(copy).await.unwrap();
+    let (mails, verification) = forger.verification();
+    let forged = forger.builder().mails(verification).build().unwrap();
+    let pending = forged.accounts().begin_password_reset(KIM, None).await.unwrap();
+    mails.drained().await;
+    let code = forger.mailer.last_code(KIM).unwrap();
+    let accounts = service.accounts();
+    let reset = accounts.complete_password_reset(pending.reveal_ticket(), &code, ANOTHER).await;
+    is_no_code(reset);
+    service.credentials().verify_password(KIM, PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ticket_of_another_deployment_is_none_here() {
+    let world = World::new();
+    let (mails, verification) = world.verification();
+    let staging = world.builder().audience("staging").mails(verification).build().unwrap();
+    world.kim(&staging).await;
+    let service = world.builder().mails(world.verification().1).build().unwrap();
+    let pending = staging.accounts().begin_password_reset(KIM, None).await.unwrap();
+    mails.drained().await;
+    let code = world.mailer.last_code(KIM).unwrap();
+    let ticket = pending.reveal_ticket();
+    is_no_code(service.accounts().complete_password_reset(ticket, &code, ANOTHER).await);
+    staging.accounts().complete_password_reset(ticket, &code, ANOTHER).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_address_can_be_repeated_and_ends_other_tickets() {
+    let world = World::new();
+    let (mails, verification) = world.verification();
+    let service = world.builder().mails(verification).build().unwrap();
+    let (id, _) = world.kim(&service).await;
+    let accounts = service.accounts();
+    let other = accounts.begin_password_reset(KIM, None).await.unwrap();
+    mails.drained().await;
+    let other_code = world.mailer.last_code(KIM).unwrap();
+    let pending = accounts.begin_email_change(&id, "new@x.co", None).await.unwrap();
+    mails.drained().await;
+    let code = world.mailer.last_code("new@x.co").unwrap();
+    for _ in 0..2 {
+        let login = accounts.complete_email_change(&id, pending.reveal_ticket(), &code).await;
+        let token = service.credentials().issue_token(&login.unwrap()).await.unwrap();
+        service.credentials().verify_token(token.reveal()).await.unwrap();
+    }
+    assert_eq!(world.mails(MailKind::EmailChanged), 1);
+    let ended = accounts.complete_password_reset(other.reveal_ticket(), &other_code, ANOTHER);
+    is_no_code(ended.await);
+}
+
+#[tokio::test]
+async fn a_trusted_device_has_mails_of_its_own() {
+    let world = World::new();
+    let (mails, verification) = world.verification();
+    let throttle = LoginThrottle::new(ReplaySecret::new(&[9; 32]).unwrap());
+    let service = world.builder().mails(verification).login_throttle(throttle).build().unwrap();
+    let (id, _) = world.kim(&service).await;
+    let (accounts, credentials) = (service.accounts(), service.credentials());
+    let mark = async |password: &str| {
+        let login = credentials.log_in(KIM, password, None, None).await.unwrap();
+        login.trusted_device().unwrap().reveal().to_owned()
+    };
+    let (device, other) = (mark(PASSWORD).await, mark(PASSWORD).await);
+    // Strangers use up the mails of the address.
+    for number in 0..10 {
+        let stranger = Some(ClientIp::from(IpAddr::from(Ipv4Addr::new(192, 0, 2, number))));
+        accounts.begin_password_reset(KIM, stranger).await.unwrap();
+    }
+    let mailed = async |device: Option<&str>| {
+        mails.drained().await;
+        let before = world.mails(MailKind::ResetCode);
+        accounts.begin_password_reset_from(KIM, None, device).await.unwrap();
+        mails.drained().await;
+        world.mails(MailKind::ResetCode) > before
+    };
+    assert!(!mailed(None).await && !mailed(Some("kc_forged")).await);
+    // A mark counts for mails after its generation has ended, too.
+    accounts.change_password(&id, PASSWORD, ANOTHER).await.unwrap();
+    for _ in 0..3 {
+        assert!(mailed(Some(&device)).await);
+    }
+    assert!(!mailed(Some(&device)).await, "a fourth mail in an hour");
+    assert!(mailed(Some(&other)).await, "another device");
+    // Not for ever, and for nobody else's account.
+    service.signup(SignupRequest::new("ann@x.co", PASSWORD)).await.unwrap();
+    let of_ann = credentials.log_in("ann@x.co", PASSWORD, None, None).await.unwrap();
+    assert!(!mailed(Some(of_ann.trusted_device().unwrap().reveal())).await);
+    world.clock.advance(Duration::from_hours(365 * 24));
+    for number in 0..10 {
+        let stranger = Some(ClientIp::from(IpAddr::from(Ipv4Addr::new(192, 0, 2, number))));
+        accounts.begin_password_reset(KIM, stranger).await.unwrap();
+    }
+    assert!(!mailed(Some(&device)).await, "a mark of a year ago");
+}
