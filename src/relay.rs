@@ -309,7 +309,7 @@ async fn busy_end(partitions: &mut JoinSet<Result<Round, RelayError>>) {
             return;
         }
     }
-    pending().await
+    pending::<()>().await;
 }
 
 /// Logs an error of the work on a partition. Returns whether it has delivered anything.

@@ -104,8 +104,8 @@ fn is_token(credential: &str) -> bool {
     credential.contains('.')
 }
 
-/// Returns whether a credential has the underscores of an API key, or the hyphens of another
-/// system's, and no dot.
+/// Returns whether a credential has the underscores of an API key, or the hyphens of a foreign
+/// one, and no dot.
 fn is_api_key(credential: &str) -> bool {
     credential.contains(['_', '-']) && !is_token(credential)
 }

@@ -115,7 +115,8 @@ impl ReplaySecrets {
     }
 
     /// Removes a secret. A retry of a request that was derived from it is answered as
-    /// another client's.
+    /// another client's. Of the secrets of [bans](crate::SignupServiceBuilder::remember_bans),
+    /// none can be retired without ending the bans that it has tagged.
     ///
     /// # Errors
     /// Fails if there is none of this version, or if it is the current one.

@@ -50,6 +50,10 @@ impl SmtpMailer {
         if !is_private(url) {
             return Err(InvalidValue::new(URL));
         }
+        let is_local = !url.starts_with("smtps://") && !url.contains("tls=required");
+        if !is_local && rustls_native_certs::load_native_certs().certs.is_empty() {
+            return Err(InvalidValue::new("the system has no root certificates for SMTP over TLS"));
+        }
         let transport = Transport::from_url(url).map_err(|_| InvalidValue::new(URL))?;
         Self::with_transport(transport.build(), from)
     }

@@ -107,7 +107,7 @@ pub(super) fn html(mail: &Mail) -> String {
 }
 
 fn in_words(span: Duration) -> String {
-    let minutes = span.as_secs().div_ceil(60);
+    let minutes = span.as_millis().div_ceil(60_000);
     match (minutes / 60, minutes % 60) {
         (hours @ 2.., 0) => format!("{hours} hours"),
         _ if minutes == 1 => "one minute".to_owned(),

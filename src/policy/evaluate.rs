@@ -50,7 +50,7 @@ impl Policies {
     /// Returns why one of the policies would refuse every request.
     pub(crate) fn problem(&self) -> Option<InvalidValue> {
         let remote = self.remote.iter().map(|(_, policy)| policy);
-        self.local.iter().chain(remote).find_map(|policy| policy.problem())
+        self.local.iter().chain(remote).find_map(SignupPolicy::problem)
     }
 
     /// Runs all policies of this occasion and attaches their values. All issues of those

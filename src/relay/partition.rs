@@ -55,7 +55,9 @@ impl EventRelay {
                     return Ok(round);
                 };
                 begun += started + dead.len();
-                dead.iter().for_each(|state| round.count(*state));
+                for state in &dead {
+                    round.count(*state);
+                }
                 if attempts.is_empty() && dead.is_empty() {
                     break;
                 }
@@ -70,7 +72,9 @@ impl EventRelay {
                     settled.extend(self.ended(ended)?);
                 }
             }
-            settled.iter().for_each(|ended| round.count(ended.state));
+            for ended in &settled {
+                round.count(ended.state);
+            }
             let now = self.now()?;
             if settled.is_empty() && now.since(renewed) < self.deadline {
                 continue;

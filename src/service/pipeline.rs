@@ -180,7 +180,7 @@ impl<S: AccountStore> SignupService<S> {
         let ticket_nonce = Some(TicketNonce::new(nonce));
         #[cfg(feature = "verification")]
         let new = NewAccount { email_unverified: self.verifies_after(), ..new };
-        let new = NewAccount { receipt, event, ticket_nonce, ..new };
+        let new = NewAccount { receipt, ticket_nonce, event, ..new };
         Ok(Prepared {
             #[cfg(feature = "verification")]
             first_code: self.first_code(&new, client)?,

@@ -37,19 +37,17 @@ impl<S: AccountStore> SignupService<S> {
         record: &AccountRecord,
     ) -> Result<BoundAccount, SignupError> {
         let (id, generation) = (record.account.id().clone(), record.token_generation);
-        let nonce = match record.ticket_nonce {
-            Some(nonce) => nonce,
-            None => {
-                let change = AccountChange::new(id.clone())
-                    .provided(Condition::TicketNonce(None))
-                    .with(Effect::SetTicketNonce(self.draw_nonce()?));
-                store.change_account(change).await?;
-                // Another ticket may have been the first.
-                let record = store.find_account(&id).await?;
-                let nonce = record.and_then(|record| record.ticket_nonce);
-                nonce.ok_or_else(|| SignupError::internal("the store keeps no nonces"))?
-            }
-        };
+        if let Some(nonce) = &record.ticket_nonce {
+            return Ok(BoundAccount::new(id, generation, nonce));
+        }
+        let change = AccountChange::new(id.clone())
+            .provided(Condition::TicketNonce(None))
+            .with(Effect::SetTicketNonce(self.draw_nonce()?));
+        store.change_account(change).await?;
+        // Another ticket may have been the first.
+        let record = store.find_account(&id).await?;
+        let nonce = record.and_then(|record| record.ticket_nonce);
+        let nonce = nonce.ok_or_else(|| SignupError::internal("the store keeps no nonces"))?;
         Ok(BoundAccount::new(id, generation, &nonce))
     }
 

@@ -284,9 +284,8 @@ impl<S: AccountStore> SignupService<S> {
     /// Returns what proves addresses, first or after.
     pub(super) fn verifier(&self) -> Result<&Arc<Verifier>, SignupError> {
         match &self.inner.verification {
-            Some(Mode::First(First { verifier, .. })) => Ok(verifier),
+            Some(Mode::First(First { verifier, .. }) | Mode::Mails(verifier)) => Ok(verifier),
             Some(Mode::After(after)) => Ok(after.verifier()),
-            Some(Mode::Mails(verifier)) => Ok(verifier),
             None => Err(SignupError::internal("the service sends no mails")),
         }
     }

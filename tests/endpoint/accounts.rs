@@ -340,7 +340,8 @@ async fn an_address_is_changed_by_the_new_mailbox(backend: Backend) {
     let record = lives.get(&kim.id).await.unwrap().unwrap();
     assert_eq!(record.account.email().as_str(), "Moved@x.co");
     assert!(record.email_verified_at.is_some());
-    is_invalid(complete(&kim.id, &pending).await, "code");
+    // Its answer may have been lost.
+    complete(&kim.id, &pending).await.unwrap();
     // The old address is free, and somebody takes it; back to it leads no way.
     let other = proving.kim("kim@x.co").await;
     assert_ne!(other.id, kim.id);

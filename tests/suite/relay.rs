@@ -363,7 +363,7 @@ async fn faults_of_the_store_repeat_and_lose_nothing(store: Arc<dyn Inspect>) {
     assert!(sink.has_all(&host) < first.len());
 }
 
-/// Accounts whose receiver never answers delay nobody else.
+/// Accounts whose receiver never answers delay no other account.
 async fn a_receiver_that_hangs_delays_its_own_account_only(store: Arc<dyn Inspect>) {
     let host = Host::new(store, 40).await;
     let good: HashSet<_> = host.ids.iter().take(20).cloned().collect();

@@ -151,8 +151,8 @@ async fn the_secret_alone_makes_no_ticket() {
     let copy = Sample::new(9).id_of(&victim).email(KIM).build();
     forger.store.create(copy).await.unwrap();
     let (mails, verification) = forger.verification();
-    let forged = forger.builder().mails(verification).build().unwrap();
-    let pending = forged.accounts().begin_password_reset(KIM, None).await.unwrap();
+    let other = forger.builder().mails(verification).build().unwrap();
+    let pending = other.accounts().begin_password_reset(KIM, None).await.unwrap();
     mails.drained().await;
     let code = forger.mailer.last_code(KIM).unwrap();
     let accounts = service.accounts();

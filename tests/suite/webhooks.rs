@@ -146,7 +146,7 @@ async fn the_head_of_an_answer_decides() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n";
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = [0; 64 * 1024];
+        let mut request = [0; 8 * 1024];
         let _ = stream.read(&mut request).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         std::future::pending::<()>().await;
