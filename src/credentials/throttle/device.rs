@@ -34,6 +34,7 @@ const FOR_MAILS: Duration = Duration::from_hours(365 * 24);
 pub struct TrustedDevice {
     number: [u8; NUMBER_BYTES],
     generation: i64,
+    #[cfg_attr(not(feature = "verification"), expect(dead_code, reason = "only mails ask for it"))]
     issued_at: i64,
     text: Secret<String>,
 }
