@@ -64,8 +64,7 @@ impl Signup {
     }
 }
 
-/// Writes the documented JSON. Token, API key, id and plan need no escapes; email and name
-/// come from the client and are escaped.
+/// Writes the documented JSON. Token and API key need no escapes.
 fn json(account: &Account, token: &Token, api_key: &ApiKey) -> JsonResult {
     let mut json = Secret::new(Vec::with_capacity(room_for(account, token, api_key)));
     let opening = [
@@ -104,8 +103,10 @@ fn room_for(account: &Account, token: &Token, api_key: &ApiKey) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use base64ct::Encoding as _;
+
     use super::*;
-    use crate::account::AccountId;
+    use crate::account::{AccountId, Plan};
     use crate::api_key::ApiKeyPrefix;
     use crate::clock::Timestamp;
     use crate::fields::{Email, EmailProfile, Name};
@@ -115,6 +116,11 @@ mod tests {
     fn signup(email: &str, name: &str) -> Signup {
         let mut draw = Entropy::draw(&SeededRandom::new(1)).unwrap();
         let id = AccountId::mint(&mut draw).unwrap();
+        signup_of(id, email, name, Plan::TRIAL)
+    }
+
+    fn signup_of(id: AccountId, email: &str, name: &str, plan: Plan) -> Signup {
+        let mut draw = Entropy::draw(&SeededRandom::new(2)).unwrap();
         let api_key = ApiKey::mint(&ApiKeyPrefix::default(), &mut draw).unwrap();
         let day = std::time::Duration::from_hours(24);
         let keys = SigningKey::ed25519(&[1; 32]).into();
@@ -124,7 +130,7 @@ mod tests {
             .unwrap();
         let email = Email::parse(email, EmailProfile::Rfc5321).unwrap();
         let name = Some(Name::parse(name).unwrap());
-        let account = Account::new(id, email, name, crate::account::Plan::TRIAL);
+        let account = Account::new(id, email, name, plan);
         Signup::new(Arc::new(account), token, api_key).unwrap()
     }
 
@@ -146,6 +152,25 @@ mod tests {
             }});
             assert_eq!(json, expected);
         }
+    }
+
+    #[test]
+    fn what_a_store_returns_is_escaped() {
+        let (id, plan) = ("acc_\"\\", "team \"A\"\n");
+        let plan = Plan::from_store(plan.repeat(30));
+        let signup = signup_of(AccountId::from_store(id), "a@x.co", "Kim", plan.clone());
+        assert_eq!(
+            signup.json.capacity(),
+            room_for(&signup.account, &signup.token, &signup.api_key)
+        );
+        let json: serde_json::Value = serde_json::from_slice(signup.reveal_json()).unwrap();
+        assert_eq!(json["data"]["account"]["id"], id);
+        assert_eq!(json["data"]["account"]["plan"], plan.as_str());
+        // So is the subject of the token.
+        let claims = signup.token().reveal().split('.').nth(1).unwrap();
+        let claims = base64ct::Base64UrlUnpadded::decode_vec(claims).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["sub"], id);
     }
 
     #[test]

@@ -59,9 +59,9 @@ pub use listing::{accounts_are_listed_in_pages, an_account_is_found_by_its_email
 pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};
 pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use relay::{
-    Relayed, a_dropped_settlement_is_whole, a_lost_lease_settles_nothing, dead_letters_are_kept,
-    delivered_events_are_purged, events_are_due_in_their_order, one_lease_wins,
-    the_oldest_events_are_due_first,
+    Relayed, a_clock_that_was_ahead_holds_nothing, a_dropped_settlement_is_whole,
+    a_lost_lease_settles_nothing, dead_letters_are_kept, delivered_events_are_purged,
+    events_are_due_in_their_order, one_lease_wins, the_oldest_events_are_due_first,
 };
 pub use replay::{
     Replayable, a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag,

@@ -1,23 +1,31 @@
 //! Resets, reclaims and the tickets for them: what an account keeps, and who can make a ticket.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use signup::account::{AccountId, EmailStatus};
 use signup::clock::ManualClock;
 use signup::credentials::{CredentialError, LoginThrottle};
+use signup::fields::Password;
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::ReplaySecret;
 use signup::limit::ClientIp;
 use signup::mail::{MailKind, MailQueue, MemoryMailer};
-use signup::store::conformance::Sample;
-use signup::store::{AccountStore as _, EventStore as _, MemoryStore};
+use signup::random::SystemRandom;
+use signup::store::conformance::{Sample, dropped_after};
+use signup::store::{
+    AccountChange, AccountStore as _, CredentialStore as _, EventStore as _, MemoryStore,
+};
 use signup::verification::Verification;
 use signup::{Accounts, SignupError, SignupRequest, SignupService, SignupServiceBuilder};
 
 use crate::support::backend::NOW;
 use crate::support::client::PASSWORD;
+use crate::support::faults::Faulty;
 
 const KIM: &str = "kim@x.co";
 const ANOTHER: &str = "battery staple";
@@ -242,4 +250,65 @@ async fn a_trusted_device_has_mails_of_its_own() {
         accounts.begin_password_reset(KIM, stranger).await.unwrap();
     }
     assert!(!mailed(Some(&device)).await, "a mark of a year ago");
+}
+
+#[tokio::test]
+async fn a_notice_is_sent_also_if_the_caller_leaves() {
+    let (mut polls, mut finished) = (0, false);
+    while !finished {
+        polls += 1;
+        let world = World::new();
+        let (mails, verification) = world.verification();
+        let store = Faulty { yields: true, ..Faulty::new(Arc::clone(&world.store)) };
+        let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+        let service = SignupService::builder(store)
+            .jwt_secret(&[7; 32])
+            .clock(world.clock.clone())
+            .hash_pool(Arc::new(pool))
+            .mails(verification)
+            .build()
+            .unwrap();
+        let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
+        let (accounts, id) = (service.accounts(), signup.account().id());
+        let pending = accounts.begin_email_change(id, "new@x.co", None).await.unwrap();
+        mails.drained().await;
+        let code = world.mailer.last_code("new@x.co").unwrap();
+        let change = accounts.complete_email_change(id, pending.reveal_ticket(), &code);
+        finished = dropped_after(change, polls).await.is_some();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        mails.drained().await;
+        let record = accounts.get(id).await.unwrap().unwrap();
+        let is_changed = record.account.email().as_str() == "new@x.co";
+        assert_eq!(world.mails(MailKind::EmailChanged), usize::from(is_changed), "poll {polls}");
+        assert!(is_changed || !finished);
+    }
+}
+
+#[tokio::test]
+async fn the_right_password_is_right_while_a_log_in_renews_its_hash() {
+    let world = World::new();
+    let service = world.builder().build().unwrap();
+    let (id, _) = world.kim(&service).await;
+    let old = world.store.accounts()[0].password_hash().clone();
+    let password = Password::parse(PASSWORD).unwrap();
+    let new = service.hash_pool().reserve().unwrap().hash(password, &SystemRandom).await.unwrap();
+    // Just before the change a log-in stores another hash of the same password.
+    let (store, is_renewed) = (Arc::clone(&world.store), AtomicBool::new(false));
+    let at_change = move |change: &AccountChange| {
+        if !is_renewed.swap(true, Ordering::SeqCst) {
+            let renewed = pin!(store.renew_password_hash(change.account(), &old, &new));
+            let renewed = renewed.poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(renewed, Poll::Ready(Ok(true))), "{renewed:?}");
+        }
+        None
+    };
+    let store =
+        Faulty { at_change: Some(Box::new(at_change)), ..Faulty::new(Arc::clone(&world.store)) };
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(store).jwt_secret(&[7; 32]).clock(world.clock.clone());
+    let service = service.hash_pool(Arc::new(pool)).build().unwrap();
+    service.accounts().change_password(&id, PASSWORD, ANOTHER).await.unwrap();
+    service.credentials().verify_password(KIM, ANOTHER).await.unwrap();
 }

@@ -1,12 +1,19 @@
 //! SQLite's own cases: a disk that is full, names of tables, rows of the host's,
 //! and a pool that is the host's.
 
+use std::sync::{Arc, Mutex};
+
 use async_trait::async_trait;
+use signup::event::{Event, EventKind};
+use signup::hash::{FakeEngine, HashPool};
+use signup::relay::{Delivery, SinkError};
 use signup::store::conformance::{Inspect as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore as _, CreateOutcome, HostRows, HostRowsError, NewAccount, SqliteStore, StoreError,
-    TablePrefix,
+    AccountChange, AccountStore as _, ChangeOutcome, CreateOutcome, CredentialStore as _, Effect,
+    EventStore as _, HostRows, HostRowsError, LifecycleStore as _, NewAccount, SqliteStore,
+    StoreError, TablePrefix,
 };
+use signup::{SignupRequest, SignupService};
 use sqlx::Executor as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 
@@ -19,6 +26,13 @@ mod transactions;
 
 #[path = "sqlite/power_loss.rs"]
 mod power_loss;
+
+/// A service that stores events.
+fn with_events(store: &SqliteStore) -> SignupService<SqliteStore> {
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(store.clone()).jwt_secret(&[7; 32]).with_events();
+    service.hash_pool(Arc::new(pool)).build().unwrap()
+}
 
 async fn store() -> SqliteStore {
     let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
@@ -160,4 +174,38 @@ async fn an_account_in_the_hosts_transaction_is_gone_with_it() {
     assert!(store.create_in(&mut transaction, &twice).await.is_err());
     transaction.rollback().await.unwrap();
     assert!(store.stored_accounts().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_of_a_newer_release_is_delivered_as_it_is() {
+    let store = store().await;
+    let service = with_events(&store);
+    let signup = service.signup(SignupRequest::new("a@x.co", "correct horse")).await.unwrap();
+    store.pool().execute("UPDATE events SET kind = 'account.merged'").await.unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = {
+        let seen = Arc::clone(&seen);
+        move |delivery: Delivery| {
+            seen.lock().unwrap().push(delivery.event.kind_name().to_owned());
+            async { Ok::<_, SinkError>(()) }
+        }
+    };
+    assert_eq!(service.event_relay(sink).run_once().await.unwrap().delivered, 1);
+    assert_eq!(*seen.lock().unwrap(), ["account.merged"]);
+    let listed = store.list_events(signup.account().id(), 0, 9).await.unwrap();
+    assert_eq!(listed[0].kind(), EventKind::Unknown);
+}
+
+#[tokio::test]
+async fn a_change_without_an_event_leaves_no_gap() {
+    let store = store().await;
+    let service = with_events(&store);
+    let signup = service.signup(SignupRequest::new("a@x.co", "correct horse")).await.unwrap();
+    let id = signup.account().id();
+    let key = store.list_api_keys(id).await.unwrap().remove(0).id;
+    let change = AccountChange::new(id.clone()).with(Effect::RevokeApiKey(key));
+    assert_eq!(store.change_account(change).await.unwrap(), ChangeOutcome::Changed);
+    service.accounts().disable(id).await.unwrap();
+    let events = store.list_events(id, 0, 9).await.unwrap();
+    assert_eq!(events.iter().map(Event::number).collect::<Vec<_>>(), [1, 2]);
 }

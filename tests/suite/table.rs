@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use signup::account::AccountId;
+use signup::account::{AccountId, EmailStatus};
+use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::conformance::Inspect as _;
 use signup::store::{
-    AccountColumn, AccountStore, AdoptionReport, CredentialStore, MySqlStore, OpenError,
-    PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
+    AccountColumn, AccountStore, AdoptionReport, CredentialStore, LifecycleStore as _, MySqlStore,
+    OpenError, PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
 };
 use signup::{SignupRequest, SignupService};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -374,4 +375,18 @@ async fn an_api_key_s_times_and_an_account_s_are_as_exact_as_in_a_table_of_its_o
     let ids: HashSet<_> =
         sqlite.store.stored_accounts().await.into_iter().map(|account| account.id).collect();
     assert!(ids.is_empty());
+}
+
+#[tokio::test]
+async fn an_adopted_address_counts_as_the_host_says() {
+    for status in [EmailStatus::Unknown, EmailStatus::Verified, EmailStatus::Unverified] {
+        let Sqlite { store, .. } = &mapped::sqlite_unadopted().await;
+        let row = "INSERT INTO app_users (mail, role, greeting) VALUES ('a@x.co', 'm', 'Hi')";
+        store.pool().execute(row).await.unwrap();
+        let report = store.adoption().addresses_count_as(status).run().await.unwrap();
+        assert_eq!(report.adopted, 1);
+        let key = EmailKey::parse("a@x.co", EmailProfile::Strict).unwrap();
+        let record = store.find_account_by_email(&key).await.unwrap().unwrap();
+        assert_eq!(record.email_status(), status);
+    }
 }

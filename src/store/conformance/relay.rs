@@ -78,6 +78,26 @@ pub async fn the_oldest_events_are_due_first<S: Relayed>(store: S) {
     assert_eq!(due, [other.id(), one.id()], "the oldest event is not the first");
 }
 
+/// Checks that a time which a clock wrote that was ahead holds neither an event nor a lease.
+pub async fn a_clock_that_was_ahead_holds_nothing<S: Relayed>(store: S) {
+    let one = with_events(&store, 1, 1).await;
+    let (now, ahead) = (later(&one, 60), later(&one, 365 * 24 * 3600));
+    let lease = leased(&store, &one, now).await;
+    let event = first(&store, &one, now).await;
+    let waits = Settled::new(&event, DeliveryState::Waiting, ahead);
+    assert!(ok(store.relays().settle_events(lease, ahead, vec![waits]).await));
+    assert_eq!(due(&store, &one, now).await, [1], "the event waits for a year");
+    let free = ok(store.relays().due_partitions(now).await);
+    assert_eq!(free, [lease], "the lease lasts for a year");
+    let taken = store.relays().lease_partition(lease, now, later(&one, 120)).await;
+    assert!(ok(taken).is_some(), "the lease can't be taken for a year");
+    // A usual wait holds.
+    let waits = Settled::new(&event, DeliveryState::Waiting, later(&one, 7 * 3600));
+    let held = EventLease { fence: lease.fence + 1, ..lease };
+    assert!(ok(store.relays().settle_events(held, later(&one, 0), vec![waits]).await));
+    assert_eq!(due(&store, &one, now).await, [0; 0], "the event does not wait");
+}
+
 /// Checks that a partition with events due is leased once at a time, by fences that rise.
 pub async fn one_lease_wins<S: Relayed>(store: S) {
     let one = with_events(&store, 1, 1).await;
@@ -319,6 +339,7 @@ macro_rules! relay_conformance_tests {
             @module [$(#[$attribute])*] $module,
             events_are_due_in_their_order($open),
             the_oldest_events_are_due_first($open),
+            a_clock_that_was_ahead_holds_nothing($open),
             one_lease_wins($open),
             a_lost_lease_settles_nothing($open),
             dead_letters_are_kept($open),

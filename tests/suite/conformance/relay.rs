@@ -125,6 +125,7 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         flaw,
         events_are_due_in_their_order,
         the_oldest_events_are_due_first,
+        a_clock_that_was_ahead_holds_nothing,
         one_lease_wins,
         a_lost_lease_settles_nothing,
         dead_letters_are_kept,
