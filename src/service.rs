@@ -30,9 +30,12 @@ mod accounts;
 #[cfg(feature = "verification")]
 mod after;
 mod builder;
+mod checks;
 mod config;
 #[cfg(feature = "foreign-credentials")]
 mod foreign;
+#[cfg(feature = "verification")]
+mod modes;
 mod occasions;
 mod pipeline;
 mod prepared;
@@ -105,7 +108,7 @@ struct Inner<S> {
     /// The store, if its changes are told.
     events: Option<Arc<dyn LifecycleStore>>,
     #[cfg(feature = "verification")]
-    verification: Option<verification::Mode>,
+    verification: Option<modes::Mode>,
 }
 
 impl<S: AccountStore> SignupService<S> {

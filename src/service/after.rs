@@ -20,7 +20,8 @@ use crate::store::{
 use crate::verification::{CodeOwner, Verification, Verifier};
 
 use super::accounts::IN_USE;
-use super::verification::{Mode, ModeOn, busy, invalid};
+use super::modes::{Mode, ModeOn};
+use super::verification::{busy, invalid};
 use super::{SignupService, SignupServiceBuilder};
 
 mod reclaim;

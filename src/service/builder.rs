@@ -16,13 +16,13 @@ use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{SecureRandom, SystemRandom};
 use crate::store::{AccountStore, EventStore, LifecycleStore, ReplayStore};
-use crate::token::{AUDIENCE, ISSUER, KeyError, MAX_LEEWAY, SigningKey, TokenKeys, TokenMint};
+use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
 
 use super::config::ConfigError;
+#[cfg(feature = "verification")]
+use super::modes::Verifying;
 use super::replay::Replay;
 use super::turns::Turns;
-#[cfg(feature = "verification")]
-use super::verification::Verifying;
 use super::{Inner, SignupService};
 
 /// A day: long enough for a first visit to the dashboard, short enough for a bearer token.
@@ -31,35 +31,35 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 /// Builder for a [`SignupService`]. Only the signing key has no default.
 #[must_use]
 pub struct SignupServiceBuilder<S> {
-    store: S,
-    clock: Arc<dyn Clock>,
-    not_after: Timestamp,
-    random: Arc<dyn SecureRandom>,
-    pool: Option<Arc<HashPool>>,
-    keys: Option<Result<TokenKeys, KeyError>>,
-    issuer: String,
-    audience: String,
-    token_lifetime: Duration,
-    token_leeway: Duration,
-    api_key_prefix: ApiKeyPrefix,
-    accepted_prefixes: Vec<ApiKeyPrefix>,
+    pub(super) store: S,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) not_after: Timestamp,
+    pub(super) random: Arc<dyn SecureRandom>,
+    pub(super) pool: Option<Arc<HashPool>>,
+    pub(super) keys: Option<Result<TokenKeys, KeyError>>,
+    pub(super) issuer: String,
+    pub(super) audience: String,
+    pub(super) token_lifetime: Duration,
+    pub(super) token_leeway: Duration,
+    pub(super) api_key_prefix: ApiKeyPrefix,
+    pub(super) accepted_prefixes: Vec<ApiKeyPrefix>,
     #[cfg(feature = "foreign-credentials")]
     pub(super) foreign_keys: Vec<crate::api_key::ForeignApiKeys>,
-    initial_plan: Plan,
-    plans: Vec<Plan>,
-    email_profile: EmailProfile,
-    rate_limits: Option<RateLimits>,
-    policies: Policies,
-    traces_client_address: bool,
-    replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
-    requires_idempotency_key: bool,
-    bans: Option<ReplaySecrets>,
-    throttle: Option<LoginThrottle>,
+    pub(super) initial_plan: Plan,
+    pub(super) plans: Vec<Plan>,
+    pub(super) email_profile: EmailProfile,
+    pub(super) rate_limits: Option<RateLimits>,
+    pub(super) policies: Policies,
+    pub(super) traces_client_address: bool,
+    pub(super) replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
+    pub(super) requires_idempotency_key: bool,
+    pub(super) bans: Option<ReplaySecrets>,
+    pub(super) throttle: Option<LoginThrottle>,
     /// Settings of which only one can be chosen.
     pub(super) exclusive: Option<&'static str>,
     /// The version that the JWT secret would have as another secret.
-    jwt_version: Option<u32>,
-    events: Option<AsLifecycleStore<S>>,
+    pub(super) jwt_version: Option<u32>,
+    pub(super) events: Option<AsLifecycleStore<S>>,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
     #[cfg(feature = "verification")]
@@ -71,9 +71,6 @@ type AsReplayStore<S> = fn(Arc<S>) -> Arc<dyn ReplayStore>;
 
 /// The conversion of a store that [`SignupServiceBuilder::with_events`] has checked.
 type AsLifecycleStore<S> = fn(Arc<S>) -> Arc<dyn LifecycleStore>;
-
-/// The longest issuer or audience, in bytes.
-const MAX_NAME_BYTES: usize = 255;
 
 impl<S: AccountStore> SignupServiceBuilder<S> {
     pub(super) fn new(store: S) -> Self {
@@ -329,36 +326,10 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     /// Returns a [`ConfigError`] for settings that could not work, or if the pool can't be
     /// started.
     pub fn build(self) -> Result<SignupService<S>, ConfigError> {
-        self.check_secrets()?;
+        self.check()?;
         let keys = self.keys.ok_or(ConfigError::NoSigningKey)??;
         if !keys.can_sign() {
             return Err(ConfigError::NoSigningKey);
-        }
-        if self.issuer.is_empty() || self.audience.is_empty() {
-            return Err(ConfigError::NoIssuerOrAudience);
-        }
-        if self.issuer.len().max(self.audience.len()) > MAX_NAME_BYTES {
-            return Err(ConfigError::LongIssuerOrAudience);
-        }
-        if !self.plans.contains(&self.initial_plan) {
-            return Err(ConfigError::InitialPlan(self.initial_plan));
-        }
-        for plan in &self.plans {
-            let checked = plan.as_str().parse::<Plan>();
-            checked.map_err(|source| ConfigError::Plan { plan: plan.clone(), source })?;
-        }
-        if self.token_leeway > MAX_LEEWAY {
-            return Err(ConfigError::TokenLeeway(self.token_leeway));
-        }
-        let a_century = Duration::from_hours(100 * 365 * 24);
-        if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
-            return Err(ConfigError::TokenLifetime);
-        }
-        if let Some(field) = self.policies.unreadable_field() {
-            return Err(ConfigError::PolicyField(field));
-        }
-        if let Some(problem) = self.policies.problem() {
-            return Err(ConfigError::Policy(problem));
         }
         let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
             .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
@@ -374,13 +345,6 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         let mut accepted_prefixes = self.accepted_prefixes;
         accepted_prefixes.push(self.api_key_prefix.clone());
         let lookups = LookupGate::new(Arc::clone(&clock));
-        if self.requires_idempotency_key && self.replay.is_none() {
-            return Err(ConfigError::NoReplaySecret);
-        }
-        #[cfg(feature = "verification")]
-        if let Some(verifying) = &self.verifying {
-            verifying.check(self.requires_idempotency_key)?;
-        }
         let store = Arc::new(self.store);
         let replay = self.replay.map(|(secrets, as_replay_store)| Replay {
             secrets,
@@ -419,36 +383,6 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             store,
         };
         Ok(SignupService { inner: Arc::new(inner) })
-    }
-}
-
-impl<S> SignupServiceBuilder<S> {
-    /// Refuses settings that exclude each other, and secrets that must not be shared.
-    fn check_secrets(&self) -> Result<(), ConfigError> {
-        if let Some(both) = self.exclusive {
-            return Err(ConfigError::Exclusive(both));
-        }
-        let retries = self.replay.as_ref().map(|(secrets, _)| secrets);
-        #[cfg(feature = "verification")]
-        let tickets = self.verifying.as_ref().map(|it| &it.verification.secrets);
-        #[cfg(not(feature = "verification"))]
-        let tickets = None;
-        let others = [retries, tickets, self.throttle.as_ref().map(LoginThrottle::secrets)];
-        for other in others.into_iter().flatten() {
-            // Its rotation would end every ban.
-            if self.bans.as_ref().is_some_and(|bans| bans.is_same(other)) {
-                return Err(ConfigError::SharedSecret("bans and another purpose"));
-            }
-        }
-        // A leak of what signs tokens must not be one of what derives API keys.
-        let mut versions = others.into_iter().flatten().chain(&self.bans);
-        let is_jwt = |secrets: &ReplaySecrets| {
-            self.jwt_version.is_some_and(|jwt| secrets.versions().contains(&jwt))
-        };
-        if versions.any(is_jwt) {
-            return Err(ConfigError::SharedSecret("tokens and another purpose"));
-        }
-        Ok(())
     }
 }
 

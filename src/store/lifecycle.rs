@@ -89,6 +89,7 @@ use super::{AccountFilter, AccountRecord, CredentialStore, NewApiKey, StoreError
 ///                 Condition::TicketNonce(None) => " AND ticket_nonce IS NULL",
 ///                 Condition::TicketNonce(Some(_)) => " AND ticket_nonce = ?",
 ///                 Condition::Password(_) => " AND password_hash = ?",
+///                 Condition::DeletionDue(_) => " AND delete_at <= ?",
 ///                 Condition::State(_) => " AND state IN (?, …)",
 ///                 _ => return Err(StoreError::Failed("an unknown condition".into())),
 ///             };
@@ -294,6 +295,8 @@ pub enum Condition {
     TicketNonce(Option<TicketNonce>),
     /// `accounts.password_hash` is this one: the password was not changed.
     Password(PasswordHash),
+    /// `accounts.delete_at` is this time or an earlier one.
+    DeletionDue(Timestamp),
     /// `accounts.state` is one of these.
     State(&'static [AccountState]),
 }

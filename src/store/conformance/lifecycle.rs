@@ -156,6 +156,7 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
         holding(&other).provided(Condition::Unverified),
         holding(&one).provided(Condition::TicketNonce(None)),
         holding(&one).provided(Condition::TicketNonce(other.ticket_nonce().copied())),
+        holding(&one).provided(Condition::DeletionDue(later(&one, 60))),
         holding(&one).provided(Condition::Password(other.password_hash().clone())),
         holding(&one).provided(Condition::State(&[AccountState::Disabled, PENDING])),
     ];
@@ -173,6 +174,13 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
         .provided(Condition::Password(one.password_hash().clone()))
         .provided(Condition::State(&[AccountState::Disabled, AccountState::Active]));
     change(&store, all.with(Effect::RevokeTokens)).await;
+    let planned = Effect::SetState(PENDING, Some(later(&one, 60)));
+    change(&store, AccountChange::new(one.id().clone()).with(planned)).await;
+    for (seconds, outcome) in [(59, ChangeOutcome::NotApplicable), (60, ChangeOutcome::Changed)] {
+        let due = Condition::DeletionDue(later(&one, seconds));
+        let due = AccountChange::new(one.id().clone()).provided(due).with(Effect::RevokeTokens);
+        assert_eq!(ok(store.lifecycle().change_account(due).await), outcome, "{seconds}");
+    }
     change(&store, holding(&other).with(Effect::RevokeTokens)).await;
 }
 

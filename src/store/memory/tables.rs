@@ -56,6 +56,7 @@ impl AccountRow {
             Condition::Unverified => self.new.record().email_status() == EmailStatus::Unverified,
             Condition::TicketNonce(nonce) => self.new.ticket_nonce == *nonce,
             Condition::Password(hash) => self.new.password_hash().as_phc() == hash.as_phc(),
+            Condition::DeletionDue(at) => self.delete_at.is_some_and(|due| due <= *at),
             Condition::State(states) => states.contains(&self.state),
         }
     }

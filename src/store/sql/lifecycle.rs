@@ -250,6 +250,7 @@ impl Sql<'_> {
                 format!("@ticket_nonce = {}", self.value(nonce.as_bytes().as_slice()))
             }
             Condition::Password(hash) => format!("@password_hash = {}", self.value(hash.as_phc())),
+            Condition::DeletionDue(at) => format!("@delete_at <= {}", self.time(DeleteAt, *at)),
             Condition::State(states) => {
                 let states = states.iter().map(|state| self.value(state.as_str()));
                 format!("@state IN ({})", states.collect::<Vec<_>>().join(", "))

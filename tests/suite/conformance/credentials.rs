@@ -64,6 +64,7 @@ pub enum Flaw {
     IgnoresTheGeneration,
     IgnoresTheProof,
     IgnoresTheNonce,
+    IgnoresTheDate,
     KeepsTheNonce,
     IgnoresThePassword,
     IgnoresTheState,

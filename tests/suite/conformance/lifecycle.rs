@@ -84,6 +84,9 @@ impl LifecycleStore for Flawed {
             Flaw::IgnoresTheProof => {
                 only(&change, |it| !matches!(it, Condition::Unverified), every)
             }
+            Flaw::IgnoresTheDate => {
+                only(&change, |it| !matches!(it, Condition::DeletionDue(_)), every)
+            }
             Flaw::IgnoresTheNonce => {
                 only(&change, |it| !matches!(it, Condition::TicketNonce(_)), every)
             }
@@ -201,6 +204,7 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::IgnoresTheEmail, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheGeneration, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheProof, "a_condition_that_does_not_hold_changes_nothing"),
+        (Flaw::IgnoresTheDate, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::IgnoresTheNonce, "a_condition_that_does_not_hold_changes_nothing"),
         (Flaw::KeepsTheNonce, "a_change_has_all_its_effects"),
         (Flaw::IgnoresThePassword, "a_condition_that_does_not_hold_changes_nothing"),

@@ -104,6 +104,7 @@ fn sent(store: &PostgresStore) -> String {
         .provided(Condition::Generation(0))
         .provided(Condition::Unverified)
         .provided(Condition::TicketNonce(None))
+        .provided(Condition::DeletionDue(at))
         .provided(Condition::Password(hash()))
         .provided(Condition::State(&[AccountState::Active, AccountState::Disabled]))
         .with(Effect::SetPassword(hash()))

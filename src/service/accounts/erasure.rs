@@ -1,0 +1,147 @@
+//! Accounts that are to be deleted, and their erasure.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::account::{AccountId, AccountState};
+use crate::clock::Timestamp;
+use crate::credentials::CredentialError;
+use crate::error::SignupError;
+use crate::event::EventKind;
+use crate::fields::EmailKey;
+use crate::store::{
+    AccountChange, AccountFilter, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect,
+    LifecycleStore, Wipe,
+};
+
+use super::{Accounts, IN_USE, THERE, alone, change_of, changed};
+
+/// The accounts that are erased by one call, and the page in which they are listed.
+const ERASED_AT_MOST: usize = 1000;
+const ERASED_AT_A_TIME: u32 = 250;
+
+impl<S: AccountStore + LifecycleStore> Accounts<S> {
+    /// Plans the deletion of an account after a time of grace, and returns when it is due.
+    /// Until then its API keys are refused; its owner can log in, to
+    /// [keep](Self::keep) it. [`erase_due`](Self::erase_due) deletes what is due.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account that is in use. One
+    /// whose deletion is planned gets another time.
+    pub async fn request_deletion(
+        &self,
+        id: &AccountId,
+        grace: Duration,
+    ) -> Result<Timestamp, CredentialError> {
+        let due = self.now()?.plus(grace).map_err(SignupError::internal)?;
+        let planned = Effect::SetState(AccountState::PendingDeletion, Some(due));
+        let change = change_of(id, IN_USE).with(planned);
+        let data = json!({"delete_at": due.as_millis()});
+        self.change(self.telling(change, EventKind::AccountDeletionRequested, &data)?).await?;
+        Ok(due)
+    }
+
+    /// Keeps an account whose deletion is [planned](Self::request_deletion).
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account.
+    pub async fn keep(&self, id: &AccountId) -> Result<(), CredentialError> {
+        let kept = Effect::SetState(AccountState::Active, None);
+        let change = change_of(id, &[AccountState::PendingDeletion]).with(kept);
+        self.change(self.telling(change, EventKind::AccountUpdated, &changed("state"))?).await
+    }
+
+    /// Erases an account: email, name and password are gone, its tokens and API keys ended,
+    /// and its address is free. The row with the id stays, for foreign keys of the host's,
+    /// whose own rows `HostRows::wipe` wipes in the same transaction of an SQL store.
+    /// One that is erased already stays so.
+    ///
+    /// # Errors
+    /// Returns [`CredentialError::NotFound`] if there is no such account.
+    pub async fn erase(&self, id: &AccountId) -> Result<(), CredentialError> {
+        match self.change(self.erased(change_of(id, THERE), None)?).await {
+            Err(CredentialError::NotFound) => {
+                let found = self.get(id).await?;
+                let is_erased = |record: AccountRecord| record.state == AccountState::Erased;
+                if found.is_some_and(is_erased) { Ok(()) } else { Err(CredentialError::NotFound) }
+            }
+            other => other,
+        }
+    }
+
+    /// Erases the accounts whose deletion is due, up to a thousand, and returns which were
+    /// erased and which could not be. Call it once an hour, on any number of instances. A
+    /// deletion that was cancelled in the meantime is not carried out.
+    ///
+    /// One account that can't be erased, because a host's row refuses for example, delays no
+    /// other.
+    ///
+    /// # Errors
+    /// Fails if the store can't list the accounts.
+    pub async fn erase_due(&self) -> Result<Erased, CredentialError> {
+        self.store().check_clock().await?;
+        let (now, mut done) = (self.now()?, Erased::default());
+        for state in [AccountState::PendingDeletion, AccountState::Disabled] {
+            let mut page = AccountFilter::new(ERASED_AT_A_TIME).state(state).due_at(now);
+            // What fails stays on the list, so the next page begins behind it.
+            loop {
+                let due = self.list(&page).await?;
+                let Some(last) = due.last() else { break };
+                page = page.after(last);
+                let is_last = due.len() < ERASED_AT_A_TIME as usize;
+                for record in due {
+                    let id = record.account.id();
+                    match self.erase_planned(id, state, now).await {
+                        Ok(erased) => done.erased += usize::from(erased),
+                        Err(error) => done.failed.push((id.clone(), error)),
+                    }
+                }
+                if is_last || done.erased >= ERASED_AT_MOST {
+                    break;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn erase_planned(
+        &self,
+        id: &AccountId,
+        state: AccountState,
+        now: Timestamp,
+    ) -> Result<bool, CredentialError> {
+        // Its owner may have chosen a later date meanwhile.
+        let change = change_of(id, alone(state)).provided(Condition::DeletionDue(now));
+        let outcome = self.store().change_account(self.erased(change, None)?).await?;
+        Ok(outcome == ChangeOutcome::Changed)
+    }
+
+    /// Adds the effects of an erasure.
+    pub(super) fn erased(
+        &self,
+        change: AccountChange,
+        banned: Option<EmailKey>,
+    ) -> Result<AccountChange, SignupError> {
+        let data = json!({"banned": banned.is_some()});
+        let change = change
+            .with(Effect::Erase(banned))
+            .with(Effect::ForgetRetries)
+            .with(Effect::RevokeTokens)
+            .with(Effect::ReplaceApiKeys(None))
+            .with(Effect::WipeHostRows(Wipe::Erased));
+        let scrubbed = self.service.tells().then_some(Effect::ScrubEvents);
+        let change = change.with_all(scrubbed);
+        self.telling(change, EventKind::AccountErased, &data)
+    }
+}
+
+/// The accounts that a job erased, and those that it could not erase.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Erased {
+    /// The number of erased accounts.
+    pub erased: usize,
+    /// The accounts that stay, each with the reason. They are tried again by the next call.
+    pub failed: Vec<(AccountId, CredentialError)>,
+}

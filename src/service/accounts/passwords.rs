@@ -1,0 +1,124 @@
+//! Another password for an account.
+
+use serde_json::json;
+
+use crate::account::AccountId;
+use crate::credentials::{Attempt, Caller, CredentialError, Login, verify_stored};
+use crate::error::{Issue, SignupError};
+use crate::event::EventKind;
+use crate::fields::Password;
+use crate::hash::{PasswordHash, Verification as HashVerification};
+use crate::store::{
+    AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore, StoredPassword,
+};
+
+use super::notices::NoticeOf;
+use super::{ATTEMPTS, Accounts, IN_USE, change_of, invalid_field};
+
+impl<S: AccountStore + LifecycleStore> Accounts<S> {
+    /// Changes the password of an account, whose owner gives the old one (OWASP ASVS 5,
+    /// 6.2.3). Ends all tokens, marks of other devices, and retries of the sign-up; API keys
+    /// stay, unless [they are to end](Self::ending_api_keys). Returns the owner's log-in, for
+    /// a [new token](crate::credentials::Credentials::issue_token) and the mark of the device.
+    ///
+    /// The caller has verified the account's token. The policies for passwords check the
+    /// new one, and the owner gets a mail if the service sends mails.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with an issue of `password` if the new password is
+    /// invalid or a policy refuses it, and then with one of `current_password` if the old one
+    /// is wrong; [`SignupError::Busy`] after too many wrong ones, if log-ins are
+    /// [throttled](crate::SignupServiceBuilder::login_throttle), or if the queue of notices is
+    /// full; [`CredentialError::Rejected`] if the account is not in use, and
+    /// [`CredentialError::NotFound`] if it does not exist.
+    pub async fn change_password(
+        &self,
+        id: &AccountId,
+        old: &str,
+        new: &str,
+    ) -> Result<Login, CredentialError> {
+        let wrong = || {
+            let issue = Issue::field("current_password", "Wrong password");
+            CredentialError::Failed(SignupError::Invalid(vec![issue]))
+        };
+        let checked = self.checked_password(&self.found(id).await?, new).await?;
+        let (mut verified, mut hashed) = (None, None);
+        // The hash or the generation may change under way: by a log-in that renews it, say.
+        for _ in 0..ATTEMPTS {
+            let record = self.found(id).await?;
+            let stored = self.stored_password(&record).await?;
+            if verified.as_deref() != Some(stored.hash.as_phc()) {
+                let attempt = self.throttle().begin(Caller::Token(id)).await?;
+                if !self.verify(&stored, old, &attempt).await? {
+                    return Err(wrong());
+                }
+                attempt.succeeded().await;
+                verified = Some(stored.hash.as_phc().to_owned());
+            }
+            if !record.state.admits_owner() {
+                return Err(CredentialError::Rejected);
+            }
+            let hash = match hashed.take() {
+                Some(hash) => hash,
+                None => self.hash_new(checked.copy()).await?,
+            };
+            let change = change_of(id, IN_USE)
+                .provided(Condition::Password(stored.hash))
+                .provided(Condition::Generation(record.token_generation))
+                .with(Effect::SetPassword(hash.clone()))
+                .with(Effect::ForgetRetries)
+                .with(Effect::RevokeTokens)
+                .with(Effect::SetTicketNonce(self.service.draw_nonce()?))
+                .with_all(self.ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+            hashed = Some(hash);
+            let keys = self.store().list_api_keys(id).await?.len();
+            let (ended, kept) = if self.ends_api_keys { (keys, 0) } else { (0, keys) };
+            let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
+            let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
+            let notice = self.notice(NoticeOf::Password, record.account.email())?;
+            if self.change_with(change, notice).await? == ChangeOutcome::Changed {
+                return self.logged_in(id, record.token_generation);
+            }
+        }
+        Err(wrong())
+    }
+
+    pub(super) async fn stored_password(
+        &self,
+        record: &AccountRecord,
+    ) -> Result<StoredPassword, CredentialError> {
+        let found = self.store().find_password(record.account.email().key()).await?;
+        let own = found.filter(|found| found.account_id == *record.account.id());
+        own.ok_or(CredentialError::NotFound)
+    }
+
+    /// Returns whether this is the stored password.
+    pub(super) async fn verify(
+        &self,
+        stored: &StoredPassword,
+        given: &str,
+        attempt: &Attempt,
+    ) -> Result<bool, CredentialError> {
+        let Ok(given) = Password::parse_for_login(given) else { return Ok(false) };
+        let pool = self.service.hash_pool();
+        let verified = verify_stored::<CredentialError>(pool, given, &stored.hash, attempt);
+        Ok(matches!(verified.await?, HashVerification::Right { .. }))
+    }
+
+    /// Checks another password by its length and by the policies.
+    pub(super) async fn checked_password(
+        &self,
+        record: &AccountRecord,
+        password: &str,
+    ) -> Result<Password, SignupError> {
+        let password =
+            Password::parse(password).map_err(|error| invalid_field("password", &error))?;
+        let email = record.account.email().clone();
+        self.service.check_new_password(email, password).await
+    }
+
+    pub(super) async fn hash_new(&self, password: Password) -> Result<PasswordHash, SignupError> {
+        let (salt, _) = self.service.draw()?;
+        Ok(self.service.hash_pool().reserve()?.hash_with_salt(password, salt).await?)
+    }
+}

@@ -1,0 +1,83 @@
+//! The checks of a builder's settings.
+
+use std::time::Duration;
+
+use crate::account::Plan;
+use crate::credentials::LoginThrottle;
+use crate::idempotency::ReplaySecrets;
+use crate::token::MAX_LEEWAY;
+
+use super::SignupServiceBuilder;
+use super::config::ConfigError;
+
+/// The longest issuer or audience, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+impl<S> SignupServiceBuilder<S> {
+    /// Refuses settings that could not work.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.check_secrets()?;
+        if self.issuer.is_empty() || self.audience.is_empty() {
+            return Err(ConfigError::NoIssuerOrAudience);
+        }
+        if self.issuer.len().max(self.audience.len()) > MAX_NAME_BYTES {
+            return Err(ConfigError::LongIssuerOrAudience);
+        }
+        if !self.plans.contains(&self.initial_plan) {
+            return Err(ConfigError::InitialPlan(self.initial_plan.clone()));
+        }
+        for plan in &self.plans {
+            let checked = plan.as_str().parse::<Plan>();
+            checked.map_err(|source| ConfigError::Plan { plan: plan.clone(), source })?;
+        }
+        if self.token_leeway > MAX_LEEWAY {
+            return Err(ConfigError::TokenLeeway(self.token_leeway));
+        }
+        let a_century = Duration::from_hours(100 * 365 * 24);
+        if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
+            return Err(ConfigError::TokenLifetime);
+        }
+        if let Some(field) = self.policies.unreadable_field() {
+            return Err(ConfigError::PolicyField(field));
+        }
+        if let Some(problem) = self.policies.problem() {
+            return Err(ConfigError::Policy(problem));
+        }
+        if self.requires_idempotency_key && self.replay.is_none() {
+            return Err(ConfigError::NoReplaySecret);
+        }
+        #[cfg(feature = "verification")]
+        if let Some(verifying) = &self.verifying {
+            verifying.check(self.requires_idempotency_key)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses settings that exclude each other, and secrets that must not be shared.
+    fn check_secrets(&self) -> Result<(), ConfigError> {
+        if let Some(both) = self.exclusive {
+            return Err(ConfigError::Exclusive(both));
+        }
+        let retries = self.replay.as_ref().map(|(secrets, _)| secrets);
+        #[cfg(feature = "verification")]
+        let tickets = self.verifying.as_ref().map(|it| &it.verification.secrets);
+        #[cfg(not(feature = "verification"))]
+        let tickets = None;
+        let others = [retries, tickets, self.throttle.as_ref().map(LoginThrottle::secrets)];
+        for other in others.into_iter().flatten() {
+            // Its rotation would end every ban.
+            if self.bans.as_ref().is_some_and(|bans| bans.is_same(other)) {
+                return Err(ConfigError::SharedSecret("bans and another purpose"));
+            }
+        }
+        // A leak of what signs tokens must not be one of what derives API keys.
+        let mut versions = others.into_iter().flatten().chain(&self.bans);
+        let is_jwt = |secrets: &ReplaySecrets| {
+            self.jwt_version.is_some_and(|jwt| secrets.versions().contains(&jwt))
+        };
+        if versions.any(is_jwt) {
+            return Err(ConfigError::SharedSecret("tokens and another purpose"));
+        }
+        Ok(())
+    }
+}
