@@ -147,14 +147,18 @@ pub fn operation() -> Operation {
 
 fn created() -> Response {
     let content = ContentBuilder::new().schema(Some(reference::<Signup>()));
-    let replayed = text().enum_values(Some(["true"]));
-    let description = "This is the answer to an earlier request with this `Idempotency-Key`";
-    let replayed = HeaderBuilder::new().schema(Some(replayed)).description(Some(description));
     Response::builder()
         .description("Account created successfully")
-        .header("Idempotency-Replayed", replayed.build())
+        .header("Idempotency-Replayed", replayed())
         .content(JSON, content.build())
         .build()
+}
+
+/// Describes the header of a repeated answer.
+fn replayed() -> Header {
+    let replayed = text().enum_values(Some(["true"]));
+    let description = "This is the answer to an earlier request that was equal";
+    HeaderBuilder::new().schema(Some(replayed)).description(Some(description)).build()
 }
 
 /// Describes the header of a request that can be retried.

@@ -210,7 +210,8 @@ pub struct PoolStats {
     pub running: usize,
     /// Workers that hold the memory of a hash.
     pub holding: usize,
-    /// Finished jobs, including failed ones.
+    /// Finished hashes of Argon2id, including failed ones, without hashes of other systems and
+    /// [other work](HashPermit::run).
     pub hashes: u64,
     /// Requests that got no permit or waited past the deadline.
     pub refused: u64,

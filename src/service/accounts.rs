@@ -38,7 +38,8 @@ const ATTEMPTS: usize = 3;
 ///
 /// [`SignupService::accounts`] creates it. Clones are cheap and share everything. Each
 /// change is one transaction of the store's, with the end of the credentials that it ends;
-/// a change that returned is seen by every check that begins afterwards.
+/// a change that returned is seen by every check that begins afterwards, except one of a
+/// [cached](crate::credentials::Credentials::with_cache) API key.
 ///
 /// ```
 /// use signup::account::{AccountState, Plan};

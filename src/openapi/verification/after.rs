@@ -15,6 +15,7 @@ use crate::response::Signup;
 use crate::verification::PendingProof;
 
 use super::{code, expires_at, ticket, with_body};
+use crate::openapi::replayed;
 
 /// Returns the document of a service that
 /// [proves addresses after the sign-up](crate::SignupServiceBuilder::verify_after): four
@@ -101,6 +102,7 @@ fn confirm() -> Operation {
     let content = ContentBuilder::new().schema(Some(reference::<Signup>()));
     let taken = Response::builder()
         .description("The account, with a new token and API key")
+        .header("Idempotency-Replayed", replayed())
         .content(JSON, content.build());
     let body = [("ticket", ticket()), ("code", code()), ("password", new_password())];
     let operation = with_body(operation, object(body)).response("200", taken.build());
