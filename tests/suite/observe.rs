@@ -3,17 +3,26 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use signup::SignupService;
+use signup::clock::ManualClock;
+use signup::hash::{FakeEngine, HashPool};
 use signup::http::SignupEndpoint;
+use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
-use signup::store::SqliteStore;
+use signup::mail::{MailQueue, MemoryMailer};
+use signup::relay::{Delivery, SinkError};
+use signup::store::{MemoryStore, SqliteStore};
+use signup::verification::Verification;
+use signup::{SignupRequest, SignupService};
 use tokio::net::TcpListener;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::client::{Client, JSON, signup};
+use crate::support::faults::{Fault, Faulty};
 use crate::support::server::Server;
 
 const SERVERS: [&str; 2] = ["axum", "actix"];
@@ -50,6 +59,90 @@ fn overheard() -> Lines {
         .with_writer(move || writer.clone());
     subscriber.init();
     lines
+}
+
+/// Runs a future on this thread, and returns the messages of its events with their levels.
+fn messages(run: impl Future<Output = ()>) -> Vec<(String, String)> {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tracing::subscriber::with_default(subscriber.finish(), || runtime.block_on(run));
+    let text = lines.text();
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of = |event: &Value, path: &str| event.pointer(path).unwrap().as_str().unwrap().to_owned();
+    events.map(|event| (of(&event, "/level"), of(&event, "/fields/message"))).collect()
+}
+
+fn verification() -> Verification {
+    let mails = MailQueue::new(MemoryMailer::default());
+    Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails)
+}
+
+fn pool() -> Arc<HashPool> {
+    Arc::new(HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap())
+}
+
+#[test]
+fn a_reclaim_that_fails_is_logged() {
+    let said = messages(async {
+        let store = Faulty::new(MemoryStore::default());
+        store.next.lock().unwrap().push_back(Some(Fault::Failed));
+        let service = SignupService::builder(store).jwt_secret(&[7; 32]).hash_pool(pool());
+        let service = service.audience("test").verify_after(verification()).build().unwrap();
+        assert!(service.begin_reclaim("kim@x.co", None).await.is_err());
+    });
+    assert_eq!(said, [("ERROR".to_owned(), "reclaim failed".to_owned())]);
+}
+
+#[test]
+fn the_first_failed_delivery_is_a_warning_and_so_is_the_end() {
+    let said = messages(async {
+        let clock = ManualClock::at_unix(1_750_000_000);
+        let service = SignupService::builder(MemoryStore::default())
+            .jwt_secret(&[7; 32])
+            .hash_pool(pool())
+            .clock(clock.clone())
+            .with_events()
+            .build()
+            .unwrap();
+        service.signup(SignupRequest::new("kim@x.co", "correct horse")).await.unwrap();
+        let is_away = Arc::new(AtomicBool::new(true));
+        let sink = {
+            let is_away = Arc::clone(&is_away);
+            move |_: Delivery| {
+                let is_away = is_away.load(Ordering::SeqCst);
+                async move {
+                    if is_away { Err(SinkError::Temporary("it is away".into())) } else { Ok(()) }
+                }
+            }
+        };
+        let relay = service.event_relay(sink);
+        for _ in 0..3 {
+            assert_eq!(relay.run_once().await.unwrap().failed, 1);
+            clock.advance(Duration::from_hours(7));
+        }
+        is_away.store(false, Ordering::SeqCst);
+        assert_eq!(relay.run_once().await.unwrap().delivered, 1);
+    });
+    let warned = |text: &str| ("WARN".to_owned(), text.to_owned());
+    let [failing, again] =
+        ["an event could not be delivered", "events are delivered again"].map(warned);
+    assert_eq!(said, [failing, again]);
+}
+
+#[test]
+fn a_deployment_without_a_name_is_warned_about() {
+    let built = |named: bool| {
+        messages(async move {
+            let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
+            let service = if named { service.issuer("https://x.co") } else { service };
+            service.hash_pool(pool()).mails(verification()).build().unwrap();
+        })
+    };
+    assert_eq!(built(true), []);
+    let [(level, message)] = &built(false)[..] else { panic!("one warning") };
+    assert!(level == "WARN" && message.starts_with("issuer and audience"), "{message}");
 }
 
 // Hazards: S02 S11
