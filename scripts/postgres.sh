@@ -19,7 +19,7 @@ start)
             --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
     fi
     as_postgres "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start \
-        -o "-p $port -k $folder -c listen_addresses=127.0.0.1 -c max_connections=300 ${4:-}"
+        -o "-p $port -k $folder -c listen_addresses=127.0.0.1 -c max_connections=1000 ${4:-}"
     ;;
 standby)
     [ "$(id -u)" != 0 ] || chown postgres "$folder"
