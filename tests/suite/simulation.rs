@@ -26,8 +26,10 @@ use std::time::Duration;
 use signup::clock::{Clock as _, SystemClock};
 use signup::store::MemoryStore;
 
+use tokio::runtime::Handle;
+
 use crate::support::rounds;
-use crate::support::stores::WholeStore;
+use crate::support::stores::{self, WholeStore};
 
 mod model;
 mod run;
@@ -54,19 +56,19 @@ fn run(
     seed: u64,
     steps: &[Step],
     plant: Option<Plant>,
-    open: impl Future<Output = Arc<dyn WholeStore>>,
+    (store, elsewhere): (Arc<dyn WholeStore>, Option<Handle>),
+    flood: u64,
 ) -> Vec<(Promise, String)> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mode = [Mode::Neither, Mode::First, Mode::After][usize::try_from(seed % 3).unwrap()];
-        Run::new(World::new(seed, open.await, plant), mode, FLOOD).carry_out(steps).await
+        Run::new(World::new(seed, store, elsewhere, plant), mode, flood).carry_out(steps).await
     })
 }
 
 fn run_in_memory(seed: u64, steps: &[Step], plant: Option<Plant>) -> Vec<(Promise, String)> {
-    let store: Arc<dyn WholeStore> = Arc::new(MemoryStore::default());
-    run(seed, steps, plant, std::future::ready(store))
+    run(seed, steps, plant, (Arc::new(MemoryStore::default()), None), FLOOD)
 }
 
 /// Fails with the shortest run of a seed that breaks a promise.
@@ -100,6 +102,23 @@ fn no_promise_is_broken_in_a_simulated_world() {
         *seed < SEEDS || (is_full && took < Duration::from_mins(50))
     };
     check((0..).take_while(goes_on));
+}
+
+/// The same steps one after the other: the threads of the store do not know the paused time.
+#[test]
+fn no_promise_is_broken_on_sqlite() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    for seed in 0..u64::try_from(rounds(3, 60)).unwrap() {
+        let mut steps = steps(seed, STEPS);
+        for step in &mut steps {
+            step.meets = None;
+        }
+        let store: Arc<dyn WholeStore> = runtime.block_on(stores::sqlite());
+        let store = (store, Some(runtime.handle().clone()));
+        let broken = run(seed, &steps, None, store, FLOOD / 16);
+        assert_eq!(broken, [], "seed {seed}");
+    }
 }
 
 #[test]

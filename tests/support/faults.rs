@@ -18,6 +18,7 @@ use signup::store::{
     NewAccount, NewApiKey, RelayStore, ReplayStore, RetriedAccount, RetriedApiKey, Settled,
     StoreError, StoredPassword, StoredSignup, UndeliveredEvent, VerificationStore,
 };
+use tokio::runtime::Handle;
 use tokio::sync::Barrier;
 
 /// The behaviour of a [`Faulty`] store at a call.
@@ -70,6 +71,9 @@ pub struct Faulty<S> {
     pub yields: bool,
     /// Struck instead of a change that it chooses.
     pub at_change: Option<ChangeFault>,
+    /// The runtime that carries the calls out, each while this thread waits: for a store with
+    /// threads or timers, in a runtime whose time stands still.
+    pub elsewhere: Option<Handle>,
 }
 
 /// Chooses the fault of a change.
@@ -87,15 +91,22 @@ impl<S> Faulty<S> {
             next: Arc::default(),
             yields: false,
             at_change: None,
+            elsewhere: None,
         }
     }
 
     /// Makes a call, with a fault that was planned for it, or else for its kind.
-    async fn call<T>(
+    async fn call<T: Send>(
         &self,
         of_kind: Option<Fault>,
-        call: impl Future<Output = Result<T, StoreError>>,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
+        let call = async {
+            let Some(elsewhere) = &self.elsewhere else { return call.await };
+            std::thread::scope(|scope| {
+                scope.spawn(|| elsewhere.block_on(call)).join().expect("a call has panicked")
+            })
+        };
         let planned = self.next.lock().unwrap().pop_front().flatten();
         if self.yields {
             tokio::task::yield_now().await;

@@ -25,8 +25,9 @@ use signup::relay::{Delivery, EventRelay, Sink, SinkError};
 use signup::store::{Effect, MemoryStore};
 use signup::verification::Verification;
 use signup::{Accounts, SignupError, SignupService};
+use tokio::runtime::Handle;
 
-use crate::support::faults::{Fault, Faulty};
+use crate::support::faults::{ChangeFault, Fault, Faulty};
 use crate::support::stores::WholeStore;
 
 /// The invitation code that the guard accepts.
@@ -236,7 +237,12 @@ fn secret(byte: u8) -> ReplaySecret {
 }
 
 impl World {
-    pub fn new(seed: u64, store: Arc<dyn WholeStore>, plant: Option<Plant>) -> Self {
+    pub fn new(
+        seed: u64,
+        store: Arc<dyn WholeStore>,
+        elsewhere: Option<Handle>,
+        plant: Option<Plant>,
+    ) -> Self {
         let (clock, engine) = (ManualClock::at_unix(1_800_000_000), FakeEngine::default());
         let host = SharedHost::default();
         let pool = HashPool::builder().workers(1).queue(1000).engine(engine.clone()).manual();
@@ -254,8 +260,9 @@ impl World {
             }
             None
         };
+        let at_change: ChangeFault = Box::new(at_change);
         let store =
-            Faulty { yields: true, at_change: Some(Box::new(at_change)), ..Faulty::new(store) };
+            Faulty { yields: true, at_change: Some(at_change), elsewhere, ..Faulty::new(store) };
         let mails = MailQueue::new(Receiver(Arc::clone(&host)));
         Self {
             clock,
