@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Runs clients in other languages, and a browser, against the example servers:
-# clients.sh [pytest's arguments]
+#
+#   clients.sh [pytest's arguments]
+#   clients.sh install               installs what they need, and runs none
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/setup.sh
-[ -n "${SIGNUP_TEST_EXAMPLES:-}" ] ||
+[ -n "${SIGNUP_TEST_EXAMPLES:-}" ] || [ "${1:-}" = install ] ||
     cargo build --package signup-examples --features full --example axum --example actix
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 export CARGO_TARGET_DIR
@@ -23,6 +25,7 @@ if ! cmp -s tests/clients/package-lock.json "$work/node_modules/.installed"; the
     npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --loglevel=error
     cp tests/clients/package-lock.json "$work/node_modules/.installed"
 fi
+[ "${1:-}" != install ] || exit 0
 export SIGNUP_NODE_MODULES="$work/node_modules" PYTHONDONTWRITEBYTECODE=1
 
 # Some tools write files where they run: next to the build, not into the repository.

@@ -19,6 +19,9 @@ step setup
 bash scripts/setup.sh
 
 step build
+# The clients' packages arrive meanwhile.
+installing=""
+[ $# -gt 0 ] || { bash scripts/clients.sh install >/dev/null & installing=$!; }
 # Both builds select the same packages, so that they share their dependencies.
 packages=(--package signup --package signup-examples --all-features)
 units=(--lib --test suite)
@@ -118,6 +121,7 @@ if [ $# = 0 ]; then
     step "examples of the documentation"
     cargo test --doc --all-features 2>&1 | tee -a "$log"
     step clients
+    wait "$installing"
     bash scripts/clients.sh | tee -a "$log"
 fi
 

@@ -222,7 +222,7 @@ const ACCOUNTS: usize = 200;
 
 /// Returns the number of events of each account.
 fn events() -> i64 {
-    i64::try_from(rounds(100, 500)).unwrap()
+    i64::try_from(rounds(40, 200)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

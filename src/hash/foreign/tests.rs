@@ -186,7 +186,7 @@ fn canonical(hash: &str) -> String {
 }
 
 #[test]
-fn ten_thousand_mutated_hashes_are_refused_within_the_limits() {
+fn mutated_hashes_are_refused_within_the_limits() {
     // So little that a mutated cost is soon beyond them; better-auth's has its cost fixed, and
     // is mutated below.
     let limits = ForeignHashes {
@@ -199,8 +199,10 @@ fn ten_thousand_mutated_hashes_are_refused_within_the_limits() {
     let cheap: Vec<_> =
         foreign().into_iter().filter(|made| limits.parse(&made.hash).is_ok()).collect();
     assert!(cheap.len() > 40, "{}", cheap.len());
+    let is_full = std::env::var_os("SIGNUP_TEST_FULL").is_some();
+    let rounds = if is_full { 10_000 } else { 2_000 };
     let (random, mut parsed) = (SeededRandom::new(17), 0);
-    for made in cheap.iter().cycle().take(10_000) {
+    for made in cheap.iter().cycle().take(rounds) {
         let mutated = mutate(&made.hash, &random);
         let Ok(hash) = limits.parse(&mutated) else { continue };
         parsed += 1;
@@ -209,7 +211,7 @@ fn ten_thousand_mutated_hashes_are_refused_within_the_limits() {
         assert!(!right || is_same || made.kind == "peppered", "{mutated} is {}", made.hash);
     }
     // Otherwise nothing was computed.
-    assert!((1_000..9_000).contains(&parsed), "{parsed}");
+    assert!((rounds / 10..rounds / 10 * 9).contains(&parsed), "{parsed}");
 }
 
 #[test]
