@@ -249,6 +249,13 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         if record.state.admits_owner() { Ok(record) } else { Err(CredentialError::NotFound) }
     }
 
+    /// Returns the number of the account's API keys that have not expired.
+    async fn valid_api_keys(&self, id: &AccountId) -> Result<usize, CredentialError> {
+        let (now, keys) = (self.now()?, self.store().list_api_keys(id).await?);
+        let is_valid = |expires_at: Option<Timestamp>| expires_at.is_none_or(|end| end > now);
+        Ok(keys.into_iter().filter(|key| is_valid(key.expires_at)).count())
+    }
+
     fn throttle(&self) -> &Arc<Throttle> {
         &self.service.inner.throttle
     }

@@ -186,6 +186,8 @@ impl<S: AccountStore> SignupService<S> {
         // Before it is known whether the address is taken: neither a full queue nor a mail
         // that is withheld reveals it.
         let place = Self::reserve_mail(verifier)?;
+        // A sign-up that can't be hashed costs its address no mail.
+        self.inner.pool.check_room()?;
         let may_mail = verifier.charge_mail(screened.email(), client).await.map_err(busy)?;
         let place = may_mail.then_some(place);
         let (fresh, is_taken) = self.look_up_email(screened).await?;

@@ -29,6 +29,7 @@ use crate::support::faults::Faulty;
 
 const KIM: &str = "kim@x.co";
 const ANOTHER: &str = "battery staple";
+const DAY: Duration = Duration::from_hours(24);
 
 type Store = Arc<MemoryStore>;
 type Builder = SignupServiceBuilder<Store>;
@@ -112,6 +113,9 @@ async fn an_account_from_before_verification_keeps_what_it_has() {
     );
     assert!(service.complete_reclaim(offered.reveal_ticket(), "00000000", ANOTHER).await.is_err());
 
+    // A key that has expired is none that stays.
+    service.credentials().issue_api_key(&id, Some(DAY)).await.unwrap();
+    world.clock.advance(DAY);
     assert_eq!(reset(&accounts, &mails, &world.mailer).await, (0, 1));
     let record = accounts.get(&id).await.unwrap().unwrap();
     assert_eq!(

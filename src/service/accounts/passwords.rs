@@ -71,7 +71,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 .with(Effect::SetTicketNonce(self.service.draw_nonce()?))
                 .with_all(self.ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
             hashed = Some(hash);
-            let keys = self.store().list_api_keys(id).await?.len();
+            let keys = self.valid_api_keys(id).await?;
             let (ended, kept) = if self.ends_api_keys { (keys, 0) } else { (0, keys) };
             let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
             let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;

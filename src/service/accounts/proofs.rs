@@ -148,7 +148,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let (account, email) = (record.account.id(), record.account.email());
         let is_unverified = record.email_status() == EmailStatus::Unverified;
         let ends_api_keys = is_unverified || self.ends_api_keys;
-        let keys = self.store().list_api_keys(account).await?.len();
+        let keys = self.valid_api_keys(account).await?;
         let (ended, kept) = if ends_api_keys { (keys, 0) } else { (0, keys) };
         let is_changed = !opened.is_repeated() && {
             let checked = self.checked_password(record, password).await?;
