@@ -1,6 +1,7 @@
 //! The throttle: how often a password may be judged, by what its caller has.
 
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -213,12 +214,11 @@ impl Throttle {
             Caller::Ticket(number) => vec![Counter::new(Kind::Ticket, &[number], TICKET)],
             Caller::Stranger(email, client) => {
                 let email = email.as_str().as_bytes();
-                let network = client.unwrap_or_default().network();
-                let of_client = Counter::new(Kind::Client, &[email, &network], CLIENT);
+                let of_client = client
+                    .map(|client| Counter::new(Kind::Client, &[email, &client.network()], CLIENT));
                 // The address is first: it bounds its clients.
-                let mut all = vec![Counter::new(Kind::Address, &[email], ADDRESS)];
-                all.extend(client.map(|_| of_client));
-                all
+                let of_address = Counter::new(Kind::Address, &[email], ADDRESS);
+                iter::once(of_address).chain(of_client).collect()
             }
             Caller::Device(account, device) => {
                 let owner = [account.as_str().as_bytes(), device.number()];

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use signup::account::{AccountId, EmailStatus};
-use signup::clock::ManualClock;
+use signup::clock::{ManualClock, Timestamp};
 use signup::credentials::{CredentialError, LoginThrottle};
 use signup::fields::Password;
 use signup::hash::{FakeEngine, HashPool};
@@ -18,7 +18,8 @@ use signup::mail::{MailKind, MailQueue, MemoryMailer};
 use signup::random::SystemRandom;
 use signup::store::conformance::{Sample, dropped_after};
 use signup::store::{
-    AccountChange, AccountStore as _, CredentialStore as _, EventStore as _, MemoryStore,
+    AccountChange, AccountStore as _, ChangeOutcome, CredentialStore as _, Effect, EventStore as _,
+    LifecycleStore as _, MemoryStore,
 };
 use signup::verification::Verification;
 use signup::{Accounts, SignupError, SignupRequest, SignupService, SignupServiceBuilder};
@@ -140,10 +141,13 @@ async fn a_reset_wipes_an_unverified_account_where_the_builder_says_so() {
         let record = accounts.get(&id).await.unwrap().unwrap();
         assert_eq!(record.email_status(), EmailStatus::Unverified);
         mails.drained().await;
+        // A deletion that its maker has planned ends with a takeover.
+        accounts.request_deletion(&id, DAY).await.unwrap();
 
         assert_eq!(reset(&accounts, &mails, &world.mailer).await, (1, 0));
         let record = accounts.get(&id).await.unwrap().unwrap();
         assert_eq!(record.account.name(), (!wipes).then_some("Kim"));
+        assert_eq!(record.delete_at.is_none(), wipes);
         assert!(service.credentials().verify_api_key(&api_key).await.is_err());
         let last = world.store.list_events(&id, 0, 9).await.unwrap().pop().unwrap();
         let told = if wipes { "account.reclaimed" } else { "account.password_changed" };
@@ -315,4 +319,47 @@ async fn the_right_password_is_right_while_a_log_in_renews_its_hash() {
     let service = service.hash_pool(Arc::new(pool)).build().unwrap();
     service.accounts().change_password(&id, PASSWORD, ANOTHER).await.unwrap();
     service.credentials().verify_password(KIM, ANOTHER).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_account_that_is_verified_meanwhile_is_not_wiped() {
+    let world = World::new();
+    let (mails, verification) = world.verification();
+    // The owner enters the code just before the reset is stored.
+    let (store, is_verified) = (Arc::clone(&world.store), AtomicBool::new(false));
+    let at_change = move |change: &AccountChange| {
+        let wipes = |effect: &Effect| matches!(effect, Effect::WipeHostRows(_));
+        if change.effects().iter().any(wipes) && !is_verified.swap(true, Ordering::SeqCst) {
+            let proof = Effect::VerifyEmail(Timestamp::EPOCH);
+            let proof = AccountChange::new(change.account().clone()).with(proof);
+            let verified = pin!(store.change_account(proof));
+            let verified = verified.poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(verified, Poll::Ready(Ok(ChangeOutcome::Changed))), "{verified:?}");
+        }
+        None
+    };
+    let store = Arc::clone(&world.store);
+    let store = Faulty { at_change: Some(Box::new(at_change)), ..Faulty::new(store) };
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(store)
+        .jwt_secret(&[7; 32])
+        .clock(world.clock.clone())
+        .hash_pool(Arc::new(pool))
+        .verify_after(verification)
+        .reset_wipes_unverified()
+        .build()
+        .unwrap();
+    let signup = SignupRequest::new(KIM, PASSWORD).name("Kim");
+    let id = service.signup(signup).await.unwrap().account().id().clone();
+    mails.drained().await;
+    let accounts = service.accounts();
+    let pending = accounts.begin_password_reset(KIM, None).await.unwrap();
+    mails.drained().await;
+    let code = world.mailer.last_code(KIM).unwrap();
+    let ticket = pending.reveal_ticket();
+    is_no_code(accounts.complete_password_reset(ticket, &code, ANOTHER).await);
+    // Tried again, it is the reset of a verified account.
+    let reset = accounts.complete_password_reset(ticket, &code, ANOTHER).await.unwrap();
+    assert_eq!((reset.api_keys_ended, reset.api_keys_kept), (0, 1));
+    assert_eq!(accounts.get(&id).await.unwrap().unwrap().account.name(), Some("Kim"));
 }

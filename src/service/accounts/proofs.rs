@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::account::{AccountId, EmailStatus};
+use crate::account::{AccountId, AccountState, EmailStatus};
 use crate::credentials::{Caller, CredentialError, Login};
 use crate::error::SignupError;
 use crate::event::EventKind;
@@ -162,8 +162,12 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 .with(Effect::SetTicketNonce(opened.spent))
                 .with_all(ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
             let change = if is_unverified && self.service.inner.reset_wipes_unverified {
-                let wiped = change.with(Effect::SetName(None));
-                let wiped = wiped.with(Effect::WipeHostRows(Wipe::Reclaimed));
+                // The owner may have verified the address meanwhile: then nothing is wiped.
+                let wiped = change
+                    .provided(Condition::Unverified)
+                    .with(Effect::SetState(AccountState::Active, None))
+                    .with(Effect::SetName(None))
+                    .with(Effect::WipeHostRows(Wipe::Reclaimed));
                 self.telling(wiped, EventKind::AccountReclaimed, &json!({}))?
             } else {
                 let data = json!({
