@@ -341,7 +341,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         Err(self.panicked())
     }
 
-    /// Creates the answer to a request in which code of the host's has panicked.
+    /// Creates the answer to a request in which the host's code has panicked.
     fn panicked(&self) -> Reply {
         let panicked = SignupError::internal("the sign-up panicked");
         observe::failed("sign-up failed", &panicked);
@@ -352,7 +352,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
     fn failed(&self, error: &SignupError) -> Reply {
         let is_ours = matches!(error, SignupError::Internal(_) | SignupError::Unavailable { .. });
         if let (true, Some(report)) = (is_ours, &self.on_failure) {
-            // The panic hook has told of a report that panics.
+            // The panic hook reports a panic in it.
             let _ = catch_unwind(AssertUnwindSafe(|| report(error)));
         }
         Reply::error(error)
