@@ -17,6 +17,7 @@
 //! | I6 | what was promised is done |
 //! | I7 | one failing part stops no other |
 //! | I8 | each operation ends |
+//! | I10 | a retry settles what failed |
 //! | I11 | a setting that can't work is refused |
 //! | I12 | each answer is a documented one |
 
@@ -132,6 +133,7 @@ fn each_planted_fault_is_found() {
         (Plant::ForgetsDeletions, Promise::DeletionIsDone),
         (Plant::StopsAtFailure, Promise::FailureStopsNoOther),
         (Plant::WaitsForever, Promise::EveryWaitEnds),
+        (Plant::ForgetsRetries, Promise::RetrySettles),
         (Plant::TakesAnySetting, Promise::BadSettingIsRefused),
         (Plant::OddAnswer, Promise::AnswerIsDocumented),
     ] {

@@ -21,6 +21,8 @@ pub enum Promise {
     CodeHasNoQuota,
     /// I2: the owner of a mailbox can take an account over that never verified its address.
     OwnerReclaims,
+    /// I2: the owner of a trusted device gets a mail with a code.
+    OwnerGetsMail,
     /// I3: what a change ended is refused.
     EndedIsEnded,
     /// I3: and nothing else is.
@@ -45,6 +47,8 @@ pub enum Promise {
     FailureStopsNoOther,
     /// I8: each operation ends.
     EveryWaitEnds,
+    /// I10: the retry of an operation that failed settles it.
+    RetrySettles,
     /// I11: a setting that can't work is refused.
     BadSettingIsRefused,
     /// I12: each answer is a documented one.
@@ -90,6 +94,8 @@ pub struct Account {
     pub logins: Vec<(Login, u64)>,
     /// The mark of the owner's device.
     pub device: Option<String>,
+    /// The times at which the owner requested mails on the trusted device.
+    pub device_mails: Vec<Duration>,
     /// The mails before its sign-up.
     pub since_mail: usize,
     /// When the last change returned that ended its tokens.

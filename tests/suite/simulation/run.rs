@@ -1,7 +1,7 @@
 //! A run: steps are carried out in a world, and after each of them the promises are checked
 //! against the model.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -16,9 +16,10 @@ use signup::mail::MailKind;
 use signup::store::EventStore as _;
 
 use super::model::{Account, Issued, Model, Pending, Promise, Purpose, Standing};
-use super::steps::{Step, What};
+use super::steps::{SETTLED, Step, What};
 use super::world::{BLOCKED, BoxFuture, INVITATION, Mode, Plant, Refusal, Response};
-use super::world::{Running, TOKEN_LIFETIME, World};
+use super::world::{Running, TOKEN_LIFETIME, Trouble, World};
+use crate::support::faults::Fault;
 
 const ADDRESSES: [&str; 3] = ["ada@example.com", "bob@example.com", "eve@example.com"];
 const MODES: [Mode; 3] = [Mode::Neither, Mode::First, Mode::After];
@@ -40,12 +41,14 @@ pub struct Run {
     model: RefCell<Model>,
     /// The failed log-ins of a flood.
     flood: u64,
+    /// Whether the store fails during the current step.
+    store_fails: Cell<bool>,
 }
 
 impl Run {
     pub fn new(world: World, mode: Mode, flood: u64) -> Self {
         let running = RefCell::new(Rc::new(world.start(mode)));
-        Self { world, running, model: RefCell::default(), flood }
+        Self { world, running, model: RefCell::default(), flood, store_fails: Cell::new(false) }
     }
 
     /// Carries the steps out, and returns the promises that were found broken.
@@ -128,6 +131,9 @@ impl Run {
             What::WrongCodes => Box::pin(self.wrong_codes(a)),
             What::MailFlood => Box::pin(self.mail_flood(a)),
             What::Colleagues => Box::pin(self.colleagues(a)),
+            What::StoreFails => Box::pin(self.store_fails(a, b)),
+            What::HostFails => Box::pin(self.host_fails(a, b)),
+            What::RotateSecrets => Box::pin(async move { self.world.rotate(a) }),
         }
     }
 
@@ -211,15 +217,26 @@ impl Run {
         let from = if is_owners { Self::owner(email) } else { self.stranger() };
         let (basis, number) = (self.tick(), self.fresh());
         let (password, name) = (format!("password {number}"), format!("Name {number}"));
-        let key = (b.is_multiple_of(2)).then(|| format!("idempotency-key-{number}"));
+        let has_key = b.is_multiple_of(2) || self.store_fails.get();
+        let key = has_key.then(|| format!("idempotency-key-{number}"));
         let headers: Vec<_> = key.iter().map(|key| ("idempotency-key", &**key)).collect();
         let before = self.world.mails_so_far();
         let body = json!({
             "email": email, "password": password, "name": name, "invite_code": INVITATION,
         });
-        let response = self.post(Route::Signup, from, &headers, body).await;
-        let status = response.status;
-        let Ok(data) = response.data() else { return };
+        let is_free = self.store_fails.get() && self.is_free(email).await;
+        let answer = self.settle(async |is_retry| {
+            let forgotten = [("idempotency-key", "another-key-of-a-client")];
+            let is_forgotten = is_retry && self.world.planted(Plant::ForgetsRetries);
+            let headers = if is_forgotten { &forgotten } else { &*headers };
+            let response = self.post(Route::Signup, from, headers, body.clone()).await;
+            Ok((response.status, response.data()?))
+        });
+        let answer = answer.await;
+        if is_free && answer.as_ref().is_err_and(|it| *it == Refusal::Taken) {
+            self.report(Promise::RetrySettles, format!("the sign-up of {email}"));
+        }
+        let Ok((status, data)) = answer else { return };
         if status == 202 {
             self.world.deliver_mails().await;
             let Some(code) = self.world.code(email, MailKind::SignupCode, before) else { return };
@@ -263,6 +280,7 @@ impl Run {
             keys: vec![text(&data["api_key"])],
             logins: Vec::new(),
             device: None,
+            device_mails: Vec::new(),
             since_mail: 0,
             ended: 0,
             generation: 0,
@@ -299,7 +317,9 @@ impl Run {
         let Purpose::Signup { password, .. } = &pending.purpose else { return };
         let (basis, from) = (self.tick(), Self::owner(&pending.email));
         let body = json!({"ticket": pending.ticket, "code": pending.code});
-        match self.post(Route::Verify, from, &[], body).await.data() {
+        let verified =
+            self.settle(async |_| self.post(Route::Verify, from, &[], body.clone()).await.data());
+        match verified.await {
             Ok(data) => {
                 let account =
                     self.account(&data, &pending.email, password, Standing::Verified, basis);
@@ -432,11 +452,33 @@ impl Run {
         let Some(account) = self.model().choose(a, Account::is_in_use) else { return };
         let (email, basis) = (self.email(account), self.tick());
         let before = self.world.mails_so_far();
-        let begun = self.service().begin_reset(&email, Self::owner(&email)).await;
+        let device = self.model().accounts[account].device.clone();
+        let begun =
+            self.service().begin_reset(&email, Self::owner(&email), device.as_deref()).await;
         let Ok(ticket) = begun else { return };
         self.world.deliver_mails().await;
-        if let Some(code) = self.world.code(&email, MailKind::ResetCode, before) {
+        let code = self.world.code(&email, MailKind::ResetCode, before);
+        if device.is_some() {
+            self.check_mail_of_device(account, code.is_some());
+        }
+        if let Some(code) = code {
             self.add_pending(Purpose::Reset { account }, &email, ticket, code, basis);
+        }
+    }
+
+    /// Checks that the owner gets a mail on a trusted device, unless three were requested within
+    /// the hour.
+    fn check_mail_of_device(&self, at: usize, has_come: bool) {
+        let now = self.now();
+        let is_troubled = self.world.host.lock().unwrap().mailer.is_some();
+        let mut model = self.model();
+        let is_sure = !model.is_racing && !is_troubled;
+        let mails = &mut model.accounts[at].device_mails;
+        mails.retain(|at| now.saturating_sub(*at) < Duration::from_hours(1));
+        mails.push(now);
+        if mails.len() <= 3 && !has_come && is_sure {
+            let what = format!("no mail to {}", model.accounts[at].email);
+            model.report(Promise::OwnerGetsMail, what);
         }
     }
 
@@ -447,7 +489,10 @@ impl Run {
         };
         let Purpose::Reset { account: at } = purpose else { return };
         let new = format!("password {}", self.fresh());
-        let result = self.service().complete_reset(&ticket, &code, &new).await;
+        let service = self.service();
+        let result =
+            self.settle(async |_| service.complete_reset(&ticket, &code, &new).await).await;
+        self.check_settled(&result, at, basis);
         let tick = self.tick();
         let mut model = self.model();
         match result {
@@ -498,7 +543,10 @@ impl Run {
         };
         let Purpose::Address { account: at } = purpose else { return };
         let (id, before) = (self.id(at), self.world.mails_so_far());
-        let result = self.service().complete_change(&id, &ticket, &code).await;
+        let service = self.service();
+        let result =
+            self.settle(async |_| service.complete_change(&id, &ticket, &code).await).await;
+        self.check_settled(&result, at, basis);
         let tick = self.tick();
         let mut model = self.model();
         match result {
@@ -563,8 +611,10 @@ impl Run {
         let Purpose::Reclaim { account: at } = purpose else { return };
         let (password, begun) = (format!("password {}", self.fresh()), self.tick());
         let body = json!({"ticket": ticket, "code": code, "password": password});
-        let response = self.post(Route::ConfirmReclaim, Self::owner(&email), &[], body).await;
-        match response.data() {
+        let confirmed = self.settle(async |_| {
+            self.post(Route::ConfirmReclaim, Self::owner(&email), &[], body.clone()).await.data()
+        });
+        match confirmed.await {
             Ok(data) => {
                 let until = self.now() + TOKEN_LIFETIME;
                 let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -687,11 +737,11 @@ impl Run {
     /// The wall clock is a year ahead while an event is delivered, and then right again.
     async fn clock_ahead(&self) {
         let right = self.world.clock.wall();
-        self.world.host.lock().unwrap().sink_fails = true;
+        self.world.host.lock().unwrap().sink = Some(Trouble::Fails);
         self.world.clock.set_wall(right + 365 * DAY);
         self.relay().await;
         self.world.clock.set_wall(right);
-        self.world.host.lock().unwrap().sink_fails = false;
+        self.world.host.lock().unwrap().sink = None;
     }
 
     async fn clock_before_epoch(&self, a: u32) {
@@ -724,6 +774,81 @@ impl Run {
         let mut host = self.world.host.lock().unwrap();
         if !host.poisoned.remove(&id) {
             host.poisoned.insert(id);
+        }
+    }
+
+    /// The store fails during an operation, which is retried.
+    async fn store_fails(&self, a: u32, b: u32) {
+        let faults = [Fault::Unavailable, Fault::OutcomeUnknown, Fault::LoseAnswer];
+        let what = SETTLED[a as usize % SETTLED.len()];
+        let planned = (0..(b >> 8) % 6).map(|_| None).chain([Some(faults[b as usize % 3])]);
+        self.world.store.next.lock().unwrap().extend(planned);
+        let is_settled = what != What::ChangePassword;
+        self.store_fails.set(is_settled);
+        self.model().is_racing = !is_settled;
+        self.perform(what, a >> 3, b / 3).await;
+        self.world.store.next.lock().unwrap().clear();
+        self.store_fails.set(false);
+        if !is_settled {
+            self.look_again().await;
+            self.model().is_racing = false;
+        }
+    }
+
+    /// Retries an operation that failed because the store did.
+    async fn settle<T>(
+        &self,
+        operation: impl AsyncFn(bool) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let first = operation(false).await;
+        let has_failed = matches!(first, Err(Refusal::Failed(_)));
+        if !self.store_fails.get() || !has_failed {
+            return first;
+        }
+        self.world.store.next.lock().unwrap().clear();
+        let second = operation(true).await;
+        if let Err(Refusal::Failed(why)) = &second {
+            self.report(Promise::RetrySettles, why);
+        }
+        second
+    }
+
+    /// Checks that a change with a live ticket succeeds although the store has failed once.
+    fn check_settled<T>(&self, result: &Result<T, Refusal>, at: usize, basis: u64) {
+        let is_live = {
+            let model = self.model();
+            basis > model.accounts[at].ended && model.accounts[at].is_in_use()
+        };
+        let is_refused = matches!(result, Err(Refusal::Invalid(path)) if path == "code");
+        if self.store_fails.get() && is_live && is_refused {
+            self.report(Promise::RetrySettles, format!("a change of {}", self.id(at)));
+        }
+    }
+
+    /// Returns whether no account ever had an address: an erased one may be banned. No fault
+    /// strikes meanwhile.
+    async fn is_free(&self, email: &str) -> bool {
+        if self.model().accounts.iter().any(|account| account.is_erased && account.email == email) {
+            return false;
+        }
+        let planned = std::mem::take(&mut *self.world.store.next.lock().unwrap());
+        let found = self.service().accounts.by_email(email).await;
+        *self.world.store.next.lock().unwrap() = planned;
+        found.is_ok_and(|it| it.is_none())
+    }
+
+    /// The receiver of events or the mail server fails, hangs or panics.
+    async fn host_fails(&self, a: u32, b: u32) {
+        let trouble = [Trouble::Fails, Trouble::Hangs, Trouble::Panics][a as usize % 3];
+        if b.is_multiple_of(2) {
+            self.world.host.lock().unwrap().sink = Some(trouble);
+            self.relay().await;
+            self.world.host.lock().unwrap().sink = None;
+        } else {
+            self.world.host.lock().unwrap().mailer = Some(trouble);
+            self.complete_change(a).await;
+            self.begin_reset(a).await;
+            self.world.host.lock().unwrap().mailer = None;
         }
     }
 
@@ -865,7 +990,7 @@ impl Run {
     async fn wrong_codes(&self, a: u32) {
         let email = ADDRESSES[a as usize % ADDRESSES.len()];
         for _ in 0..6 {
-            let begun = self.service().begin_reset(email, self.stranger()).await;
+            let begun = self.service().begin_reset(email, self.stranger(), None).await;
             let Ok(ticket) = begun else { return };
             for _ in 0..11 {
                 let tried = self.service().complete_reset(&ticket, WRONG_CODE, "password").await;
@@ -879,7 +1004,7 @@ impl Run {
         let Some(at) = self.model().choose(a, Account::is_in_use) else { return };
         let email = self.email(at);
         for _ in 0..12 {
-            let _ = self.service().begin_reset(&email, self.stranger()).await;
+            let _ = self.service().begin_reset(&email, self.stranger(), None).await;
             self.world.deliver_mails().await;
         }
     }
@@ -1009,11 +1134,12 @@ impl Run {
     async fn quiet_phase(&self) {
         {
             let mut host = self.world.host.lock().unwrap();
-            (host.sink_fails, host.policy_hangs) = (false, false);
+            (host.sink, host.mailer, host.policy_hangs) = (None, None, false);
             host.poisoned.clear();
         }
         for _ in 0..8 * 24 {
             self.world.clock.advance(Duration::from_hours(1));
+            tokio::time::advance(Duration::from_hours(1)).await;
             self.world.drive(self.erase_due()).await;
             self.world.drive(self.relay()).await;
         }

@@ -50,18 +50,22 @@ pub enum What {
     WrongCodes,
     MailFlood,
     Colleagues,
+    StoreFails,
+    HostFails,
+    RotateSecrets,
 }
 
 use What::{
     Advance, BeginChange, BeginReclaim, BeginReset, CancelDeletion, ChangePassword, ClockAhead,
     ClockBeforeEpoch, Colleagues, CompleteChange, CompleteReclaim, CompleteReset, Disable, Enable,
-    Erase, EraseDue, Flood, GuessAllDay, GuessLogIn, GuessRetry, GuessWithToken, IssueToken, LogIn,
-    MailFlood, PoisonToggles, PolicyHangs, Probe, Relay, RequestDeletion, Restart, RevokeTokens,
-    SetName, SignUp, Verify, VerifyEmail, WrongCodes,
+    Erase, EraseDue, Flood, GuessAllDay, GuessLogIn, GuessRetry, GuessWithToken, HostFails,
+    IssueToken, LogIn, MailFlood, PoisonToggles, PolicyHangs, Probe, Relay, RequestDeletion,
+    Restart, RevokeTokens, RotateSecrets, SetName, SignUp, StoreFails, Verify, VerifyEmail,
+    WrongCodes,
 };
 
 /// The weight of each step in a draw.
-const WEIGHTS: [(What, u32); 36] = [
+const WEIGHTS: [(What, u32); 39] = [
     (SignUp, 14),
     (Verify, 8),
     (VerifyEmail, 3),
@@ -98,11 +102,17 @@ const WEIGHTS: [(What, u32); 36] = [
     (WrongCodes, 2),
     (MailFlood, 2),
     (Colleagues, 2),
+    (StoreFails, 6),
+    (HostFails, 3),
+    (RotateSecrets, 1),
 ];
 
 /// The steps that another one may meet.
 const RACED: [What; 7] =
     [SignUp, Verify, LogIn, IssueToken, ChangePassword, CompleteReset, CompleteReclaim];
+/// The operations in which the store may fail.
+pub const SETTLED: [What; 6] =
+    [SignUp, Verify, ChangePassword, CompleteReset, CompleteChange, CompleteReclaim];
 const RACING: [What; 6] =
     [ChangePassword, CompleteReset, CompleteReclaim, CompleteChange, RevokeTokens, Erase];
 

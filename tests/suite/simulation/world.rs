@@ -16,13 +16,14 @@ use signup::clock::ManualClock;
 use signup::credentials::{CredentialError, Credentials, Login, LoginThrottle};
 use signup::hash::{FakeEngine, HashPool};
 use signup::http::{Head, Route, SignupEndpoint};
-use signup::idempotency::ReplaySecret;
+use signup::idempotency::{ReplaySecret, ReplaySecrets};
 use signup::limit::{ClientIp, RateLimits};
 use signup::mail::{Mail, MailError, MailKind, MailQueue, Mailer};
 use signup::policy::{Attempt, EmailDomains, InvitationOnly, Occasion, SignupPolicy, Verdict};
 use signup::random::SeededRandom;
 use signup::relay::{Delivery, EventRelay, Sink, SinkError};
 use signup::store::{Effect, MemoryStore};
+use signup::token::{SigningKey, TokenKeys};
 use signup::verification::Verification;
 use signup::{Accounts, SignupError, SignupService};
 use tokio::runtime::Handle;
@@ -72,10 +73,31 @@ pub enum Plant {
     StopsAtFailure,
     /// I8: a policy waits without a deadline.
     WaitsForever,
+    /// I10: retries have another idempotency key.
+    ForgetsRetries,
     /// I11: settings are not checked.
     TakesAnySetting,
     /// I12: an error has a body that is not documented.
     OddAnswer,
+}
+
+/// A failure of a part of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    Fails,
+    Hangs,
+    Panics,
+}
+
+impl Trouble {
+    /// Hangs, panics, or returns the text of an error.
+    async fn strike(self) -> &'static str {
+        match self {
+            Self::Fails => "told to",
+            Self::Hangs => std::future::pending().await,
+            Self::Panics => panic!("told to"),
+        }
+    }
 }
 
 /// The host's side of the world: what fails at present, and what was seen.
@@ -85,8 +107,8 @@ pub struct Host {
     pub poisoned: BTreeSet<String>,
     /// The accounts whose rows were wiped.
     pub wiped: BTreeSet<String>,
-    pub sink_fails: bool,
-    pub mailer_fails: bool,
+    pub sink: Option<Trouble>,
+    pub mailer: Option<Trouble>,
     pub policy_hangs: bool,
     /// Account, number and kind of each event that the sink took over.
     pub delivered: Vec<(String, i64, &'static str)>,
@@ -101,11 +123,11 @@ struct Receiver(SharedHost);
 #[async_trait]
 impl Mailer for Receiver {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        let mut host = self.0.lock().unwrap();
-        if host.mailer_fails {
-            return Err(MailError::Permanent("told to".into()));
+        let trouble = self.0.lock().unwrap().mailer;
+        if let Some(trouble) = trouble {
+            return Err(MailError::Temporary(trouble.strike().await.into()));
         }
-        host.mails.push(mail.clone());
+        self.0.lock().unwrap().mails.push(mail.clone());
         Ok(())
     }
 }
@@ -113,10 +135,11 @@ impl Mailer for Receiver {
 #[async_trait]
 impl Sink for Receiver {
     async fn deliver(&self, Delivery { event, .. }: Delivery) -> Result<(), SinkError> {
-        let mut host = self.0.lock().unwrap();
-        if host.sink_fails {
-            return Err(SinkError::Temporary("told to".into()));
+        let trouble = self.0.lock().unwrap().sink;
+        if let Some(trouble) = trouble {
+            return Err(SinkError::Temporary(trouble.strike().await.into()));
         }
+        let mut host = self.0.lock().unwrap();
         let account = event.account_id().as_str().to_owned();
         host.delivered.push((account, event.number(), event.kind().as_str()));
         Ok(())
@@ -219,7 +242,44 @@ pub struct World {
     pub ended: Cell<u64>,
     random: Arc<SeededRandom>,
     mails: MailQueue,
-    throttle: signup::idempotency::ReplaySecrets,
+    secrets: Secrets,
+}
+
+/// The secrets of a service, which an operator rotates.
+struct Secrets {
+    tokens: TokenKeys,
+    retries: ReplaySecrets,
+    bans: ReplaySecrets,
+    tickets: ReplaySecrets,
+    devices: ReplaySecrets,
+    /// The number of the last secret.
+    drawn: Cell<u8>,
+}
+
+impl Secrets {
+    fn new() -> Self {
+        let secret = |byte| ReplaySecrets::new(secret(byte));
+        let tokens = TokenKeys::new(SigningKey::hs256(&[1; 32]).unwrap());
+        let [retries, bans, tickets, devices] = [secret(2), secret(3), secret(4), secret(5)];
+        Self { tokens, retries, bans, tickets, devices, drawn: Cell::new(5) }
+    }
+
+    /// Rotates one of the secrets, and accepts the old one.
+    fn rotate(&self, number: u32) {
+        let byte = self.drawn.get().checked_add(1).unwrap();
+        self.drawn.set(byte);
+        let all = [&self.retries, &self.bans, &self.tickets, &self.devices];
+        if let Some(secrets) = all.get(number as usize % 5) {
+            let (new, version) = (secret(byte), secret(byte).version());
+            secrets.accept(new).unwrap();
+            secrets.promote(version).unwrap();
+        } else {
+            let key = SigningKey::hs256(&[byte; 32]).unwrap();
+            let name = key.key_id().to_owned();
+            self.tokens.add(key).unwrap();
+            self.tokens.promote(&name).unwrap();
+        }
+    }
 }
 
 /// A running service.
@@ -274,7 +334,7 @@ impl World {
             random: Arc::new(SeededRandom::new(seed)),
             mails,
             host,
-            throttle: signup::idempotency::ReplaySecrets::new(secret(4)),
+            secrets: Secrets::new(),
         }
     }
 
@@ -288,11 +348,11 @@ impl World {
         let builder = SignupService::builder(Arc::clone(&self.store))
             .clock(self.clock.clone())
             .randomness(Arc::clone(&self.random))
-            .jwt_secret(&[1; 32])
+            .token_keys(self.secrets.tokens.clone())
             .token_lifetime(TOKEN_LIFETIME)
             .hash_pool(Arc::clone(&self.pool))
-            .retry_safe(secret(2))
-            .remember_bans(secret(3))
+            .retry_safe(self.secrets.retries.clone())
+            .remember_bans(self.secrets.bans.clone())
             .with_events()
             .rate_limits(
                 RateLimits::per_client("5/h".parse().unwrap())
@@ -301,13 +361,13 @@ impl World {
             .policy(InvitationOnly::new(async |code| Ok(code == INVITATION)))
             .policy(EmailDomains::block([BLOCKED]).unwrap())
             .policy(Slow(Arc::clone(&self.host), deadline));
-        let verification = || Verification::new(secret(5), self.mails.clone());
+        let verification = Verification::new(self.secrets.tickets.clone(), self.mails.clone());
         let builder = match mode {
-            Mode::Neither => builder,
-            Mode::First => builder.verify_first(verification()),
-            Mode::After => builder.verify_after(verification()),
+            Mode::Neither => builder.mails(verification),
+            Mode::First => builder.verify_first(verification),
+            Mode::After => builder.verify_after(verification),
         };
-        let throttle = LoginThrottle::new(self.throttle.clone()).capacity(CAPACITY);
+        let throttle = LoginThrottle::new(self.secrets.devices.clone()).capacity(CAPACITY);
         let is_throttled = !self.planted(Plant::NoThrottle);
         let builder = if is_throttled { builder.login_throttle(throttle) } else { builder };
         let service = builder.build().unwrap();
@@ -319,6 +379,11 @@ impl World {
             relay: service.event_relay(Receiver(Arc::clone(&self.host))),
             service,
         }
+    }
+
+    /// Rotates one of the secrets of the running service.
+    pub fn rotate(&self, number: u32) {
+        self.secrets.rotate(number);
     }
 
     /// Awaits an operation: computes its hashes, lets tasks run, and lets time pass while
@@ -440,8 +505,14 @@ impl Running {
         Ok(mark(&self.accounts.change_password(account, old, new).await?))
     }
 
-    pub async fn begin_reset(&self, email: &str, from: u64) -> Result<String, Refusal> {
-        let pending = self.accounts.begin_password_reset(email, Some(client(from))).await?;
+    pub async fn begin_reset(
+        &self,
+        email: &str,
+        from: u64,
+        device: Option<&str>,
+    ) -> Result<String, Refusal> {
+        let from = Some(client(from));
+        let pending = self.accounts.begin_password_reset_from(email, from, device).await?;
         Ok(pending.reveal_ticket().to_owned())
     }
 
