@@ -105,17 +105,17 @@ pub fn openapi() -> OpenApi {
         .build()
 }
 
-/// Returns the document with the plans of a service, from
+/// Returns a document of this module with the plans of a service, from
 /// [`SignupService::plans`](crate::SignupService::plans).
 ///
 /// ```
-/// use signup::openapi::with_plans;
+/// use signup::openapi::{openapi, with_plans};
 ///
-/// let json = with_plans(&["basic".parse().unwrap()]).to_json().unwrap();
+/// let document = with_plans(openapi(), &["basic".parse().unwrap()]);
+/// let json = document.to_json().unwrap();
 /// assert!(json.contains("basic") && !json.contains("starter"));
 /// ```
-pub fn with_plans(plans: &[Plan]) -> OpenApi {
-    let mut document = openapi();
+pub fn with_plans(mut document: OpenApi, plans: &[Plan]) -> OpenApi {
     if let Some(components) = &mut document.components {
         components.schemas.insert(Signup::name().into_owned(), signup_schema(plans));
     }
@@ -196,6 +196,15 @@ fn key_scheme() -> SecurityScheme {
 /// Returns the 401 of an operation that takes a credential.
 pub fn unauthorized() -> Response {
     refused("The credential is missing or does not verify", &(&CredentialError::Rejected).into())
+}
+
+/// Returns the 403 of an operation that takes the credential of a
+/// [verified address](crate::credentials::VerifiedEmail) alone.
+pub fn email_unverified() -> Response {
+    refused(
+        "The credential is valid, and the address of its account is not verified",
+        &(&CredentialError::EmailUnverified).into(),
+    )
 }
 
 /// Returns every answer other than 201, as the endpoint gives it.

@@ -47,21 +47,37 @@ pub fn configure<S: AccountStore>(
     let endpoint: SignupEndpoint<S> = endpoint.into();
     move |config| {
         for &route in endpoint.routes() {
-            config.service(at(&endpoint, route));
+            // actix-web matches the decoded path: `/auth/sign%75p` would match, too.
+            let as_written =
+                fn_guard(move |request| request.head().uri.path().ends_with(route.path()));
+            let resource = resource_at(endpoint.clone(), route, route.path());
+            config.service(resource.guard(as_written));
         }
     }
 }
 
-/// Creates the resource of one of the endpoint's routes.
-fn at<S: AccountStore>(endpoint: &SignupEndpoint<S>, route: Route) -> Resource {
+/// Creates the resource of one of the endpoint's [routes](SignupEndpoint::routes), at a path
+/// of the host's choice.
+///
+/// ```
+/// use signup::adapters::actix::resource_at;
+/// use signup::http::{Route, SignupEndpoint};
+/// use signup::store::MemoryStore;
+///
+/// fn register(endpoint: SignupEndpoint<MemoryStore>) -> actix_web::Resource {
+///     resource_at(endpoint, Route::Signup, "/v1/register")
+/// }
+/// ```
+pub fn resource_at<S: AccountStore>(
+    endpoint: impl Into<SignupEndpoint<S>>,
+    route: Route,
+    path: &str,
+) -> Resource {
     let answer = move |endpoint: Data<SignupEndpoint<S>>, request: HttpRequest, body: Payload| async move {
         let ticket = endpoint.head_at(route, &head(&request)).await;
         HttpResponse::from(respond(&endpoint, ticket, body).await)
     };
-    // actix-web matches the decoded path: `/auth/sign%75p` would match, too.
-    let as_written = fn_guard(move |request| request.head().uri.path().ends_with(route.path()));
-    let resource = web::resource(route.path()).guard(as_written);
-    resource.app_data(Data::new(endpoint.clone())).to(answer)
+    web::resource(path).app_data(Data::new(endpoint.into())).to(answer)
 }
 
 /// Handles a request on a path of the host's choice. Mount it for *any* method: it answers

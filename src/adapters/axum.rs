@@ -43,23 +43,38 @@ pub fn router<S: AccountStore, T: Clone + Send + Sync + 'static>(
 ) -> Router<T> {
     let endpoint: SignupEndpoint<S> = endpoint.into();
     let routes = endpoint.routes().iter();
-    routes.fold(Router::new(), |router, route| router.route(route.path(), at(&endpoint, *route)))
+    routes.fold(Router::new(), |router, &route| {
+        router.route(route.path(), service_at(endpoint.clone(), route))
+    })
 }
 
-/// Creates the service of one of the endpoint's routes.
-fn at<S: AccountStore, T: Clone + Send + Sync + 'static>(
-    endpoint: &SignupEndpoint<S>,
+/// Creates the service of one of the endpoint's [routes](SignupEndpoint::routes), for a path
+/// of the host's choice.
+///
+/// ```
+/// use signup::adapters::axum::service_at;
+/// use signup::http::{Route, SignupEndpoint};
+///
+/// # let service = signup::SignupService::builder(signup::store::MemoryStore::default());
+/// # let service = service.jwt_secret(&[7; 32]).build().unwrap();
+/// let endpoint = SignupEndpoint::new(service);
+/// let register = service_at(endpoint, Route::Signup);
+/// let app: axum::Router = axum::Router::new().route("/v1/register", register);
+/// ```
+pub fn service_at<S: AccountStore, T: Clone + Send + Sync + 'static>(
+    endpoint: impl Into<SignupEndpoint<S>>,
     route: Route,
 ) -> MethodRouter<T> {
     let answer = async move |State(endpoint): State<SignupEndpoint<S>>, request: Request| {
         let ticket = endpoint.head_at(route, &head(&request)).await;
         respond(&endpoint, ticket, request.into_body().into_data_stream()).await
     };
-    any(answer).with_state(endpoint.clone())
+    any(answer).with_state(endpoint.into())
 }
 
 /// Creates a [tower service](MethodRouter#impl-Service<Request<B>>-for-MethodRouter<(),+E>)
-/// of the endpoint, for any path, or for a server without paths.
+/// of a sign-up, for any path, or for a server without paths. A service that verifies
+/// addresses has more routes: see [`service_at`].
 ///
 /// ```
 /// use axum::http::Request;
@@ -78,7 +93,7 @@ fn at<S: AccountStore, T: Clone + Send + Sync + 'static>(
 pub fn service<S: AccountStore, T: Clone + Send + Sync + 'static>(
     endpoint: impl Into<SignupEndpoint<S>>,
 ) -> MethodRouter<T> {
-    any(signup::<S>).with_state(endpoint.into())
+    service_at(endpoint, Route::Signup)
 }
 
 /// Handles a request on a path of the host's choice. Mount it for *any* method: it answers

@@ -6,7 +6,8 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse};
 use signup::SignupService;
-use signup::http::{Reply, SignupEndpoint};
+use signup::adapters::actix::resource_at;
+use signup::http::{Reply, Route, SignupEndpoint};
 use signup::store::{InsertProof, MemoryStore};
 
 fn endpoint() -> SignupEndpoint<MemoryStore> {
@@ -31,6 +32,18 @@ async fn the_bare_handler_lives_on_the_hosts_path() {
     assert_eq!(post!(&app, "/v1/register"), StatusCode::CREATED);
     assert_eq!(post!(&app, "/v1/register"), StatusCode::CONFLICT);
     assert_eq!(post!(&app, "/auth/signup"), StatusCode::NOT_FOUND);
+}
+
+/// The host chooses the path of each route.
+#[actix_web::test]
+async fn each_route_lives_on_a_path_of_the_hosts() {
+    let endpoint = crate::axum_host::verifying_first();
+    let register = resource_at(endpoint.clone(), Route::Signup, "/v1/register");
+    let complete = resource_at(endpoint, Route::Verify, "/v1/register/complete");
+    let app = init_service(App::new().service(register).service(complete)).await;
+    assert_eq!(post!(&app, "/v1/register"), StatusCode::ACCEPTED);
+    assert_eq!(post!(&app, "/v1/register/complete"), StatusCode::BAD_REQUEST);
+    assert_eq!(post!(&app, "/auth/signup/verify"), StatusCode::NOT_FOUND);
 }
 
 #[actix_web::test]

@@ -7,10 +7,14 @@ use axum::extract::{FromRef, State};
 use axum::http::{Request, StatusCode};
 use axum::routing::{any, get};
 use axum::{Router, response::Response};
-use signup::http::{Reply, SignupEndpoint};
+use signup::adapters::axum::service_at;
+use signup::http::{Reply, Route, SignupEndpoint};
+use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
+use signup::mail::{MailQueue, MemoryMailer};
 use signup::policy::InvitationOnly;
 use signup::store::{AccountStore as _, CreateOutcome, InsertProof, MemoryStore};
+use signup::verification::Verification;
 use signup::{SignupError, SignupService};
 use tower::ServiceExt as _;
 
@@ -37,6 +41,14 @@ fn endpoint() -> Endpoint {
     service.build().unwrap().into()
 }
 
+/// The endpoint of a service that verifies addresses first.
+pub fn verifying_first() -> Endpoint {
+    let mails = MailQueue::new(Arc::new(MemoryMailer::default()));
+    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails);
+    let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
+    service.verify_first(verification).build().unwrap().into()
+}
+
 async fn post(app: &Router, path: &str) -> Response {
     let body = r#"{"email":"dev@example.com","password":"correct horse"}"#;
     let request = Request::post(path).header("content-type", "application/json");
@@ -55,6 +67,18 @@ async fn the_bare_handler_lives_on_the_hosts_path_and_in_its_state() {
     assert_eq!(post(&app, "/auth/signup").await.status(), StatusCode::NOT_FOUND);
     let hello = Request::get("/").body(Body::empty()).unwrap();
     assert_eq!(app.oneshot(hello).await.unwrap().status(), StatusCode::OK);
+}
+
+/// The host chooses the path of each route.
+#[tokio::test]
+async fn each_route_lives_on_a_path_of_the_hosts() {
+    let endpoint = verifying_first();
+    let app = Router::new()
+        .route("/v1/register", service_at(endpoint.clone(), Route::Signup))
+        .route("/v1/register/complete", service_at(endpoint, Route::Verify));
+    assert_eq!(post(&app, "/v1/register").await.status(), StatusCode::ACCEPTED);
+    assert_eq!(post(&app, "/v1/register/complete").await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(post(&app, "/auth/signup/verify").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -324,3 +324,33 @@ fn the_dashboard_knows_the_metrics() {
         assert!(told.contains(&format!("`{name}`")), "{name} is not in docs/observing.md");
     }
 }
+
+/// A counter shows that instances have different secrets.
+#[test]
+fn tokens_and_tickets_of_other_instances_are_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let [ours, theirs] = [1, 2].map(|byte| {
+                let mails = MailQueue::new(Arc::new(MemoryMailer::default()));
+                let verification =
+                    Verification::new(ReplaySecret::new(&[byte; 32]).unwrap(), mails);
+                let service = SignupService::builder(MemoryStore::default());
+                service.jwt_secret(&[byte + 2; 32]).mails(verification).build().unwrap()
+            });
+            let request = SignupRequest::new("dev@example.com", "correct horse");
+            let signup = theirs.signup(request).await.unwrap();
+            assert!(ours.credentials().verify_token(signup.token().reveal()).await.is_err());
+            let begun = theirs.accounts().begin_password_reset("dev@example.com", None).await;
+            let ticket = begun.unwrap().reveal_ticket().to_owned();
+            let reset = ours.accounts();
+            assert!(reset.complete_password_reset(&ticket, "00000000", "password").await.is_err());
+        });
+    });
+    let metrics = recorder.handle().render();
+    for of in ["token", "ticket"] {
+        let counted = format!("signup_unknown_secrets_total{{of=\"{of}\"}} 1");
+        assert!(metrics.contains(&counted), "{metrics}");
+    }
+}

@@ -243,12 +243,19 @@ fn a_service_that_proves_addresses_later_has_five_paths() {
 #[test]
 fn a_host_with_plans_of_its_own_documents_them_alone() {
     let plans = ["basic", "pro"].map(|plan| plan.parse().unwrap());
-    let own = serde_json::to_value(signup::openapi::with_plans(&plans)).unwrap();
+    let with_plans = |document| {
+        let document = signup::openapi::with_plans(document, &plans);
+        serde_json::to_value(document).unwrap()
+    };
+    let own = with_plans(signup::openapi());
     let published = document();
     let plan = "/components/schemas/Signup/properties/data/properties/account/properties/plan/enum";
     assert_eq!(own.pointer(plan), Some(&json!(["basic", "pro"])));
     assert_ne!(published.pointer(plan), own.pointer(plan));
     assert_eq!(own["paths"], published["paths"]);
+    let verifying = with_plans(signup::openapi::verifying_first());
+    assert_eq!(verifying.pointer(plan), Some(&json!(["basic", "pro"])));
+    assert!(verifying["paths"]["/auth/signup/verify"].is_object());
 }
 
 #[test]
