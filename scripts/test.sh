@@ -54,8 +54,10 @@ stop() {
 }
 trap stop EXIT
 
-# The tests that crash a server have ones of their own, which do sync.
-bash scripts/postgres.sh start "$folder" "$postgres_port" "-c fsync=off"
+# The tests that crash a server have ones of their own, which do sync. The defaults of the
+# servers are unusual, because stores must not rely on them.
+bash scripts/postgres.sh start "$folder" "$postgres_port" \
+    "-c fsync=off -c timezone=America/New_York"
 echo '"postgres" ""' >"$folder/users.txt"
 cat >"$folder/pgbouncer.ini" <<INI
 [databases]
@@ -77,7 +79,8 @@ if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "${pgbouncer[@]}"; else "${pg
 mkdir "$folder/mariadb" "$folder/galera"
 bash scripts/galera.sh start "$folder/galera" &
 bash scripts/mariadb.sh start "$folder/mariadb" "$mariadb_port" \
-    --innodb-flush-log-at-trx-commit=0
+    --innodb-flush-log-at-trx-commit=0 \
+    --lc-messages=de_DE --autocommit=0 --default-time-zone=-05:00
 wait $!
 export SIGNUP_TEST_GALERA="$folder/galera"
 export SIGNUP_TEST_MARIADB="mysql://root@127.0.0.1:$mariadb_port/mysql"

@@ -10,17 +10,19 @@ use sqlx::mysql::{
 use sqlx::{Connection as _, Executor as _, Row as _, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
+use crate::issue::BoxError;
+use crate::random::{SecureRandom as _, SystemRandom};
 use crate::secret::Secret;
 
 use super::dialect::mysql::{SPELLING, clash, severity, unnumbered};
 use super::dialect::names::Names;
 use super::dialect::spelling::{Clash, Spelling};
 use super::dialect::statement::{Statement, Value};
-use super::sql::backend::{Backend, sealed};
+use super::sql::backend::{Backend, Limit, sealed};
 use super::sql::fault::{Fault, of_connection};
 use super::sql::open::{Location, OpenError, readable};
 use super::sql::statement::{Kind, Row, trusted};
-use super::sql::{DEADLINE, SqlStore};
+use super::sql::{DEADLINE, LONGEST_DEADLINE, SESSION_LIMIT, SIGN_OF_LIFE, SqlStore};
 
 /// The connections of the store's own pool.
 const CONNECTIONS: u32 = 8;
@@ -81,18 +83,27 @@ impl SqlStore<MySql> {
             Ok(connection) => drop(connection.map_err(failed)?.close().await),
             Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
         }
-        let pool = MySqlPoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with(options);
+        let pool = MySqlPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async move {
+                    let ping = timeout(SIGN_OF_LIFE, connection.ping());
+                    Ok(matches!(ping.await, Ok(Ok(()))))
+                })
+            })
+            .connect_lazy_with(options);
         Ok(Self::with_backend(MySql { owns_pool: true }, pool, location, None).reopened())
     }
 
-    /// Sets the deadline of a call. Default: 5 s. Settling a commit whose connection was
+    /// Sets the deadline of a call, a day at most. Default: 5 s. Settling a commit whose connection was
     /// lost has as long again.
     ///
     /// A store that [opened](Self::connect) its pool opens it again, with matching limits
     /// of the server.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(LONGEST_DEADLINE);
         self.reopened()
     }
 
@@ -107,6 +118,11 @@ impl SqlStore<MySql> {
         let options = options.after_connect(move |connection, _| {
             Box::pin(async move { prepare_session(connection, deadline).await })
         });
+        let checks = self.checks_connections.clone();
+        let options = options.after_release(move |connection, _| {
+            let is_checked = checks.have_begun();
+            Box::pin(async move { Ok(!is_checked || MySql::is_idle(connection).await) })
+        });
         self.pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
         self
     }
@@ -119,30 +135,31 @@ async fn prepare_session(
     connection: &mut MySqlConnection,
     deadline: Duration,
 ) -> Result<(), sqlx::Error> {
-    let known = "SHOW VARIABLES WHERE variable_name IN ('max_statement_time', 'wsrep_sync_wait')";
-    let known = connection.fetch_all(sqlx::raw_sql(known.into_sql_str())).await?;
-    let known: Vec<String> =
-        known.iter().map(|row| row.try_get_unchecked(0)).collect::<Result<_, _>>()?;
-    let is_known = |name: &str| known.iter().any(|known| known == name);
-    // InnoDB counts in seconds.
-    let seconds = deadline.as_secs().max(1);
-    let mut settings = format!(
+    let is_clustered = "SHOW VARIABLES LIKE 'wsrep_sync_wait'";
+    let is_clustered = connection.fetch_optional(sqlx::raw_sql(is_clustered.into_sql_str()));
+    // The sum of reads (1), updates and deletions (2), and inserts (4).
+    let waits = is_clustered.await?.map_or("", |_| ", SESSION wsrep_sync_wait = 7");
+    let settings = format!(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
-         ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-         SESSION innodb_lock_wait_timeout = {seconds}"
+         ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1, \
+         SESSION lc_messages = 'en_US'{waits}; \
+         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; {}",
+        limits(deadline),
     );
-    settings += &if is_known("max_statement_time") {
-        format!(", SESSION max_statement_time = {}", deadline.as_secs_f64() * 0.9)
-    } else {
-        format!(", SESSION max_execution_time = {}", deadline.as_millis() * 9 / 10)
-    };
-    if is_known("wsrep_sync_wait") {
-        // The sum of reads (1), updates and deletions (2), and inserts (4).
-        settings += ", SESSION wsrep_sync_wait = 7";
-    }
-    connection.execute(sqlx::raw_sql(trusted(settings))).await?;
-    let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
-    connection.execute(sqlx::raw_sql(isolation.into_sql_str())).await.map(drop)
+    connection.execute(sqlx::raw_sql(trusted(settings))).await.map(drop)
+}
+
+/// Returns the statement that limits a session's waits for locks of rows and tables, in whole
+/// seconds. MariaDB limits each statement as well, MySQL only queries.
+fn limits(left: Duration) -> String {
+    let limit = left.mul_f64(SESSION_LIMIT);
+    let seconds = limit.as_secs().max(1);
+    format!(
+        "SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds} \
+         /*M! , SESSION max_statement_time = {} */ /*!50700 , SESSION max_execution_time = {} */",
+        limit.as_secs_f64(),
+        limit.as_millis(),
+    )
 }
 
 impl sealed::Sealed for MySql {}
@@ -152,15 +169,45 @@ impl Backend for MySql {
 
     const SPELLING: Spelling = SPELLING;
     const REUSES_DROPPED: bool = false;
-    const READ_SETTLES_COMMIT: bool = false;
+    const LOOK_SETTLES_COMMIT: bool = false;
 
     /// Returns true: a definition of a table commits by itself.
     fn migrates_by_statement(&self) -> bool {
         true
     }
 
-    fn begin(&self, _: Duration) -> SqlStr {
-        "START TRANSACTION".into_sql_str()
+    fn begin(&self, limit: Option<Limit>) -> SqlStr {
+        match limit {
+            Some(limit) if limit.is_late && self.owns_pool => {
+                trusted(format!("{}; START TRANSACTION", limits(limit.left)))
+            }
+            _ => "START TRANSACTION".into_sql_str(),
+        }
+    }
+
+    async fn restore(
+        &self,
+        connection: &mut MySqlConnection,
+        deadline: Duration,
+    ) -> Result<(), sqlx::Error> {
+        if !self.owns_pool {
+            return Ok(());
+        }
+        Self::run(connection, trusted(limits(deadline))).await
+    }
+
+    /// Rolls back, and selects a random value: after a statement that was dropped, sqlx would
+    /// take the rest of its answer for the next one.
+    async fn is_idle(connection: &mut MySqlConnection) -> bool {
+        let mut drawn = [0; 8];
+        if SystemRandom.fill(&mut drawn).is_err() {
+            return false;
+        }
+        let drawn = i64::from_be_bytes(drawn) >> 1;
+        let script = trusted(format!("ROLLBACK; SELECT {drawn}"));
+        let answer = timeout(SIGN_OF_LIFE, connection.fetch_one(sqlx::raw_sql(script))).await;
+        let answer = answer.map(|row| row.and_then(|row| row.try_get_unchecked::<i64, _>(0)));
+        matches!(answer, Ok(Ok(answered)) if answered == drawn)
     }
 
     fn commits_alone(&self) -> bool {
@@ -188,6 +235,25 @@ impl Backend for MySql {
 
     async fn run(connection: &mut MySqlConnection, script: SqlStr) -> Result<(), sqlx::Error> {
         connection.execute(sqlx::raw_sql(script)).await.map(drop)
+    }
+
+    async fn check_session(connection: &mut MySqlConnection) -> Result<(), BoxError> {
+        let settings = "SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'sql_mode')";
+        let rows = connection.fetch_all(sqlx::raw_sql(settings.into_sql_str())).await;
+        for row in rows.map_err(readable)? {
+            let value = |at| row.try_get_unchecked::<String, _>(at).map_err(readable);
+            let (name, value) = (value(0)?, value(1)?);
+            let (is_good, needed) = match name.as_str() {
+                "autocommit" => (value == "ON", "ON"),
+                _ => (value.contains("STRICT_"), "STRICT_ALL_TABLES"),
+            };
+            if !is_good {
+                return Err(
+                    format!("{name} of its sessions is {value:?}: set it to {needed}").into()
+                );
+            }
+        }
+        Ok(())
     }
 
     fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {

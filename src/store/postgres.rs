@@ -8,9 +8,10 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::time::timeout;
 
 use super::dialect::names::{Names, Schema};
+use super::sql::backend::Backend as _;
 use super::sql::open::{Location, OpenError, readable};
 use super::sql::statement::trusted;
-use super::sql::{DEADLINE, SqlStore};
+use super::sql::{DEADLINE, LONGEST_DEADLINE, SESSION_LIMIT, SIGN_OF_LIFE, SqlStore};
 
 mod backend;
 
@@ -126,8 +127,8 @@ impl SqlStore<Postgres> {
             .test_before_acquire(false)
             .before_acquire(|connection, state| {
                 Box::pin(async move {
-                    let sign_of_life = state.idle_for < FRESH || connection.ping().await.is_ok();
-                    Ok(sign_of_life)
+                    let ping = timeout(SIGN_OF_LIFE, connection.ping());
+                    Ok(state.idle_for < FRESH || matches!(ping.await, Ok(Ok(()))))
                 })
             })
             .connect_lazy_with(options);
@@ -142,14 +143,14 @@ impl SqlStore<Postgres> {
         self.with_names(names)
     }
 
-    /// Sets the deadline of a call. Default: 5 s. Confirming a commit whose answer was lost
+    /// Sets the deadline of a call, a day at most. Default: 5 s. Confirming a commit whose answer was lost
     /// has as long again.
     ///
     /// A store that [opened](Self::connect) its pool opens it again, with matching
     /// statement timeouts.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(LONGEST_DEADLINE);
         self.reopened()
     }
 
@@ -211,6 +212,11 @@ impl SqlStore<Postgres> {
                 }
             })
         });
+        let checks = self.checks_connections.clone();
+        let options = options.after_release(move |connection, _| {
+            let is_checked = checks.have_begun();
+            Box::pin(async move { Ok(!is_checked || Postgres::is_idle(connection).await) })
+        });
         self.pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
         self
     }
@@ -219,7 +225,7 @@ impl SqlStore<Postgres> {
 /// Returns the server's time limit in milliseconds: a tenth less than the client's, so that
 /// the server does not continue alone.
 fn server_millis(left: Duration) -> u32 {
-    let millis = left.as_millis() * 9 / 10;
+    let millis = left.mul_f64(SESSION_LIMIT).as_millis();
     // The setting's range ends at `i32::MAX`; zero would mean no limit.
     u32::try_from(millis).unwrap_or(u32::MAX).clamp(1, i32::MAX.unsigned_abs())
 }

@@ -16,6 +16,7 @@ use super::{AccountStore, CreateOutcome, InsertProof, NewAccount, StoreError};
 
 pub(super) mod backend;
 mod change;
+pub(super) mod checks;
 mod credentials;
 mod event;
 mod event_queries;
@@ -41,6 +42,7 @@ use super::dialect::table::AccountColumn;
 
 use backend::{Backend, Connection};
 use change::{Applied, Change, HostWork};
+use checks::Checks;
 pub use host::{HostRows, HostRowsError, HostTransaction};
 use open::Location;
 pub use open::OpenError;
@@ -50,6 +52,13 @@ pub use table::check::TableProblem;
 
 /// The default deadline of a call: longer than anyone waits for a sign-up.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+/// The longest deadline; longer ones are shortened to it.
+pub(super) const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
+/// The part of the deadline after which the server ends a statement itself.
+pub(super) const SESSION_LIMIT: f64 = 0.9;
+/// The deadline of the ping of an idle connection, which a firewall may have dropped.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// Accounts in an SQL database: a [`SqliteStore`](super::SqliteStore) or a
 /// [`PostgresStore`](super::PostgresStore).
@@ -71,6 +80,8 @@ pub struct SqlStore<B: Backend> {
     pub(super) names: Names,
     pub(super) queries: Arc<Queries>,
     pub(super) deadline: Duration,
+    /// Whether connections are checked when they return to the pool.
+    pub(super) checks_connections: Checks,
     host: Option<Arc<dyn HostRows<Connection<B>>>>,
 }
 
@@ -91,6 +102,7 @@ impl<B: Backend> SqlStore<B> {
             queries: Arc::new(Queries::new(&names, B::SPELLING)),
             names,
             deadline: DEADLINE,
+            checks_connections: Checks::default(),
             host: None,
         }
     }
@@ -126,7 +138,12 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// Returns the pool, for the host's own queries and to close it.
+    ///
+    /// From the first call on, a pool that the store has opened checks each connection that
+    /// returns, which takes a round trip: a dropped future of the pool's `begin` would leave a
+    /// transaction open, in which the store's own writes would be lost.
     pub fn pool(&self) -> &Pool<B::Database> {
+        self.checks_connections.begin();
         &self.pool
     }
 
@@ -159,7 +176,12 @@ impl<B: Backend> SqlStore<B> {
     ///
     /// A savepoint guards the rows: after an error none of them is left, and the
     /// transaction can continue. The host must commit before it shows the answer to anyone,
-    /// and may roll back instead.
+    /// and may roll back instead. It must not commit a transaction in which this future was
+    /// dropped: the account may be in it without a proof. In a MySQL pool that the host has
+    /// opened, it must also close that connection, because sqlx would take the rest of the
+    /// answer for the next one.
+    ///
+    /// The [deadline](Self::with_deadline) holds here, too.
     ///
     /// # Errors
     /// Returns [`StoreError::EmailTaken`], or another error if the insert fails.
@@ -169,7 +191,10 @@ impl<B: Backend> SqlStore<B> {
         new: &NewAccount,
     ) -> Result<InsertProof, StoreError> {
         let change = Change { steps: self.inserts(new), host: None };
-        match self.apply_in_savepoint(transaction, &change).await? {
+        let watched = self.checks_connections.until_done();
+        let applied = self.apply_in_savepoint(transaction, &change).await;
+        watched.done();
+        match applied? {
             Applied::All => Ok(InsertProof::for_account(new)),
             Applied::NotFound | Applied::Clash(Clash::Email) => Err(StoreError::EmailTaken),
             Applied::Clash(_) => Err(StoreError::Failed("the identifier is taken".into())),
@@ -215,6 +240,7 @@ impl<B: Backend> Clone for SqlStore<B> {
             names: self.names.clone(),
             queries: Arc::clone(&self.queries),
             deadline: self.deadline,
+            checks_connections: self.checks_connections.clone(),
             host: self.host.clone(),
         }
     }

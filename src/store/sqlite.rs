@@ -15,12 +15,13 @@ use super::dialect::names::Names;
 use super::dialect::spelling::{Clash, Severity, Spelling};
 use super::dialect::sqlite::{SPELLING, clash, severity};
 use super::dialect::statement::Statement;
-use super::sql::backend::{Backend, sealed};
+use super::sql::backend::{Backend, Limit, sealed};
+use super::sql::checks::Checks;
 use super::sql::fault::{Fault, without_rows};
 use super::sql::numbered::{query, values};
 use super::sql::open::{Location, OpenError};
 use super::sql::statement::{Kind, Row, trusted};
-use super::sql::{DEADLINE, SqlStore};
+use super::sql::{DEADLINE, LONGEST_DEADLINE, SqlStore};
 
 /// The connections of the store's own pool: one writes at a time, the others serve reads.
 const CONNECTIONS: u32 = 4;
@@ -29,7 +30,7 @@ const CONNECTIONS: u32 = 4;
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// The wait of a transaction of the host, which has no deadline, for other processes.
-const HOST_PATIENCE_MILLIS: u32 = 5000;
+const HOST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Accounts in a SQLite database.
 ///
@@ -107,14 +108,22 @@ impl SqlStore<Sqlite> {
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(DEADLINE);
+        let checks_connections = Checks::default();
+        let checks = checks_connections.clone();
+        let pool = pool.after_release(move |connection, _| {
+            let is_checked = checks.have_begun();
+            Box::pin(async move { Ok(!is_checked || Sqlite::is_idle(connection).await) })
+        });
         let pool = open_pool(pool, options).await.map_err(|error| failed(error.into()))?;
-        Ok(Self::with_backend(Sqlite { owns_pool: true }, pool, location, Some(1)))
+        let mut store = Self::with_backend(Sqlite { owns_pool: true }, pool, location, Some(1));
+        store.checks_connections = checks_connections;
+        Ok(store)
     }
 
-    /// Sets the deadline of a call. Default: 5 s.
+    /// Sets the deadline of a call, a day at most. Default: 5 s.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(LONGEST_DEADLINE);
         self
     }
 }
@@ -171,15 +180,26 @@ impl Backend for Sqlite {
     // A connection's thread executes its commands in order, including the rollback of a
     // dropped transaction.
     const REUSES_DROPPED: bool = true;
-    const READ_SETTLES_COMMIT: bool = true;
+    const LOOK_SETTLES_COMMIT: bool = true;
 
-    fn begin(&self, left: Duration) -> SqlStr {
+    fn begin(&self, limit: Option<Limit>) -> SqlStr {
         if !self.owns_pool {
             return "BEGIN IMMEDIATE".into_sql_str();
         }
         // Limits the wait for writers of other processes.
-        let millis = u32::try_from(left.as_millis()).unwrap_or(HOST_PATIENCE_MILLIS);
+        let millis = limit.map_or(HOST_PATIENCE, |limit| limit.left).as_millis();
         trusted(format!("PRAGMA busy_timeout = {millis}; BEGIN IMMEDIATE"))
+    }
+
+    /// Returns the query itself: its transaction is a writer's.
+    fn locking(&self, statement: &Statement) -> Statement {
+        statement.clone()
+    }
+
+    async fn is_idle(connection: &mut SqliteConnection) -> bool {
+        // It fails where there is nothing to roll back.
+        let _ = Self::run(connection, "ROLLBACK".into_sql_str()).await;
+        true
     }
 
     fn commits_alone(&self) -> bool {
@@ -211,6 +231,15 @@ impl Backend for Sqlite {
 
     fn check(pool: &SqlitePool) -> Result<(), BoxError> {
         check_file(&pool.connect_options())
+    }
+
+    async fn check_session(connection: &mut SqliteConnection) -> Result<(), BoxError> {
+        let sql = "PRAGMA foreign_keys".into_sql_str();
+        let enforced: bool = sqlx::query_scalar(sql).fetch_one(connection).await?;
+        if enforced {
+            return Ok(());
+        }
+        Err("foreign_keys of its connections is OFF: set it to ON".into())
     }
 
     fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
@@ -252,8 +281,8 @@ mod tests {
 
     #[test]
     fn only_the_store_s_own_connections_get_another_busy_timeout() {
-        let begin =
-            |owns_pool| Sqlite { owns_pool }.begin(Duration::from_millis(20)).as_str().to_owned();
+        let limit = Limit { left: Duration::from_millis(20), is_late: true };
+        let begin = |owns_pool| Sqlite { owns_pool }.begin(Some(limit)).as_str().to_owned();
         assert_eq!(begin(true), "PRAGMA busy_timeout = 20; BEGIN IMMEDIATE");
         assert_eq!(begin(false), "BEGIN IMMEDIATE");
     }

@@ -32,6 +32,7 @@ mod mysql;
 mod observe;
 mod openapi;
 mod operating;
+mod outcomes;
 mod overload;
 mod postgres;
 mod proofs;

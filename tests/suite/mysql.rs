@@ -32,10 +32,7 @@ struct Behind {
 impl Behind {
     async fn a_proxy() -> Self {
         let direct = mysql::store().await;
-        let url = mysql::url_of(&direct);
-        let server = url.rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
-        let proxy = Proxy::before(server.parse().unwrap()).await;
-        let url = url.replace(&server, &proxy.addr.to_string());
+        let (proxy, url) = mysql::behind_proxy(&direct).await;
         let store = MySqlStore::connect(&url).await.unwrap().with_deadline(DEADLINE);
         // A connection is there, so that the next use of it has nothing else to send.
         store.create(Sample::new(1).build()).await.unwrap();
@@ -242,6 +239,23 @@ async fn no_error_quotes_what_the_client_has_sent() {
     store.create(tricky(3)).await.unwrap();
     let refused = store.create(tricky(4)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Failed(_)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB: scripts/test.sh starts one"]
+async fn sessions_that_would_lose_changes_are_refused() {
+    let first = mysql::store().await;
+    for (setting, name) in [("autocommit = 0", "autocommit"), ("sql_mode = ''", "sql_mode")] {
+        let pool = MySqlPoolOptions::new().after_connect(move |connection, _| {
+            let set = AssertSqlSafe(format!("SET SESSION autocommit = 1, SESSION {setting}"));
+            Box::pin(async move { connection.execute(set).await.map(drop) })
+        });
+        let store = MySqlStore::new(pool.connect(&mysql::url_of(&first)).await.unwrap());
+        for refused in [store.migrate().await, store.is_up_to_date().await.map(drop)] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(name), "{refused}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

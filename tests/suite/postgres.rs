@@ -44,11 +44,8 @@ struct Behind {
 
 impl Behind {
     async fn a_proxy() -> Self {
-        let url = postgres::url();
-        let direct = postgres::store(&url).await;
-        let server = url.rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
-        let proxy = Proxy::before(server.parse().unwrap()).await;
-        let url = url.replace(&server, &proxy.addr.to_string());
+        let direct = postgres::store(&postgres::url()).await;
+        let (proxy, url) = postgres::behind_proxy(&postgres::url()).await;
         let store = PostgresStore::connect(&url).await.unwrap();
         let store = store.with_schema(postgres::schema_of(&direct)).with_deadline(DEADLINE);
         // A statement has been prepared on some connection, so that the next use

@@ -4,6 +4,8 @@ use signup::store::MySqlStore;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
+use super::proxy::Proxy;
+
 /// The server that is there for all tests.
 pub fn url() -> String {
     let url = std::env::var("SIGNUP_TEST_MARIADB");
@@ -21,6 +23,15 @@ pub async fn store() -> MySqlStore {
 pub fn url_of(store: &MySqlStore) -> String {
     let options = store.pool().connect_options();
     on_server(&url(), options.get_database().unwrap())
+}
+
+/// A proxy for a store's server, and the URL of its database there.
+pub async fn behind_proxy(store: &MySqlStore) -> (Proxy, String) {
+    let url = url_of(store);
+    let server = url.rsplit_once('@').unwrap().1.split('/').next().unwrap();
+    let proxy = Proxy::before(server.parse().unwrap()).await;
+    let url = url.replace(server, &proxy.addr.to_string());
+    (proxy, url)
 }
 
 /// A store without tables.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use signup::store::{PostgresStore, Schema};
 
+use super::proxy::Proxy;
+
 /// Of the server that is there for all tests.
 pub fn url() -> String {
     variable("SIGNUP_TEST_POSTGRES")
@@ -25,6 +27,14 @@ fn variable(name: &str) -> String {
 /// An empty store, in a schema of its own.
 pub async fn store(url: &str) -> PostgresStore {
     empty(PostgresStore::connect(url).await.unwrap()).await
+}
+
+/// A proxy for a URL's server, and the URL through it.
+pub async fn behind_proxy(url: &str) -> (Proxy, String) {
+    let server = url.rsplit_once('@').unwrap().1.split('/').next().unwrap();
+    let proxy = Proxy::before(server.parse().unwrap()).await;
+    let url = url.replace(server, &proxy.addr.to_string());
+    (proxy, url)
 }
 
 /// A store without tables, for a schema of its own.
@@ -68,6 +78,53 @@ fn isolated_url(level: &str) -> String {
 
 pub fn schema_of(store: &PostgresStore) -> Schema {
     Schema::new(store.table("").trim_end_matches('.')).unwrap()
+}
+
+/// A PgBouncer in session mode that ends with its test.
+pub struct PgBouncer {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl PgBouncer {
+    pub fn before(server: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let bouncer = Self { folder, port };
+        let path = |name: &str| bouncer.folder.path().join(name).display().to_string();
+        let settings = format!(
+            "[databases]\npostgres = host=127.0.0.1 port={}\n[pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = trust\nauth_file = {}\npool_mode = session\n\
+             logfile = {}\npidfile = {}\n",
+            server.port(),
+            path("users.txt"),
+            path("log"),
+            path("pid"),
+        );
+        std::fs::write(path("users.txt"), "\"postgres\" \"\"\n").unwrap();
+        std::fs::write(path("settings.ini"), settings).unwrap();
+        let run = "chmod -R a+rwX \"$0\"; start=(pgbouncer --quiet --daemon \"$0/settings.ini\"); \
+                   if [ \"$(id -u)\" = 0 ]; then runuser -u postgres -- \"${start[@]}\"; \
+                   else \"${start[@]}\"; fi";
+        let started = Command::new("bash").args(["-c", run]).arg(bouncer.folder.path()).status();
+        assert!(started.unwrap().success());
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bouncer
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let stop = "kill -9 \"$(cat \"$0/pid\")\"";
+        let _ = Command::new("bash").args(["-c", stop]).arg(self.folder.path()).status();
+    }
 }
 
 /// A server of a test's own, which may be killed. It ends with the test.

@@ -97,27 +97,32 @@ const CATALOG: Catalog = Catalog {
     },
 };
 
-/// Returns the severity of an error number.
+/// Returns the severity of an error number, by the error message references of MySQL 8 and
+/// MariaDB:
+///
+/// | number | meaning | answer |
+/// | --- | --- | --- |
+/// | 1020 `CHECKREAD`, 1213 `LOCK_DEADLOCK`, 1412 `TABLE_DEF_CHANGED`, 3101 `TRANSACTION_ROLLBACK_DURING_COMMIT` | another transaction, a definition, or the group's certification was in the way | tried again |
+/// | 1047 `UNKNOWN_COM_ERROR` (a Galera node without its cluster), 1053, 1077, 1079, 1080 (shutdown), 1158 to 1161 (network), 1180 `ERROR_DURING_COMMIT`, 1317 `QUERY_INTERRUPTED`, 1927 and 3169 (killed), 4031 `CLIENT_INTERACTION_TIMEOUT` | the session ends, perhaps between commit and answer | 503, and a commit is settled |
+/// | 1021 and 1114 (full), 1037, 1038, 1041 (memory), 1040, 1135, 1203, 1226, 1637 (too many), 1205 `LOCK_WAIT_TIMEOUT`, 1206, 1290, 1792, 1836 (read-only), 1969 and 3024 (time limit) | the moment | 503 |
 pub(in crate::store) fn severity(number: u16) -> Severity {
     match number {
-        // A deadlock, or a certification that failed, which can come at the commit too; a row
-        // that has changed since it was read.
-        1213 | 1020 => Severity::Conflict,
-        // The server ends, or has ended the session, or its place in the cluster was lost in
-        // the middle of a commit.
-        1053 | 1077 | 1079 | 1080 | 1180 | 1317 | 1927 | 3169 => Severity::Lost,
+        1213 | 1020 | 1412 | 3101 => Severity::Conflict,
+        1047 | 1053 | 1077 | 1079 | 1080 | 1158..=1161 | 1180 | 1317 | 1927 | 3169 | 4031 => {
+            Severity::Lost
+        }
         number if is_transient(number) => Severity::Unavailable,
         _ => Severity::Failed,
     }
 }
 
-/// Returns the constraint of this crate's tables that an error is about: it reads the key's
-/// name from the end of the message, for the value before it is the client's.
+/// Returns the constraint of this crate's tables that an error is about, by the key's name in
+/// the message. In each of the server's languages it is the last quoted word; the value before
+/// it is the client's.
 pub(in crate::store) fn clash(number: u16, message: &str, names: &Names) -> Option<Clash> {
     match number {
         DUPLICATE_ENTRY => {
-            let (_, key) = message.rsplit_once("for key '")?;
-            let key = key.trim_end_matches('\'');
+            let key = message.rsplit(['\'', '"']).nth(1)?;
             // MySQL names the table too.
             let key = key.rsplit_once('.').map_or(key, |(_table, key)| key);
             let is = |name: &str| key == names.constraint(name);
@@ -140,12 +145,27 @@ pub(in crate::store) fn clash(number: u16, message: &str, names: &Names) -> Opti
 const DUPLICATE_ENTRY: u16 = 1062;
 const NO_REFERENCED_ROW: u16 = 1452;
 
-/// Returns whether an error number is about the moment and not about the statement: too many
-/// connections or none in the cluster's primary component (1040, 1047, 1203), a full disk
-/// (1021, 1114), a lock that was waited for too long (1205), a time limit (1969, 3024), a
-/// server that only reads, as after a failover (1290, 1792, 1836).
+/// Returns whether an error number is about the moment and not about the statement.
 fn is_transient(number: u16) -> bool {
-    matches!(number, 1021 | 1040 | 1047 | 1114 | 1203 | 1205 | 1290 | 1792 | 1836 | 1969 | 3024)
+    matches!(
+        number,
+        1021 | 1037
+            | 1038
+            | 1040
+            | 1041
+            | 1114
+            | 1135
+            | 1203
+            | 1205
+            | 1206
+            | 1226
+            | 1290
+            | 1637
+            | 1792
+            | 1836
+            | 1969
+            | 3024
+    )
 }
 
 /// Takes the numbers of placeholders away, and returns which values they stand for.
@@ -171,5 +191,20 @@ mod tests {
         let (sql, order) = unnumbered("SELECT ?2, ?1 FROM t WHERE a = ?1 AND b IN (?10)");
         assert_eq!(sql, "SELECT ?, ? FROM t WHERE a = ? AND b IN (?)");
         assert_eq!(order, [1, 0, 0, 9]);
+    }
+
+    #[test]
+    fn a_key_is_found_in_every_language() {
+        let clash = |message: &str| clash(DUPLICATE_ENTRY, message, &Names::default());
+        for message in [
+            "Duplicate entry 'it's a key' for key 'accounts.accounts_email_key_key'",
+            "Doppelter Eintrag 'a' für Schlüssel 'accounts_email_key_key'",
+            "Duplicata du champ 'PRIMARY' pour la clef 'accounts_email_key_key'",
+            "'a' は索引 'accounts_email_key_key' で重複しています。",
+        ] {
+            assert_eq!(clash(message), Some(Clash::Email), "{message}");
+        }
+        let of_client = "Duplicate entry 'accounts_email_key_key' for key 'of_the_host'";
+        assert_eq!(clash(of_client), None);
     }
 }

@@ -145,14 +145,12 @@ const CATALOG: Catalog = Catalog {
     from_text: |value, kind| format!("CAST({value} AS {kind})"),
 };
 
-/// Returns the severity of an SQLSTATE.
+/// Returns the severity of an SQLSTATE (PostgreSQL, appendix A: error codes).
 pub(in crate::store) fn severity(code: &str) -> Severity {
     match code {
         // The latter are those of distributed kin: YugabyteDB, and Aurora DSQL.
         "40001" | "40P01" | "YB001" | "0C000" | "0C001" | "OC000" | "OC001" => Severity::Conflict,
-        // The server ended the session, perhaps between commit and answer, or does not know
-        // itself whether the commit happened.
-        "57P01" | "57P02" | "57P03" | "57P05" | "40003" => Severity::Lost,
+        code if ends_session(code) => Severity::Lost,
         code if is_transient(code) => Severity::Unavailable,
         _ => Severity::Failed,
     }
@@ -179,11 +177,21 @@ pub(in crate::store) fn clash(code: &str, constraint: &str, names: &Names) -> Op
 const UNIQUE_VIOLATION: &str = "23505";
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 
-/// Returns whether an SQLSTATE is about the moment and not about the statement: classes 08
-/// (connection), 53 (resources), 57 (operator, including statement timeouts), 58 (system),
-/// and 25006 (read-only, as after a failover), 25P02 (a transaction that someone left
-/// failed), 55P03 (lock not available).
+/// Returns whether an SQLSTATE ends the session, or reports a fault of the system, so that a
+/// commit may have happened: classes 08 (connection: a pooler's `08P01`
+/// as well) and 58 (system), 40003 (the server does not know), 57P01 to 57P03 and 57P05
+/// (shutdown, crash, idle session), 25P03 and 25P04 (time limits that end the session).
+fn ends_session(code: &str) -> bool {
+    let class = code.get(..2).unwrap_or_default();
+    matches!(class, "08" | "58")
+        || matches!(code, "40003" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04")
+}
+
+/// Returns whether an SQLSTATE is about the moment and not about the statement: classes 53
+/// (resources) and 57 (operator, including statement timeouts), and 25006 (read-only, as
+/// after a failover), 25P02 (a transaction that someone left failed), 55P03 (lock not
+/// available).
 fn is_transient(code: &str) -> bool {
     let class = code.get(..2).unwrap_or_default();
-    matches!(class, "08" | "53" | "57" | "58") || matches!(code, "25006" | "25P02" | "55P03")
+    matches!(class, "53" | "57") || matches!(code, "25006" | "25P02" | "55P03")
 }

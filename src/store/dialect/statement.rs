@@ -35,6 +35,13 @@ impl Statement {
         Self { sql: sql.into(), values, is_optional: false }
     }
 
+    /// Returns whether it inserts rows.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(in crate::store) fn is_insert(&self) -> bool {
+        // A sign-up in PostgreSQL is one statement that begins with `WITH`.
+        !["UPDATE", "DELETE"].iter().any(|verb| self.sql.trim_start().starts_with(verb))
+    }
+
     /// Lets the statement affect no row.
     #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(in crate::store) fn optional(self) -> Self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, Postgres as Database};
-use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
+use sqlx::{Connection as _, Executor as _, SqlSafeStr as _, SqlStr};
 
 use crate::store::NewAccount;
 
@@ -13,7 +13,7 @@ use crate::store::dialect::names::Names;
 use crate::store::dialect::postgres::{DISTRIBUTED_STEPS, SPELLING, clash, severity};
 use crate::store::dialect::spelling::{Clash, Spelling, Step};
 use crate::store::dialect::statement::Statement;
-use crate::store::sql::backend::{Backend, sealed};
+use crate::store::sql::backend::{Backend, Limit, sealed};
 use crate::store::sql::fault::{Fault, of_connection, without_rows};
 use crate::store::sql::numbered::{query, values};
 use crate::store::sql::queries::Queries;
@@ -30,7 +30,7 @@ impl Backend for Postgres {
     const SPELLING: Spelling = SPELLING;
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;
-    const READ_SETTLES_COMMIT: bool = false;
+    const LOOK_SETTLES_COMMIT: bool = false;
 
     fn steps(&self, names: &Names) -> &'static [Step] {
         let own = names.accounts.is_none();
@@ -45,11 +45,43 @@ impl Backend for Postgres {
         self.distributed
     }
 
-    fn begin(&self, left: Duration) -> SqlStr {
-        if self.timeouts == Timeouts::BySession || left == Duration::MAX {
-            return "BEGIN".into_sql_str();
+    fn begin(&self, limit: Option<Limit>) -> SqlStr {
+        let by_transaction = self.timeouts == Timeouts::ByTransaction;
+        match limit {
+            Some(limit) if by_transaction || (limit.is_late && !self.distributed) => {
+                let millis = server_millis(limit.left);
+                trusted(format!("BEGIN; SET LOCAL statement_timeout = {millis}"))
+            }
+            _ => "BEGIN".into_sql_str(),
         }
-        trusted(format!("BEGIN; SET LOCAL statement_timeout = {}", server_millis(left)))
+    }
+
+    async fn limit(
+        &self,
+        savepoint: &mut PgConnection,
+        deadline: Duration,
+    ) -> Result<Option<SqlStr>, sqlx::Error> {
+        if self.timeouts == Timeouts::BySession {
+            return Ok(None);
+        }
+        let sql = "SELECT current_setting('statement_timeout'),
+                       set_config('statement_timeout', $1, true)";
+        let query = sqlx::query_as(sql).bind(server_millis(deadline).to_string());
+        let query = query.persistent(self.prepares).fetch_one(savepoint);
+        let (before, _): (String, String) = query.await?;
+        Ok(Some(trusted(format!("SET LOCAL statement_timeout = '{before}'"))))
+    }
+
+    fn locking(&self, statement: &Statement) -> Statement {
+        // Distributed databases may only lock by key, and have no standbys.
+        let lock = if self.distributed { "" } else { " FOR UPDATE" };
+        Statement::from_parts(format!("{}{lock}", statement.sql), statement.values.clone())
+    }
+
+    /// Begins a transaction by a statement that begins none: sqlx reports an error unless one
+    /// was open.
+    async fn is_idle(connection: &mut PgConnection) -> bool {
+        matches!(connection.begin_with("SELECT 1").await, Err(sqlx::Error::BeginFailed))
     }
 
     fn commits_alone(&self) -> bool {

@@ -20,6 +20,15 @@ use super::statement::{Kind, Row};
 #[expect(unreachable_pub, reason = "a public trait shows it")]
 pub type Connection<B> = <<B as Backend>::Database as Database>::Connection;
 
+/// The time limit of a write on the server.
+#[derive(Debug, Clone, Copy)]
+#[doc(hidden)]
+pub struct Limit {
+    pub left: Duration,
+    /// Whether it is shorter than the session's limit.
+    pub is_late: bool,
+}
+
 /// A database that [`SqlStore`](super::SqlStore) can use. It is sealed: the stores
 /// of this crate implement it.
 #[doc(hidden)]
@@ -32,9 +41,9 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// True if the connection of a dropped transaction can be used again. Otherwise it is
     /// closed.
     const REUSES_DROPPED: bool;
-    /// True if a read after a failed commit settles whether it happened: a server may still
+    /// True if a query after a failed commit settles whether it happened: a server may still
     /// commit after its client has lost it.
-    const READ_SETTLES_COMMIT: bool;
+    const LOOK_SETTLES_COMMIT: bool;
 
     /// Returns the numbered steps of the schema.
     fn steps(&self, names: &Names) -> &'static [Step] {
@@ -52,8 +61,38 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
         false
     }
 
-    /// Returns the statement that begins a write which has this time left.
-    fn begin(&self, left: Duration) -> SqlStr;
+    /// Returns the statement that begins a write, or the host's transaction, which has no
+    /// limit.
+    fn begin(&self, limit: Option<Limit>) -> SqlStr;
+
+    /// Restores the session's limit after a late write.
+    fn restore(
+        &self,
+        _: &mut Connection<Self>,
+        _deadline: Duration,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Limits the statements in a savepoint of the host's transaction, if its session does
+    /// not. Returns the statement that restores the previous limit.
+    fn limit(
+        &self,
+        _savepoint: &mut Connection<Self>,
+        _deadline: Duration,
+    ) -> impl Future<Output = Result<Option<SqlStr>, sqlx::Error>> + Send {
+        std::future::ready(Ok(None))
+    }
+
+    /// Returns a query that also locks its rows.
+    fn locking(&self, statement: &Statement) -> Statement {
+        let sql = format!("{} FOR UPDATE", statement.sql);
+        Statement::from_parts(sql, statement.values.clone())
+    }
+
+    /// Returns whether a connection can be used again: it has no open transaction, or has
+    /// ended it.
+    fn is_idle(connection: &mut Connection<Self>) -> impl Future<Output = bool> + Send;
 
     /// Returns whether a single statement is sent without a transaction around it.
     fn commits_alone(&self) -> bool;
@@ -102,6 +141,16 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
         _: &Names,
         _: Duration,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Rejects a session on which changes would be lost.
+    ///
+    /// # Errors
+    /// Returns the reason.
+    fn check_session(
+        _: &mut Connection<Self>,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send {
         std::future::ready(Ok(()))
     }
 

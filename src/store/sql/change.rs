@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, SqlStr};
 use tokio::time::{Instant, timeout_at};
 
 use crate::account::AccountId;
@@ -15,13 +15,13 @@ use crate::store::{NewAccount, StoreError, Wipe};
 use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
 
-use super::SqlStore;
-use super::backend::{Backend, Connection};
+use super::backend::{Backend, Connection, Limit};
 use super::fault::{Fault, late, without_rows};
-use super::gate::{check_runtime, run_task};
+use super::gate::{check_runtime, run_past, run_task};
 use super::host::HostTransaction;
 use super::queries::Find;
 use super::statement::Row;
+use super::{SESSION_LIMIT, SqlStore};
 
 /// The maximum number of attempts of a transaction that conflicts with others, and of a read
 /// whose connection was dead.
@@ -63,13 +63,19 @@ impl<B: Backend> SqlStore<B> {
         let until = Instant::now() + self.deadline;
         let turn = self.gate.reader(until).await?;
         let store = self.clone();
-        run_task(turn, async move { store.find_until(&find, until).await }).await
+        let task = async move { store.find_until(&find, store.backend.begin_read(), until).await };
+        run_task(turn, task).await
     }
 
-    async fn find_until(&self, find: &Find, until: Instant) -> Result<Vec<Row>, StoreError> {
+    async fn find_until(
+        &self,
+        find: &Find,
+        begin: Option<SqlStr>,
+        until: Instant,
+    ) -> Result<Vec<Row>, StoreError> {
         let mut attempt = 1;
         loop {
-            match self.try_find(find, until).await {
+            match self.try_find(find, begin.clone(), until).await {
                 Err(fault) if fault.is_transient() && attempt < ATTEMPTS => {
                     wait(attempt, until).await;
                     attempt += 1;
@@ -81,9 +87,14 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    async fn try_find(&self, find: &Find, until: Instant) -> Result<Vec<Row>, Fault> {
+    async fn try_find(
+        &self,
+        find: &Find,
+        begin: Option<SqlStr>,
+        until: Instant,
+    ) -> Result<Vec<Row>, Fault> {
         let mut connection = self.acquire(until).await?;
-        let found = timeout_at(until, self.fetch(&mut connection, find)).await;
+        let found = timeout_at(until, self.fetch(&mut connection, find, begin)).await;
         let late = |_| Err(Fault::Unavailable(late("no answer before the deadline")));
         let found = found.unwrap_or_else(late);
         if found.is_err() && !B::REUSES_DROPPED {
@@ -92,10 +103,15 @@ impl<B: Backend> SqlStore<B> {
         found
     }
 
-    async fn fetch(&self, connection: &mut Connection<B>, find: &Find) -> Result<Vec<Row>, Fault> {
+    async fn fetch(
+        &self,
+        connection: &mut Connection<B>,
+        find: &Find,
+        begin: Option<SqlStr>,
+    ) -> Result<Vec<Row>, Fault> {
         let (statement, columns) = (&find.statement, find.columns);
         let persistent = self.backend.persistent();
-        let Some(begin) = self.backend.begin_read() else {
+        let Some(begin) = begin else {
             return B::fetch(connection, statement, columns, persistent).await.map_err(B::fault);
         };
         let mut transaction = connection.begin_with(begin).await.map_err(B::fault)?;
@@ -151,10 +167,32 @@ impl<B: Backend> SqlStore<B> {
                 {
                     return self.settle(change, confirm, fault).await;
                 }
-                outcome => {
-                    return outcome.map_err(|fault| fault.before_commit().into_store_error());
+                Err(fault) => {
+                    let error = fault.before_commit().into_store_error();
+                    return match undecided {
+                        Some(conflict) => self.unless_failed(error, confirm, conflict).await,
+                        None => Err(error),
+                    };
                 }
+                Ok(Applied::All) => return Ok(Applied::All),
             }
+        }
+    }
+
+    /// Returns an error, unless an earlier attempt was committed although the server reported
+    /// a conflict.
+    async fn unless_failed(
+        &self,
+        error: StoreError,
+        confirm: Option<&Find>,
+        conflict: BoxError,
+    ) -> Result<Applied, StoreError> {
+        match confirm {
+            Some(confirm) => match self.confirm_commit(confirm, conflict).await {
+                Err(StoreError::Unavailable(_)) => Err(error),
+                settled => settled,
+            },
+            None => Err(StoreError::OutcomeUnknown(conflict)),
         }
     }
 
@@ -167,7 +205,7 @@ impl<B: Backend> SqlStore<B> {
     ) -> Result<Applied, StoreError> {
         let is_insert = matches!(change.host, Some(HostWork::Insert(_)));
         match (fault, confirm) {
-            (Fault::Lost(lost), Some(confirm)) if is_insert && !B::READ_SETTLES_COMMIT => {
+            (Fault::Lost(lost), Some(confirm)) if is_insert && !B::LOOK_SETTLES_COMMIT => {
                 self.insert_again(change, confirm, lost).await
             }
             // The caller has waited for so long that it gets no second attempt. The server
@@ -211,19 +249,30 @@ impl<B: Backend> SqlStore<B> {
         lost: BoxError,
         until: Instant,
     ) -> Result<Applied, StoreError> {
-        match self.find_until(confirm, until).await {
-            Ok(rows) if rows.is_empty() => Ok(refused),
-            Ok(_) => Ok(Applied::All),
+        match self.is_committed(confirm, until).await {
+            Ok(false) => Ok(refused),
+            Ok(true) => Ok(Applied::All),
             Err(_) => Err(StoreError::OutcomeUnknown(lost)),
         }
+    }
+
+    /// Returns whether a change was committed whose answer was lost. The query is a transaction
+    /// that locks the row: it waits for a commit in progress, and its own commit waits until
+    /// the row is durable, as on a synchronous standby for which the first one did not wait.
+    async fn is_committed(&self, confirm: &Find, until: Instant) -> Result<bool, StoreError> {
+        let statement = self.backend.locking(&confirm.statement);
+        let find = Find { statement, columns: confirm.columns };
+        let limit = Limit { left: self.deadline, is_late: false };
+        let begin = Some(self.backend.begin(Some(limit)));
+        Ok(!self.find_until(&find, begin, until).await?.is_empty())
     }
 
     /// Finds out whether a commit without an answer happened, within its own deadline.
     async fn confirm_commit(&self, confirm: &Find, lost: BoxError) -> Result<Applied, StoreError> {
         let until = Instant::now() + self.deadline;
-        match self.find_until(confirm, until).await {
-            Ok(rows) if !rows.is_empty() => Ok(Applied::All),
-            Ok(_) if B::READ_SETTLES_COMMIT => Err(StoreError::Unavailable(lost)),
+        match self.is_committed(confirm, until).await {
+            Ok(true) => Ok(Applied::All),
+            Ok(false) if B::LOOK_SETTLES_COMMIT => Err(StoreError::Unavailable(lost)),
             // The commit may still happen.
             Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown(lost)),
         }
@@ -238,14 +287,27 @@ impl<B: Backend> SqlStore<B> {
         until: Instant,
     ) -> Result<Applied, Fault> {
         let mut connection = self.acquire(until).await?;
+        let limit = self.limit(until);
         let usable = AtomicBool::new(B::REUSES_DROPPED);
-        let work = self.transact(&mut connection, change, committing, &usable, until);
+        let work = self.transact(&mut connection, change, committing, &usable, limit);
         let late = |_| Err(Fault::Late(late("no answer before the deadline")));
         let outcome = timeout_at(until, work).await.unwrap_or_else(late);
-        if outcome.is_err() && !usable.load(Ordering::Relaxed) {
+        let is_usable = match (&outcome, limit.is_late) {
+            (Err(_), _) => usable.load(Ordering::Relaxed),
+            // The next call relies on the session's limit.
+            (Ok(_), true) => self.backend.restore(&mut connection, self.deadline).await.is_ok(),
+            (Ok(_), false) => true,
+        };
+        if !is_usable {
             drop(connection.detach());
         }
         outcome
+    }
+
+    /// Returns the time limit of a write on the server.
+    fn limit(&self, until: Instant) -> Limit {
+        let left = until.saturating_duration_since(Instant::now());
+        Limit { left, is_late: left < self.deadline.mul_f64(SESSION_LIMIT) }
     }
 
     async fn transact(
@@ -254,19 +316,18 @@ impl<B: Backend> SqlStore<B> {
         change: &Change,
         committing: &AtomicBool,
         usable: &AtomicBool,
-        until: Instant,
+        limit: Limit,
     ) -> Result<Applied, Fault> {
         let host_writes = self.host.is_some() && change.host.is_some();
-        if let ([step], false, true) =
-            (change.steps.as_slice(), host_writes, self.backend.commits_alone())
-        {
+        let is_alone = !host_writes && !limit.is_late && self.backend.commits_alone();
+        if let ([step], true) = (change.steps.as_slice(), is_alone) {
             committing.store(true, Ordering::Relaxed);
             return self
                 .apply_step(connection, step)
                 .await
                 .map(|found| found.unwrap_or(Applied::All));
         }
-        let begin = self.backend.begin(until.saturating_duration_since(Instant::now()));
+        let begin = self.backend.begin(Some(limit));
         let mut transaction = connection.begin_with(begin).await.map_err(B::fault)?;
         let applied = match self.apply_steps(&mut transaction, change).await {
             Ok(Applied::All) => self.write_host_rows(&mut transaction, change).await,
@@ -290,7 +351,7 @@ impl<B: Backend> SqlStore<B> {
             // only now.
             Err(error) => match B::clash(&error, &self.names) {
                 Some(clash) => Ok(Applied::Clash(clash)),
-                None if B::READ_SETTLES_COMMIT => Err(Fault::Lost(without_rows(error))),
+                None if B::LOOK_SETTLES_COMMIT => Err(Fault::Lost(without_rows(error))),
                 None => Err(B::fault(error).at_commit()),
             },
         }
@@ -334,6 +395,8 @@ impl<B: Backend> SqlStore<B> {
             Ok(0) if !step.is_optional => Ok(Some(Applied::NotFound)),
             Ok(_) => Ok(None),
             Err(error) => match B::clash(&error, &self.names) {
+                // The host's own foreign key keeps the row.
+                Some(Clash::Orphan) if !step.is_insert() => Err(B::fault(error)),
                 Some(clash) => Ok(Some(Applied::Clash(clash))),
                 None => Err(B::fault(error)),
             },
@@ -341,22 +404,36 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// Applies a change within a transaction of the host, whose other work it never
-    /// touches.
+    /// touches, within the deadline.
     pub(super) async fn apply_in_savepoint(
         &self,
         transaction: &mut sqlx::Transaction<'_, B::Database>,
         change: &Change,
     ) -> Result<Applied, StoreError> {
-        let failed = |fault: Fault| fault.before_commit().into_store_error();
-        let connection: &mut Connection<B> = transaction;
-        let mut savepoint = connection.begin().await.map_err(|error| failed(B::fault(error)))?;
+        let until = Instant::now() + self.deadline;
+        let applied = timeout_at(until, self.apply_limited(transaction, change)).await;
+        let late = |_| Err(Fault::Unavailable(late("no answer before the deadline")));
+        applied.unwrap_or_else(late).map_err(|fault| fault.before_commit().into_store_error())
+    }
+
+    async fn apply_limited(
+        &self,
+        connection: &mut Connection<B>,
+        change: &Change,
+    ) -> Result<Applied, Fault> {
+        let mut savepoint = connection.begin().await.map_err(B::fault)?;
+        let limited = self.backend.limit(&mut savepoint, self.deadline).await;
+        let before = limited.map_err(B::fault)?;
         let applied = self.apply_steps(&mut savepoint, change).await;
-        let ended = match applied {
-            Ok(Applied::All) => savepoint.commit().await,
-            _ => savepoint.rollback().await,
-        };
-        ended.map_err(|error| failed(B::fault(error)))?;
-        applied.map_err(failed)
+        if !matches!(applied, Ok(Applied::All)) {
+            savepoint.rollback().await.map_err(B::fault)?;
+            return applied;
+        }
+        if let Some(before) = before {
+            B::run(&mut savepoint, before).await.map_err(B::fault)?;
+        }
+        savepoint.commit().await.map_err(B::fault)?;
+        Ok(Applied::All)
     }
 
     /// Begins a transaction that the host will end.
@@ -364,14 +441,14 @@ impl<B: Backend> SqlStore<B> {
         check_runtime()?;
         let until = Instant::now() + self.deadline;
         let turn = self.gate.writer_alone(until).await?;
-        // The host limits its own statements.
-        let statement = self.backend.begin(Duration::MAX);
-        let begun = timeout_at(until, self.pool.begin_with(statement)).await;
-        let late = |_| Err(sqlx::Error::PoolTimedOut);
-        let transaction = begun.unwrap_or_else(late);
-        let transaction =
-            transaction.map_err(|error| B::fault(error).before_commit().into_store_error())?;
-        Ok(HostTransaction::new(transaction, turn))
+        let store = self.clone();
+        // Dropping a `BEGIN` before its answer would leave a transaction open in the pool.
+        let begun = run_past(until, async move {
+            // The host limits its own statements.
+            let begun = store.pool.begin_with(store.backend.begin(None)).await;
+            begun.map_err(|error| B::fault(error).before_commit().into_store_error())
+        });
+        Ok(HostTransaction::new(begun.await?, turn))
     }
 
     /// Acquires a connection of the pool, before the deadline.

@@ -92,6 +92,16 @@ pub(in crate::store) async fn run_task<T: Send + 'static>(
     join_task(tokio::spawn(observe::in_current_span(task)).await)
 }
 
+/// Waits until the deadline for work in a task of the store, which continues after that.
+pub(in crate::store) async fn run_past<T: Send + 'static>(
+    until: Instant,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let task = tokio::spawn(observe::in_current_span(work));
+    let late = |_| Err(StoreError::Unavailable(late("no answer before the deadline")));
+    timeout_at(until, task).await.map_or_else(late, join_task)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ use crate::store::dialect::spelling::Step;
 use crate::store::dialect::statement::Statement;
 
 use super::SqlStore;
-use super::backend::{Backend, Connection};
+use super::backend::{Backend, Connection, Limit};
 use super::change::{ATTEMPTS, wait};
 use super::open::{OpenError, readable};
 use super::statement::{Kind, trusted};
@@ -61,15 +61,17 @@ impl<B: Backend> SqlStore<B> {
                 return Err(lines.join("\n").into());
             }
             let mut connection = self.pool.acquire().await.map_err(readable)?;
+            B::check_session(&mut connection).await?;
             if !self.missing_steps(&mut connection).await?.is_empty() {
+                if !B::REUSES_DROPPED {
+                    // Also where the caller leaves: a transaction may be open then.
+                    connection.close_on_drop();
+                }
                 let applied = if self.backend.migrates_by_statement() {
                     self.apply_by_statement(&mut connection).await
                 } else {
                     self.apply_missing(&mut connection, limit).await
                 };
-                if applied.is_err() && !B::REUSES_DROPPED {
-                    drop(connection.detach());
-                }
                 applied?;
             }
             Ok(())
@@ -86,6 +88,7 @@ impl<B: Backend> SqlStore<B> {
         let failed = |error: BoxError| OpenError::migrate(self.location.clone(), error);
         let checked = timeout(self.deadline, async {
             let mut connection = self.pool.acquire().await.map_err(readable)?;
+            B::check_session(&mut connection).await?;
             Ok(self.missing_steps(&mut connection).await?.is_empty())
         });
         let late = |_| Err("no answer before the deadline".into());
@@ -123,7 +126,7 @@ impl<B: Backend> SqlStore<B> {
         connection: &mut Connection<B>,
         limit: Duration,
     ) -> Result<(), BoxError> {
-        let begin = self.backend.begin(limit);
+        let begin = self.backend.begin(Some(Limit { left: limit, is_late: false }));
         let mut transaction = connection.begin_with(begin).await.map_err(readable)?;
         B::begin_migration(&mut transaction, &self.names, limit).await.map_err(hinted)?;
         self.prepare_record(&mut transaction).await.map_err(hinted)?;

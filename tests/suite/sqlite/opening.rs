@@ -126,3 +126,11 @@ async fn a_tool_of_the_hosts_applies_the_same_steps() {
     theirs.migrate().await.unwrap();
     theirs.create(Sample::new(1).build()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_pool_without_foreign_keys_is_refused() {
+    let options: SqliteConnectOptions = "sqlite::memory:".parse().unwrap();
+    let pool = sqlx::SqlitePool::connect_with(options.foreign_keys(false)).await.unwrap();
+    let refused = SqliteStore::new(pool).migrate().await.unwrap_err().to_string();
+    assert!(refused.contains("foreign_keys"), "{refused}");
+}

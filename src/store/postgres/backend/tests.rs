@@ -19,16 +19,19 @@ fn backend(timeouts: Timeouts, prepares: bool) -> Postgres {
 }
 
 #[test]
-fn a_transaction_sets_its_limit_unless_the_session_has_one_or_the_host_ends_it() {
-    let begin = |timeouts, left| backend(timeouts, true).begin(left).as_str().to_owned();
-    let second = Duration::from_secs(1);
-    assert_eq!(begin(Timeouts::ByTransaction, second), "BEGIN; SET LOCAL statement_timeout = 900");
-    for (timeouts, left) in [
-        (Timeouts::BySession, second),
-        (Timeouts::BySession, Duration::MAX),
-        (Timeouts::ByTransaction, Duration::MAX),
+fn a_transaction_sets_its_limit_unless_the_session_has_it_or_the_host_ends_it() {
+    let begin = |timeouts, limit| backend(timeouts, true).begin(limit).as_str().to_owned();
+    let second = |is_late| Some(Limit { left: Duration::from_secs(1), is_late });
+    let limited = "BEGIN; SET LOCAL statement_timeout = 900";
+    for (timeouts, limit, expected) in [
+        (Timeouts::ByTransaction, second(false), limited),
+        (Timeouts::ByTransaction, second(true), limited),
+        (Timeouts::ByTransaction, None, "BEGIN"),
+        (Timeouts::BySession, second(false), "BEGIN"),
+        (Timeouts::BySession, second(true), limited),
+        (Timeouts::BySession, None, "BEGIN"),
     ] {
-        assert_eq!(begin(timeouts, left), "BEGIN");
+        assert_eq!(begin(timeouts, limit), expected);
     }
 }
 
