@@ -7,15 +7,16 @@
 //!     sqlite://app.db users --dry-run email=mail password_hash=pw name=full_name
 //! ```
 //!
-//! `created_at:timestamp=since` is a time in the database's own type, `primary_key=user_id`
-//! the column by whose order it goes.
+//! `created_at:timestamp=since` is a point in time in the database's own type,
+//! `created_at:datetime=since` a date and time in UTC, and `primary_key=user_id` the column by
+//! whose order rows are adopted.
 
 use std::error::Error;
 use std::io::Write as _;
 
 use signup::store::{AccountColumn, AdoptionReport, SqliteStore, TableMap, TimeFormat};
 
-const USAGE: &str = "usage: adopt URL TABLE [--dry-run] [COLUMN[:timestamp]=NAME]...";
+const USAGE: &str = "usage: adopt URL TABLE [--dry-run] [COLUMN[:timestamp|:datetime]=NAME]...";
 
 /// Adopts with a store of any database.
 macro_rules! adopt {
@@ -41,11 +42,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         map = match (column, column.split_once(':')) {
             ("primary_key", _) => map.primary_key(name),
             (_, None) => map.column(column.parse()?, name),
-            (_, Some((column, "timestamp"))) => {
+            (_, Some((column, format))) => {
                 let column: AccountColumn = column.parse()?;
-                map.column(column, name).time(column, TimeFormat::Timestamp)
+                let format = match format {
+                    "timestamp" => TimeFormat::Timestamp,
+                    "datetime" => TimeFormat::DateTime,
+                    _ => return Err(USAGE.into()),
+                };
+                map.column(column, name).time(column, format)
             }
-            _ => return Err(USAGE.into()),
         };
     }
     let report = match url.split(':').next() {

@@ -263,11 +263,11 @@ async fn django_brings_its_users() {
 async fn devise_brings_its_users() {
     let map = TableMap::new("users")
         .column(AccountColumn::PasswordHash, "encrypted_password")
-        .time(AccountColumn::CreatedAt, TimeFormat::Timestamp)
+        .time(AccountColumn::CreatedAt, TimeFormat::DateTime)
         .column(AccountColumn::EmailVerifiedAt, "confirmed_at")
-        .time(AccountColumn::EmailVerifiedAt, TimeFormat::Timestamp)
+        .time(AccountColumn::EmailVerifiedAt, TimeFormat::DateTime)
         .unique(AccountColumn::Email, "index_users_on_email")
-        .fill("updated_at", "now()");
+        .fill("updated_at", "now() AT TIME ZONE 'UTC'");
     brings_its_users(System {
         schema: include_str!("../data/foreign-schemas/devise.sql"),
         hash: "$2a$04$",

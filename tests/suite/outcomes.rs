@@ -3,4 +3,5 @@
 
 mod cancelled;
 mod late;
+mod round_trips;
 mod settled;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use signup::account::{AccountId, EmailStatus};
 use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
-use signup::store::conformance::Inspect as _;
+use signup::store::conformance::{Inspect as _, Sample};
 use signup::store::{
     AccountColumn, AccountStore, AdoptionReport, CredentialStore, LifecycleStore as _, MySqlStore,
     OpenError, PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
@@ -191,7 +191,10 @@ fn with_schema<S: Mapped>(map: TableMap, store: &S) -> TableMap {
 }
 
 fn mapped_again<S: Mapped>(store: &S) -> TableMap {
-    with_schema(mapped::map(), store)
+    // The table in MariaDB has `datetime`.
+    let is_mariadb = store.users().contains('`');
+    let format = if is_mariadb { TimeFormat::DateTime } else { TimeFormat::Timestamp };
+    with_schema(mapped::map_with(format), store)
 }
 
 async fn is_told_before<S: Mapped>(store: S) {
@@ -388,5 +391,50 @@ async fn an_adopted_address_counts_as_the_host_says() {
         let key = EmailKey::parse("a@x.co", EmailProfile::Strict).unwrap();
         let record = store.find_account_by_email(&key).await.unwrap().unwrap();
         assert_eq!(record.email_status(), status);
+    }
+}
+
+/// A session in another time zone writes, and one in UTC reads.
+macro_rules! times_are_the_same {
+    ($store:expr, $set_zone:expr) => {{
+        let store = $store;
+        store.adoption().run().await.unwrap();
+        let new = Sample::new(1).build();
+        let mut transaction = store.begin().await.unwrap();
+        transaction.connection().execute($set_zone).await.unwrap();
+        drop(store.create_in(&mut transaction, &new).await.unwrap());
+        transaction.commit().await.unwrap();
+        let found = store.find_account(new.id()).await.unwrap().unwrap();
+        assert_eq!(found.created_at, new.created_at());
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
+async fn a_mapped_time_is_the_same_in_every_zone_of_postgres() {
+    for (format, time) in
+        [(TimeFormat::Timestamp, "timestamptz"), (TimeFormat::DateTime, "timestamp")]
+    {
+        let store = mapped::postgres_with(format, time).await;
+        times_are_the_same!(store, "SET LOCAL TIME ZONE 'America/New_York'");
+        let store = mapped::postgres_with(format, time).await;
+        let other = match format {
+            TimeFormat::Timestamp => TimeFormat::DateTime,
+            _ => TimeFormat::Timestamp,
+        };
+        let schema = store.table("").trim_end_matches('.').to_owned();
+        let map = mapped::map_with(other).schema(schema);
+        let problems = store.with_table(map).unwrap().check_table().await.unwrap();
+        assert!(problems.iter().any(|it| it.what.contains("TableMap::time")), "{problems:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB: scripts/test.sh starts one"]
+async fn a_mapped_time_is_the_same_in_every_zone_of_mariadb() {
+    for (format, time) in
+        [(TimeFormat::Timestamp, "timestamp(3)"), (TimeFormat::DateTime, "datetime(3)")]
+    {
+        times_are_the_same!(mapped::mariadb_with(format, time).await, "SET time_zone = '-05:00'");
     }
 }

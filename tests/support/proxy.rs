@@ -29,9 +29,9 @@ pub enum Trouble {
     CutAnswerAt(usize),
 }
 
-/// PostgreSQL's `Sync` alone: by it sqlx's pool looks after a connection that has
-/// come back to it, when the caller has its answer.
-const SYNC: &[u8] = b"S\0\0\0\x04";
+/// The pings by which sqlx's pool checks a connection that returns, after the caller has its
+/// answer: PostgreSQL's `Sync` alone, and MySQL's `COM_PING`.
+const PINGS: [&[u8]; 2] = [b"S\0\0\0\x04", b"\x01\0\0\0\x0e"];
 
 type Plan = Arc<Mutex<Option<(Vec<u8>, Trouble)>>>;
 
@@ -109,7 +109,7 @@ async fn relay(
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 let bytes = &up[..length];
-                asked |= bytes != SYNC;
+                asked |= !PINGS.contains(&bytes);
                 struck = struck.or(trouble(&plan, bytes));
                 if struck == Some(Trouble::Delay) {
                     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -28,7 +28,7 @@ pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) 
         let placeholder = (spelling.placeholder)(number);
         sql = sql.replace(&format!("{{{number}}}"), &placeholder);
         for column in TIMES {
-            let written = names.write_time(column, &placeholder, spelling.write_time);
+            let written = names.write_time(column, &placeholder, spelling);
             sql = sql.replace(&format!("{{{}:{number}}}", column.own_name()), &written);
         }
     }
@@ -48,7 +48,7 @@ const TIMES: [AccountColumn; 3] =
 /// Fills the expressions that read times of an account, of a table `a`.
 pub(in crate::store) fn read_times(sql: &str, names: &Names, spelling: Spelling) -> String {
     TIMES.into_iter().fold(sql.to_owned(), |sql, column| {
-        let read = names.read_time(column, spelling.read_time);
+        let read = names.read_time(column, spelling);
         sql.replace(&format!("{{a.{}}}", column.own_name()), &read)
     })
 }

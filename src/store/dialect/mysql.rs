@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
-use super::table::AccountColumn;
+use super::table::{AccountColumn, TimeFormat};
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
     // The number goes when the statement is sent: MySQL has none.
@@ -19,8 +19,18 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     least: "least",
     quote: '`',
     unique_name: |_, column| column.to_owned(),
-    read_time: |column| format!("CAST(ROUND(UNIX_TIMESTAMP({column}) * 1000) AS SIGNED)"),
-    write_time: |millis| format!("FROM_UNIXTIME({millis} / 1000)"),
+    read_time: |format, column| match format {
+        TimeFormat::DateTime => format!(
+            "CAST(ROUND(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) / 1000) AS SIGNED)"
+        ),
+        _ => format!("CAST(ROUND(UNIX_TIMESTAMP({column}) * 1000) AS SIGNED)"),
+    },
+    write_time: |format, millis| match format {
+        TimeFormat::DateTime => {
+            format!("TIMESTAMPADD(MICROSECOND, {millis} * 1000, CAST('1970-01-01' AS DATETIME(3)))")
+        }
+        _ => format!("FROM_UNIXTIME({millis} / 1000)"),
+    },
     catalog: &CATALOG,
     // The error names the key.
     ignore_taken_email: "",
@@ -90,7 +100,8 @@ const CATALOG: Catalog = Catalog {
     key: Types { accepted: &["varbinary"], proposed: "varbinary(1280)" },
     integer: Types { accepted: &["bigint"], proposed: "bigint" },
     bytes: Types { accepted: &["varbinary", "blob", "tinyblob"], proposed: "varbinary(64)" },
-    time: Types { accepted: &["datetime", "timestamp"], proposed: "datetime(3)" },
+    time: Types { accepted: &["timestamp"], proposed: "timestamp(3) NULL" },
+    date_time: Types { accepted: &["datetime"], proposed: "datetime(3)" },
     as_text: |value| format!("CAST({value} AS CHAR)"),
     from_text: |value, kind| {
         if kind.contains("int") { format!("CAST({value} AS SIGNED)") } else { value.to_owned() }

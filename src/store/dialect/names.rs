@@ -114,13 +114,12 @@ impl Names {
 
     /// Returns the expression that reads a time of an account, of a table `a`, in
     /// milliseconds.
-    pub(in crate::store) fn read_time(
-        &self,
-        column: AccountColumn,
-        read: fn(&str) -> String,
-    ) -> String {
+    pub(in crate::store) fn read_time(&self, column: AccountColumn, spelling: Spelling) -> String {
         let name = format!("a.{}", self.column(column));
-        if self.is_timestamp(column) { read(&name) } else { name }
+        match self.time_format(column) {
+            TimeFormat::Milliseconds => name,
+            format => (spelling.read_time)(format, &name),
+        }
     }
 
     /// Returns the expression that writes a time of an account, given in milliseconds.
@@ -128,14 +127,16 @@ impl Names {
         &self,
         column: AccountColumn,
         millis: &str,
-        write: fn(&str) -> String,
+        spelling: Spelling,
     ) -> String {
-        if self.is_timestamp(column) { write(millis) } else { millis.to_owned() }
+        match self.time_format(column) {
+            TimeFormat::Milliseconds => millis.to_owned(),
+            format => (spelling.write_time)(format, millis),
+        }
     }
 
-    fn is_timestamp(&self, column: AccountColumn) -> bool {
-        let accounts = self.accounts.as_ref();
-        accounts.is_some_and(|accounts| accounts.time(column) == TimeFormat::Timestamp)
+    fn time_format(&self, column: AccountColumn) -> TimeFormat {
+        self.accounts.as_ref().map(|accounts| accounts.time(column)).unwrap_or_default()
     }
 
     /// Returns the unique constraint of an account's column.

@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
-use super::table::AccountColumn;
+use super::table::{AccountColumn, TimeFormat};
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
     placeholder: |number| format!("${number}"),
@@ -16,8 +16,11 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     least: "least",
     quote: '"',
     unique_name: |table, column| format!("{table}_{column}_key"),
-    read_time: |column| format!("CAST(round(extract(epoch FROM {column}) * 1000) AS bigint)"),
-    write_time: |millis| format!("to_timestamp({millis} / 1000.0)"),
+    read_time: |_, column| format!("CAST(round(extract(epoch FROM {column}) * 1000) AS bigint)"),
+    write_time: |format, millis| match format {
+        TimeFormat::DateTime => format!("(to_timestamp({millis} / 1000.0) AT TIME ZONE 'UTC')"),
+        _ => format!("to_timestamp({millis} / 1000.0)"),
+    },
     catalog: &CATALOG,
     // Of this column alone: another constraint, of the host, is another error. No row
     // data gets into the server's log.
@@ -120,7 +123,8 @@ const MAPPED_STEPS: &[Step] = &[
 ];
 
 const CATALOG: Catalog = Catalog {
-    columns: "SELECT column_name::text, udt_name::text,
+    // The blank tells `timestamp` from `timestamptz`.
+    columns: "SELECT column_name::text, udt_name::text || ' ',
                   CASE WHEN is_nullable = 'YES' THEN 1 ELSE 0 END::bigint,
                   CASE WHEN column_default IS NOT NULL OR is_identity = 'YES'
                       OR is_generated = 'ALWAYS' THEN 1 ELSE 0 END::bigint
@@ -140,7 +144,8 @@ const CATALOG: Catalog = Catalog {
     key: Types { accepted: &["text", "varchar"], proposed: "text COLLATE \"C\"" },
     integer: Types { accepted: &["int8"], proposed: "bigint" },
     bytes: Types { accepted: &["bytea"], proposed: "bytea" },
-    time: Types { accepted: &["timestamptz", "timestamp"], proposed: "timestamptz" },
+    time: Types { accepted: &["timestamptz "], proposed: "timestamptz" },
+    date_time: Types { accepted: &["timestamp "], proposed: "timestamp(3)" },
     as_text: |value| format!("CAST({value} AS text)"),
     from_text: |value, kind| format!("CAST({value} AS {kind})"),
 };

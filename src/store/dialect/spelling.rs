@@ -1,5 +1,7 @@
 //! Differences between databases: spelling, types, schema, and the meaning of errors.
 
+use super::table::TimeFormat;
+
 /// Differences in spelling between databases.
 #[derive(Debug, Clone, Copy)]
 pub struct Spelling {
@@ -26,11 +28,11 @@ pub struct Spelling {
     pub quote: char,
     /// The name of a unique constraint that was given none, of a table and a column.
     pub unique_name: fn(&str, &str) -> String,
-    /// The expression that reads a column of the database's own type for times, in
-    /// milliseconds.
-    pub read_time: fn(&str) -> String,
+    /// The expression that reads a column with a time of this format, in milliseconds. It
+    /// returns the same in every time zone of the session.
+    pub read_time: fn(TimeFormat, &str) -> String,
     /// The expression that writes milliseconds to such a column.
-    pub write_time: fn(&str) -> String,
+    pub write_time: fn(TimeFormat, &str) -> String,
     /// Types and catalogue, for a table of the host's.
     pub catalog: &'static Catalog,
     /// The end of an `INSERT INTO accounts` that ignores a taken email key.
@@ -66,8 +68,10 @@ pub struct Catalog {
     pub integer: Types,
     /// Those of bytes.
     pub bytes: Types,
-    /// Those of times.
+    /// The types of points in time.
     pub time: Types,
+    /// The types of dates and times without a zone.
+    pub date_time: Types,
     /// The expression that reads a value of any type as text.
     pub as_text: fn(&str) -> String,
     /// The expression that turns text into a value of a type.

@@ -17,10 +17,12 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     least: "min",
     quote: '"',
     unique_name: |table, column| format!("{table}.{column}"),
-    read_time: |column| {
+    read_time: |_, column| {
         format!("CAST(round((julianday({column}) - 2440587.5) * 86400000.0) AS INTEGER)")
     },
-    write_time: |millis| format!("strftime('%Y-%m-%d %H:%M:%f', {millis} / 1000.0, 'unixepoch')"),
+    write_time: |_, millis| {
+        format!("strftime('%Y-%m-%d %H:%M:%f', {millis} / 1000.0, 'unixepoch')")
+    },
     catalog: &CATALOG,
     ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     numbers_placeholders: true,
@@ -117,6 +119,7 @@ const CATALOG: Catalog = Catalog {
     integer: Types { accepted: &["int", "bigint"], proposed: "INTEGER" },
     bytes: Types { accepted: &["blob"], proposed: "BLOB" },
     time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
+    date_time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
     as_text: |value| format!("CAST({value} AS TEXT)"),
     from_text: |value, kind| {
         if kind.contains("int") { format!("CAST({value} AS INTEGER)") } else { value.to_owned() }

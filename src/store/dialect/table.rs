@@ -165,9 +165,12 @@ pub enum TimeFormat {
     /// Milliseconds since 1970, in an integer of eight octets.
     #[default]
     Milliseconds,
-    /// A type of the database's: `timestamptz` or a `timestamp` in UTC of PostgreSQL,
-    /// `datetime(3)` or `timestamp(3)` of MySQL, text in SQLite.
+    /// A point in time: `timestamptz` in PostgreSQL, `timestamp(3)` in MySQL, which ends in
+    /// 2038, text in SQLite.
     Timestamp,
+    /// Date and time in UTC, without a time zone: `timestamp` in PostgreSQL, `datetime(3)` in
+    /// MySQL, text in SQLite.
+    DateTime,
 }
 
 impl TableMap {

@@ -182,7 +182,7 @@ impl Sql<'_> {
     /// Adds a time for a column and returns the expression that writes it.
     fn time(&mut self, column: AccountColumn, at: impl Into<Option<Timestamp>>) -> String {
         let millis = self.value(at.into().map(Timestamp::as_millis));
-        self.names.write_time(column, &millis, self.spelling.write_time)
+        self.names.write_time(column, &millis, self.spelling)
     }
 
     fn assignment(&mut self, effect: &Effect, id: &AccountId) -> Option<String> {

@@ -149,6 +149,7 @@ impl Mapped {
             CreatedAt | EmailVerifiedAt | DeleteAt => match self.time(column) {
                 TimeFormat::Milliseconds => (&catalog.integer, ""),
                 TimeFormat::Timestamp => (&catalog.time, ""),
+                TimeFormat::DateTime => (&catalog.date_time, ""),
             },
         }
     }
@@ -171,11 +172,16 @@ impl Mapped {
             return Some(TableProblem { what, sql: None });
         }
         let is_accepted = types.accepted.iter().any(|accepted| found.kind.starts_with(accepted));
+        let accepted: Vec<_> = types.accepted.iter().map(|accepted| accepted.trim()).collect();
+        let hint = match column {
+            CreatedAt | EmailVerifiedAt | DeleteAt => ", or another format by TableMap::time",
+            _ => "",
+        };
         let what = format!(
-            "{table}.{name} is {}, and {} has to be {}",
+            "{table}.{name} is {}, and {} has to be {}{hint}",
             found.kind.trim(),
             column.own_name(),
-            types.accepted.join(" or "),
+            accepted.join(" or "),
         );
         (!is_accepted).then_some(TableProblem { what, sql: None })
     }

@@ -126,7 +126,7 @@ impl<'a, B: Backend> Pages<'a, B> {
         let placeholder = self.accounts.spelling.placeholder;
         let (table, of) = (self.accounts.table(), &self.primary_key);
         let names = &self.store.names;
-        let now = |column| names.write_time(column, &placeholder(4), B::SPELLING.write_time);
+        let now = |column| names.write_time(column, &placeholder(4), B::SPELLING);
         let (created_at, verified_at) = (now(CreatedAt), now(EmailVerifiedAt));
         let status = match addresses {
             EmailStatus::Verified => {
