@@ -87,18 +87,25 @@ impl Credentials {
         let email = email.map_err(|_| CredentialError::Rejected)?;
         let given = Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
         drop(pool.reserve()?);
+        let without_mark = || Caller::without_mark(is_throttled, email.key(), client);
+        // A caller without a mark who has to wait costs no query.
+        let charged = match trusted_device {
+            None => Some(throttle.begin(without_mark()).await?),
+            Some(_) => None,
+        };
         let lookup = lookups.enter()?;
         let found = store.find_password(email.key()).await?;
         lookup.answered();
         let device = found.as_ref().and_then(|found| {
             throttle.device(trusted_device, &found.account_id, found.token_generation)
         });
-        let caller = match (&found, &device) {
-            (Some(found), Some(device)) => Caller::Device(&found.account_id, device),
-            _ if is_throttled => Caller::Stranger(email.key(), client),
-            _ => Caller::Unthrottled,
+        let attempt = match (charged, &found, &device) {
+            (Some(attempt), ..) => attempt,
+            (None, Some(found), Some(device)) => {
+                throttle.begin(Caller::Device(&found.account_id, device)).await?
+            }
+            (None, ..) => throttle.begin(without_mark()).await?,
         };
-        let attempt = throttle.begin(caller).await?;
         // An account that is disabled or has no password takes as long as any other.
         let (owner, stored) = match found.filter(|found| !found.hash.is_empty()) {
             Some(found) if found.state.admits_owner() => {

@@ -182,6 +182,17 @@ pub(crate) enum Caller<'a> {
     Ticket(&'a [u8]),
 }
 
+impl<'a> Caller<'a> {
+    /// Creates a caller at log-in who has no mark of a trusted device.
+    pub(crate) const fn without_mark(
+        is_throttled: bool,
+        email: &'a EmailKey,
+        client: Option<ClientIp>,
+    ) -> Self {
+        if is_throttled { Self::Stranger(email, client) } else { Self::Unthrottled }
+    }
+}
+
 impl Throttle {
     /// Charges a password to the caller.
     ///

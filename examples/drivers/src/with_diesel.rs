@@ -115,7 +115,12 @@ impl AccountStore for Users {
                 Ok(()) => Ok(CreateOutcome::Stored),
                 Err(Refused::Insert(error)) => error.into_outcome("the insert failed"),
                 Err(Refused::Diesel(error)) => {
-                    meaning(&dialect, &error).into_outcome("the commit failed")
+                    let meaning = match meaning(&dialect, &error) {
+                        // The server may have ended after the commit.
+                        InsertError::Unavailable => InsertError::OutcomeUnknown,
+                        meaning => meaning,
+                    };
+                    meaning.into_outcome("the commit failed")
                 }
             }
         });

@@ -145,7 +145,9 @@ async fn with_mysql_async() -> Harness<with_mysql_async::Users, MySqlStore> {
     let constraints = mysql_async::PoolConstraints::new(1, 8).unwrap();
     let limits = mysql_async::PoolOpts::default().with_constraints(constraints);
     let options = mysql_async::OptsBuilder::from_opts(options).pool_opts(limits);
-    let options = options.setup(vec!["SET SESSION lock_wait_timeout = 3"]);
+    // Rows and tables have limits of their own.
+    let limits = "SET SESSION innodb_lock_wait_timeout = 3, SESSION lock_wait_timeout = 3";
+    let options = options.setup(vec![limits, "SET SESSION autocommit = 1"]);
     let pool = mysql_async::Pool::new(options);
     Harness { users: with_mysql_async::Users { pool, dialect: Dialect::mysql() }, rows }
 }

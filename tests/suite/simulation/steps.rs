@@ -91,7 +91,7 @@ const WEIGHTS: [(What, u32); 39] = [
     (ClockBeforeEpoch, 1),
     (Advance, 6),
     (Restart, 2),
-    (PoisonToggles, 1),
+    (PoisonToggles, 3),
     (PolicyHangs, 1),
     (GuessLogIn, 2),
     (GuessAllDay, 1),
@@ -111,8 +111,8 @@ const WEIGHTS: [(What, u32); 39] = [
 const RACED: [What; 7] =
     [SignUp, Verify, LogIn, IssueToken, ChangePassword, CompleteReset, CompleteReclaim];
 /// The operations in which the store may fail.
-pub const SETTLED: [What; 6] =
-    [SignUp, Verify, ChangePassword, CompleteReset, CompleteChange, CompleteReclaim];
+pub const SETTLED: [What; 7] =
+    [SignUp, SignUp, Verify, ChangePassword, CompleteReset, CompleteChange, CompleteReclaim];
 const RACING: [What; 6] =
     [ChangePassword, CompleteReset, CompleteReclaim, CompleteChange, RevokeTokens, Erase];
 
