@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::observe;
@@ -283,9 +284,15 @@ impl Dispatcher {
         let Settings { sending, deadline, .. } = self.state().settings.clone();
         // The semaphore is never closed.
         let _turn = sending.acquire().await;
-        let sent = match tokio::time::timeout(deadline, self.mailer.send(mail)).await {
-            Ok(sent) => sent,
-            Err(late) => Err(MailError::Temporary(late.into())),
+        // A task of its own, because the mailer may panic.
+        let (mailer, mail) = (Arc::clone(&self.mailer), mail.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move { tokio::time::timeout(deadline, mailer.send(&mail)).await });
+        let sent = match task.join_next().await {
+            Some(Ok(Ok(sent))) => sent,
+            Some(Ok(Err(late))) => Err(MailError::Temporary(late.into())),
+            Some(Err(panicked)) => Err(MailError::Temporary(panicked.into())),
+            None => Err(MailError::Temporary("the attempt was not started".into())),
         };
         match &sent {
             Ok(()) if self.is_failing.swap(false, Ordering::Relaxed) => {

@@ -14,6 +14,7 @@ enum Act {
     Defer,
     Refuse,
     Hang,
+    Panic,
 }
 
 /// A mailer that does as it is told, and then takes everything.
@@ -33,6 +34,7 @@ impl Mailer for Scripted {
             Act::Defer => Err(MailError::Temporary("450 greylisted".into())),
             Act::Refuse => Err(MailError::Permanent("550 no such user".into())),
             Act::Hang => std::future::pending().await,
+            Act::Panic => panic!("told to"),
         }
     }
 }
@@ -58,10 +60,10 @@ fn queue(acts: &[Act]) -> (Arc<Scripted>, MailQueue) {
 
 #[test]
 fn what_may_pass_is_tried_again_and_nothing_else() {
-    use Act::{Defer, Hang, Refuse, Take};
+    use Act::{Defer, Hang, Panic, Refuse, Take};
     for (acts, calls, sent) in [
         (&[Take][..], 1, 1),
-        (&[Defer, Hang, Defer, Take], 4, 1),
+        (&[Defer, Hang, Panic, Take], 4, 1),
         (&[Refuse, Take], 1, 0),
         (&[Defer, Refuse, Take], 2, 0),
         (&[Defer; 6], 5, 0),

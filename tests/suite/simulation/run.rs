@@ -1052,6 +1052,9 @@ impl Run {
             };
             let service = self.service().service.credentials();
             let verified = service.verify_password(&email, &password).await;
+            if verified.is_ok() {
+                self.model().accounts[at].owner_was_here();
+            }
             if matches!(verified, Err(CredentialError::Rejected)) {
                 // Nobody knows the other one any more: the owner resets it.
                 self.model().accounts[at].is_disabled = true;
