@@ -26,7 +26,7 @@ use signup::{Accounts, SignupError, SignupRequest, SignupService, SignupServiceB
 
 use crate::support::backend::NOW;
 use crate::support::client::PASSWORD;
-use crate::support::faults::Faulty;
+use crate::support::faults::{Fault, Faulty};
 
 const KIM: &str = "kim@x.co";
 const ANOTHER: &str = "battery staple";
@@ -292,6 +292,32 @@ async fn a_notice_is_sent_also_if_the_caller_leaves() {
         assert_eq!(world.mails(MailKind::EmailChanged), usize::from(is_changed), "poll {polls}");
         assert!(is_changed || !finished);
     }
+}
+
+#[tokio::test]
+async fn a_notice_is_sent_once_if_the_answer_of_the_store_is_lost() {
+    let world = World::new();
+    let (mails, verification) = world.verification();
+    let is_lost = AtomicBool::new(false);
+    let at_change = move |change: &AccountChange| {
+        let moves = change.effects().iter().any(|it| matches!(it, Effect::RevokeTokens));
+        (moves && !is_lost.swap(true, Ordering::SeqCst)).then_some(Fault::LoseAnswer)
+    };
+    let store =
+        Faulty { at_change: Some(Box::new(at_change)), ..Faulty::new(Arc::clone(&world.store)) };
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(store).jwt_secret(&[7; 32]).clock(world.clock.clone());
+    let service = service.hash_pool(Arc::new(pool)).mails(verification).build().unwrap();
+    let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
+    let (accounts, id) = (service.accounts(), signup.account().id());
+    let pending = accounts.begin_email_change(id, "new@x.co", None).await.unwrap();
+    mails.drained().await;
+    let code = world.mailer.last_code("new@x.co").unwrap();
+    let ticket = pending.reveal_ticket();
+    assert!(accounts.complete_email_change(id, ticket, &code).await.is_err());
+    accounts.complete_email_change(id, ticket, &code).await.unwrap();
+    mails.drained().await;
+    assert_eq!(world.mails(MailKind::EmailChanged), 1);
 }
 
 #[tokio::test]

@@ -230,6 +230,7 @@ async fn a_table_of_the_hosts_is_described_and_not_coded() {
              replay_nonce bytea, replay_version bigint, replay_tag bytea,
              email_verified_at timestamptz, state text NOT NULL DEFAULT 'active',
              delete_at bigint, event_number bigint NOT NULL DEFAULT 0,
+             email_unverified bigint, ticket_nonce bytea,
              role text NOT NULL, tenant uuid NOT NULL)",
     )
     .execute(pool)

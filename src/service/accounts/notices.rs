@@ -65,7 +65,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 }
 
 /// Makes a change and sends its notice in a new task, so that the owner gets it even if the
-/// caller leaves.
+/// caller leaves or the outcome is unknown.
 pub(in crate::service) async fn change_with(
     store: Arc<impl LifecycleStore + ?Sized>,
     change: AccountChange,
@@ -73,11 +73,14 @@ pub(in crate::service) async fn change_with(
 ) -> Result<ChangeOutcome, SignupError> {
     let Some(notice) = notice else { return Ok(store.change_account(change).await?) };
     let task = tokio::spawn(async move {
-        let outcome = store.change_account(change).await?;
-        if outcome == ChangeOutcome::Changed {
+        let outcome = store.change_account(change).await;
+        // A change of unknown outcome may have been made, and its repeat sends no notice.
+        let may_be_made =
+            matches!(outcome, Ok(ChangeOutcome::Changed) | Err(StoreError::OutcomeUnknown(_)));
+        if may_be_made {
             notice.send();
         }
-        Ok::<_, StoreError>(outcome)
+        outcome
     });
     let ended = task.await.map_err(SignupError::internal)?;
     Ok(ended?)
