@@ -31,6 +31,7 @@ pub(super) mod open;
 pub(super) mod queries;
 mod relay;
 mod replay;
+mod settle;
 pub(super) mod statement;
 pub(super) mod table;
 mod verification;

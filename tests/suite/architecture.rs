@@ -175,6 +175,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "store/sql/change.rs",
                 "store/sql/gate.rs",
                 "store/sql/migrate.rs",
+                "store/sql/settle.rs",
             ],
         ),
         ("SystemTime::now", &["clock.rs"]),

@@ -813,7 +813,9 @@ impl Run {
         }
         self.world.store.next.lock().unwrap().clear();
         let second = operation(true).await;
-        if let Err(Refusal::Failed(why)) = &second {
+        // Rows that the host can't wipe fail again.
+        let is_poisoned = !self.world.host.lock().unwrap().poisoned.is_empty();
+        if let (Err(Refusal::Failed(why)), false) = (&second, is_poisoned) {
             self.report(Promise::RetrySettles, why);
         }
         second
@@ -855,6 +857,11 @@ impl Run {
             self.complete_change(a).await;
             self.begin_reset(a).await;
             self.world.host.lock().unwrap().mailer = None;
+            // Delayed mails arrive before the next ones, so that the last code is the newest.
+            for _ in 0..3 {
+                tokio::time::advance(Duration::from_mins(1)).await;
+                self.world.deliver_mails().await;
+            }
         }
     }
 
