@@ -494,6 +494,8 @@ impl Run {
             return;
         };
         let Purpose::Reset { account: at } = purpose else { return };
+        // Before it: an operation that it meets may come after its change.
+        let ended = self.model().accounts[at].ended;
         let new = format!("password {}", self.fresh());
         let service = self.service();
         let result =
@@ -504,7 +506,7 @@ impl Run {
         match result {
             Ok(device) => {
                 let account = &mut model.accounts[at];
-                if basis <= account.ended {
+                if basis <= ended {
                     let what = format!("a reset that began before a change of {}", account.email);
                     return model.report(Promise::EndedIsEnded, what);
                 }
@@ -548,6 +550,7 @@ impl Run {
             return;
         };
         let Purpose::Address { account: at } = purpose else { return };
+        let ended = self.model().accounts[at].ended;
         let (id, before) = (self.id(at), self.world.mails_so_far());
         let service = self.service();
         let result =
@@ -558,7 +561,7 @@ impl Run {
         match result {
             Ok(device) => {
                 let account = &mut model.accounts[at];
-                if basis <= account.ended {
+                if basis <= ended {
                     let what =
                         format!("a new address that was asked for before a change of {email}");
                     return model.report(Promise::EndedIsEnded, what);
@@ -615,6 +618,7 @@ impl Run {
             return;
         };
         let Purpose::Reclaim { account: at } = purpose else { return };
+        let ended = self.model().accounts[at].ended;
         let (password, begun) = (format!("password {}", self.fresh()), self.tick());
         let body = json!({"ticket": ticket, "code": code, "password": password});
         let confirmed = self.settle(async |_| {
@@ -627,7 +631,7 @@ impl Run {
                 let mut model = self.model();
                 let tick = model.next();
                 let account = &mut model.accounts[at];
-                if basis <= account.ended {
+                if basis <= ended {
                     let what = format!("a reclaim that began before a change of {email}");
                     return model.report(Promise::EndedIsEnded, what);
                 }
@@ -638,8 +642,12 @@ impl Run {
                 account.delete_at = None;
                 account.device = None;
                 account.owner_was_here();
-                account.ended_at(begun);
-                account.tokens.push(Issued { text: text(&data["token"]), basis: tick, until });
+                // What it has met may have ended its token.
+                if account.ended < begun {
+                    let text = text(&data["token"]);
+                    account.tokens.push(Issued { text, basis: tick, until });
+                }
+                account.ended_at(begun.max(account.ended));
                 account.keys = vec![text(&data["api_key"])];
             }
             Err(Refusal::Busy) => {
