@@ -96,8 +96,8 @@ impl SqlStore<MySql> {
         Ok(Self::with_backend(MySql { owns_pool: true }, pool, location, None).reopened())
     }
 
-    /// Sets the deadline of a call, a day at most. Default: 5 s. Settling a commit whose connection was
-    /// lost has as long again.
+    /// Sets the deadline of a call, a day at most. Default: 5 s. Settling a commit whose
+    /// connection was lost has as long again.
     ///
     /// A store that [opened](Self::connect) its pool opens it again, with matching limits
     /// of the server.
@@ -193,7 +193,9 @@ impl Backend for MySql {
         if !self.owns_pool {
             return Ok(());
         }
-        Self::run(connection, trusted(limits(deadline))).await
+        // The answer of the write waits for it.
+        let restored = timeout(SIGN_OF_LIFE, Self::run(connection, trusted(limits(deadline))));
+        restored.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// Rolls back, and selects a random value: after a statement that was dropped, sqlx would

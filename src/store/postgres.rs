@@ -143,8 +143,8 @@ impl SqlStore<Postgres> {
         self.with_names(names)
     }
 
-    /// Sets the deadline of a call, a day at most. Default: 5 s. Confirming a commit whose answer was lost
-    /// has as long again.
+    /// Sets the deadline of a call, a day at most. Default: 5 s. Confirming a commit whose
+    /// answer was lost has as long again.
     ///
     /// A store that [opened](Self::connect) its pool opens it again, with matching
     /// statement timeouts.

@@ -171,6 +171,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "limit/link.rs",
                 "store/mysql.rs",
                 "store/postgres.rs",
+                "store/postgres/backend.rs",
                 "store/sqlite.rs",
                 "store/sql/change.rs",
                 "store/sql/gate.rs",

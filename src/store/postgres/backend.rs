@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, Postgres as Database};
 use sqlx::{Connection as _, Executor as _, SqlSafeStr as _, SqlStr};
+use tokio::time::timeout;
 
 use crate::store::NewAccount;
 
-use super::{Postgres, Timeouts, server_millis};
+use super::{Postgres, SIGN_OF_LIFE, Timeouts, server_millis};
 use crate::store::dialect::migration::steps;
 use crate::store::dialect::names::Names;
 use crate::store::dialect::postgres::{DISTRIBUTED_STEPS, SPELLING, clash, severity};
@@ -81,7 +82,8 @@ impl Backend for Postgres {
     /// Begins a transaction by a statement that begins none: sqlx reports an error unless one
     /// was open.
     async fn is_idle(connection: &mut PgConnection) -> bool {
-        matches!(connection.begin_with("SELECT 1").await, Err(sqlx::Error::BeginFailed))
+        let begun = timeout(SIGN_OF_LIFE, connection.begin_with("SELECT 1")).await;
+        matches!(begun, Ok(Err(sqlx::Error::BeginFailed)))
     }
 
     fn commits_alone(&self) -> bool {
