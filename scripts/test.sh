@@ -115,6 +115,9 @@ for name in "${@:-}"; do
 done
 if [ $failed = 1 ]; then
     steps
+    # Once more, because a log may be cut in the middle: what failed, and how.
+    sed -n '/^failures:$/,/^test result:/p' "$log" | tail -n 100
+    grep -E '^test .* FAILED$|^ +(FAIL|ABORT|TIMEOUT|SIG[A-Z]+) \[' "$log" | sort -u || true
     echo "tests failed: see above" >&2
     exit 1
 fi

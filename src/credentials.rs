@@ -16,7 +16,7 @@ use crate::idempotency::ReplaySecrets;
 use crate::lookup::LookupGate;
 use crate::observe;
 use crate::random::{Entropy, SecureRandom};
-use crate::store::{AccountRecord, CredentialStore, LifecycleStore, ReplayStore};
+use crate::store::{AccountRecord, CredentialStore, EventStore, ReplayStore};
 use crate::token::{Subject, Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
 
 mod api_keys;
@@ -72,7 +72,7 @@ pub(crate) struct CredentialContext {
     pub(crate) foreign_keys: Arc<[ForeignApiKeys]>,
     pub(crate) replay: Option<KeyReplay>,
     /// The store of the service, if its changes are told.
-    pub(crate) events: Option<Arc<dyn LifecycleStore>>,
+    pub(crate) events: Option<Arc<dyn EventStore>>,
 }
 
 /// The part of a service that answers retries of requests for API keys.

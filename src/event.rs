@@ -15,6 +15,10 @@ use crate::clock::Timestamp;
 use crate::issue::InvalidValue;
 use crate::random::{Entropy, RandomError};
 
+mod notice;
+
+pub use notice::{Notice, NoticeKind};
+
 const PREFIX: &str = "evt_";
 const DIGITS: usize = 20;
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";

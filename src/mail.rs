@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::event::NoticeKind;
 use crate::fields::Email;
 use crate::issue::BoxError;
 
@@ -20,7 +21,7 @@ mod smtp;
 mod text;
 
 pub use code::Code;
-pub(crate) use queue::MailPermit;
+pub(crate) use queue::{DAY, MailPermit, MailRecord};
 pub use queue::{MailQueue, MailStats};
 #[cfg(feature = "smtp")]
 pub use smtp::SmtpMailer;
@@ -143,6 +144,16 @@ impl Mail {
 
     pub(crate) fn without_code(kind: MailKind, to: Email) -> Self {
         Self { kind, to, code: None, expires_in: Duration::ZERO }
+    }
+
+    /// Creates the mail of a security notice.
+    pub(crate) fn of_notice(kind: NoticeKind, to: Email) -> Self {
+        let kind = match kind {
+            NoticeKind::PasswordChanged => MailKind::PasswordChanged,
+            NoticeKind::EmailChanged => MailKind::EmailChanged,
+            NoticeKind::AccountReclaimed => MailKind::AccountReclaimed,
+        };
+        Self::without_code(kind, to)
     }
 
     /// Returns the purpose.

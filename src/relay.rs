@@ -14,15 +14,21 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::clock::{Clock, ClockError, SystemClock, Timestamp};
 use crate::issue::InvalidValue;
+#[cfg(feature = "verification")]
+use crate::mail::MailQueue;
 use crate::observe;
 use crate::random::jittered;
 use crate::store::{DeliveryState, EventBacklog, RelayStore, StoreError};
 
+#[cfg(feature = "verification")]
+mod notices;
 mod partition;
 mod sink;
 #[cfg(feature = "webhooks")]
 mod webhook;
 
+#[cfg(feature = "verification")]
+pub(crate) use notices::NoticeRecord;
 pub use sink::{Delivery, Sink, SinkError};
 #[cfg(feature = "webhooks")]
 pub use webhook::{Webhook, WebhookError, WebhookSecret};
@@ -94,6 +100,9 @@ pub struct EventRelay {
     dead_letters: DeadLetters,
     /// Whether the last attempt that was not the first of its event has failed.
     is_failing: Arc<AtomicBool>,
+    /// The mails by which it sends notices.
+    #[cfg(feature = "verification")]
+    mails: Option<MailQueue>,
     /// The reason why there is nothing to deliver, if the service stores no events.
     problem: Option<InvalidValue>,
 }
@@ -171,6 +180,8 @@ impl EventRelay {
             poll: POLL,
             dead_letters: DeadLetters::default(),
             is_failing: Arc::default(),
+            #[cfg(feature = "verification")]
+            mails: None,
             problem: None,
         }
     }
@@ -212,6 +223,14 @@ impl EventRelay {
         Self { dead_letters, ..self }
     }
 
+    /// Also sends the security notices whose process has died before it had sent them, some
+    /// ten minutes after its last attempt. A relay of a
+    /// [service](crate::SignupService::event_relay) that sends mails does.
+    #[cfg(feature = "verification")]
+    pub fn mails(self, mails: MailQueue) -> Self {
+        Self { mails: Some(mails), ..self }
+    }
+
     /// Delivers the events that are due now, and returns how many.
     ///
     /// # Errors
@@ -220,6 +239,8 @@ impl EventRelay {
     pub async fn run_once(&self) -> Result<Round, RelayError> {
         self.check()?;
         let mut partitions = JoinSet::new();
+        #[cfg(feature = "verification")]
+        self.resend_notices().await?;
         self.begin_due(&mut partitions, &Arc::default()).await?;
         let (mut total, mut failure) = (Round::default(), None);
         while let Some(ended) = partitions.join_next().await {
@@ -241,6 +262,10 @@ impl EventRelay {
         let mut shutdown = pin!(shutdown);
         let mut partitions = JoinSet::new();
         while !stop.load(Ordering::Relaxed) {
+            #[cfg(feature = "verification")]
+            if let Err(error) = self.resend_notices().await {
+                observe::failed("notices could not be sent", &error);
+            }
             if let Err(error) = self.begin_due(&mut partitions, &stop).await {
                 observe::failed("events could not be relayed", &error);
             }

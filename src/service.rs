@@ -23,7 +23,7 @@ use crate::random::SecureRandom;
 use crate::relay::{EventRelay, Sink};
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, CredentialStore, LifecycleStore, RelayStore};
+use crate::store::{AccountStore, CredentialStore, EventStore, RelayStore};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 
 mod accounts;
@@ -106,7 +106,7 @@ struct Inner<S> {
     replay: Option<Replay>,
     bans: Option<ReplaySecrets>,
     /// The store, if its changes are told.
-    events: Option<Arc<dyn LifecycleStore>>,
+    events: Option<Arc<dyn EventStore>>,
     #[cfg(feature = "verification")]
     verification: Option<modes::Mode>,
 }
@@ -338,6 +338,11 @@ impl<S: AccountStore> SignupService<S> {
     {
         let store: Arc<dyn RelayStore> = Arc::clone(&self.inner.store) as _;
         let relay = EventRelay::new(store, sink).clock(Arc::clone(&self.inner.clock));
+        #[cfg(feature = "verification")]
+        let relay = match self.verifier() {
+            Ok(verifier) => relay.mails(verifier.mails.clone()),
+            Err(_) => relay,
+        };
         if self.inner.events.is_some() { relay } else { relay.without_events() }
     }
 

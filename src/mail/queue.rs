@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,14 +25,16 @@ const ATTEMPTS: u32 = 150;
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// The time for which a mail without a code is retried.
-const DAY: Duration = Duration::from_hours(24);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A bounded queue of mails in front of a [`Mailer`]. Clones share it, and its settings.
 ///
 /// A tokio task sends each mail, up to a number at once and each attempt within a deadline. A temporary failure is retried after 2, 8, 32, 128 and 512 seconds and
 /// then every ten minutes, give or take a quarter, until the code has expired. A mail that
 /// waits for its next attempt takes no place of new ones. Mails in the queue are lost with
-/// the process: a client asks for another one.
+/// the process: a client asks for another one. Security notices survive it if the service
+/// [stores events](crate::SignupServiceBuilder::with_events): see
+/// [`EventRelay::mails`](crate::relay::EventRelay::mails).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -184,6 +187,20 @@ impl MailQueue {
     }
 }
 
+/// The record of a mail, by which another process sends it if this one dies.
+#[async_trait]
+pub(crate) trait MailRecord: Send + 'static {
+    /// Returns how long the mail is worth further attempts.
+    fn life(&self) -> Duration;
+
+    /// Keeps other processes from sending the mail until after the next attempt, which this
+    /// one makes in `wait`.
+    async fn postpone(&mut self, wait: Duration);
+
+    /// Deletes the record of a mail that was sent or given up.
+    async fn remove(self: Box<Self>);
+}
+
 /// A place in the queue. It is free again when dropped, or when its mail is done with.
 #[must_use]
 pub(crate) struct MailPermit {
@@ -197,8 +214,16 @@ impl MailPermit {
         tokio::spawn(async move {
             if may_go.await {
                 let dispatcher = Arc::clone(&self.dispatcher);
-                dispatcher.deliver(&mail, self).await;
+                dispatcher.deliver(&mail, self, None).await;
             }
+        });
+    }
+
+    /// Sends a mail in the background that has a record.
+    pub(crate) fn send_recorded(self, mail: Mail, record: Option<Box<dyn MailRecord>>) {
+        tokio::spawn(async move {
+            let dispatcher = Arc::clone(&self.dispatcher);
+            dispatcher.deliver(&mail, self, record).await;
         });
     }
 
@@ -252,17 +277,43 @@ impl Dispatcher {
         has_entered.then(|| MailPermit { dispatcher: Arc::clone(self), lane })
     }
 
-    /// Tries until the mail is sent, can't be sent, or is of no more use.
-    async fn deliver(self: Arc<Self>, mail: &Mail, mut permit: MailPermit) {
+    /// Tries until the mail is sent, can't be sent, or is of no more use. Then its record goes.
+    async fn deliver(
+        self: Arc<Self>,
+        mail: &Mail,
+        mut permit: MailPermit,
+        mut record: Option<Box<dyn MailRecord>>,
+    ) {
+        let is_sent = self.send_within_life(mail, &mut permit, record.as_deref_mut()).await;
+        if is_sent {
+            self.state().sent += 1;
+            observe::mail("sent");
+        } else {
+            self.state().failed += 1;
+            observe::mail("failed");
+        }
+        if let Some(record) = record {
+            record.remove().await;
+        }
+    }
+
+    /// Returns whether the mail was sent.
+    async fn send_within_life(
+        &self,
+        mail: &Mail,
+        permit: &mut MailPermit,
+        mut record: Option<&mut dyn MailRecord>,
+    ) -> bool {
         let Settings { attempts, mut first_wait, .. } = self.state().settings.clone();
-        let life = if mail.code.is_some() { mail.expires_in } else { DAY };
+        let life = match &record {
+            Some(record) => record.life(),
+            None if mail.code.is_some() => mail.expires_in,
+            None => DAY,
+        };
         let given_up_at = Instant::now() + life;
         for attempt in 1..=attempts {
             let error = match self.attempt(mail).await {
-                Ok(()) => {
-                    self.state().sent += 1;
-                    return observe::mail("sent");
-                }
+                Ok(()) => return true,
                 Err(error) => error,
             };
             let wait = jittered(first_wait);
@@ -272,11 +323,13 @@ impl Dispatcher {
                 break;
             }
             observe::mail("retried");
+            if let Some(record) = &mut record {
+                record.postpone(wait).await;
+            }
             tokio::time::sleep(wait).await;
             first_wait = first_wait.saturating_mul(4).min(LONGEST_WAIT);
         }
-        self.state().failed += 1;
-        observe::mail("failed");
+        false
     }
 
     /// Sends a mail once. The first failure is a warning, and so is the end of failures.

@@ -15,7 +15,7 @@ use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{SecureRandom, SystemRandom};
-use crate::store::{AccountStore, EventStore, LifecycleStore, ReplayStore};
+use crate::store::{AccountStore, EventStore, ReplayStore};
 use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
 
 use super::config::ConfigError;
@@ -59,7 +59,7 @@ pub struct SignupServiceBuilder<S> {
     pub(super) exclusive: Option<&'static str>,
     /// The version that the JWT secret would have as another secret.
     pub(super) jwt_version: Option<u32>,
-    pub(super) events: Option<AsLifecycleStore<S>>,
+    pub(super) events: Option<AsEventStore<S>>,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
     #[cfg(feature = "verification")]
@@ -70,7 +70,7 @@ pub struct SignupServiceBuilder<S> {
 type AsReplayStore<S> = fn(Arc<S>) -> Arc<dyn ReplayStore>;
 
 /// The conversion of a store that [`SignupServiceBuilder::with_events`] has checked.
-type AsLifecycleStore<S> = fn(Arc<S>) -> Arc<dyn LifecycleStore>;
+type AsEventStore<S> = fn(Arc<S>) -> Arc<dyn EventStore>;
 
 impl<S: AccountStore> SignupServiceBuilder<S> {
     pub(super) fn new(store: S) -> Self {
@@ -362,7 +362,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             replay,
             bans: self.bans,
             throttle: LoginThrottle::start(self.throttle, Arc::clone(&clock)),
-            events: self.events.map(|as_lifecycle_store| as_lifecycle_store(Arc::clone(&store))),
+            events: self.events.map(|as_event_store| as_event_store(Arc::clone(&store))),
             policies: self.policies,
             limiter,
             clock,

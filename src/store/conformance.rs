@@ -30,6 +30,7 @@ mod inspect;
 mod lifecycle;
 mod listing;
 mod log_in;
+mod notice;
 mod race;
 mod relay;
 mod replay;
@@ -57,6 +58,10 @@ pub use lifecycle::{
 };
 pub use listing::{accounts_are_listed_in_pages, an_account_is_found_by_its_email};
 pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};
+pub use notice::{
+    a_scrubbed_account_has_no_notices, notices_are_kept_with_their_changes,
+    one_process_settles_a_notice,
+};
 pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use relay::{
     Relayed, a_clock_that_was_ahead_holds_nothing, a_dropped_settlement_is_whole,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Event, Notice};
 
 use super::{LifecycleStore, StoreError};
 
@@ -19,12 +19,17 @@ use super::{LifecycleStore, StoreError};
 ///   [`Effect::Emit`](super::Effect::Emit) with the other effects: all or nothing.
 /// - The events of an account are numbered from one, without a gap, in the order in which
 ///   their changes were made. They outlive the account's row.
+/// - A [notice](super::Effect::KeepNotice) is kept with the change that it reports, all or
+///   nothing, until it is [deleted](Self::settle_notice) or the account is
+///   [scrubbed](super::Effect::ScrubEvents). Of several processes that settle the same one,
+///   one does. A `due_at` that is more than 7.5 hours ahead of `now` was written by a clock
+///   that was ahead: the notice is due.
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use signup::account::AccountId;
 /// use signup::clock::Timestamp;
-/// use signup::event::Event;
+/// use signup::event::{Event, Notice};
 /// use signup::store::{EventStore, MemoryStore, StoreError};
 /// # use signup::api_key::{ApiKeyDigest, ApiKeyId};
 /// # use signup::fields::EmailKey;
@@ -48,6 +53,18 @@ use super::{LifecycleStore, StoreError};
 ///
 ///     async fn purge_events(&self, _: Timestamp) -> Result<(), StoreError> {
 ///         Ok(())
+///     }
+///
+///     async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
+///         self.0.due_notices(now, limit).await
+///     }
+///
+///     async fn settle_notice(
+///         &self,
+///         notice: &Notice,
+///         next: Option<Timestamp>,
+///     ) -> Result<bool, StoreError> {
+///         self.0.settle_notice(notice, next).await
 ///     }
 /// }
 /// # #[async_trait]
@@ -131,6 +148,24 @@ pub trait EventStore: LifecycleStore {
     /// # Errors
     /// Fails if the store does not answer.
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError>;
+
+    /// Returns up to `limit` notices that are due at `now`, the earliest ones first. Kinds of a
+    /// newer release are left to it.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError>;
+
+    /// Postpones a notice until `next`, or deletes it. Returns false, and changes nothing, if
+    /// it does not exist or its time is no longer `notice.due_at`.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer.
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
 }
 
 macro_rules! forward {
@@ -148,6 +183,22 @@ macro_rules! forward {
 
             async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
                 (**self).purge_events(until).await
+            }
+
+            async fn due_notices(
+                &self,
+                now: Timestamp,
+                limit: u32,
+            ) -> Result<Vec<Notice>, StoreError> {
+                (**self).due_notices(now, limit).await
+            }
+
+            async fn settle_notice(
+                &self,
+                notice: &Notice,
+                next: Option<Timestamp>,
+            ) -> Result<bool, StoreError> {
+                (**self).settle_notice(notice, next).await
             }
         }
     )+};

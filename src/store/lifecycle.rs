@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::account::{AccountId, AccountState, Plan, TicketNonce};
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
-use crate::event::NewEvent;
+use crate::event::{NewEvent, Notice};
 use crate::fields::{Email, EmailKey, Name};
 use crate::hash::PasswordHash;
 
@@ -347,12 +347,14 @@ pub enum Effect {
     RevokeApiKey(ApiKeyId),
     /// Deletes all `api_keys` of the account, and inserts this one.
     ReplaceApiKeys(Option<Box<NewApiKey>>),
-    /// Sets `events.data` of the account's events so far to `{}`, for an
-    /// [`EventStore`](super::EventStore).
+    /// Sets `events.data` of the account's events so far to `{}`, and deletes its `notices`,
+    /// for an [`EventStore`](super::EventStore).
     ScrubEvents,
     /// Adds one to `accounts.event_number`, and stores this event under that number, for an
     /// [`EventStore`](super::EventStore).
     Emit(NewEvent),
+    /// Inserts one of the account's `notices`, for an [`EventStore`](super::EventStore).
+    KeepNotice(Box<Notice>),
     /// Lets the host wipe its own rows, by `HostRows::wipe` of an SQL store. A store without
     /// rows of the host's does nothing.
     WipeHostRows(Wipe),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::account::AccountId;
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Event, Notice};
 use crate::fields::EmailKey;
 use crate::hash::PasswordHash;
 
@@ -219,6 +219,31 @@ impl EventStore for MemoryStore {
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
         self.with(|tables| tables.events.retain(|row| row.event.created_at() > until));
         Ok(())
+    }
+
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.with(|tables| {
+            let mut due = tables.notices.clone();
+            due.retain(|notice| relay::is_past(notice.due_at, now));
+            due.sort_by_key(|notice| notice.due_at);
+            due.truncate(limit);
+            due
+        }))
+    }
+
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| {
+            let is_it = |kept: &Notice| (&kept.id, kept.due_at) == (&notice.id, notice.due_at);
+            let Some(place) = tables.notices.iter().position(is_it) else { return false };
+            let kept = tables.notices.swap_remove(place);
+            tables.notices.extend(next.map(|next| kept.due_at(next)));
+            true
+        }))
     }
 }
 

@@ -29,6 +29,7 @@ mod memory;
 mod model;
 mod moving_in;
 mod mysql;
+mod notices;
 mod observe;
 mod openapi;
 mod operating;

@@ -199,7 +199,7 @@ async fn instances_that_start_at_the_same_time_migrate_once() {
         .fetch_one(first.pool())
         .await
         .unwrap();
-    assert_eq!((records, leases), (3, 64));
+    assert_eq!((records, leases), (4, 64));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,7 @@ use signup::{SignupRequest, SignupService};
 use tokio::net::TcpListener;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use crate::support::alone::{is_alone, run_alone};
 use crate::support::client::{Client, JSON, signup};
 use crate::support::faults::{Fault, Faulty};
 use crate::support::server::Server;
@@ -146,8 +147,17 @@ fn a_deployment_without_a_name_is_warned_about() {
 }
 
 // Hazards: S02 S11
+#[test]
+fn no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
+    run_alone("observe::in_a_process_of_its_own", &[]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_in_any_event_of_ours_sqlxs_or_hypers_at_any_level() {
+#[ignore = "hears the whole process: runs in one of its own"]
+async fn in_a_process_of_its_own() {
+    if !is_alone() {
+        return;
+    }
     let lines = overheard();
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("test.db").display());

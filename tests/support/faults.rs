@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::api_key::{ApiKeyDigest, ApiKeyId};
 use signup::clock::Timestamp;
-use signup::event::Event;
+use signup::event::{Event, Notice};
 use signup::fields::EmailKey;
 use signup::hash::PasswordHash;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
@@ -255,6 +255,18 @@ impl<S: EventStore> EventStore for Faulty<S> {
 
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
         self.call(None, self.store.purge_events(until)).await
+    }
+
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
+        self.call(None, self.store.due_notices(now, limit)).await
+    }
+
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        self.call(None, self.store.settle_notice(notice, next)).await
     }
 }
 

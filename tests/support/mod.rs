@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod alone;
 pub mod backend;
 pub mod client;
 pub mod document;

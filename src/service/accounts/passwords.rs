@@ -5,14 +5,13 @@ use serde_json::json;
 use crate::account::AccountId;
 use crate::credentials::{Attempt, Caller, CredentialError, Login, verify_stored};
 use crate::error::{Issue, SignupError};
-use crate::event::EventKind;
+use crate::event::{EventKind, NoticeKind};
 use crate::fields::Password;
 use crate::hash::{PasswordHash, Verification as HashVerification};
 use crate::store::{
     AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore, StoredPassword,
 };
 
-use super::notices::NoticeOf;
 use super::{ATTEMPTS, Accounts, IN_USE, change_of, invalid_field};
 
 impl<S: AccountStore + LifecycleStore> Accounts<S> {
@@ -75,8 +74,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             let (ended, kept) = if self.ends_api_keys { (keys, 0) } else { (0, keys) };
             let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
             let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
-            let notice = self.notice(NoticeOf::Password, record.account.email())?;
-            if self.change_with(change, notice).await? == ChangeOutcome::Changed {
+            let to = record.account.email();
+            let notice = self.service.reserve_notice(NoticeKind::PasswordChanged, to)?;
+            let changed = self.service.change_with(&self.service.inner.store, change, notice);
+            if changed.await? == ChangeOutcome::Changed {
                 return self.logged_in(id, record.token_generation);
             }
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::account::{AccountId, AccountState, EmailStatus};
 use crate::credentials::{Caller, CredentialError, Login};
 use crate::error::SignupError;
-use crate::event::EventKind;
+use crate::event::{EventKind, NoticeKind};
 use crate::fields::{Email, EmailProfile};
 use crate::limit::ClientIp;
 use crate::mail::{MailKind, MailPermit};
@@ -18,7 +18,6 @@ use crate::store::{
 };
 use crate::verification::{PendingProof, TicketKind};
 
-use super::notices::NoticeOf;
 use super::{Accounts, IN_USE, change_of, changed, invalid_field};
 
 impl<S: AccountStore + LifecycleStore> Accounts<S> {
@@ -176,8 +175,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 });
                 self.telling(change, EventKind::AccountPasswordChanged, &data)?
             };
-            let notice = self.notice(NoticeOf::Password, email)?;
-            self.change_with(change, notice).await? == ChangeOutcome::Changed
+            let notice = self.service.reserve_notice(NoticeKind::PasswordChanged, email)?;
+            let changed = self.service.change_with(&self.service.inner.store, change, notice);
+            changed.await? == ChangeOutcome::Changed
         };
         // The answer to this reset may have been lost.
         if !is_changed && !self.has_reset(&opened, password).await? {
@@ -279,8 +279,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(Effect::RevokeTokens)
             .with(Effect::SetTicketNonce(opened.spent));
         let change = self.telling(change, EventKind::AccountUpdated, &changed("email"))?;
-        let notice = self.notice(NoticeOf::Address, record.account.email())?;
-        match self.change_with(change, notice).await? {
+        let to = record.account.email();
+        let notice = self.service.reserve_notice(NoticeKind::EmailChanged, to)?;
+        let changed = self.service.change_with(&self.service.inner.store, change, notice);
+        match changed.await? {
             ChangeOutcome::Changed => self.logged_in(id, generation),
             ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
             _ => Err(invalid().into()),

@@ -10,16 +10,15 @@ use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
 use crate::credentials::{Caller, subject, verify_stored};
 use crate::error::SignupError;
-use crate::event::EventKind;
+use crate::event::{EventKind, NoticeKind};
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::Verification as HashVerification;
 use crate::idempotency::Scope;
 use crate::limit::ClientIp;
-use crate::mail::{Mail, MailKind};
+use crate::mail::MailKind;
 use crate::random::Entropy;
 use crate::response::Signup;
 use crate::service::SignupService;
-use crate::service::accounts::notices::{Notice, change_with};
 use crate::service::accounts::{IN_USE, invalid_field};
 use crate::service::tickets::Opened;
 use crate::service::verification::{busy, invalid, report};
@@ -138,7 +137,7 @@ impl<S: AccountStore> SignupService<S> {
             email_verified_at: Some(now),
             ..record
         };
-        let record_email = reclaimed.account.email().clone();
+        let to = reclaimed.account.email().clone();
         let signup = self.answer_reclaim(&reclaimed, api_key, &mut derived, now)?;
         let change = AccountChange::new(account.clone())
             .provided(Condition::Email(reclaimed.account.email().key().clone()))
@@ -157,10 +156,8 @@ impl<S: AccountStore> SignupService<S> {
             .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
         let event = self.event(EventKind::AccountReclaimed, &account, now, &json!({}))?;
         let change = change.with_all(event.map(Effect::Emit));
-        let retry_after = crate::error::DEFAULT_RETRY_AFTER;
-        let permit = verifier.mails.reserve_notice().ok_or(SignupError::Busy { retry_after })?;
-        let mail = Mail::without_code(MailKind::AccountReclaimed, record_email);
-        match change_with(Arc::clone(store), change, Some(Notice { permit, mail })).await? {
+        let notice = self.reserve_notice(NoticeKind::AccountReclaimed, &to)?;
+        match self.change_with(store, change, notice).await? {
             ChangeOutcome::Changed => Ok(signup),
             // Perhaps by the same request, which was under way.
             _ => self.reclaimed_before(&opened, given, now).await,

@@ -61,6 +61,12 @@ const STEPS: &[Step] = &[
         sql: include_str!("mysql/0009_waiting_events.sql"),
         requires: 7,
     },
+    Step {
+        version: 10,
+        description: "notices",
+        sql: include_str!("mysql/0010_notices.sql"),
+        requires: 7,
+    },
 ];
 
 /// Those beside a table of the host's.
@@ -75,6 +81,12 @@ const MAPPED_STEPS: &[Step] = &[
         version: 9,
         description: "waiting events",
         sql: include_str!("mysql/0009_waiting_events.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 10,
+        description: "notices",
+        sql: include_str!("mysql/0010_notices.sql"),
         requires: 7,
     },
 ];

@@ -88,6 +88,12 @@ const STEPS: &[Step] = &[
         sql: include_str!("postgres/0009_waiting_events.sql"),
         requires: 6,
     },
+    Step {
+        version: 10,
+        description: "notices",
+        sql: include_str!("postgres/0010_notices.sql"),
+        requires: 6,
+    },
 ];
 
 /// Those of a distributed database.
@@ -104,6 +110,12 @@ pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[
         sql: include_str!("postgres/distributed_tickets.sql"),
         requires: 7,
     },
+    Step {
+        version: 10,
+        description: "notices",
+        sql: include_str!("postgres/0010_notices.sql"),
+        requires: 7,
+    },
 ];
 
 /// Those beside a table of the host's.
@@ -118,6 +130,12 @@ const MAPPED_STEPS: &[Step] = &[
         version: 9,
         description: "waiting events",
         sql: include_str!("postgres/0009_waiting_events.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 10,
+        description: "notices",
+        sql: include_str!("postgres/0010_notices.sql"),
         requires: 7,
     },
 ];

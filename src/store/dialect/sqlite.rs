@@ -88,6 +88,12 @@ const STEPS: &[Step] = &[
         sql: include_str!("sqlite/0009_waiting_events.sql"),
         requires: 6,
     },
+    Step {
+        version: 10,
+        description: "notices",
+        sql: include_str!("sqlite/0010_notices.sql"),
+        requires: 6,
+    },
 ];
 
 /// Those beside a table of the host's.
@@ -102,6 +108,12 @@ const MAPPED_STEPS: &[Step] = &[
         version: 9,
         description: "waiting events",
         sql: include_str!("sqlite/0009_waiting_events.sql"),
+        requires: 7,
+    },
+    Step {
+        version: 10,
+        description: "notices",
+        sql: include_str!("sqlite/0010_notices.sql"),
         requires: 7,
     },
 ];

@@ -42,7 +42,7 @@ impl EventRow {
 }
 
 /// Returns whether a moment is over, or so late that a clock was ahead when it was written.
-fn is_past(moment: Timestamp, now: Timestamp) -> bool {
+pub(super) fn is_past(moment: Timestamp, now: Timestamp) -> bool {
     moment <= now || moment > believed(now)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::account::{AccountId, AccountState, EmailStatus};
 use crate::api_key::{ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
+use crate::event::Notice;
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
 use crate::store::{
@@ -24,6 +25,7 @@ pub(super) struct Tables {
     pub(super) tickets: HashMap<[u8; 32], Timestamp>,
     /// In the order in which they have happened.
     pub(super) events: Vec<EventRow>,
+    pub(super) notices: Vec<Notice>,
     pub(super) leases: HashMap<u8, Lease>,
 }
 
@@ -100,6 +102,7 @@ impl AccountRow {
             | Effect::RevokeApiKey(_)
             | Effect::ReplaceApiKeys(_)
             | Effect::ScrubEvents
+            | Effect::KeepNotice(_)
             | Effect::WipeHostRows(_) => {}
         }
     }
@@ -156,6 +159,7 @@ impl Tables {
                     Effect::Emit(event) => {
                         self.events.push(EventRow::new(event.clone(), row.event_number));
                     }
+                    Effect::KeepNotice(notice) => self.notices.push((**notice).clone()),
                     _ => {}
                 }
             }
@@ -200,6 +204,7 @@ impl Tables {
     fn scrub_events(&mut self, account: &AccountId) {
         let own = self.events.iter_mut().filter(|row| row.event.account_id() == account);
         own.for_each(|row| row.event.scrub());
+        self.notices.retain(|notice| notice.account_id != *account);
     }
 
     fn change_keys(&mut self, effect: &Effect, id: &AccountId) {

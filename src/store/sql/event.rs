@@ -4,19 +4,25 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Event, Notice};
+use crate::fields::Email;
 use crate::issue::BoxError;
 use crate::store::dialect::statement::Statement;
+use crate::store::relay::believed;
 use crate::store::{EventStore, StoreError};
 
 use super::SqlStore;
 use super::backend::Backend;
+use super::change::Applied;
 use super::credentials::all_of;
 use super::queries::{Find, Queries};
 use super::statement::{Kind, Row, decode};
 
 const EVENT: &[Kind] =
     &[Kind::Text, Kind::Integer, Kind::Text, Kind::Text, Kind::Integer, Kind::Text];
+
+const NOTICE: &[Kind] =
+    &[Kind::Text, Kind::Text, Kind::Text, Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
 
 #[async_trait]
 impl<B: Backend> EventStore for SqlStore<B> {
@@ -36,13 +42,62 @@ impl<B: Backend> EventStore for SqlStore<B> {
         let purge = Statement::new(&self.queries.events.purge, [until.as_millis().into()]);
         self.change(all_of([purge.optional()]), None).await.map(drop)
     }
+
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
+        let values =
+            [now.as_millis().into(), i64::from(limit).into(), believed(now).as_millis().into()];
+        let statement = Statement::new(&self.queries.events.due_notices, values);
+        decode(self.find(Find { statement, columns: NOTICE }).await?, notice)
+    }
+
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let settle = self.queries.settle_notice(notice, next);
+        Ok(self.change(all_of([settle]), None).await? == Applied::All)
+    }
 }
 
 impl Queries {
-    /// Deletes the data of an account's events.
-    pub(in crate::store) fn scrub_events(&self, account: &AccountId) -> Statement {
-        Statement::new(&self.events.scrub, [account.as_str().into()])
+    /// Deletes the data of an account's events, and its notices.
+    pub(in crate::store) fn scrub_events(&self, account: &AccountId) -> [Statement; 2] {
+        let of_account = |sql| Statement::new(sql, [account.as_str().into()]);
+        [of_account(&self.events.scrub), of_account(&self.events.delete_notices)]
     }
+
+    pub(in crate::store) fn keep_notice(&self, notice: &Notice) -> Statement {
+        let values = [
+            notice.account_id.as_str().into(),
+            notice.id.as_str().into(),
+            notice.kind.as_str().into(),
+            notice.to.as_str().into(),
+            notice.to.key().as_str().into(),
+            notice.created_at.as_millis().into(),
+            notice.due_at.as_millis().into(),
+        ];
+        Statement::new(&self.events.keep_notice, values)
+    }
+
+    fn settle_notice(&self, notice: &Notice, next: Option<Timestamp>) -> Statement {
+        let (account, id) = (notice.account_id.as_str().into(), notice.id.as_str().into());
+        let due_at = notice.due_at.as_millis().into();
+        match next {
+            Some(next) => {
+                let values = [account, id, due_at, next.as_millis().into()];
+                Statement::new(&self.events.postpone_notice, values)
+            }
+            None => Statement::new(&self.events.delete_notice, [account, id, due_at]),
+        }
+    }
+}
+
+fn notice(mut row: Row) -> Result<Notice, BoxError> {
+    let (account_id, id) = (AccountId::from_store(row.text()?), row.text()?);
+    let kind = row.text()?.parse()?;
+    let to = Email::from_store(row.text()?, row.text()?);
+    Ok(Notice::new(account_id, id, kind, to, row.timestamp()?).due_at(row.timestamp()?))
 }
 
 pub(super) fn event(row: &mut Row) -> Result<Event, BoxError> {

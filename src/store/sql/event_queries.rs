@@ -18,6 +18,11 @@ pub(super) struct EventQueries {
     pub(super) list_dead_letters: Arc<str>,
     pub(super) revive_dead_letter: Arc<str>,
     pub(super) skip_dead_letter: Arc<str>,
+    pub(super) keep_notice: Arc<str>,
+    pub(super) due_notices: Arc<str>,
+    pub(super) postpone_notice: Arc<str>,
+    pub(super) delete_notice: Arc<str>,
+    pub(super) delete_notices: Arc<str>,
 }
 
 impl EventQueries {
@@ -77,6 +82,19 @@ impl EventQueries {
                    AND delivery IN ('stopped', 'skipped')"),
             skip_dead_letter: sql("UPDATE {events} SET delivery = 'skipped'
                  WHERE account_id = {1} AND number = {2} AND delivery = 'stopped'"),
+            keep_notice: sql("INSERT INTO {notices}
+                     (account_id, id, kind, email, email_key, created_at, due_at)
+                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7})"),
+            due_notices: sql("SELECT account_id, id, kind, email, email_key, created_at, due_at
+                 FROM {notices}
+                 WHERE (due_at <= {1} OR due_at > {3})
+                   AND kind IN ('password_changed', 'email_changed', 'account_reclaimed')
+                 ORDER BY due_at LIMIT {2}"),
+            postpone_notice: sql("UPDATE {notices} SET due_at = {4}
+                 WHERE account_id = {1} AND id = {2} AND due_at = {3}"),
+            delete_notice: sql("DELETE FROM {notices}
+                 WHERE account_id = {1} AND id = {2} AND due_at = {3}"),
+            delete_notices: sql("DELETE FROM {notices} WHERE account_id = {1}"),
         }
     }
 }

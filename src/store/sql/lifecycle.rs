@@ -69,9 +69,11 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
                     host = Some(HostWork::Wipe(change.account().clone(), *because));
                 }
                 Effect::ScrubEvents => {
-                    steps.push(self.queries.scrub_events(change.account()).optional());
+                    let scrub = self.queries.scrub_events(change.account());
+                    steps.extend(scrub.map(Statement::optional));
                 }
                 Effect::Emit(event) => steps.push(self.queries.inserts.event(event)),
+                Effect::KeepNotice(notice) => steps.push(self.queries.keep_notice(notice)),
                 _ => {}
             }
         }
@@ -234,6 +236,7 @@ impl Sql<'_> {
             | Effect::RevokeApiKey(_)
             | Effect::ReplaceApiKeys(_)
             | Effect::ScrubEvents
+            | Effect::KeepNotice(_)
             | Effect::WipeHostRows(_) => return None,
         })
     }

@@ -29,9 +29,6 @@ use super::statement::{Kind, trusted};
 /// instances.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// The step after which all tables exist.
-const LAST_TABLE: i64 = 7;
-
 impl<B: Backend> SqlStore<B> {
     /// Creates the tables or brings them up to date. Any number of instances may call it at
     /// once: one migrates, and the others wait.
@@ -133,9 +130,7 @@ impl<B: Backend> SqlStore<B> {
         for step in self.missing_steps(&mut transaction).await? {
             let script = trusted(self.names.fill(step.sql));
             B::run(&mut transaction, script).await.map_err(hinted)?;
-            if step.version >= LAST_TABLE {
-                self.check_own_tables(&mut transaction).await?;
-            }
+            self.check_own_tables(&mut transaction, step.version).await?;
             let record = self.record(step);
             B::execute(&mut transaction, &record, self.backend.persistent())
                 .await
@@ -152,7 +147,7 @@ impl<B: Backend> SqlStore<B> {
         self.run_each(connection, &record).await?;
         for step in self.missing_steps(connection).await? {
             self.run_each(connection, &self.names.fill(step.sql)).await?;
-            self.check_own_tables(connection).await?;
+            self.check_own_tables(connection, step.version).await?;
             let record = self.record(step);
             B::execute(connection, &record, self.backend.persistent()).await.map_err(readable)?;
         }
@@ -161,14 +156,20 @@ impl<B: Backend> SqlStore<B> {
 
     /// Rejects tables of the host's that have the names of this crate's: a definition that can
     /// be repeated passes over them.
-    async fn check_own_tables(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
+    async fn check_own_tables(
+        &self,
+        connection: &mut Connection<B>,
+        version: i64,
+    ) -> Result<(), BoxError> {
+        // With the version that has each of them at the latest.
         let own = [
-            ("api_keys", "digest"),
-            ("used_tickets", "hash"),
-            ("events", "partition_id"),
-            ("event_leases", "fence"),
+            ("api_keys", "digest", 7),
+            ("used_tickets", "hash", 7),
+            ("events", "partition_id", 7),
+            ("event_leases", "fence", 7),
+            ("notices", "due_at", 10),
         ];
-        for (table, column) in own {
+        for (table, column, _) in own.into_iter().filter(|(.., since)| *since <= version) {
             let find = self.backend.find_column(&self.names, table, column);
             let rows = B::fetch(connection, &find, &[], self.backend.persistent()).await;
             if rows.map_err(readable)?.is_empty() {

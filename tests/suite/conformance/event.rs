@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::clock::Timestamp;
-use signup::event::Event;
+use signup::event::{Event, Notice};
 use signup::store::conformance::{self, Eventful};
 use signup::store::{EventStore, StoreError};
 
@@ -36,6 +36,26 @@ impl EventStore for Flawed {
             _ => self.store.purge_events(until).await,
         }
     }
+
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
+        let now = if self.flaw == Flaw::SendsNoticesTooEarly { Timestamp::MAX } else { now };
+        self.store.due_notices(now, limit).await
+    }
+
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        match self.flaw {
+            Flaw::SettlesAnyNotice => {
+                let all = self.store.due_notices(Timestamp::MAX, 1000).await?;
+                let kept = all.into_iter().find(|kept| kept.id == notice.id);
+                self.store.settle_notice(&kept.unwrap_or_else(|| notice.clone()), next).await
+            }
+            _ => self.store.settle_notice(notice, next).await,
+        }
+    }
 }
 
 impl Eventful for Flawed {
@@ -54,6 +74,9 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         a_dropped_change_has_told,
         events_outlive_their_account_until_they_are_purged,
         earlier_events_are_scrubbed,
+        notices_are_kept_with_their_changes,
+        one_process_settles_a_notice,
+        a_scrubbed_account_has_no_notices,
     );
     super::broken(promises).await
 }
@@ -74,6 +97,11 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::ForgetsTheEventsOfTheDeleted, "events_outlive_their_account_until_they_are_purged"),
         (Flaw::PurgesNoEvents, "events_outlive_their_account_until_they_are_purged"),
         (Flaw::KeepsTheData, "earlier_events_are_scrubbed"),
+        (Flaw::KeepsTheData, "a_scrubbed_account_has_no_notices"),
+        (Flaw::ForgetsNotices, "notices_are_kept_with_their_changes"),
+        (Flaw::KeepsNoticesOfTheRefused, "notices_are_kept_with_their_changes"),
+        (Flaw::SendsNoticesTooEarly, "notices_are_kept_with_their_changes"),
+        (Flaw::SettlesAnyNotice, "one_process_settles_a_notice"),
         (Flaw::PurgesAllEvents, "events_outlive_their_account_until_they_are_purged"),
     ] {
         let caught = caught(flaw).await;

@@ -120,6 +120,12 @@ impl LifecycleStore for Flawed {
             Flaw::RevokesNoKey => only(&change, all, |it| !matches!(it, Effect::RevokeApiKey(_))),
             Flaw::KeepsTheOldKey => keeping_the_old_key(&change),
             Flaw::KeepsTheData => only(&change, all, |it| !matches!(it, Effect::ScrubEvents)),
+            Flaw::ForgetsNotices => only(&change, all, |it| !matches!(it, Effect::KeepNotice(_))),
+            Flaw::KeepsNoticesOfTheRefused => {
+                let kept = |it: &Effect| matches!(it, Effect::KeepNotice(_));
+                self.store.change_account(only(&change, |_| false, kept)).await?;
+                only(&change, all, |it| !kept(it))
+            }
             Flaw::ProvesAnew => {
                 forget_the_proof(self, &change).await?;
                 change

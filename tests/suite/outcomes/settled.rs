@@ -9,6 +9,7 @@ use signup::store::{
 };
 use sqlx::AssertSqlSafe;
 
+use crate::support::alone::run_alone;
 use crate::support::postgres::{self, PgBouncer, Postgres};
 use crate::support::proxy::Trouble;
 
@@ -97,12 +98,11 @@ fn a_commit_in_its_sync_is_unknown() {
     let mut build = Command::new("cc");
     build.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
     assert!(build.status().unwrap().success());
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "outcomes::settled::on_a_busy_disk", "--ignored"])
-        .env("LD_PRELOAD", &library)
-        .env("SIGNUP_TEST_BUSY_DISK", folder.path().join("busy"))
-        .status();
-    assert!(child.unwrap().success());
+    let busy = folder.path().join("busy");
+    run_alone(
+        "outcomes::settled::on_a_busy_disk",
+        &[("LD_PRELOAD", library.as_os_str()), ("SIGNUP_TEST_BUSY_DISK", busy.as_os_str())],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use signup::account::AccountId;
 use signup::credentials::Login;
+use signup::mail::MailKind;
 
 /// A promise of the documentation, by the invariant that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,8 +154,9 @@ pub struct Model {
     pub tick: u64,
     pub accounts: Vec<Account>,
     pub pending: Vec<Pending>,
-    /// The old addresses that must hear of a change, and the mails before it.
-    pub notices: Vec<(String, usize)>,
+    /// The notices that must be sent: their kind, their recipient, the account, and the mails
+    /// before it.
+    pub notices: Vec<(MailKind, String, usize, usize)>,
     /// The number of clients, names and addresses so far.
     pub fresh: u64,
     /// Whether two operations are under way.

@@ -1,10 +1,11 @@
 //! The adapter between the simulation and the crate: a service with every option on, in front
 //! of a store, a mailer and a sink that can be made to fail.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -120,9 +121,15 @@ pub type SharedHost = Arc<Mutex<Host>>;
 /// The receiver of mails and events.
 struct Receiver(SharedHost);
 
+/// The mailer of a process, which sends nothing more once the process is dead.
+struct Process(SharedHost, Arc<AtomicBool>);
+
 #[async_trait]
-impl Mailer for Receiver {
+impl Mailer for Process {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        if self.1.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let trouble = self.0.lock().unwrap().mailer;
         if let Some(trouble) = trouble {
             return Err(MailError::Temporary(trouble.strike().await.into()));
@@ -241,7 +248,9 @@ pub struct World {
     /// The parts of operations that have ended: a flood has many.
     pub ended: Cell<u64>,
     random: Arc<SeededRandom>,
-    mails: MailQueue,
+    mails: RefCell<MailQueue>,
+    /// Whether the process is dead.
+    is_dead: RefCell<Arc<AtomicBool>>,
     secrets: Secrets,
 }
 
@@ -323,7 +332,8 @@ impl World {
         let at_change: ChangeFault = Box::new(at_change);
         let store =
             Faulty { yields: true, at_change: Some(at_change), elsewhere, ..Faulty::new(store) };
-        let mails = MailQueue::new(Receiver(Arc::clone(&host)));
+        let is_dead = Arc::<AtomicBool>::default();
+        let mails = MailQueue::new(Process(Arc::clone(&host), Arc::clone(&is_dead)));
         Self {
             clock,
             pool,
@@ -332,10 +342,20 @@ impl World {
             plant,
             ended: Cell::new(0),
             random: Arc::new(SeededRandom::new(seed)),
-            mails,
+            mails: RefCell::new(mails),
+            is_dead: RefCell::new(is_dead),
             host,
             secrets: Secrets::new(),
         }
+    }
+
+    /// Ends the process: the mails in its queue are lost.
+    pub fn kill(&self) {
+        let is_dead = Arc::<AtomicBool>::default();
+        let mails = MailQueue::new(Process(Arc::clone(&self.host), Arc::clone(&is_dead)));
+        self.is_dead.replace(is_dead).store(true, Ordering::Relaxed);
+        // Tasks can't be killed: their next attempt takes for ever.
+        let _ = self.mails.replace(mails).deadline(Duration::from_hours(24 * 365));
     }
 
     pub fn planted(&self, plant: Plant) -> bool {
@@ -361,7 +381,8 @@ impl World {
             .policy(InvitationOnly::new(async |code| Ok(code == INVITATION)))
             .policy(EmailDomains::block([BLOCKED]).unwrap())
             .policy(Slow(Arc::clone(&self.host), deadline));
-        let verification = Verification::new(self.secrets.tickets.clone(), self.mails.clone());
+        let verification =
+            Verification::new(self.secrets.tickets.clone(), self.mails.borrow().clone());
         let builder = match mode {
             Mode::Neither => builder.mails(verification),
             Mode::First => builder.verify_first(verification),
@@ -552,7 +573,7 @@ fn mark(login: &Login) -> Option<String> {
 /// Tries settings that can't work, and returns whether each was refused.
 pub fn bad_settings() -> Vec<(&'static str, bool)> {
     let builder = || SignupService::builder(MemoryStore::default()).jwt_secret(&[1; 32]);
-    let mails = || MailQueue::new(Receiver(SharedHost::default()));
+    let mails = || MailQueue::new(Process(SharedHost::default(), Arc::default()));
     let verification = || Verification::new(secret(5), mails());
     vec![
         ("a token that never lives", builder().token_lifetime(Duration::ZERO).build().is_err()),

@@ -1,0 +1,12 @@
+-- Security notices that were not sent yet.
+CREATE TABLE {p}notices (
+    account_id TEXT    NOT NULL,
+    id         TEXT    NOT NULL, -- that of the event of the same change
+    kind       TEXT    NOT NULL,
+    email      TEXT    NOT NULL,
+    email_key  TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL, -- the time at which any process sends it
+    PRIMARY KEY (account_id, id)
+) STRICT;
+CREATE INDEX {p}notices_due ON {p}notices (due_at);
