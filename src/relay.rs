@@ -223,9 +223,9 @@ impl EventRelay {
         Self { dead_letters, ..self }
     }
 
-    /// Also sends the security notices whose process has died before it had sent them, some
-    /// ten minutes after its last attempt. A relay of a
-    /// [service](crate::SignupService::event_relay) that sends mails does.
+    /// Sets the mails by which it sends the security notices that a dead process has left, ten
+    /// minutes after the last attempt of that process was due. The relay of a
+    /// [service](crate::SignupService::event_relay) has those of the service.
     #[cfg(feature = "verification")]
     pub fn mails(self, mails: MailQueue) -> Self {
         Self { mails: Some(mails), ..self }

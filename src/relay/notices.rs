@@ -16,7 +16,7 @@ use super::{EventRelay, RelayError};
 
 /// The time from the next attempt of a process until another one takes its notice over.
 const GRACE: Duration = Duration::from_mins(10);
-/// The deadline of a record's query, whatever the store's is.
+/// The deadline of a query for a record, for stores that have none.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The number of notices that are looked up together.
 const AT_A_TIME: u32 = 32;
@@ -32,7 +32,7 @@ impl EventRelay {
             let mut record = NoticeRecord { store, clock: Arc::clone(&self.clock), notice };
             // Another process may take it over at the same time.
             if record.move_to(Duration::ZERO).await? {
-                let mail = record.mail();
+                let mail = Mail::of_notice(record.notice.kind, record.notice.to.clone());
                 permit.send_recorded(mail, Some(Box::new(record)));
             }
         }
@@ -62,13 +62,8 @@ impl NoticeRecord {
     }
 
     /// Returns what is stored with the change.
-    pub(crate) fn notice(&self) -> &Notice {
-        &self.notice
-    }
-
-    /// Returns the mail.
-    pub(crate) fn mail(&self) -> Mail {
-        Mail::of_notice(self.notice.kind, self.notice.to.clone())
+    pub(crate) fn notice(&self) -> Notice {
+        self.notice.clone()
     }
 
     /// Takes the notice over until some time after the next attempt, in `wait`. Returns false

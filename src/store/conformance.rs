@@ -59,7 +59,7 @@ pub use lifecycle::{
 pub use listing::{accounts_are_listed_in_pages, an_account_is_found_by_its_email};
 pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};
 pub use notice::{
-    a_scrubbed_account_has_no_notices, notices_are_kept_with_their_changes,
+    a_notice_is_stored_with_its_change, a_scrubbed_account_has_no_notices,
     one_process_settles_a_notice,
 };
 pub use race::{an_outage_is_not_a_failure, one_winner};

@@ -19,7 +19,7 @@ use super::{LifecycleStore, StoreError};
 ///   [`Effect::Emit`](super::Effect::Emit) with the other effects: all or nothing.
 /// - The events of an account are numbered from one, without a gap, in the order in which
 ///   their changes were made. They outlive the account's row.
-/// - A [notice](super::Effect::KeepNotice) is kept with the change that it reports, all or
+/// - A [notice](super::Effect::AddNotice) is stored with the change that it reports, all or
 ///   nothing, until it is [deleted](Self::settle_notice) or the account is
 ///   [scrubbed](super::Effect::ScrubEvents). Of several processes that settle the same one,
 ///   one does. A `due_at` that is more than 7.5 hours ahead of `now` was written by a clock

@@ -354,7 +354,7 @@ pub enum Effect {
     /// [`EventStore`](super::EventStore).
     Emit(NewEvent),
     /// Inserts one of the account's `notices`, for an [`EventStore`](super::EventStore).
-    KeepNotice(Box<Notice>),
+    AddNotice(Box<Notice>),
     /// Lets the host wipe its own rows, by `HostRows::wipe` of an SQL store. A store without
     /// rows of the host's does nothing.
     WipeHostRows(Wipe),

@@ -136,6 +136,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "store/conformance/race.rs",
                 "store/conformance/relay.rs",
                 "store/conformance/event.rs",
+                "store/conformance/notice.rs",
                 "store/conformance/lifecycle.rs",
                 "store/conformance/replay.rs",
                 "store/conformance/verification.rs",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use signup::clock::{Clock, ManualClock, SystemClock};
+use signup::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use signup::event::EventKind;
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::ReplaySecret;
@@ -55,6 +55,17 @@ async fn taken(_: Delivery) -> Result<(), SinkError> {
     Ok(())
 }
 
+/// Waits until each notice is sent, and so deleted.
+async fn all_sent(store: &SqliteStore) {
+    let all = async || store.due_notices(Timestamp::MAX, 9).await.unwrap();
+    let sent = async {
+        while !all().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), sent).await.unwrap();
+}
+
 /// The process that is killed after it has changed a password.
 #[tokio::test]
 #[ignore = "runs until another test kills it"]
@@ -66,7 +77,7 @@ async fn child() {
     let id = signup.account().id();
     service.accounts().change_password(id, PASSWORD, ANOTHER).await.unwrap();
     println!("changed {id}");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,11 +106,7 @@ async fn a_notice_survives_kill_9() {
     assert_eq!(mailer.sent().len(), 0, "the process that changed it may still be sending it");
     clock.advance(Duration::from_mins(10));
     relay.run_once().await.unwrap();
-    // Once it is sent, it is deleted.
-    let far = signup::clock::Timestamp::MAX;
-    while !store.due_notices(far, 9).await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    all_sent(&store).await;
     let sent: Vec<_> =
         mailer.sent().iter().map(|mail| (mail.kind(), mail.to().as_str().to_owned())).collect();
     assert_eq!(sent, [(MailKind::PasswordChanged, KIM.to_owned())]);
@@ -116,10 +123,7 @@ async fn a_notice_that_was_sent_is_not_kept() {
     let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
     let id = signup.account().id();
     service.accounts().change_password(id, PASSWORD, ANOTHER).await.unwrap();
-    let far = signup::clock::Timestamp::MAX;
-    while !store.due_notices(far, 9).await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    all_sent(&store).await;
     assert_eq!(mailer.sent().len(), 1);
     let last = store.list_events(id, 0, 9).await.unwrap().pop().unwrap();
     assert_eq!(last.kind(), EventKind::AccountPasswordChanged);

@@ -1,9 +1,9 @@
-//! Tests that run in a process of their own.
+//! Tests that run alone in a new process.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
-/// Says to an ignored test that it is in a process of its own.
+/// Says to an ignored test that it runs alone.
 const ALONE: &str = "SIGNUP_TEST_ALONE";
 
 /// Runs an ignored test in a new process, with these variables.

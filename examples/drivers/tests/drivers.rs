@@ -220,7 +220,7 @@ async fn a_table_of_the_hosts_is_described_and_not_coded() {
     let harness = with_tokio_postgres().await;
     let pool = harness.rows.pool();
     sqlx::raw_sql(
-        "DROP TABLE events, event_leases, used_tickets, api_keys, accounts, _signup_migrations;
+        "DROP TABLE notices, events, event_leases, used_tickets, api_keys, accounts, _signup_migrations;
          CREATE EXTENSION citext;
          CREATE TABLE users (
              id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -7,10 +7,13 @@ use crate::error::SignupError;
 use crate::event::NoticeKind;
 use crate::fields::Email;
 #[cfg(feature = "verification")]
-use crate::mail::{Mail, MailPermit, MailRecord};
+use crate::mail::{Mail, MailPermit};
+#[cfg(feature = "verification")]
+use crate::relay::NoticeRecord;
 use crate::service::SignupService;
 use crate::store::{AccountChange, AccountStore, ChangeOutcome, LifecycleStore};
-
+#[cfg(feature = "verification")]
+use crate::store::{Effect, StoreError};
 /// A notice with its place in the queue, which is reserved before the change.
 #[cfg(feature = "verification")]
 pub(in crate::service) struct Notice {
@@ -70,10 +73,11 @@ impl<S: AccountStore> SignupService<S> {
         change: AccountChange,
         notice: Option<Notice>,
     ) -> Result<ChangeOutcome, SignupError> {
-        use crate::store::StoreError;
-
         let Some(notice) = notice else { return Ok(store.change_account(change).await?) };
-        let (change, mail, record) = self.recorded(change, &notice)?;
+        let mail = Mail::of_notice(notice.kind, notice.to.clone());
+        let record = self.record(&change, &notice)?;
+        let kept = record.as_ref().map(|record| Effect::AddNotice(Box::new(record.notice())));
+        let change = change.with_all(kept);
         let store = Arc::clone(store);
         let task = tokio::spawn(async move {
             let outcome = store.change_account(change).await;
@@ -81,7 +85,7 @@ impl<S: AccountStore> SignupService<S> {
             let may_be_made =
                 matches!(outcome, Ok(ChangeOutcome::Changed) | Err(StoreError::OutcomeUnknown(_)));
             if may_be_made {
-                notice.permit.send_recorded(mail, record);
+                notice.permit.send_recorded(mail, record.map(|record| Box::new(record) as _));
             }
             outcome
         });
@@ -89,29 +93,21 @@ impl<S: AccountStore> SignupService<S> {
         Ok(ended?)
     }
 
-    /// Adds the notice to a change that stores an event, and returns its mail and its record.
-    fn recorded(
+    /// Returns the record of a notice about a change that stores an event.
+    fn record(
         &self,
-        change: AccountChange,
+        change: &AccountChange,
         notice: &Notice,
-    ) -> Result<(AccountChange, Mail, Option<Box<dyn MailRecord>>), SignupError> {
-        use crate::event;
-        use crate::relay::NoticeRecord;
-        use crate::store::Effect;
-
-        let Notice { kind, to, .. } = notice;
+    ) -> Result<Option<NoticeRecord>, SignupError> {
         let event = change.effects().iter().find_map(|effect| match effect {
             Effect::Emit(event) => Some(event),
             _ => None,
         });
-        let (Some(events), Some(event)) = (&self.inner.events, event) else {
-            return Ok((change, Mail::of_notice(*kind, to.clone()), None));
-        };
+        let (Some(events), Some(event)) = (&self.inner.events, event) else { return Ok(None) };
         let (account, id) = (change.account().clone(), event.id().to_owned());
-        let kept = event::Notice::new(account, id, *kind, to.clone(), event.created_at());
-        let (store, clock) = (Arc::clone(events), Arc::clone(&self.inner.clock));
-        let record = NoticeRecord::new(store, clock, kept).map_err(SignupError::internal)?;
-        let kept = Effect::KeepNotice(Box::new(record.notice().clone()));
-        Ok((change.with(kept), record.mail(), Some(Box::new(record))))
+        let (kind, to) = (notice.kind, notice.to.clone());
+        let kept = crate::event::Notice::new(account, id, kind, to, event.created_at());
+        let record = NoticeRecord::new(Arc::clone(events), Arc::clone(&self.inner.clock), kept);
+        Ok(Some(record.map_err(SignupError::internal)?))
     }
 }

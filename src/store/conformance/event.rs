@@ -200,7 +200,7 @@ macro_rules! event_conformance_tests {
             a_dropped_change_has_told($open),
             events_outlive_their_account_until_they_are_purged($open),
             earlier_events_are_scrubbed($open),
-            notices_are_kept_with_their_changes($open),
+            a_notice_is_stored_with_its_change($open),
             one_process_settles_a_notice($open),
             a_scrubbed_account_has_no_notices($open),
         );

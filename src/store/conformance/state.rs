@@ -48,7 +48,7 @@ impl State {
             Effect::ForgetRetries
             | Effect::WipeHostRows(_)
             | Effect::ScrubEvents
-            | Effect::KeepNotice(_)
+            | Effect::AddNotice(_)
             | Effect::Emit(_) => {}
             Effect::RevokeTokens => record.token_generation += 1,
             Effect::AddApiKey(new) => keys.push(new.info()),

@@ -102,7 +102,7 @@ impl AccountRow {
             | Effect::RevokeApiKey(_)
             | Effect::ReplaceApiKeys(_)
             | Effect::ScrubEvents
-            | Effect::KeepNotice(_)
+            | Effect::AddNotice(_)
             | Effect::WipeHostRows(_) => {}
         }
     }
@@ -159,7 +159,7 @@ impl Tables {
                     Effect::Emit(event) => {
                         self.events.push(EventRow::new(event.clone(), row.event_number));
                     }
-                    Effect::KeepNotice(notice) => self.notices.push((**notice).clone()),
+                    Effect::AddNotice(notice) => self.notices.push((**notice).clone()),
                     _ => {}
                 }
             }

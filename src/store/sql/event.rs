@@ -67,7 +67,7 @@ impl Queries {
         [of_account(&self.events.scrub), of_account(&self.events.delete_notices)]
     }
 
-    pub(in crate::store) fn keep_notice(&self, notice: &Notice) -> Statement {
+    pub(in crate::store) fn add_notice(&self, notice: &Notice) -> Statement {
         let values = [
             notice.account_id.as_str().into(),
             notice.id.as_str().into(),
@@ -77,7 +77,7 @@ impl Queries {
             notice.created_at.as_millis().into(),
             notice.due_at.as_millis().into(),
         ];
-        Statement::new(&self.events.keep_notice, values)
+        Statement::new(&self.events.add_notice, values)
     }
 
     fn settle_notice(&self, notice: &Notice, next: Option<Timestamp>) -> Statement {

@@ -18,7 +18,7 @@ pub(super) struct EventQueries {
     pub(super) list_dead_letters: Arc<str>,
     pub(super) revive_dead_letter: Arc<str>,
     pub(super) skip_dead_letter: Arc<str>,
-    pub(super) keep_notice: Arc<str>,
+    pub(super) add_notice: Arc<str>,
     pub(super) due_notices: Arc<str>,
     pub(super) postpone_notice: Arc<str>,
     pub(super) delete_notice: Arc<str>,
@@ -82,7 +82,7 @@ impl EventQueries {
                    AND delivery IN ('stopped', 'skipped')"),
             skip_dead_letter: sql("UPDATE {events} SET delivery = 'skipped'
                  WHERE account_id = {1} AND number = {2} AND delivery = 'stopped'"),
-            keep_notice: sql("INSERT INTO {notices}
+            add_notice: sql("INSERT INTO {notices}
                      (account_id, id, kind, email, email_key, created_at, due_at)
                  VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7})"),
             due_notices: sql("SELECT account_id, id, kind, email, email_key, created_at, due_at

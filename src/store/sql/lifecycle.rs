@@ -73,7 +73,7 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
                     steps.extend(scrub.map(Statement::optional));
                 }
                 Effect::Emit(event) => steps.push(self.queries.inserts.event(event)),
-                Effect::KeepNotice(notice) => steps.push(self.queries.keep_notice(notice)),
+                Effect::AddNotice(notice) => steps.push(self.queries.add_notice(notice)),
                 _ => {}
             }
         }
@@ -236,7 +236,7 @@ impl Sql<'_> {
             | Effect::RevokeApiKey(_)
             | Effect::ReplaceApiKeys(_)
             | Effect::ScrubEvents
-            | Effect::KeepNotice(_)
+            | Effect::AddNotice(_)
             | Effect::WipeHostRows(_) => return None,
         })
     }

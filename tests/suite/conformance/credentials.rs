@@ -91,7 +91,7 @@ pub enum Flaw {
     KeepsTheOldKey,
     KeepsTheData,
     ForgetsNotices,
-    KeepsNoticesOfTheRefused,
+    AddsNoticesOfTheRefused,
     SendsNoticesTooEarly,
     SettlesAnyNotice,
     DeliversTheLastFirst,

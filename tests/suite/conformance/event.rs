@@ -74,7 +74,7 @@ async fn caught(flaw: Flaw) -> Vec<&'static str> {
         a_dropped_change_has_told,
         events_outlive_their_account_until_they_are_purged,
         earlier_events_are_scrubbed,
-        notices_are_kept_with_their_changes,
+        a_notice_is_stored_with_its_change,
         one_process_settles_a_notice,
         a_scrubbed_account_has_no_notices,
     );
@@ -98,9 +98,9 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::PurgesNoEvents, "events_outlive_their_account_until_they_are_purged"),
         (Flaw::KeepsTheData, "earlier_events_are_scrubbed"),
         (Flaw::KeepsTheData, "a_scrubbed_account_has_no_notices"),
-        (Flaw::ForgetsNotices, "notices_are_kept_with_their_changes"),
-        (Flaw::KeepsNoticesOfTheRefused, "notices_are_kept_with_their_changes"),
-        (Flaw::SendsNoticesTooEarly, "notices_are_kept_with_their_changes"),
+        (Flaw::ForgetsNotices, "a_notice_is_stored_with_its_change"),
+        (Flaw::AddsNoticesOfTheRefused, "a_notice_is_stored_with_its_change"),
+        (Flaw::SendsNoticesTooEarly, "a_notice_is_stored_with_its_change"),
         (Flaw::SettlesAnyNotice, "one_process_settles_a_notice"),
         (Flaw::PurgesAllEvents, "events_outlive_their_account_until_they_are_purged"),
     ] {

@@ -120,9 +120,9 @@ impl LifecycleStore for Flawed {
             Flaw::RevokesNoKey => only(&change, all, |it| !matches!(it, Effect::RevokeApiKey(_))),
             Flaw::KeepsTheOldKey => keeping_the_old_key(&change),
             Flaw::KeepsTheData => only(&change, all, |it| !matches!(it, Effect::ScrubEvents)),
-            Flaw::ForgetsNotices => only(&change, all, |it| !matches!(it, Effect::KeepNotice(_))),
-            Flaw::KeepsNoticesOfTheRefused => {
-                let kept = |it: &Effect| matches!(it, Effect::KeepNotice(_));
+            Flaw::ForgetsNotices => only(&change, all, |it| !matches!(it, Effect::AddNotice(_))),
+            Flaw::AddsNoticesOfTheRefused => {
+                let kept = |it: &Effect| matches!(it, Effect::AddNotice(_));
                 self.store.change_account(only(&change, |_| false, kept)).await?;
                 only(&change, all, |it| !kept(it))
             }
