@@ -240,14 +240,18 @@ impl Backend for MySql {
     }
 
     async fn check_session(connection: &mut MySqlConnection) -> Result<(), BoxError> {
-        let settings = "SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'sql_mode')";
+        // MariaDB before 11.1 calls the isolation `tx_isolation`.
+        let settings = "SHOW SESSION VARIABLES WHERE variable_name IN
+            ('autocommit', 'sql_mode', 'transaction_isolation', 'tx_isolation')";
         let rows = connection.fetch_all(sqlx::raw_sql(settings.into_sql_str())).await;
         for row in rows.map_err(readable)? {
             let value = |at| row.try_get_unchecked::<String, _>(at).map_err(readable);
             let (name, value) = (value(0)?, value(1)?);
             let (is_good, needed) = match name.as_str() {
                 "autocommit" => (value == "ON", "ON"),
-                _ => (value.contains("STRICT_"), "STRICT_ALL_TABLES"),
+                "sql_mode" => (value.contains("STRICT_"), "STRICT_ALL_TABLES"),
+                // A row that is not committed must not settle a commit.
+                _ => (value != "READ-UNCOMMITTED", "READ-COMMITTED"),
             };
             if !is_good {
                 return Err(

@@ -167,6 +167,7 @@ fn frameworks_and_databases_are_named_where_they_belong() {
                 "policy/evaluate.rs",
                 "service/turns.rs",
                 "relay.rs",
+                "relay/notices.rs",
                 "relay/partition.rs",
                 "relay/webhook.rs",
                 "limit/link.rs",

@@ -245,7 +245,11 @@ async fn no_error_quotes_what_the_client_has_sent() {
 #[ignore = "needs MariaDB: scripts/test.sh starts one"]
 async fn sessions_that_would_lose_changes_are_refused() {
     let first = mysql::store().await;
-    for (setting, name) in [("autocommit = 0", "autocommit"), ("sql_mode = ''", "sql_mode")] {
+    for (setting, name) in [
+        ("autocommit = 0", "autocommit"),
+        ("sql_mode = ''", "sql_mode"),
+        ("tx_isolation = 'READ-UNCOMMITTED'", "isolation"),
+    ] {
         let pool = MySqlPoolOptions::new().after_connect(move |connection, _| {
             let set = AssertSqlSafe(format!("SET SESSION autocommit = 1, SESSION {setting}"));
             Box::pin(async move { connection.execute(set).await.map(drop) })
