@@ -88,7 +88,7 @@ impl Run {
         };
         // What was begun without its caller is done by now.
         self.world.deliver_mails().await;
-        self.world.drive(self.look_again()).await;
+        self.world.drive(self.look_again(step.what)).await;
         self.model().is_racing = false;
         ended
     }
@@ -813,7 +813,7 @@ impl Run {
         self.world.store.next.lock().unwrap().clear();
         self.store_fails.set(false);
         if !is_settled {
-            self.look_again().await;
+            self.look_again(what).await;
             self.model().is_racing = false;
         }
     }
@@ -1054,7 +1054,7 @@ impl Run {
     }
 
     /// Reads what two operations at once have left, where the order decides.
-    async fn look_again(&self) {
+    async fn look_again(&self, abandoned: What) {
         let count = self.model().accounts.len();
         for at in 0..count {
             let id = self.id(at);
@@ -1067,6 +1067,12 @@ impl Run {
                 account.ended = tick;
                 account.generation = record.token_generation;
                 account.device = None;
+                if abandoned == What::CompleteReclaim && record.account.name().is_none() {
+                    account.name = None;
+                    account.standing = Standing::Verified;
+                    account.delete_at = None;
+                    account.may_be_wiped = true;
+                }
             }
             account.is_erased = record.state == AccountState::Erased;
         }
