@@ -17,7 +17,7 @@ use crate::random::{Entropy, RandomError};
 
 mod notice;
 
-pub use notice::{Notice, NoticeKind};
+pub use notice::{KeyCounts, Notice, NoticeKind};
 
 const PREFIX: &str = "evt_";
 const DIGITS: usize = 20;

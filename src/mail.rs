@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::event::NoticeKind;
+use crate::event::{KeyCounts, Notice, NoticeKind};
 use crate::fields::Email;
 use crate::issue::BoxError;
 
@@ -21,7 +21,7 @@ mod smtp;
 mod text;
 
 pub use code::Code;
-pub(crate) use queue::{DAY, MailPermit, MailRecord};
+pub(crate) use queue::{MailPermit, MailRecord};
 pub use queue::{MailQueue, MailStats};
 #[cfg(feature = "smtp")]
 pub use smtp::SmtpMailer;
@@ -133,27 +133,28 @@ pub struct Mail {
     to: Email,
     code: Option<Code>,
     expires_in: Duration,
+    api_keys: Option<KeyCounts>,
 }
 
 impl Mail {
     /// Creates a mail, for the tests of a [`Mailer`]. A kind without a code drops it.
     pub fn new(kind: MailKind, to: Email, code: Code, expires_in: Duration) -> Self {
         let code = kind.has_code().then_some(code);
-        Self { kind, to, code, expires_in }
+        Self { kind, to, code, expires_in, api_keys: None }
     }
 
     pub(crate) fn without_code(kind: MailKind, to: Email) -> Self {
-        Self { kind, to, code: None, expires_in: Duration::ZERO }
+        Self { kind, to, code: None, expires_in: Duration::ZERO, api_keys: None }
     }
 
     /// Creates the mail of a security notice.
-    pub(crate) fn of_notice(kind: NoticeKind, to: Email) -> Self {
-        let kind = match kind {
+    pub(crate) fn of_notice(notice: &Notice) -> Self {
+        let kind = match notice.kind {
             NoticeKind::PasswordChanged => MailKind::PasswordChanged,
             NoticeKind::EmailChanged => MailKind::EmailChanged,
             NoticeKind::AccountReclaimed => MailKind::AccountReclaimed,
         };
-        Self::without_code(kind, to)
+        Self { api_keys: notice.api_keys, ..Self::without_code(kind, notice.to.clone()) }
     }
 
     /// Returns the purpose.
@@ -169,6 +170,11 @@ impl Mail {
     /// Returns the code, eight characters without a hyphen, if the mail has one.
     pub fn reveal_code(&self) -> Option<&str> {
         self.code.as_ref().map(Code::reveal)
+    }
+
+    /// Returns how many API keys ended and are still valid, in a notice about a password.
+    pub fn api_keys(&self) -> Option<KeyCounts> {
+        self.api_keys
     }
 
     /// Returns how long the code is valid.

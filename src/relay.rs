@@ -223,9 +223,12 @@ impl EventRelay {
         Self { dead_letters, ..self }
     }
 
-    /// Sets the mails by which it sends the security notices that a dead process has left, ten
-    /// minutes after the last attempt of that process was due. The relay of a
-    /// [service](crate::SignupService::event_relay) has those of the service.
+    /// Sets the mail queue that sends the security notices which a dead process has left, ten
+    /// minutes after its next attempt was due. The relay of a
+    /// [service](crate::SignupService::event_relay) has the queue of the service.
+    ///
+    /// A process that ends after [`run_once`](Self::run_once) waits until the queue is
+    /// [drained](crate::mail::MailQueue::drained).
     #[cfg(feature = "verification")]
     pub fn mails(self, mails: MailQueue) -> Self {
         Self { mails: Some(mails), ..self }
@@ -239,8 +242,6 @@ impl EventRelay {
     pub async fn run_once(&self) -> Result<Round, RelayError> {
         self.check()?;
         let mut partitions = JoinSet::new();
-        #[cfg(feature = "verification")]
-        self.resend_notices().await?;
         self.begin_due(&mut partitions, &Arc::default()).await?;
         let (mut total, mut failure) = (Round::default(), None);
         while let Some(ended) = partitions.join_next().await {
@@ -248,6 +249,10 @@ impl EventRelay {
                 Ok(round) => total.add(round),
                 Err(error) => failure = Some(error),
             }
+        }
+        #[cfg(feature = "verification")]
+        if let Err(error) = self.resend_notices().await {
+            failure = Some(error);
         }
         failure.map_or(Ok(total), Err)
     }
@@ -262,12 +267,12 @@ impl EventRelay {
         let mut shutdown = pin!(shutdown);
         let mut partitions = JoinSet::new();
         while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = self.begin_due(&mut partitions, &stop).await {
+                observe::failed("events could not be relayed", &error);
+            }
             #[cfg(feature = "verification")]
             if let Err(error) = self.resend_notices().await {
                 observe::failed("notices could not be sent", &error);
-            }
-            if let Err(error) = self.begin_due(&mut partitions, &stop).await {
-                observe::failed("events could not be relayed", &error);
             }
             let mut idle =
                 pin!(tokio::time::timeout(jittered(self.poll), busy_end(&mut partitions)));

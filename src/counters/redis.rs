@@ -17,8 +17,8 @@ use super::{Counter, LONGEST_WAIT, Rule};
 /// Charges, refunds or resets counters, all or none. A key holds the number of attempts (`n`)
 /// and the time of the next one (`t`), in milliseconds of the server's clock, and expires
 /// with its counter. The arguments are the operation, and of each key: how many are free,
-/// its life, and whether its waits grow. A time that no wait can reach comes from a clock
-/// that was ahead, and is not believed.
+/// its life, and whether its waits grow. A time that no wait can reach, or a key that
+/// outlives its counter, comes from a clock that was ahead, and is not believed.
 const SCRIPT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -30,6 +30,10 @@ for number, key in ipairs(KEYS) do
     local found = redis.call('HMGET', key, 'n', 't')
     local count, next = tonumber(found[1] or '0'), tonumber(found[2] or '0')
     local left = redis.call('PTTL', key)
+    if left > life then
+        redis.call('PEXPIRE', key, life)
+        left = life
+    end
     -- The first one counts what the others count, so it bounds them.
     if number > 1 and count > all[1].count then
         count, next = all[1].count, 0
@@ -59,7 +63,7 @@ for number, key in ipairs(KEYS) do
             pause = math.min(1000 * 2 ^ math.min(doublings, 30), longest)
         end
         redis.call('HSET', key, 'n', count, 't', string.format('%.0f', now + pause))
-        if counter.grows or counter.left < 0 or counter.left > counter.life then
+        if counter.grows or counter.left < 0 then
             redis.call('PEXPIRE', key, counter.life)
         end
     end

@@ -171,9 +171,9 @@ impl Credentials {
         options: &ApiKeyOptions,
     ) -> Result<IssuedApiKey, CredentialError> {
         let now = self.now()?;
-        if let Some(generation) = generation
-            && self.account(account).await?.token_generation != generation
-        {
+        // With events, the change has a condition. Without, the generation is read afterwards.
+        let is_conditional = self.context.events.is_some();
+        if is_conditional && !self.is_in_generation(account, generation).await? {
             return Err(CredentialError::Rejected);
         }
         let keys = self.context.store.list_api_keys(account).await?;
@@ -184,7 +184,20 @@ impl Credentials {
         let (key, new) = self.mint_key(scope, account, now, options)?;
         let info = new.info();
         found_or_missing(self.change_keys(account, generation, KeyChange::Add(new)).await?)?;
+        if !is_conditional && !self.is_in_generation(account, generation).await? {
+            self.revoke_api_key(account, &info.id).await?;
+            return Err(CredentialError::Rejected);
+        }
         Ok(IssuedApiKey { key, info })
+    }
+
+    async fn is_in_generation(
+        &self,
+        account: &AccountId,
+        generation: Option<i64>,
+    ) -> Result<bool, CredentialError> {
+        let Some(generation) = generation else { return Ok(true) };
+        Ok(self.account(account).await?.token_generation == generation)
     }
 
     /// Issues an API key that replaces another one of the same account. The old key stays

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::fields::Email;
 use crate::issue::InvalidValue;
 
-const UNKNOWN: InvalidValue = InvalidValue::new("unknown kind of a notice");
+const UNKNOWN: InvalidValue = InvalidValue::new("unknown kind of notice");
 
 /// The change that a security notice reports.
 ///
@@ -63,11 +63,30 @@ pub struct Notice {
     pub kind: NoticeKind,
     /// `notices.email` and `notices.email_key`: the recipient.
     pub to: Email,
+    /// `notices.api_keys_ended` and `notices.api_keys_kept`.
+    pub api_keys: Option<KeyCounts>,
     /// `notices.created_at`.
     pub created_at: Timestamp,
-    /// `notices.due_at`: the time at which any process sends it, because the one that was
-    /// sending it has died.
+    /// `notices.due_at`: from this time on any process may send it.
     pub due_at: Timestamp,
+    /// `notices.takeovers`: the processes that have taken it over from a dead one.
+    pub takeovers: u32,
+}
+
+/// The API keys of an account when its password was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// The keys that ended with the change.
+    pub ended: u32,
+    /// The keys that are still valid.
+    pub kept: u32,
+}
+
+impl KeyCounts {
+    pub(crate) fn new(ended: usize, kept: usize) -> Self {
+        let count = |keys: usize| u32::try_from(keys).unwrap_or(u32::MAX);
+        Self { ended: count(ended), kept: count(kept) }
+    }
 }
 
 impl Notice {
@@ -79,7 +98,20 @@ impl Notice {
         to: Email,
         created_at: Timestamp,
     ) -> Self {
-        Self { account_id, id, kind, to, created_at, due_at: created_at }
+        let (api_keys, due_at, takeovers) = (None, created_at, 0);
+        Self { account_id, id, kind, to, api_keys, created_at, due_at, takeovers }
+    }
+
+    /// Sets the numbers of API keys that it reports.
+    #[must_use]
+    pub fn api_keys(self, api_keys: Option<KeyCounts>) -> Self {
+        Self { api_keys, ..self }
+    }
+
+    /// Sets the processes that have taken it over.
+    #[must_use]
+    pub fn takeovers(self, takeovers: u32) -> Self {
+        Self { takeovers, ..self }
     }
 
     /// Sets the time at which it is due.

@@ -10,10 +10,15 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::fields::Email;
 use crate::observe;
 use crate::random::jittered;
 
 use super::{Mail, MailError, Mailer};
+
+mod places;
+
+use places::{Lane, Places};
 
 const PLACES: usize = 256;
 const AT_A_TIME: usize = 8;
@@ -25,7 +30,7 @@ const ATTEMPTS: u32 = 150;
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// The time for which a mail without a code is retried.
-pub(crate) const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_hours(24);
 
 /// A bounded queue of mails in front of a [`Mailer`]. Clones share it, and its settings.
 ///
@@ -60,8 +65,7 @@ struct Dispatcher {
 
 struct State {
     settings: Settings,
-    /// The mails that have a place, by kind of place.
-    taken: [usize; 3],
+    places: Places,
     sent: u64,
     failed: u64,
 }
@@ -70,20 +74,11 @@ struct State {
 struct Settings {
     capacity: usize,
     sending: Arc<Semaphore>,
+    /// Half of them, so that retries leave turns to new mails.
+    resending: Arc<Semaphore>,
     deadline: Duration,
     attempts: u32,
     first_wait: Duration,
-}
-
-/// A kind of places, each with its own capacity.
-#[derive(Debug, Clone, Copy)]
-enum Lane {
-    /// For mails that clients ask for.
-    New,
-    /// For mails that wait for another attempt.
-    Retried,
-    /// For notices of security, whose places nothing else can take.
-    Notice,
 }
 
 /// The mails of a queue.
@@ -104,31 +99,35 @@ impl MailQueue {
         let settings = Settings {
             capacity: PLACES,
             sending: Arc::new(Semaphore::new(AT_A_TIME)),
+            resending: Arc::new(Semaphore::new(AT_A_TIME / 2)),
             deadline: DEADLINE,
             attempts: ATTEMPTS,
             first_wait: FIRST_WAIT,
         };
         Self(Arc::new(Dispatcher {
             mailer: Arc::new(mailer),
-            state: Mutex::new(State { settings, taken: [0; 3], sent: 0, failed: 0 }),
+            state: Mutex::new(State { settings, places: Places::default(), sent: 0, failed: 0 }),
             idle: Notify::new(),
             is_failing: AtomicBool::new(false),
         }))
     }
 
     /// Sets the number of new mails that wait or are being sent. When it is reached, a
-    /// sign-up is answered 429. As many more can wait for another attempt, and as many
-    /// notices.
+    /// sign-up is answered 429. As many more can wait for another attempt, half of them for
+    /// one domain; and as many notices, eight of them for one recipient.
     #[must_use]
     pub fn places(self, places: usize) -> Self {
         self.with(|settings| settings.capacity = places)
     }
 
-    /// Sets the number of mails that are sent at a time.
+    /// Sets the number of mails that are sent at a time, of which further attempts are half.
     #[must_use]
     pub fn at_a_time(self, mails: usize) -> Self {
         let mails = mails.clamp(1, Semaphore::MAX_PERMITS);
-        self.with(|settings| settings.sending = Arc::new(Semaphore::new(mails)))
+        self.with(|settings| {
+            settings.sending = Arc::new(Semaphore::new(mails));
+            settings.resending = Arc::new(Semaphore::new(mails.div_ceil(2)));
+        })
     }
 
     /// Sets the deadline of an attempt.
@@ -151,17 +150,18 @@ impl MailQueue {
         self
     }
 
-    /// Returns whether the settings leave room for a mail and time to send it.
+    /// Returns whether the settings leave room for a mail, time to send it, and a pause between
+    /// two attempts.
     pub(crate) fn can_send(&self) -> bool {
         let settings = &self.0.state().settings;
-        settings.capacity > 0 && !settings.deadline.is_zero()
+        let is_paced = settings.attempts == 1 || !settings.first_wait.is_zero();
+        settings.capacity > 0 && !settings.deadline.is_zero() && is_paced
     }
 
     /// Returns how many mails wait, were sent, and were given up.
     pub fn stats(&self) -> MailStats {
         let state = self.0.state();
-        let State { taken, sent, failed, .. } = *state;
-        MailStats { waiting: taken.iter().sum(), sent, failed }
+        MailStats { waiting: state.places.taken(), sent: state.sent, failed: state.failed }
     }
 
     /// Waits until no mail is left, before the process ends. New ones may still come in.
@@ -178,24 +178,26 @@ impl MailQueue {
 
     /// Takes a place for a mail that a client asks for, if one is left.
     pub(crate) fn reserve(&self) -> Option<MailPermit> {
-        self.0.take(Lane::New)
+        self.0.take(Lane::New, String::new())
     }
 
-    /// Takes a place for a notice of security, if one is left.
-    pub(crate) fn reserve_notice(&self) -> Option<MailPermit> {
-        self.0.take(Lane::Notice)
+    /// Takes a place for a security notice, if one is left for this recipient.
+    pub(crate) fn reserve_notice(&self, to: &Email) -> Option<MailPermit> {
+        self.0.take(Lane::Notice, Lane::Notice.share(to))
+    }
+
+    /// Takes a place for a notice that a dead process has left, if one is left.
+    pub(crate) fn reserve_retried_notice(&self, to: &Email) -> Option<MailPermit> {
+        self.0.take(Lane::RetriedNotice, Lane::RetriedNotice.share(to))
     }
 }
 
 /// The record of a mail, by which another process sends it if this one dies.
 #[async_trait]
 pub(crate) trait MailRecord: Send + 'static {
-    /// Returns how long the mail is worth further attempts.
-    fn life(&self) -> Duration;
-
-    /// Keeps other processes from sending the mail until after the next attempt, which this
-    /// one makes in `wait`.
-    async fn postpone(&mut self, wait: Duration);
+    /// Keeps other processes from sending the mail for this long. Returns false if it is not,
+    /// or no longer, this one's to send.
+    async fn hold(&mut self, time: Duration) -> bool;
 
     /// Deletes the record of a mail that was sent or given up.
     async fn remove(self: Box<Self>);
@@ -206,6 +208,7 @@ pub(crate) trait MailRecord: Send + 'static {
 pub(crate) struct MailPermit {
     dispatcher: Arc<Dispatcher>,
     lane: Lane,
+    share: String,
 }
 
 impl MailPermit {
@@ -236,31 +239,10 @@ impl MailPermit {
 impl Drop for MailPermit {
     fn drop(&mut self) {
         let mut state = self.dispatcher.state();
-        state.leave(self.lane);
-        if state.taken.iter().all(|taken| *taken == 0) {
+        state.places.leave(self.lane, &self.share);
+        if state.places.taken() == 0 {
             self.dispatcher.idle.notify_waiters();
         }
-    }
-}
-
-impl State {
-    fn taken(&mut self, lane: Lane) -> Option<&mut usize> {
-        self.taken.get_mut(lane as usize)
-    }
-
-    fn leave(&mut self, lane: Lane) {
-        if let Some(taken) = self.taken(lane) {
-            *taken = taken.saturating_sub(1);
-        }
-    }
-
-    fn enter(&mut self, lane: Lane) -> bool {
-        let capacity = self.settings.capacity;
-        let free = self.taken(lane).filter(|taken| **taken < capacity);
-        free.is_some_and(|taken| {
-            *taken += 1;
-            true
-        })
     }
 }
 
@@ -271,10 +253,12 @@ impl Dispatcher {
     }
 
     /// Takes a place, if one is free. Outside of a runtime nothing could send the mail.
-    fn take(self: &Arc<Self>, lane: Lane) -> Option<MailPermit> {
+    fn take(self: &Arc<Self>, lane: Lane, share: String) -> Option<MailPermit> {
         tokio::runtime::Handle::try_current().ok()?;
-        let has_entered = self.state().enter(lane);
-        has_entered.then(|| MailPermit { dispatcher: Arc::clone(self), lane })
+        let mut state = self.state();
+        let capacity = state.settings.capacity;
+        let has_entered = state.places.enter(lane, &share, capacity);
+        has_entered.then(|| MailPermit { dispatcher: Arc::clone(self), lane, share })
     }
 
     /// Tries until the mail is sent, can't be sent, or is of no more use. Then its record goes.
@@ -284,59 +268,82 @@ impl Dispatcher {
         mut permit: MailPermit,
         mut record: Option<Box<dyn MailRecord>>,
     ) {
-        let is_sent = self.send_within_life(mail, &mut permit, record.as_deref_mut()).await;
-        if is_sent {
-            self.state().sent += 1;
-            observe::mail("sent");
-        } else {
-            self.state().failed += 1;
-            observe::mail("failed");
+        match self.attempts(mail, &mut permit, &mut record).await {
+            End::Sent => {
+                self.state().sent += 1;
+                observe::mail("sent");
+            }
+            End::GivenUp => {
+                self.state().failed += 1;
+                observe::mail("failed");
+            }
+            End::LeftToOthers => return,
         }
         if let Some(record) = record {
             record.remove().await;
         }
     }
 
-    /// Returns whether the mail was sent.
-    async fn send_within_life(
+    async fn attempts(
         &self,
         mail: &Mail,
         permit: &mut MailPermit,
-        mut record: Option<&mut dyn MailRecord>,
-    ) -> bool {
+        record: &mut Option<Box<dyn MailRecord>>,
+    ) -> End {
         let Settings { attempts, mut first_wait, .. } = self.state().settings.clone();
-        let life = match &record {
-            Some(record) => record.life(),
-            None if mail.code.is_some() => mail.expires_in,
-            None => DAY,
-        };
+        let life = if mail.code.is_some() { mail.expires_in } else { DAY };
         let given_up_at = Instant::now() + life;
         for attempt in 1..=attempts {
-            let error = match self.attempt(mail).await {
-                Ok(()) => return true,
-                Err(error) => error,
+            let error = match self.attempt(mail, attempt, record).await {
+                Some(Ok(())) => return End::Sent,
+                Some(Err(error)) => error,
+                None => return End::LeftToOthers,
             };
             let wait = jittered(first_wait);
             let is_last = attempt == attempts || Instant::now() + wait >= given_up_at;
-            if is_last || matches!(error, MailError::Permanent(_)) || !permit.wait_for_retry() {
+            if is_last || matches!(error, MailError::Permanent(_)) {
                 observe::failed("a mail was given up", &error);
-                break;
+                return End::GivenUp;
+            }
+            if let Some(record) = record
+                && !record.hold(wait).await
+            {
+                return End::LeftToOthers;
+            }
+            if !permit.wait_for_retry(mail) {
+                if record.is_some() {
+                    // A relay sends it, later.
+                    return End::LeftToOthers;
+                }
+                if permit.lane == Lane::New {
+                    observe::failed("a mail was given up", &error);
+                    return End::GivenUp;
+                }
             }
             observe::mail("retried");
-            if let Some(record) = &mut record {
-                record.postpone(wait).await;
-            }
             tokio::time::sleep(wait).await;
             first_wait = first_wait.saturating_mul(4).min(LONGEST_WAIT);
         }
-        false
+        End::GivenUp
     }
 
-    /// Sends a mail once. The first failure is a warning, and so is the end of failures.
-    async fn attempt(&self, mail: &Mail) -> Result<(), MailError> {
-        let Settings { sending, deadline, .. } = self.state().settings.clone();
-        // The semaphore is never closed.
+    /// Sends a mail once, unless it is another process's by now. The first failure is a
+    /// warning, and so is the end of failures.
+    async fn attempt(
+        &self,
+        mail: &Mail,
+        number: u32,
+        record: &mut Option<Box<dyn MailRecord>>,
+    ) -> Option<Result<(), MailError>> {
+        let Settings { sending, resending, deadline, .. } = self.state().settings.clone();
+        // The semaphores are never closed.
+        let _half = if number > 1 { Some(resending.acquire().await) } else { None };
         let _turn = sending.acquire().await;
+        if let Some(record) = record
+            && !record.hold(deadline).await
+        {
+            return None;
+        }
         // A task of its own, because the mailer may panic.
         let (mailer, mail) = (Arc::clone(&self.mailer), mail.clone());
         let mut task = JoinSet::new();
@@ -358,21 +365,33 @@ impl Dispatcher {
             }
             _ => {}
         }
-        sent
+        Some(sent)
     }
 }
 
+/// The end of all attempts to send a mail.
+enum End {
+    Sent,
+    GivenUp,
+    /// Another process sends it, or its account is erased.
+    LeftToOthers,
+}
+
 impl MailPermit {
-    /// Moves from the places of new mails to the places of retries. Returns whether one was free.
-    fn wait_for_retry(&mut self) -> bool {
-        if !matches!(self.lane, Lane::New) {
-            return true;
-        }
+    /// Moves to the places of retries. Returns whether one is free for the recipient.
+    fn wait_for_retry(&mut self, mail: &Mail) -> bool {
+        let lane = match self.lane {
+            Lane::New => Lane::Retried,
+            Lane::Notice => Lane::RetriedNotice,
+            Lane::Retried | Lane::RetriedNotice => return true,
+        };
+        let share = lane.share(&mail.to);
         let mut state = self.dispatcher.state();
-        let has_entered = state.enter(Lane::Retried);
+        let capacity = state.settings.capacity;
+        let has_entered = state.places.enter(lane, &share, capacity);
         if has_entered {
-            state.leave(self.lane);
-            self.lane = Lane::Retried;
+            state.places.leave(self.lane, &self.share);
+            (self.lane, self.share) = (lane, share);
         }
         has_entered
     }

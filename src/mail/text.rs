@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::event::KeyCounts;
+
 use super::{Mail, MailKind};
 
 pub(super) fn subject(kind: MailKind) -> &'static str {
@@ -84,7 +86,17 @@ fn paragraphs(mail: &Mail) -> Vec<String> {
             let after = format!("It is valid for {}. {after}", in_words(mail.expires_in));
             vec![before, code.reveal_grouped(), after]
         }
-        None => vec![before, after],
+        None => [Some(before), mail.api_keys.map(in_numbers), Some(after)]
+            .into_iter()
+            .flatten()
+            .collect(),
+    }
+}
+
+fn in_numbers(KeyCounts { ended, kept }: KeyCounts) -> String {
+    match (ended, kept) {
+        (0, 0) => "The account has no API keys.".to_owned(),
+        _ => format!("API keys that ended with it: {ended}. Still valid: {kept}."),
     }
 }
 

@@ -4,37 +4,57 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
+use crate::account::AccountState;
 use crate::clock::{Clock, ClockError, Timestamp};
 use crate::event::Notice;
 use crate::issue::BoxError;
-use crate::mail::{DAY, Mail, MailRecord};
+use crate::mail::{Mail, MailQueue, MailRecord};
 use crate::observe;
-use crate::store::{EventStore, StoreError};
+use crate::store::{EventStore, RelayStore, StoreError};
 
 use super::{EventRelay, RelayError};
 
 /// The time from the next attempt of a process until another one takes its notice over.
 const GRACE: Duration = Duration::from_mins(10);
-/// The deadline of a query for a record, for stores that have none.
+/// The part of it within which an attempt must not begin.
+const MARGIN: Duration = Duration::from_mins(1);
+/// The deadline of a query, for stores that have none.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The number of notices that are looked up together.
 const AT_A_TIME: u32 = 32;
+/// The processes that take a notice over, one after the other: each tries for a day.
+const TAKEOVERS: u32 = 20;
 
 impl EventRelay {
-    /// Sends the notices whose process has died before it had sent them.
+    /// Sends the notices whose process has died before it had sent them. One that can't be
+    /// taken over delays no other.
     pub(super) async fn resend_notices(&self) -> Result<(), RelayError> {
         let Some(mails) = &self.mails else { return Ok(()) };
-        let now = self.now()?;
-        for notice in self.store.due_notices(now, AT_A_TIME).await? {
-            let Some(permit) = mails.reserve_notice() else { break };
-            let store: Arc<dyn EventStore> = Arc::clone(&self.store) as _;
-            let mut record = NoticeRecord { store, clock: Arc::clone(&self.clock), notice };
-            // Another process may take it over at the same time.
-            if record.move_to(Duration::ZERO).await? {
-                let mail = Mail::of_notice(record.notice.kind, record.notice.to.clone());
-                permit.send_recorded(mail, Some(Box::new(record)));
+        let due = self.store.due_notices(self.now()?, AT_A_TIME);
+        for notice in within_deadline(due).await? {
+            if let Err(error) = within_deadline(self.take_over(mails, notice)).await {
+                observe::failed("a notice could not be sent", &error);
             }
+        }
+        Ok(())
+    }
+
+    async fn take_over(&self, mails: &MailQueue, mut notice: Notice) -> Result<(), StoreError> {
+        let account = self.store.find_account(&notice.account_id).await?;
+        let is_in_use = account.is_some_and(|it| it.state != AccountState::Erased);
+        notice.takeovers = notice.takeovers.saturating_add(1);
+        if !is_in_use || notice.takeovers > TAKEOVERS {
+            return self.store.settle_notice(&notice, None).await.map(drop);
+        }
+        let Some(permit) = mails.reserve_retried_notice(&notice.to) else { return Ok(()) };
+        let mail = Mail::of_notice(&notice);
+        let store: Arc<dyn RelayStore> = Arc::clone(&self.store);
+        let mut record = NoticeRecord { store, clock: Arc::clone(&self.clock), notice };
+        // Another process may take it over at the same time.
+        if record.postpone(Duration::ZERO).await? {
+            permit.send_recorded(mail, Some(Box::new(record)));
         }
         Ok(())
     }
@@ -66,46 +86,52 @@ impl NoticeRecord {
         self.notice.clone()
     }
 
-    /// Takes the notice over until some time after the next attempt, in `wait`. Returns false
-    /// if another process has it.
-    async fn move_to(&mut self, wait: Duration) -> Result<bool, StoreError> {
-        let next = self.now().and_then(|now| now.plus(wait.saturating_add(GRACE)));
-        let next = next.map_err(|error| StoreError::Failed(error.into()))?;
-        let is_moved = self.store.settle_notice(&self.notice, Some(next)).await?;
-        if is_moved {
+    /// Keeps other processes from the notice until some time after the next attempt, in `wait`.
+    /// Returns false if another one has taken it over, or it is gone.
+    async fn postpone(&mut self, wait: Duration) -> Result<bool, StoreError> {
+        let next = self.now()?.plus(wait.saturating_add(GRACE)).map_err(wrong)?;
+        let is_postponed = self.store.settle_notice(&self.notice, Some(next)).await?;
+        if is_postponed {
             self.notice.due_at = next;
         }
-        Ok(is_moved)
+        Ok(is_postponed)
     }
 
-    fn now(&self) -> Result<Timestamp, ClockError> {
-        Timestamp::read(&self.clock, Timestamp::MAX)
+    async fn try_hold(&mut self, time: Duration) -> Result<bool, StoreError> {
+        let end = self.now()?.plus(time.saturating_add(MARGIN)).map_err(wrong)?;
+        if self.notice.due_at >= end { Ok(true) } else { self.postpone(time).await }
+    }
+
+    fn now(&self) -> Result<Timestamp, StoreError> {
+        Timestamp::read(&self.clock, Timestamp::MAX).map_err(wrong)
     }
 }
 
 #[async_trait]
 impl MailRecord for NoticeRecord {
-    fn life(&self) -> Duration {
-        let age = self.now().map_or(Duration::ZERO, |now| now.since(self.notice.created_at));
-        DAY.saturating_sub(age)
-    }
-
-    async fn postpone(&mut self, wait: Duration) {
-        report(tokio::time::timeout(DEADLINE, self.move_to(wait)).await);
+    async fn hold(&mut self, time: Duration) -> bool {
+        // Without an answer, it is better sent twice than never.
+        within_deadline(self.try_hold(time)).await.unwrap_or_else(|error| {
+            observe::failed("a notice may be sent twice", &error);
+            true
+        })
     }
 
     async fn remove(self: Box<Self>) {
-        let removed = self.store.settle_notice(&self.notice, None);
-        report(tokio::time::timeout(DEADLINE, removed).await);
+        if let Err(error) = within_deadline(self.store.settle_notice(&self.notice, None)).await {
+            observe::failed("a notice may be sent twice", &error);
+        }
     }
 }
 
-/// Logs why a record is as it was: then another process sends the notice once more.
-fn report(settled: Result<Result<bool, StoreError>, tokio::time::error::Elapsed>) {
-    let error: BoxError = match settled {
-        Ok(Ok(_)) => return,
-        Ok(Err(failed)) => failed.into(),
-        Err(late) => late.into(),
-    };
-    observe::failed("a notice may be sent twice", &*error);
+async fn within_deadline<T>(
+    query: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = |late: tokio::time::error::Elapsed| Err(StoreError::Unavailable(late.into()));
+    timeout(DEADLINE, query).await.unwrap_or_else(late)
+}
+
+fn wrong(clock: ClockError) -> StoreError {
+    let reason: BoxError = clock.into();
+    StoreError::Failed(reason)
 }

@@ -152,10 +152,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is no such account, or it is erased.
     pub async fn disable(&self, id: &AccountId) -> Result<(), CredentialError> {
-        self.change_state(id, THERE, EventKind::AccountDisabled, |record, change| {
-            // A deletion that is planned stays so.
-            let disabled = Effect::SetState(AccountState::Disabled, record.delete_at);
-            change.with(disabled).with(Effect::RevokeTokens)
+        // A deletion that is planned stays so.
+        self.change_state(id, THERE, EventKind::AccountDisabled, |_, change| {
+            change.with(Effect::Disable).with(Effect::RevokeTokens)
         })
         .await
     }

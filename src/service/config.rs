@@ -68,9 +68,11 @@ pub enum ConfigError {
     /// The secret of one part is used for another one, which ends with it.
     #[error("one secret for {0}: give each a secret of its own")]
     SharedSecret(&'static str),
-    /// The mail queue has no room for a mail, or no time to send it.
+    /// The mail queue has no room for a mail, no time to send it, or no pause between attempts.
     #[cfg(feature = "verification")]
-    #[error("the mail queue can't send: it needs at least one place and a deadline")]
+    #[error(
+        "the mail queue can't send: it needs a place, a deadline, and a wait before the second attempt"
+    )]
     MailQueue,
     /// The hash pool can't be started.
     #[error(transparent)]

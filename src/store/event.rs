@@ -143,7 +143,7 @@ pub trait EventStore: LifecycleStore {
     ) -> Result<Vec<Event>, StoreError>;
 
     /// Deletes the events that happened at this time or earlier, also those that no relay
-    /// has delivered.
+    /// has delivered, and the notices of these changes.
     ///
     /// # Errors
     /// Fails if the store does not answer.
@@ -156,8 +156,9 @@ pub trait EventStore: LifecycleStore {
     /// Fails if the store does not answer.
     async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError>;
 
-    /// Postpones a notice until `next`, or deletes it. Returns false, and changes nothing, if
-    /// it does not exist or its time is no longer `notice.due_at`.
+    /// Postpones a notice until `next` and stores its `takeovers`, or deletes it. Returns
+    /// false, and changes nothing, if it does not exist or its time is no longer
+    /// `notice.due_at`.
     ///
     /// # Errors
     /// Fails if the store does not answer.

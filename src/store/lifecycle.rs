@@ -316,6 +316,8 @@ pub enum Effect {
     SetEmail(Email, Timestamp),
     /// Sets `accounts.state` and `accounts.delete_at`.
     SetState(AccountState, Option<Timestamp>),
+    /// Sets `accounts.state` to `disabled`, and keeps `accounts.delete_at`.
+    Disable,
     /// Sets `accounts.email` to `erased:` and the id, and `accounts.email_key` to the same,
     /// or to this key of a banned address; `name`, `pepper_version`, `email_verified_at`,
     /// `email_unverified`, `ticket_nonce` and `delete_at` to null, `password_hash` to nothing, and `state` to `erased`.

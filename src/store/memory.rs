@@ -217,7 +217,10 @@ impl EventStore for MemoryStore {
     }
 
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        self.with(|tables| tables.events.retain(|row| row.event.created_at() > until));
+        self.with(|tables| {
+            tables.events.retain(|row| row.event.created_at() > until);
+            tables.notices.retain(|notice| notice.created_at > until);
+        });
         Ok(())
     }
 
@@ -241,7 +244,8 @@ impl EventStore for MemoryStore {
             let is_it = |kept: &Notice| (&kept.id, kept.due_at) == (&notice.id, notice.due_at);
             let Some(place) = tables.notices.iter().position(is_it) else { return false };
             let kept = tables.notices.swap_remove(place);
-            tables.notices.extend(next.map(|next| kept.due_at(next)));
+            let takeovers = notice.takeovers;
+            tables.notices.extend(next.map(|next| kept.due_at(next).takeovers(takeovers)));
             true
         }))
     }

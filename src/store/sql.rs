@@ -177,12 +177,12 @@ impl<B: Backend> SqlStore<B> {
     ///
     /// A savepoint guards the rows: after an error none of them is left, and the
     /// transaction can continue. The host must commit before it shows the answer to anyone,
-    /// and may roll back instead. It must not commit a transaction in which this future was
-    /// dropped: the account may be in it without a proof. In a MySQL pool that the host has
-    /// opened, it must also close that connection, because sqlx would take the rest of the
-    /// answer for the next one.
+    /// and may roll back instead.
     ///
-    /// The [deadline](Self::with_deadline) holds here, too.
+    /// The [deadline](Self::with_deadline) holds here, too. The host must not commit a
+    /// transaction in which it has passed, or in which this future was dropped: the account
+    /// may be in it without a proof. In a MySQL pool that the host has opened, it must also
+    /// close that connection, because sqlx would take the rest of the answer for the next one.
     ///
     /// # Errors
     /// Returns [`StoreError::EmailTaken`], or another error if the insert fails.
@@ -192,10 +192,7 @@ impl<B: Backend> SqlStore<B> {
         new: &NewAccount,
     ) -> Result<InsertProof, StoreError> {
         let change = Change { steps: self.inserts(new), host: None };
-        let watched = self.checks_connections.until_done();
-        let applied = self.apply_in_savepoint(transaction, &change).await;
-        watched.done();
-        match applied? {
+        match self.apply_in_savepoint(transaction, &change).await? {
             Applied::All => Ok(InsertProof::for_account(new)),
             Applied::NotFound | Applied::Clash(Clash::Email) => Err(StoreError::EmailTaken),
             Applied::Clash(_) => Err(StoreError::Failed("the identifier is taken".into())),

@@ -249,6 +249,7 @@ async fn sessions_that_would_lose_changes_are_refused() {
         ("autocommit = 0", "autocommit"),
         ("sql_mode = ''", "sql_mode"),
         ("tx_isolation = 'READ-UNCOMMITTED'", "isolation"),
+        ("completion_type = 'CHAIN'", "completion_type"),
     ] {
         let pool = MySqlPoolOptions::new().after_connect(move |connection, _| {
             let set = AssertSqlSafe(format!("SET SESSION autocommit = 1, SESSION {setting}"));
@@ -260,6 +261,24 @@ async fn sessions_that_would_lose_changes_are_refused() {
             assert!(refused.contains(name), "{refused}");
         }
     }
+}
+
+/// A handler that was dropped has left a transaction open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB: scripts/test.sh starts one"]
+async fn a_transaction_that_a_host_has_left_open_loses_no_change() {
+    let first = mysql::store().await;
+    let new = Sample::new(1).build();
+    first.create(new.clone()).await.unwrap();
+    let pool = MySqlPoolOptions::new().max_connections(1);
+    let pool = pool.connect(&mysql::url_of(&first)).await.unwrap();
+    for set in ["SET SESSION autocommit = 1", "START TRANSACTION"] {
+        sqlx::raw_sql(set).execute(&pool).await.unwrap();
+    }
+    let store = MySqlStore::new(pool);
+    assert!(store.revoke_tokens(new.id()).await.unwrap());
+    let record = first.find_account(new.id()).await.unwrap().unwrap();
+    assert_eq!(record.token_generation, 1, "the revocation is lost");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,8 +7,11 @@ use std::time::Duration;
 use signup::clock::ManualClock;
 use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
+use signup::idempotency::ReplaySecret;
 use signup::limit::{ClientIp, Limiter, RateLimits};
+use signup::mail::{MailQueue, MemoryMailer};
 use signup::store::MemoryStore;
+use signup::verification::Verification;
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
 
@@ -385,4 +388,37 @@ fn what_can_not_work_is_told_at_once_and_without_the_password() {
     }
     let shown = format!("{:?}", limits().in_redis("redis://u:canary@localhost", SECRET).unwrap());
     assert!(!shown.contains("canary") && !shown.contains("share"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis: scripts/test.sh installs it"]
+async fn a_counter_that_a_clock_ahead_has_written_ends_with_its_life() {
+    let redis = Redis::start(&[]).await;
+    let queue = MailQueue::new(MemoryMailer::default());
+    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), queue);
+    let verification = verification.in_redis(&redis.url(), SECRET).unwrap();
+    let service = SignupService::builder(MemoryStore::default())
+        .jwt_secret(&[7; 32])
+        .mails(verification.redis_deadline(PATIENT))
+        .build()
+        .unwrap();
+    let accounts = service.accounts();
+    let client = Some(ClientIp::from(CLIENT.parse::<IpAddr>().unwrap()));
+    let begin = async || accounts.begin_password_reset("kim@x.co", client).await;
+    for _ in 0..3 {
+        begin().await.unwrap();
+    }
+    begin().await.unwrap_err();
+    let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
+    assert!(!names.is_empty());
+    for name in &names {
+        let _: i64 = redis.command(&["PEXPIRE", name, "31536000000"]).await;
+    }
+    begin().await.unwrap_err();
+    // The counter that has refused it ends in time.
+    let mut shortest = i64::MAX;
+    for name in &names {
+        shortest = shortest.min(redis.command(&["PTTL", name]).await);
+    }
+    assert!((1..=3_600_000).contains(&shortest), "{shortest} ms");
 }

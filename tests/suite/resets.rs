@@ -14,7 +14,7 @@ use signup::fields::Password;
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::ReplaySecret;
 use signup::limit::ClientIp;
-use signup::mail::{MailKind, MailQueue, MemoryMailer};
+use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
 use signup::random::SystemRandom;
 use signup::store::conformance::{Sample, dropped_after};
 use signup::store::{
@@ -383,9 +383,93 @@ async fn an_account_that_is_verified_meanwhile_is_not_wiped() {
     mails.drained().await;
     let code = world.mailer.last_code(KIM).unwrap();
     let ticket = pending.reveal_ticket();
-    is_no_code(accounts.complete_password_reset(ticket, &code, ANOTHER).await);
-    // Tried again, it is the reset of a verified account.
+    // It is the reset of a verified account by now.
     let reset = accounts.complete_password_reset(ticket, &code, ANOTHER).await.unwrap();
     assert_eq!((reset.api_keys_ended, reset.api_keys_kept), (0, 1));
     assert_eq!(accounts.get(&id).await.unwrap().unwrap().account.name(), Some("Kim"));
+}
+
+/// An equal request may be under way when the first one is repeated.
+#[tokio::test]
+async fn two_equal_changes_of_address_are_both_answered() {
+    let world = World::new();
+    let (mails, verification) = world.verification();
+    let store = Faulty { yields: true, ..Faulty::new(Arc::clone(&world.store)) };
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(store).jwt_secret(&[7; 32]).clock(world.clock.clone());
+    let service = service.hash_pool(Arc::new(pool)).mails(verification).build().unwrap();
+    let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
+    let (accounts, id) = (service.accounts(), signup.account().id());
+    let pending = accounts.begin_email_change(id, "new@x.co", None).await.unwrap();
+    mails.drained().await;
+    let code = world.mailer.last_code("new@x.co").unwrap();
+    let change = || accounts.complete_email_change(id, pending.reveal_ticket(), &code);
+    let (first, second) = tokio::join!(change(), change());
+    first.unwrap();
+    second.unwrap();
+    mails.drained().await;
+    assert_eq!(world.mails(MailKind::EmailChanged), 1);
+}
+
+/// A session that a reset ends meanwhile gets no API key, whether or not events are stored.
+#[tokio::test]
+async fn a_session_that_ends_meanwhile_leaves_no_api_key() {
+    for has_events in [false, true] {
+        let (mut polls, mut finished) = (0, false);
+        while !finished {
+            polls += 1;
+            let store = Faulty { yields: true, ..Faulty::new(Store::default()) };
+            let store = Arc::new(store);
+            let pool = HashPool::builder().workers(1).engine(FakeEngine::default());
+            let pool = Arc::new(pool.build().unwrap());
+            let service = SignupService::builder(Arc::clone(&store)).jwt_secret(&[7; 32]);
+            let service = service.hash_pool(pool);
+            let service = if has_events { service.with_events() } else { service };
+            let service = service.build().unwrap();
+            let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
+            let id = signup.account().id();
+            let credentials = service.credentials();
+            let session = credentials.verify_token(signup.token().reveal()).await.unwrap();
+            let mut issue = pin!(credentials.issue_api_key(&session, None));
+            for _ in 0..polls {
+                let polled = issue.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                finished = polled.is_ready();
+                if finished {
+                    break;
+                }
+            }
+            let accounts = service.accounts().ending_api_keys();
+            accounts.change_password(id, PASSWORD, ANOTHER).await.unwrap();
+            if !finished {
+                let refused = issue.await.err();
+                let store = &store.store;
+                let left = store.api_keys().len();
+                assert_eq!(left, 0, "{refused:?} after {polls} polls, events: {has_events}");
+            }
+        }
+        assert!(polls > 3, "{polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn a_notice_reports_the_api_keys_that_ended_and_stay() {
+    let world = World::new();
+    let (mails, verification) = world.verification();
+    let service = world.builder().mails(verification).build().unwrap();
+    let (id, _) = world.kim(&service).await;
+    let accounts = service.accounts();
+    accounts.change_password(&id, PASSWORD, ANOTHER).await.unwrap();
+    accounts.clone().ending_api_keys().change_password(&id, ANOTHER, PASSWORD).await.unwrap();
+    accounts.change_password(&id, PASSWORD, ANOTHER).await.unwrap();
+    mails.drained().await;
+    let sent = world.mailer.sent();
+    let notices = sent.iter().filter(|mail| mail.kind() == MailKind::PasswordChanged);
+    let counts: Vec<_> = notices
+        .clone()
+        .map(|mail| mail.api_keys().map(|keys| (keys.ended, keys.kept)).unwrap())
+        .collect();
+    assert_eq!(counts, [(0, 1), (1, 0), (0, 0)]);
+    let texts: Vec<_> = notices.map(Mail::text).collect();
+    assert!(texts[0].contains("ended with it: 0. Still valid: 1."), "{}", texts[0]);
+    assert!(texts[2].contains("has no API keys"), "{}", texts[2]);
 }

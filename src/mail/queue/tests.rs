@@ -152,8 +152,8 @@ async fn a_notice_has_a_place_of_its_own_and_a_clone_is_the_same_queue() {
     let clone = queue.clone().places(1);
     let _mail = queue.reserve().unwrap();
     assert!(clone.reserve().is_none());
-    let _notice = queue.reserve_notice().unwrap();
-    assert!(queue.reserve_notice().is_none());
+    let _notice = queue.reserve_notice(mail().to()).unwrap();
+    assert!(queue.reserve_notice(mail().to()).is_none());
 }
 
 #[test]
@@ -161,5 +161,87 @@ fn a_wait_is_jittered_by_a_quarter() {
     for _ in 0..1000 {
         let wait = jittered(Duration::from_secs(8));
         assert!((6.0..=10.0).contains(&wait.as_secs_f64()), "{wait:?}");
+    }
+}
+
+fn mail_to(address: &str) -> Mail {
+    let to = Email::parse(address, EmailProfile::Strict).unwrap();
+    Mail::without_code(MailKind::PasswordChanged, to)
+}
+
+async fn turns() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_refused_takes_no_place_of_other_notices() {
+    let (_, queue) = queue(&[Act::Defer; 100]);
+    let queue = queue.places(9).attempts(9, Duration::from_mins(5));
+    for round in 0..2 {
+        let mut places = 0;
+        while let Some(place) = queue.reserve_notice(mail_to("bad@x.co").to()) {
+            place.send(mail_to("bad@x.co"));
+            places += 1;
+        }
+        assert_eq!(places, 8, "round {round}");
+        assert!(queue.reserve_notice(mail_to("kim@x.co").to()).is_some());
+        // Those of the first round wait for a retry: they take none of the places of new ones.
+        turns().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_has_half_of_the_places_of_retries() {
+    let (_, queue) = queue(&[Act::Defer; 100]);
+    let queue = queue.places(4).attempts(9, Duration::from_mins(5));
+    for address in ["a@x.co", "b@x.co", "c@x.co", "kim@example.com"] {
+        queue.reserve().unwrap().send(mail_to(address));
+        turns().await;
+    }
+    assert_eq!(queue.stats(), MailStats { waiting: 3, sent: 0, failed: 1 });
+}
+
+/// A record that is another process's after so many calls.
+struct Record {
+    holds: Arc<Mutex<Vec<Duration>>>,
+    lost_after: usize,
+    removed: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl MailRecord for Record {
+    async fn hold(&mut self, time: Duration) -> bool {
+        let mut holds = self.holds.lock().unwrap();
+        holds.push(time);
+        holds.len() <= self.lost_after
+    }
+
+    async fn remove(self: Box<Self>) {
+        self.removed.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_with_a_record_is_held_before_each_attempt_and_each_wait() {
+    for (lost_after, calls, sent) in [(9, 2, 1), (2, 1, 0), (1, 1, 0), (0, 0, 0)] {
+        let (mailer, queue) = queue(&[Act::Defer]);
+        let queue = queue.attempts(5, Duration::from_mins(5));
+        let (holds, removed) = (Arc::default(), Arc::default());
+        let record =
+            Record { holds: Arc::clone(&holds), lost_after, removed: Arc::clone(&removed) };
+        let place = queue.reserve_notice(mail().to()).unwrap();
+        place.send_recorded(mail(), Some(Box::new(record)));
+        queue.drained().await;
+        assert_eq!(mailer.calls.load(Ordering::SeqCst), calls, "lost after {lost_after}");
+        let stats = MailStats { waiting: 0, sent, failed: 0 };
+        assert_eq!(queue.stats(), stats, "lost after {lost_after}");
+        assert_eq!(removed.load(Ordering::SeqCst), sent == 1, "lost after {lost_after}");
+        let holds: Vec<_> = holds.lock().unwrap().clone();
+        let expected = [20, 300_000, 20].map(Duration::from_millis);
+        for (held, at_least) in holds.iter().zip(expected) {
+            assert!(*held >= at_least.mul_f64(0.75), "{holds:?}");
+        }
     }
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use crate::error::SignupError;
-use crate::event::NoticeKind;
+use crate::event::{KeyCounts, NoticeKind};
+#[cfg(feature = "verification")]
+use crate::event::{NewEvent, Notice};
 use crate::fields::Email;
 #[cfg(feature = "verification")]
 use crate::mail::{Mail, MailPermit};
@@ -14,16 +16,18 @@ use crate::service::SignupService;
 use crate::store::{AccountChange, AccountStore, ChangeOutcome, LifecycleStore};
 #[cfg(feature = "verification")]
 use crate::store::{Effect, StoreError};
+
 /// A notice with its place in the queue, which is reserved before the change.
 #[cfg(feature = "verification")]
-pub(in crate::service) struct Notice {
+pub(in crate::service) struct Reserved {
     permit: MailPermit,
     kind: NoticeKind,
     to: Email,
+    api_keys: Option<KeyCounts>,
 }
 
 #[cfg(not(feature = "verification"))]
-pub(in crate::service) enum Notice {}
+pub(in crate::service) enum Reserved {}
 
 #[cfg(not(feature = "verification"))]
 impl<S: AccountStore> SignupService<S> {
@@ -32,7 +36,8 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         _: NoticeKind,
         _: &Email,
-    ) -> Result<Option<Notice>, SignupError> {
+        _: Option<KeyCounts>,
+    ) -> Result<Option<Reserved>, SignupError> {
         Ok(None)
     }
 
@@ -40,7 +45,7 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         store: &Arc<impl LifecycleStore + ?Sized>,
         change: AccountChange,
-        _: Option<Notice>,
+        _: Option<Reserved>,
     ) -> Result<ChangeOutcome, SignupError> {
         Ok(store.change_account(change).await?)
     }
@@ -57,11 +62,12 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         kind: NoticeKind,
         to: &Email,
-    ) -> Result<Option<Notice>, SignupError> {
+        api_keys: Option<KeyCounts>,
+    ) -> Result<Option<Reserved>, SignupError> {
         let Ok(verifier) = self.verifier() else { return Ok(None) };
         let retry_after = crate::error::DEFAULT_RETRY_AFTER;
-        let permit = verifier.mails.reserve_notice().ok_or(SignupError::Busy { retry_after })?;
-        Ok(Some(Notice { permit, kind, to: to.clone() }))
+        let permit = verifier.mails.reserve_notice(to).ok_or(SignupError::Busy { retry_after })?;
+        Ok(Some(Reserved { permit, kind, to: to.clone(), api_keys }))
     }
 
     /// Makes a change and sends its notice in a new task, so that the owner gets it even if the
@@ -71,11 +77,11 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         store: &Arc<impl LifecycleStore + ?Sized>,
         change: AccountChange,
-        notice: Option<Notice>,
+        notice: Option<Reserved>,
     ) -> Result<ChangeOutcome, SignupError> {
         let Some(notice) = notice else { return Ok(store.change_account(change).await?) };
-        let mail = Mail::of_notice(notice.kind, notice.to.clone());
-        let record = self.record(&change, &notice)?;
+        let (kept, record) = self.record(&change, &notice)?;
+        let mail = Mail::of_notice(&kept);
         let kept = record.as_ref().map(|record| Effect::AddNotice(Box::new(record.notice())));
         let change = change.with_all(kept);
         let store = Arc::clone(store);
@@ -93,21 +99,24 @@ impl<S: AccountStore> SignupService<S> {
         Ok(ended?)
     }
 
-    /// Returns the record of a notice about a change that stores an event.
+    /// Returns what a notice says, and its record if the change stores an event.
     fn record(
         &self,
         change: &AccountChange,
-        notice: &Notice,
-    ) -> Result<Option<NoticeRecord>, SignupError> {
+        Reserved { kind, to, api_keys, .. }: &Reserved,
+    ) -> Result<(Notice, Option<NoticeRecord>), SignupError> {
         let event = change.effects().iter().find_map(|effect| match effect {
             Effect::Emit(event) => Some(event),
             _ => None,
         });
-        let (Some(events), Some(event)) = (&self.inner.events, event) else { return Ok(None) };
-        let (account, id) = (change.account().clone(), event.id().to_owned());
-        let (kind, to) = (notice.kind, notice.to.clone());
-        let kept = crate::event::Notice::new(account, id, kind, to, event.created_at());
-        let record = NoticeRecord::new(Arc::clone(events), Arc::clone(&self.inner.clock), kept);
-        Ok(Some(record.map_err(SignupError::internal)?))
+        let id = event.map_or("", NewEvent::id).to_owned();
+        let account = change.account().clone();
+        let notice = Notice::new(account, id, *kind, to.clone(), self.now()?).api_keys(*api_keys);
+        let (Some(events), true) = (&self.inner.events, event.is_some()) else {
+            return Ok((notice, None));
+        };
+        let (store, clock) = (Arc::clone(events), Arc::clone(&self.inner.clock));
+        let record = NoticeRecord::new(store, clock, notice.clone());
+        Ok((notice, Some(record.map_err(SignupError::internal)?)))
     }
 }

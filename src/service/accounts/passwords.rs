@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::account::AccountId;
 use crate::credentials::{Attempt, Caller, CredentialError, Login, verify_stored};
 use crate::error::{Issue, SignupError};
-use crate::event::{EventKind, NoticeKind};
+use crate::event::{EventKind, KeyCounts, NoticeKind};
 use crate::fields::Password;
 use crate::hash::{PasswordHash, Verification as HashVerification};
 use crate::store::{
@@ -75,7 +75,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
             let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
             let to = record.account.email();
-            let notice = self.service.reserve_notice(NoticeKind::PasswordChanged, to)?;
+            let counts = Some(KeyCounts::new(ended, kept));
+            let notice = self.service.reserve_notice(NoticeKind::PasswordChanged, to, counts)?;
             let changed = self.service.change_with(&self.service.inner.store, change, notice);
             if changed.await? == ChangeOutcome::Changed {
                 return self.logged_in(id, record.token_generation);

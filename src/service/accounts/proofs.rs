@@ -6,19 +6,21 @@ use serde_json::json;
 use crate::account::{AccountId, AccountState, EmailStatus};
 use crate::credentials::{Caller, CredentialError, Login};
 use crate::error::SignupError;
-use crate::event::{EventKind, NoticeKind};
+use crate::event::{EventKind, KeyCounts, NoticeKind};
 use crate::fields::{Email, EmailProfile};
+use crate::hash::PasswordHash;
 use crate::limit::ClientIp;
 use crate::mail::{MailKind, MailPermit};
 use crate::service::SignupService;
 use crate::service::tickets::Opened;
 use crate::service::verification::{busy, invalid};
 use crate::store::{
-    AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore, Wipe,
+    AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore,
+    Wipe,
 };
 use crate::verification::{PendingProof, TicketKind};
 
-use super::{Accounts, IN_USE, change_of, changed, invalid_field};
+use super::{ATTEMPTS, Accounts, IN_USE, change_of, changed, invalid_field};
 
 impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Begins a reset of the password of the account with this address, for its owner who
@@ -143,49 +145,78 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let opened =
             self.service.open_ticket(verifier, self.store(), TicketKind::Reset, ticket, code);
         let opened = opened.await?;
-        let (record, generation) = (&opened.record, opened.generation);
-        let (account, email) = (record.account.id(), record.account.email());
-        let is_unverified = record.email_status() == EmailStatus::Unverified;
-        let ends_api_keys = is_unverified || self.ends_api_keys;
-        let keys = self.valid_api_keys(account).await?;
-        let (ended, kept) = if ends_api_keys { (keys, 0) } else { (0, keys) };
-        let is_changed = !opened.is_repeated() && {
-            let checked = self.checked_password(record, password).await?;
-            let change = change_of(account, IN_USE)
-                .provided(Condition::Generation(generation))
-                .provided(Condition::Email(opened.ticket.email.key().clone()))
-                .with(Effect::SetPassword(self.hash_new(checked).await?))
-                .with(Effect::VerifyEmail(self.now()?))
-                .with(Effect::ForgetRetries)
-                .with(Effect::RevokeTokens)
-                .with(Effect::SetTicketNonce(opened.spent))
-                .with_all(ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
-            let change = if is_unverified && self.service.inner.reset_wipes_unverified {
-                // The owner may have verified the address meanwhile: then nothing is wiped.
-                let wiped = change
-                    .provided(Condition::Unverified)
-                    .with(Effect::SetState(AccountState::Active, None))
-                    .with(Effect::SetName(None))
-                    .with(Effect::WipeHostRows(Wipe::Reclaimed));
-                self.telling(wiped, EventKind::AccountReclaimed, &json!({}))?
-            } else {
-                let data = json!({
-                    "reset": true, "address_was": record.email_status().as_str(),
-                    "api_keys_ended": ended, "api_keys_kept": kept,
-                });
-                self.telling(change, EventKind::AccountPasswordChanged, &data)?
+        let (generation, mut record) = (opened.generation, opened.record.clone());
+        let account = record.account.id().clone();
+        let (mut hashed, mut is_changed) = (None, false);
+        let mut counts = KeyCounts::new(0, self.valid_api_keys(&account).await?);
+        for _ in 0..ATTEMPTS {
+            if opened.is_repeated() {
+                break;
+            }
+            let hash = match hashed.take() {
+                Some(hash) => hash,
+                None => self.hash_new(self.checked_password(&record, password).await?).await?,
             };
-            let notice = self.service.reserve_notice(NoticeKind::PasswordChanged, email)?;
+            let keys = self.valid_api_keys(&account).await?;
+            let was = record.email_status();
+            let (change, kind, found) = self.reset_of(&opened, was, hash.clone(), keys)?;
+            (hashed, counts) = (Some(hash), found);
+            let notice = self.service.reserve_notice(kind, record.account.email(), Some(counts))?;
             let changed = self.service.change_with(&self.service.inner.store, change, notice);
-            changed.await? == ChangeOutcome::Changed
-        };
+            is_changed = changed.await? == ChangeOutcome::Changed;
+            record = self.found(&account).await?;
+            // The owner may have verified the address meanwhile: then less ends.
+            if is_changed || record.email_status() == was {
+                break;
+            }
+        }
         // The answer to this reset may have been lost.
         if !is_changed && !self.has_reset(&opened, password).await? {
             return Err(invalid().into());
         }
-        self.throttle().unlock(account, email.key()).await;
-        let login = self.logged_in(account, generation)?;
-        Ok(PasswordReset { login, api_keys_ended: ended, api_keys_kept: kept })
+        self.throttle().unlock(&account, opened.record.account.email().key()).await;
+        let login = self.logged_in(&account, generation)?;
+        let [api_keys_ended, api_keys_kept] = [counts.ended, counts.kept].map(|keys| keys as usize);
+        Ok(PasswordReset { login, api_keys_ended, api_keys_kept })
+    }
+
+    /// Returns the change of a reset of an account whose address was in this state, and what
+    /// its notice reports.
+    fn reset_of(
+        &self,
+        opened: &Opened,
+        was: EmailStatus,
+        hash: PasswordHash,
+        keys: usize,
+    ) -> Result<(AccountChange, NoticeKind, KeyCounts), SignupError> {
+        let is_unverified = was == EmailStatus::Unverified;
+        let ends_api_keys = is_unverified || self.ends_api_keys;
+        let (ended, kept) = if ends_api_keys { (keys, 0) } else { (0, keys) };
+        let change = change_of(opened.record.account.id(), IN_USE)
+            .provided(Condition::Generation(opened.generation))
+            .provided(Condition::Email(opened.ticket.email.key().clone()))
+            .with(Effect::SetPassword(hash))
+            .with(Effect::VerifyEmail(self.now()?))
+            .with(Effect::ForgetRetries)
+            .with(Effect::RevokeTokens)
+            .with(Effect::SetTicketNonce(opened.spent))
+            .with_all(ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+        let change = if is_unverified { change.provided(Condition::Unverified) } else { change };
+        let counts = KeyCounts::new(ended, kept);
+        if is_unverified && self.service.inner.reset_wipes_unverified {
+            let wiped = change
+                .with(Effect::SetState(AccountState::Active, None))
+                .with(Effect::SetName(None))
+                .with(Effect::WipeHostRows(Wipe::Reclaimed));
+            let change = self.telling(wiped, EventKind::AccountReclaimed, &json!({}))?;
+            return Ok((change, NoticeKind::AccountReclaimed, counts));
+        }
+        let data = json!({
+            "reset": true, "address_was": was.as_str(),
+            "api_keys_ended": ended, "api_keys_kept": kept,
+        });
+        let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
+        Ok((change, NoticeKind::PasswordChanged, counts))
     }
 
     /// Returns whether a reset has set this password: the account has the nonce that its ticket
@@ -280,12 +311,19 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(Effect::SetTicketNonce(opened.spent));
         let change = self.telling(change, EventKind::AccountUpdated, &changed("email"))?;
         let to = record.account.email();
-        let notice = self.service.reserve_notice(NoticeKind::EmailChanged, to)?;
+        let notice = self.service.reserve_notice(NoticeKind::EmailChanged, to, None)?;
         let changed = self.service.change_with(&self.service.inner.store, change, notice);
         match changed.await? {
             ChangeOutcome::Changed => self.logged_in(id, generation),
             ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
-            _ => Err(invalid().into()),
+            _ => {
+                // Perhaps by the same request, which was under way.
+                let record = self.found(id).await?;
+                let is_done = record.ticket_nonce == Some(opened.spent)
+                    && record.token_generation == generation.saturating_add(1)
+                    && record.state.admits_owner();
+                if is_done { self.logged_in(id, generation) } else { Err(invalid().into()) }
+            }
         }
     }
 }
@@ -296,7 +334,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 pub struct PasswordReset {
     /// The log-in of the owner, for a token and the mark of the device.
     pub login: Login,
-    /// The API keys that ended with it.
+    /// The API keys that ended with it. A repeat after a lost answer ends none.
     pub api_keys_ended: usize,
     /// The API keys that stay.
     pub api_keys_kept: usize,

@@ -156,7 +156,7 @@ impl<S: AccountStore> SignupService<S> {
             .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
         let event = self.event(EventKind::AccountReclaimed, &account, now, &json!({}))?;
         let change = change.with_all(event.map(Effect::Emit));
-        let notice = self.reserve_notice(NoticeKind::AccountReclaimed, &to)?;
+        let notice = self.reserve_notice(NoticeKind::AccountReclaimed, &to, None)?;
         match self.change_with(store, change, notice).await? {
             ChangeOutcome::Changed => Ok(signup),
             // Perhaps by the same request, which was under way.

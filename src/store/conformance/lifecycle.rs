@@ -45,6 +45,7 @@ pub async fn a_change_has_all_its_effects<S: Changeable>(store: S) {
         Effect::SetTicketNonce(TicketNonce::new([7; 16])),
         Effect::SetEmail(email("Moved@Example.com"), later(&one, 120)),
         Effect::SetState(AccountState::PendingDeletion, Some(later(&one, 180))),
+        Effect::Disable,
         Effect::SetState(AccountState::Disabled, None),
         Effect::SetState(AccountState::Active, None),
         Effect::SetPassword(PasswordHash::from_store("$argon2id$another", Some(3))),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 
 use crate::clock::Timestamp;
-use crate::event::{EventKind, Notice, NoticeKind};
+use crate::event::{EventKind, KeyCounts, Notice, NoticeKind};
 use crate::issue::Chain;
 use crate::store::{AccountChange, ChangeOutcome, Condition, Effect, NewAccount};
 
@@ -63,7 +63,7 @@ pub async fn one_process_settles_a_notice<S: Eventful>(store: S) {
     let tasks: Vec<_> = (0..CROWD)
         .map(|_| {
             let (store, barrier) = (Arc::clone(&store), Arc::clone(&barrier));
-            let kept = kept.clone();
+            let kept = kept.clone().takeovers(1);
             tokio::spawn(async move {
                 barrier.wait().await;
                 ok(store.events().settle_notice(&kept, Some(next)).await)
@@ -83,12 +83,13 @@ pub async fn one_process_settles_a_notice<S: Eventful>(store: S) {
     let ahead = later(&one, 365 * 24 * 3600);
     let due_then = due(&*store, next).await;
     let [postponed] = &*due_then else { panic!("it is not due") };
-    assert_eq!(*postponed, kept.due_at(next), "the notice");
+    assert_eq!(*postponed, kept.due_at(next).takeovers(1), "the notice");
     assert!(ok(store.events().settle_notice(postponed, Some(ahead)).await));
     assert_eq!(due(&*store, later(&one, 120)).await.len(), 1, "it waits for a year");
 }
 
-/// Checks that the notices of an account go with the data of its events.
+/// Checks that the notices of an account go with the data of its events, and old ones with
+/// their events.
 pub async fn a_scrubbed_account_has_no_notices<S: Eventful>(store: S) {
     let (one, other) = (told(1), told(2));
     for of in [&one, &other] {
@@ -101,12 +102,16 @@ pub async fn a_scrubbed_account_has_no_notices<S: Eventful>(store: S) {
     let left: Vec<_> =
         due(&store, later(&one, 60)).await.into_iter().map(|notice| notice.account_id).collect();
     assert_eq!(left, [other.id().clone()], "the accounts with notices");
+    ok(store.events().purge_events(later(&one, 0)).await);
+    assert_eq!(due(&store, later(&one, 60)).await, [], "a notice was not purged with its event");
 }
 
 /// Returns a notice with the id of the event of the same number.
 fn notice(of: &NewAccount, kind: NoticeKind, number: u64, due_at: Timestamp) -> Notice {
     let id = event(of, EventKind::AccountUpdated, 100 + number).id().to_owned();
-    Notice::new(of.id().clone(), id, kind, of.email().clone(), of.created_at()).due_at(due_at)
+    let api_keys = (kind == NoticeKind::PasswordChanged).then_some(KeyCounts { ended: 1, kept: 2 });
+    let notice = Notice::new(of.id().clone(), id, kind, of.email().clone(), of.created_at());
+    notice.api_keys(api_keys).due_at(due_at)
 }
 
 fn keeps(of: &NewAccount, notice: &Notice, number: u64) -> AccountChange {

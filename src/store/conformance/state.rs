@@ -33,6 +33,7 @@ impl State {
             Effect::SetState(state, delete_at) => {
                 (record.state, record.delete_at) = (*state, *delete_at);
             }
+            Effect::Disable => record.state = AccountState::Disabled,
             Effect::Erase(banned) => {
                 let erased = Email::erased(account.id(), banned.as_ref());
                 *password = Some((account.id().clone(), PasswordHash::from_store("", None)));

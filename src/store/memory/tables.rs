@@ -80,6 +80,7 @@ impl AccountRow {
             Effect::SetState(state, delete_at) => {
                 (self.state, self.delete_at) = (*state, *delete_at);
             }
+            Effect::Disable => self.state = AccountState::Disabled,
             Effect::Erase(banned) => {
                 let account = (*new.account).clone().with_name(None);
                 let erased = Email::erased(account.id(), banned.as_ref());

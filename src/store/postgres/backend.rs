@@ -86,6 +86,10 @@ impl Backend for Postgres {
         matches!(begun, Ok(Err(sqlx::Error::BeginFailed)))
     }
 
+    fn conflicts_are_certain(&self) -> bool {
+        !self.distributed
+    }
+
     fn commits_alone(&self) -> bool {
         self.prepares && self.timeouts == Timeouts::BySession
     }

@@ -94,6 +94,18 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// ended it.
     fn is_idle(connection: &mut Connection<Self>) -> impl Future<Output = bool> + Send;
 
+    /// Returns the statements that give a session the limits of a migration, if it has the
+    /// limits of a call.
+    fn migration_limits(&self, _: Duration) -> Option<SqlStr> {
+        None
+    }
+
+    /// Returns whether nothing is stored after a conflict, also one that a commit reports. A
+    /// node that leaves its cluster may report one although the others have committed.
+    fn conflicts_are_certain(&self) -> bool {
+        false
+    }
+
     /// Returns whether a single statement is sent without a transaction around it.
     fn commits_alone(&self) -> bool;
 

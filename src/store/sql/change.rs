@@ -1,5 +1,6 @@
 //! Reads and writes: attempts on a connection until one succeeds or the deadline passes.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -145,9 +146,12 @@ impl<B: Backend> SqlStore<B> {
         let mut undecided = None;
         loop {
             let committing = AtomicBool::new(false);
-            match self.try_change(change, &committing, until).await {
+            let outcome = self.try_change(change, &committing, until).await;
+            let may_be_made =
+                committing.load(Ordering::Relaxed) && !self.backend.conflicts_are_certain();
+            match outcome {
                 Err(Fault::Conflict(conflict)) if attempt < ATTEMPTS => {
-                    if committing.load(Ordering::Relaxed) {
+                    if may_be_made {
                         undecided = Some(conflict);
                     }
                     wait(attempt, until).await;
@@ -155,10 +159,12 @@ impl<B: Backend> SqlStore<B> {
                 }
                 Ok(refused @ (Applied::NotFound | Applied::Clash(_))) => {
                     return match (undecided, confirm) {
+                        (None, _) => Ok(refused),
                         (Some(conflict), Some(confirm)) => {
                             self.unless_stored(refused, confirm, conflict, until).await
                         }
-                        _ => Ok(refused),
+                        // Perhaps an earlier attempt has made it.
+                        (Some(conflict), None) => Err(StoreError::OutcomeUnknown(conflict)),
                     };
                 }
                 Err(fault @ (Fault::Lost(_) | Fault::Late(_)))
@@ -167,6 +173,9 @@ impl<B: Backend> SqlStore<B> {
                     return self.settle(change, confirm, fault).await;
                 }
                 Err(fault) => {
+                    if may_be_made && matches!(fault, Fault::Conflict(_)) {
+                        undecided = Some("the last of many conflicts".into());
+                    }
                     let error = fault.before_commit().into_store_error();
                     return match undecided {
                         Some(conflict) => self.unless_failed(error, confirm, conflict).await,
@@ -250,6 +259,10 @@ impl<B: Backend> SqlStore<B> {
             // A deferred constraint, which a host may have made of one of ours, is checked
             // only now.
             Err(error) => match B::clash(&error, &self.names) {
+                // The host's own foreign key keeps a row.
+                Some(Clash::Orphan) if !change.steps.iter().any(Statement::is_insert) => {
+                    Err(B::fault(error).before_commit())
+                }
                 Some(clash) => Ok(Applied::Clash(clash)),
                 None if B::LOOK_SETTLES_COMMIT => Err(Fault::Lost(without_rows(error))),
                 None => Err(B::fault(error).at_commit()),
@@ -311,7 +324,11 @@ impl<B: Backend> SqlStore<B> {
         change: &Change,
     ) -> Result<Applied, StoreError> {
         let until = Instant::now() + self.deadline;
+        let watched = self.checks_connections.until_done();
         let applied = timeout_at(until, self.apply_limited(transaction, change)).await;
+        if applied.is_ok() {
+            watched.done();
+        }
         let late = |_| Err(Fault::Unavailable(late("no answer before the deadline")));
         applied.unwrap_or_else(late).map_err(|fault| fault.before_commit().into_store_error())
     }
@@ -345,8 +362,17 @@ impl<B: Backend> SqlStore<B> {
         // Dropping a `BEGIN` before its answer would leave a transaction open in the pool.
         let begun = run_past(until, async move {
             // The host limits its own statements.
-            let begun = store.pool.begin_with(store.backend.begin(None)).await;
-            begun.map_err(|error| B::fault(error).before_commit().into_store_error())
+            let mut begin = pin!(store.pool.begin_with(store.backend.begin(None)));
+            match timeout_at(until, begin.as_mut()).await {
+                Ok(begun) => {
+                    begun.map_err(|error| B::fault(error).before_commit().into_store_error())
+                }
+                // The server does not answer. Its connection is dropped, and checked.
+                Err(passed) => {
+                    store.checks_connections.begin();
+                    Err(StoreError::Unavailable(passed.into()))
+                }
+            }
         });
         Ok(HostTransaction::new(begun.await?, turn))
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::{Event, Notice};
+use crate::event::{Event, KeyCounts, Notice};
 use crate::fields::Email;
 use crate::issue::BoxError;
 use crate::store::dialect::statement::Statement;
@@ -15,14 +15,25 @@ use super::SqlStore;
 use super::backend::Backend;
 use super::change::Applied;
 use super::credentials::all_of;
+use super::event_queries::EventQueries;
 use super::queries::{Find, Queries};
 use super::statement::{Kind, Row, decode};
 
 const EVENT: &[Kind] =
     &[Kind::Text, Kind::Integer, Kind::Text, Kind::Text, Kind::Integer, Kind::Text];
 
-const NOTICE: &[Kind] =
-    &[Kind::Text, Kind::Text, Kind::Text, Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
+const NOTICE: &[Kind] = &[
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Integer,
+    Kind::Integer,
+    Kind::Integer,
+    Kind::Integer,
+    Kind::Integer,
+];
 
 #[async_trait]
 impl<B: Backend> EventStore for SqlStore<B> {
@@ -39,8 +50,10 @@ impl<B: Backend> EventStore for SqlStore<B> {
 
     async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
         self.compare_clocks().await?;
-        let purge = Statement::new(&self.queries.events.purge, [until.as_millis().into()]);
-        self.change(all_of([purge.optional()]), None).await.map(drop)
+        let EventQueries { purge, purge_notices, .. } = &self.queries.events;
+        let steps = [purge, purge_notices]
+            .map(|sql| Statement::new(sql, [until.as_millis().into()]).optional());
+        self.change(all_of(steps), None).await.map(drop)
     }
 
     async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
@@ -74,8 +87,11 @@ impl Queries {
             notice.kind.as_str().into(),
             notice.to.as_str().into(),
             notice.to.key().as_str().into(),
+            notice.api_keys.map(|keys| i64::from(keys.ended)).into(),
+            notice.api_keys.map(|keys| i64::from(keys.kept)).into(),
             notice.created_at.as_millis().into(),
             notice.due_at.as_millis().into(),
+            i64::from(notice.takeovers).into(),
         ];
         Statement::new(&self.events.add_notice, values)
     }
@@ -85,7 +101,8 @@ impl Queries {
         let due_at = notice.due_at.as_millis().into();
         match next {
             Some(next) => {
-                let values = [account, id, due_at, next.as_millis().into()];
+                let takeovers = i64::from(notice.takeovers).into();
+                let values = [account, id, due_at, next.as_millis().into(), takeovers];
                 Statement::new(&self.events.postpone_notice, values)
             }
             None => Statement::new(&self.events.delete_notice, [account, id, due_at]),
@@ -97,7 +114,14 @@ fn notice(mut row: Row) -> Result<Notice, BoxError> {
     let (account_id, id) = (AccountId::from_store(row.text()?), row.text()?);
     let kind = row.text()?.parse()?;
     let to = Email::from_store(row.text()?, row.text()?);
-    Ok(Notice::new(account_id, id, kind, to, row.timestamp()?).due_at(row.timestamp()?))
+    let api_keys = match (row.optional_integer()?, row.optional_integer()?) {
+        (Some(ended), Some(kept)) => {
+            Some(KeyCounts { ended: ended.try_into()?, kept: kept.try_into()? })
+        }
+        _ => None,
+    };
+    let notice = Notice::new(account_id, id, kind, to, row.timestamp()?).api_keys(api_keys);
+    Ok(notice.due_at(row.timestamp()?).takeovers(row.integer()?.try_into()?))
 }
 
 pub(super) fn event(row: &mut Row) -> Result<Event, BoxError> {

@@ -23,6 +23,7 @@ pub(super) struct EventQueries {
     pub(super) postpone_notice: Arc<str>,
     pub(super) delete_notice: Arc<str>,
     pub(super) delete_notices: Arc<str>,
+    pub(super) purge_notices: Arc<str>,
 }
 
 impl EventQueries {
@@ -83,18 +84,21 @@ impl EventQueries {
             skip_dead_letter: sql("UPDATE {events} SET delivery = 'skipped'
                  WHERE account_id = {1} AND number = {2} AND delivery = 'stopped'"),
             add_notice: sql("INSERT INTO {notices}
-                     (account_id, id, kind, email, email_key, created_at, due_at)
-                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7})"),
-            due_notices: sql("SELECT account_id, id, kind, email, email_key, created_at, due_at
+                     (account_id, id, kind, email, email_key, api_keys_ended, api_keys_kept,
+                      created_at, due_at, takeovers)
+                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10})"),
+            due_notices: sql("SELECT account_id, id, kind, email, email_key, api_keys_ended,
+                     api_keys_kept, created_at, due_at, takeovers
                  FROM {notices}
                  WHERE (due_at <= {1} OR due_at > {3})
                    AND kind IN ('password_changed', 'email_changed', 'account_reclaimed')
                  ORDER BY due_at LIMIT {2}"),
-            postpone_notice: sql("UPDATE {notices} SET due_at = {4}
+            postpone_notice: sql("UPDATE {notices} SET due_at = {4}, takeovers = {5}
                  WHERE account_id = {1} AND id = {2} AND due_at = {3}"),
             delete_notice: sql("DELETE FROM {notices}
                  WHERE account_id = {1} AND id = {2} AND due_at = {3}"),
             delete_notices: sql("DELETE FROM {notices} WHERE account_id = {1}"),
+            purge_notices: sql("DELETE FROM {notices} WHERE created_at <= {1}"),
         }
     }
 }

@@ -208,6 +208,9 @@ impl Sql<'_> {
                 let delete_at = self.time(DeleteAt, *delete_at);
                 format!("@state = {state}, @delete_at = {delete_at}")
             }
+            Effect::Disable => {
+                format!("@state = {}", self.value(AccountState::Disabled.as_str()))
+            }
             Effect::Erase(banned) => {
                 let erased = Email::erased(id, banned.as_ref());
                 let (email, key) = (self.value(erased.as_str()), self.value(erased.key().as_str()));

@@ -64,6 +64,9 @@ impl<B: Backend> SqlStore<B> {
                     // Also where the caller leaves: a transaction may be open then.
                     connection.close_on_drop();
                 }
+                if let Some(limits) = self.backend.migration_limits(limit) {
+                    B::run(&mut connection, limits).await.map_err(readable)?;
+                }
                 let applied = if self.backend.migrates_by_statement() {
                     self.apply_by_statement(&mut connection).await
                 } else {
@@ -167,7 +170,7 @@ impl<B: Backend> SqlStore<B> {
             ("used_tickets", "hash", 7),
             ("events", "partition_id", 7),
             ("event_leases", "fence", 7),
-            ("notices", "due_at", 10),
+            ("notices", "api_keys_kept", 10),
         ];
         for (table, column, _) in own.into_iter().filter(|(.., since)| *since <= version) {
             let find = self.backend.find_column(&self.names, table, column);

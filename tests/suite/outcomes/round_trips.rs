@@ -194,7 +194,7 @@ async fn round_trips_to_mariadb() {
     let direct = mysql::store().await;
     let (proxy, url) = mysql::behind_proxy(&direct).await;
     let pool = MySqlPoolOptions::new().max_connections(1).test_before_acquire(false);
-    let store = MySqlStore::new(pool.connect(&url).await.unwrap());
+    let store = MySqlStore::new(pool.connect(&url).await.unwrap()).trust_sessions();
     check(
         &store,
         &proxy,

@@ -106,16 +106,23 @@ async fn a_commit_that_breaks_behind_a_pooler_is_settled() {
 /// key.
 #[tokio::test]
 async fn a_row_of_the_hosts_in_the_way_is_an_error() {
-    let store = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("test.db").display());
+    let store = SqliteStore::connect(&url).await.unwrap();
     store.migrate().await.unwrap();
     let new = Sample::new(1).build();
     store.create(new.clone()).await.unwrap();
-    let uses = "CREATE TABLE uses (digest BLOB REFERENCES api_keys (digest));
-        INSERT INTO uses SELECT digest FROM api_keys";
-    sqlx::raw_sql(uses).execute(store.pool()).await.unwrap();
-    let revoked = store.revoke_api_key(new.id(), &new.key_digest().key_id()).await;
-    assert!(matches!(revoked, Err(StoreError::Failed(_))), "{revoked:?}");
-    assert!(store.find_api_key(new.key_digest()).await.unwrap().is_some());
+    for deferred in ["", "DEFERRABLE INITIALLY DEFERRED"] {
+        let uses = AssertSqlSafe(format!(
+            "DROP TABLE IF EXISTS uses;
+             CREATE TABLE uses (digest BLOB REFERENCES api_keys (digest) {deferred});
+             INSERT INTO uses SELECT digest FROM api_keys"
+        ));
+        sqlx::raw_sql(uses).execute(store.pool()).await.unwrap();
+        let revoked = store.revoke_api_key(new.id(), &new.key_digest().key_id()).await;
+        assert!(matches!(revoked, Err(StoreError::Failed(_))), "{revoked:?}");
+        assert!(store.find_api_key(new.key_digest()).await.unwrap().is_some());
+    }
 }
 
 /// A commit in SQLite waits for a busy disk, longer than the deadline: its outcome is unknown.
