@@ -364,8 +364,8 @@ impl<B: Backend> SqlStore<B> {
             // The host limits its own statements.
             let mut begin = pin!(store.pool.begin_with(store.backend.begin(None)));
             match timeout_at(until, begin.as_mut()).await {
-                Ok(begun) => {
-                    begun.map_err(|error| B::fault(error).before_commit().into_store_error())
+                Ok(outcome) => {
+                    outcome.map_err(|error| B::fault(error).before_commit().into_store_error())
                 }
                 // The server does not answer. Its connection is dropped, and checked.
                 Err(passed) => {
