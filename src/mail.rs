@@ -134,17 +134,19 @@ pub struct Mail {
     code: Option<Code>,
     expires_in: Duration,
     api_keys: Option<KeyCounts>,
+    occurrences: u32,
 }
 
 impl Mail {
     /// Creates a mail, for the tests of a [`Mailer`]. A kind without a code drops it.
     pub fn new(kind: MailKind, to: Email, code: Code, expires_in: Duration) -> Self {
         let code = kind.has_code().then_some(code);
-        Self { kind, to, code, expires_in, api_keys: None }
+        Self { kind, to, code, expires_in, api_keys: None, occurrences: 1 }
     }
 
     pub(crate) fn without_code(kind: MailKind, to: Email) -> Self {
-        Self { kind, to, code: None, expires_in: Duration::ZERO, api_keys: None }
+        let (code, expires_in, api_keys) = (None, Duration::ZERO, None);
+        Self { kind, to, code, expires_in, api_keys, occurrences: 1 }
     }
 
     /// Creates the mail of a security notice.
@@ -170,6 +172,16 @@ impl Mail {
     /// Returns the code, eight characters without a hyphen, if the mail has one.
     pub fn reveal_code(&self) -> Option<&str> {
         self.code.as_ref().map(Code::reveal)
+    }
+
+    pub(crate) fn standing_for(self, occurrences: u32) -> Self {
+        Self { occurrences, ..self }
+    }
+
+    /// Returns how often what it reports has happened since the last mail of its kind. Mails
+    /// without a code that are no security notices are joined within an hour.
+    pub fn occurrences(&self) -> u32 {
+        self.occurrences
     }
 
     /// Returns how many API keys ended and are still valid, in a notice about a password.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use hkdf::Hkdf;
+use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A secret: wiped when dropped, and shown by `Debug` as `_`.
@@ -33,6 +35,14 @@ impl<T: Zeroize> DerefMut for Secret<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0
     }
+}
+
+/// Returns a number that tells secrets apart and nothing about them: 31 bits, so that they fit
+/// into a column of any database.
+pub(crate) fn version(extracted: &Hkdf<Sha256>) -> Option<u32> {
+    let mut version = [0; 4];
+    extracted.expand(b"signup 1: version", &mut version).ok()?;
+    Some(u32::from_be_bytes(version) >> 1)
 }
 
 /// The stack that a digest uses, and some more.

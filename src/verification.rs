@@ -18,17 +18,19 @@ use crate::issue::InvalidValue;
 use crate::limit::ClientIp;
 #[cfg(feature = "redis")]
 use crate::limit::RedisTarget;
-use crate::mail::MailQueue;
+use crate::mail::{Mail, MailPermit, MailQueue};
 use crate::observe;
 use crate::secret::Secret;
 
 mod account_code;
 mod account_ticket;
+mod joined;
 mod seal;
 mod ticket;
 
 pub(crate) use account_code::CodeOwner;
 pub(crate) use account_ticket::{AccountTicket, BoundAccount, TicketKind};
+use joined::Joined;
 pub(crate) use seal::TicketSecrets;
 pub(crate) use ticket::{NewTicket, Ticket};
 
@@ -119,6 +121,7 @@ impl Verification {
         issuer: &str,
         audience: &str,
     ) -> Arc<Verifier> {
+        let joined = Joined::new(Arc::clone(&clock));
         let counters = Counters::new(
             clock,
             CAPACITY,
@@ -127,7 +130,7 @@ impl Verification {
         );
         let Self { secrets, mails, lifetime, .. } = self;
         let secrets = TicketSecrets::new(secrets, issuer, audience);
-        Arc::new(Verifier { secrets, mails, lifetime, counters })
+        Arc::new(Verifier { secrets, mails, lifetime, counters, joined })
     }
 }
 
@@ -144,9 +147,18 @@ pub(crate) struct Verifier {
     pub(crate) mails: MailQueue,
     pub(crate) lifetime: Duration,
     counters: Counters,
+    joined: Joined,
 }
 
 impl Verifier {
+    /// Sends a mail, unless it has no code and one of its kind went to the address within the
+    /// hour: then it is joined into the next one.
+    pub(crate) fn send(&self, place: MailPermit, mail: Mail) {
+        if let Some(mail) = self.joined.join(mail) {
+            place.send(mail);
+        }
+    }
+
     /// Charges a try of a code to its ticket or account: the owner of a name. A matching
     /// code gets it [refunded](Self::refund_try).
     ///

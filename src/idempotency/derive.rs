@@ -9,7 +9,7 @@ use crate::account::AccountId;
 use crate::api_key::ApiKeyId;
 use crate::fields::EmailKey;
 use crate::random::{DRAW, Entropy, RandomError};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 use super::key::IdempotencyKey;
 use super::receipt::{Nonce, Receipt};
@@ -64,10 +64,8 @@ impl DerivedKeys {
         let mut tag_key = Secret::new([0; 32]);
         expand.expand(b"signup 1: tag", tag_key.as_mut_slice()).ok()?;
         let tag = Hmac::new_from_slice(tag_key.as_slice()).ok()?;
-        // 31 bits tell secrets apart and tell nothing about them.
-        let mut version = [0; 4];
-        expand.expand(b"signup 1: version", &mut version).ok()?;
-        Some(Self { expand, tag, version: u32::from_be_bytes(version) >> 1 })
+        let version = secret::version(&expand)?;
+        Some(Self { expand, tag, version })
     }
 
     /// Derives a key for another purpose, which its label names.

@@ -81,16 +81,15 @@ fn words(kind: MailKind) -> [&'static str; 2] {
 /// them.
 fn paragraphs(mail: &Mail) -> Vec<String> {
     let [before, after] = words(mail.kind).map(str::to_owned);
-    match &mail.code {
-        Some(code) => {
-            let after = format!("It is valid for {}. {after}", in_words(mail.expires_in));
-            vec![before, code.reveal_grouped(), after]
-        }
-        None => [Some(before), mail.api_keys.map(in_numbers), Some(after)]
-            .into_iter()
-            .flatten()
-            .collect(),
+    if let Some(code) = &mail.code {
+        let after = format!("It is valid for {}. {after}", in_words(mail.expires_in));
+        return vec![before, code.reveal_grouped(), after];
     }
+    let often = mail.occurrences;
+    let often =
+        (often > 1).then(|| format!("This has happened {often} times since our last mail."));
+    let counts = mail.api_keys.map(in_numbers);
+    [Some(before), often, counts, Some(after)].into_iter().flatten().collect()
 }
 
 fn in_numbers(KeyCounts { ended, kept }: KeyCounts) -> String {

@@ -10,7 +10,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::credentials::LoginThrottle;
 use crate::fields::EmailProfile;
 use crate::hash::HashPool;
-use crate::idempotency::{ReplaySecret, ReplaySecrets};
+use crate::idempotency::ReplaySecrets;
 use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
@@ -57,8 +57,8 @@ pub struct SignupServiceBuilder<S> {
     pub(super) throttle: Option<LoginThrottle>,
     /// Settings of which only one can be chosen.
     pub(super) exclusive: Option<&'static str>,
-    /// The version that the JWT secret would have as another secret.
-    pub(super) jwt_version: Option<u32>,
+    /// The method that has set the keys.
+    pub(super) keys_by: Option<&'static str>,
     pub(super) events: Option<AsEventStore<S>>,
     #[cfg(feature = "verification")]
     pub(super) verifying: Option<Verifying<S>>,
@@ -100,7 +100,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             bans: None,
             throttle: None,
             exclusive: None,
-            jwt_version: None,
+            keys_by: None,
             events: None,
             #[cfg(feature = "verification")]
             verifying: None,
@@ -113,19 +113,20 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
 impl<S: AccountStore> SignupServiceBuilder<S> {
     /// Signs tokens with HS256 and this secret of 32 bytes or more.
     pub fn jwt_secret(mut self, secret: &[u8]) -> Self {
-        if self.keys.is_some() && self.jwt_version.is_none() {
+        if self.keys_by == Some("token_keys") {
             self.exclusive = Some("jwt_secret and token_keys");
         }
         self.keys = Some(SigningKey::hs256(secret).map(TokenKeys::new));
-        self.jwt_version = ReplaySecret::new(secret).ok().map(|secret| secret.version());
+        self.keys_by = Some("jwt_secret");
         self
     }
 
     /// Sets the key that signs tokens, or a set of keys that verify and of which one signs.
     pub fn token_keys(mut self, keys: impl Into<TokenKeys>) -> Self {
-        if self.jwt_version.take().is_some() {
+        if self.keys_by == Some("jwt_secret") {
             self.exclusive = Some("jwt_secret and token_keys");
         }
+        self.keys_by = Some("token_keys");
         self.keys = Some(Ok(keys.into()));
         self
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::account::Plan;
 use crate::credentials::LoginThrottle;
 use crate::idempotency::ReplaySecrets;
-use crate::token::MAX_LEEWAY;
+use crate::token::{MAX_LEEWAY, TokenKeys};
 
 use super::SignupServiceBuilder;
 use super::config::ConfigError;
@@ -72,8 +72,10 @@ impl<S> SignupServiceBuilder<S> {
         }
         // A leak of what signs tokens must not be one of what derives API keys.
         let mut versions = others.into_iter().flatten().chain(&self.bans);
+        let keys = self.keys.as_ref().and_then(|keys| keys.as_ref().ok());
+        let signing = keys.map(TokenKeys::secret_versions).unwrap_or_default();
         let is_jwt = |secrets: &ReplaySecrets| {
-            self.jwt_version.is_some_and(|jwt| secrets.versions().contains(&jwt))
+            secrets.versions().iter().any(|version| signing.contains(version))
         };
         if versions.any(is_jwt) {
             return Err(ConfigError::SharedSecret("tokens and another purpose"));

@@ -178,6 +178,10 @@ fn settings_that_exclude_each_other_are_refused() {
     // A secret that signs tokens derives no API keys.
     let shared = built(|service| service.retry_safe(ReplaySecret::new(SECRET).unwrap()));
     assert!(matches!(shared, Err(ConfigError::SharedSecret(_))), "{shared:?}");
+    let signing = || TokenKeys::new(SigningKey::hs256(SECRET).unwrap());
+    let shared = SignupService::builder(MemoryStore::default()).token_keys(signing());
+    let shared = shared.retry_safe(ReplaySecret::new(SECRET).unwrap()).build();
+    assert!(matches!(shared, Err(ConfigError::SharedSecret(_))), "{shared:?}");
     // The rotation of one for retries would end every ban.
     let secrets = ReplaySecrets::new(secret());
     let shared =

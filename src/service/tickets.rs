@@ -71,7 +71,7 @@ impl<S: AccountStore> SignupService<S> {
         let ticket = ticket.map_err(SignupError::internal)?;
         let sealed = ticket.seal(ticket_kind, secrets, random).map_err(SignupError::internal)?;
         if let Some(place) = place {
-            place.send(Mail::new(mail_kind, to, code, verifier.lifetime));
+            verifier.send(place, Mail::new(mail_kind, to, code, verifier.lifetime));
         }
         Ok(PendingProof::new(sealed, expires_at))
     }

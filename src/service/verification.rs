@@ -224,7 +224,7 @@ impl<S: AccountStore> SignupService<S> {
         let pending = PendingProof::new(sealed, ticket.expires_at);
         let expires_in = ticket.expires_at.since(now);
         if let Some(place) = place {
-            place.send(Mail::new(kind, ticket.email, code, expires_in));
+            verifier.send(place, Mail::new(kind, ticket.email, code, expires_in));
         }
         Ok(pending)
     }

@@ -173,11 +173,17 @@ fn limits(left: Duration) -> String {
     let limit = left.mul_f64(SESSION_LIMIT);
     let seconds = limit.as_secs().max(1);
     format!(
-        "SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds} \
+        "{} \
          /*M! , SESSION max_statement_time = {} */ /*!50700 , SESSION max_execution_time = {} */",
+        waits(seconds, seconds),
         limit.as_secs_f64(),
         limit.as_millis(),
     )
+}
+
+/// Returns the statement that limits the waits for locks of rows and of tables, in seconds.
+fn waits(rows: u64, tables: u64) -> String {
+    format!("SET SESSION innodb_lock_wait_timeout = {rows}, SESSION lock_wait_timeout = {tables}")
 }
 
 impl sealed::Sealed for MySql {}
@@ -188,6 +194,7 @@ impl Backend for MySql {
     const SPELLING: Spelling = SPELLING;
     const REUSES_DROPPED: bool = false;
     const LOOK_SETTLES_COMMIT: bool = false;
+    const LIMITS_OUTLIVE_SAVEPOINTS: bool = true;
 
     /// Returns true: a definition of a table commits by itself.
     fn migrates_by_statement(&self) -> bool {
@@ -201,6 +208,24 @@ impl Backend for MySql {
             }
             _ => "START TRANSACTION".into_sql_str(),
         }
+    }
+
+    /// Limits the waits for locks, where the session is the host's.
+    async fn limit(
+        &self,
+        savepoint: &mut MySqlConnection,
+        deadline: Duration,
+    ) -> Result<Option<SqlStr>, sqlx::Error> {
+        if self.owns_pool {
+            return Ok(None);
+        }
+        let sql = "SELECT CAST(@@innodb_lock_wait_timeout AS UNSIGNED),
+                       CAST(@@lock_wait_timeout AS UNSIGNED)";
+        let before = sqlx::query_as(sql).persistent(false).fetch_one(&mut *savepoint).await?;
+        let (rows, tables): (u64, u64) = before;
+        let seconds = deadline.mul_f64(SESSION_LIMIT).as_secs().max(1);
+        Self::run(savepoint, trusted(waits(seconds, seconds))).await?;
+        Ok(Some(trusted(waits(rows, tables))))
     }
 
     async fn restore(

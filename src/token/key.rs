@@ -28,11 +28,22 @@ pub struct SigningKey {
     verifying: VerifyingKey,
     /// The header of its tokens, in base64url.
     header: String,
+    /// The version that its secret would have as a secret of another purpose.
+    secret_version: Option<u32>,
 }
 
 impl SigningKey {
     pub(super) fn new(key: impl Sign + 'static, verifying: VerifyingKey) -> Self {
-        Self { key: Box::new(key), header: verifying.header(), verifying }
+        let header = verifying.header();
+        Self { key: Box::new(key), header, verifying, secret_version: None }
+    }
+
+    pub(super) fn with_secret_version(self, secret_version: Option<u32>) -> Self {
+        Self { secret_version, ..self }
+    }
+
+    pub(super) fn secret_version(&self) -> Option<u32> {
+        self.secret_version
     }
 
     /// Renames the key.

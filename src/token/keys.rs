@@ -151,6 +151,14 @@ impl TokenKeys {
     }
 
     /// Returns the signing key.
+    /// Returns the versions that the secrets of its keys would have for other purposes.
+    pub(crate) fn secret_versions(&self) -> Vec<u32> {
+        self.read(|ring| {
+            let signing = ring.keys.values().filter_map(|entry| entry.signing.as_ref());
+            signing.filter_map(|key| key.secret_version()).collect()
+        })
+    }
+
     pub(super) fn signing(&self) -> Option<Arc<SigningKey>> {
         self.read(|ring| ring.signing.clone())
     }

@@ -44,6 +44,8 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// True if a query after a failed commit settles whether it happened: a server may still
     /// commit after its client has lost it.
     const LOOK_SETTLES_COMMIT: bool;
+    /// True if a [limit](Self::limit) stays when its savepoint is rolled back.
+    const LIMITS_OUTLIVE_SAVEPOINTS: bool = false;
 
     /// Returns the numbered steps of the schema.
     fn steps(&self, names: &Names) -> &'static [Step] {

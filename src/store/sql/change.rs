@@ -159,12 +159,11 @@ impl<B: Backend> SqlStore<B> {
                 }
                 Ok(refused @ (Applied::NotFound | Applied::Clash(_))) => {
                     return match (undecided, confirm) {
-                        (None, _) => Ok(refused),
                         (Some(conflict), Some(confirm)) => {
                             self.unless_stored(refused, confirm, conflict, until).await
                         }
-                        // Perhaps an earlier attempt has made it.
-                        (Some(conflict), None) => Err(StoreError::OutcomeUnknown(conflict)),
+                        // Another one was faster: so it is in a race on a healthy cluster.
+                        _ => Ok(refused),
                     };
                 }
                 Err(fault @ (Fault::Lost(_) | Fault::Late(_)))
@@ -344,6 +343,9 @@ impl<B: Backend> SqlStore<B> {
         let applied = self.apply_steps(&mut savepoint, change).await;
         if !matches!(applied, Ok(Applied::All)) {
             savepoint.rollback().await.map_err(B::fault)?;
+            if let (Some(before), true) = (before, B::LIMITS_OUTLIVE_SAVEPOINTS) {
+                B::run(connection, before).await.map_err(B::fault)?;
+            }
             return applied;
         }
         if let Some(before) = before {

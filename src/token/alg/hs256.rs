@@ -1,6 +1,7 @@
 //! HMAC with SHA-256 (RFC 7518, section 3.2).
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::{AlgorithmParameters, KeyAlgorithm};
@@ -39,7 +40,8 @@ impl SigningKey {
     /// Fails if the secret has fewer than 32 bytes.
     pub fn hs256(secret: &[u8]) -> Result<Self, KeyError> {
         let (key, verifying) = parse(secret)?;
-        Ok(Self::new(key, verifying))
+        let version = crate::secret::version(&Hkdf::new(None, secret));
+        Ok(Self::new(key, verifying).with_secret_version(version))
     }
 }
 

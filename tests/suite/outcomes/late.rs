@@ -7,6 +7,7 @@ use signup::store::conformance::{Inspect as _, Sample};
 use signup::store::{
     AccountStore as _, CreateOutcome, MySqlStore, PostgresStore, SqliteStore, StoreError,
 };
+use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::task::JoinSet;
@@ -114,6 +115,35 @@ async fn an_insert_in_a_transaction_of_the_hosts_has_the_deadline() {
     assert_eq!(direct.stored_accounts().await.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB: scripts/test.sh starts one"]
+async fn an_insert_in_a_transaction_of_mariadb_has_the_deadline() {
+    let direct = mysql::store().await;
+    let pool = MySqlPoolOptions::new().max_connections(2).after_connect(|connection, _| {
+        let settings = "SET SESSION autocommit = 1, SESSION innodb_lock_wait_timeout = 77";
+        Box::pin(async move { connection.execute(settings).await.map(drop) })
+    });
+    let pool = pool.connect(&mysql::url_of(&direct)).await.unwrap();
+    let store = MySqlStore::new(pool).with_deadline(DEADLINE);
+    let new = Sample::new(1).build();
+    let same = Sample::new(2).email_of(&new).build();
+    let mut first = store.begin().await.unwrap();
+    drop(store.create_in(&mut first, &new).await.unwrap());
+    for _ in 0..2 {
+        let mut second = store.pool().begin().await.unwrap();
+        let refused = store.create_in(&mut second, &same).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        // The transaction goes on.
+        drop(store.create_in(&mut second, &Sample::new(3).build()).await.unwrap());
+        let limit = sqlx::query_scalar("SELECT @@innodb_lock_wait_timeout").fetch_one(&mut *second);
+        let limit: u64 = limit.await.unwrap();
+        assert_eq!(limit, 77);
+        second.rollback().await.unwrap();
+    }
+    first.commit().await.unwrap();
+    assert_eq!(direct.stored_accounts().await.len(), 1);
+}
+
 /// A firewall that drops an idle connection costs half a second.
 macro_rules! a_dead_connection_is_replaced {
     ($store:expr, $proxy:expr, $ping:expr) => {{
@@ -168,11 +198,20 @@ async fn a_locked_table_of_mariadb_keeps_no_session() {
     for refused in calls.join_all().await {
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     }
-    locking.execute("UNLOCK TABLES").await.unwrap();
-    let database = "SELECT count(*) FROM information_schema.processlist
+    // No session waits on, although the table is still locked.
+    let waiting = "SELECT count(*) FROM information_schema.processlist
         WHERE db = DATABASE() AND state LIKE 'Waiting for table%'";
-    let waiting: i64 = sqlx::query_scalar(database).fetch_one(direct.pool()).await.unwrap();
-    assert_eq!(waiting, 0);
+    let ended = async {
+        loop {
+            let waiting = sqlx::query_scalar(waiting).fetch_one(&mut *locking);
+            let waiting: i64 = waiting.await.unwrap();
+            if waiting == 0 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, ended).await.unwrap();
+    locking.execute("UNLOCK TABLES").await.unwrap();
     assert_eq!(direct.stored_accounts().await.len(), 0);
 }
 
