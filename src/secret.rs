@@ -37,8 +37,8 @@ impl<T: Zeroize> DerefMut for Secret<T> {
     }
 }
 
-/// Returns a number that tells secrets apart and nothing about them: 31 bits, so that they fit
-/// into a column of any database.
+/// Returns a number that differs between secrets and reveals nothing about them: 31 bits, which
+/// fit into a column of any database.
 pub(crate) fn version(extracted: &Hkdf<Sha256>) -> Option<u32> {
     let mut version = [0; 4];
     extracted.expand(b"signup 1: version", &mut version).ok()?;
