@@ -200,7 +200,8 @@ impl Verifier {
         Ok(may_go.is_ok())
     }
 
-    /// Charges a further mail to a trusted device of the account, by its number. Returns whether it may be
+    /// Charges a further mail to a trusted device of the account, by its number. Returns whether
+    /// it may be
     /// sent.
     pub(crate) async fn charge_mail_of_device(&self, account: &AccountId, device: &[u8]) -> bool {
         let account = account.as_str().as_bytes();

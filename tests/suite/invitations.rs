@@ -1,6 +1,7 @@
 //! An invitation that is valid once, used up in the account's own transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use signup::error::Issue;
@@ -10,13 +11,14 @@ use signup::mail::{MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, InviteCode};
 use signup::store::conformance::Inspect;
 use signup::store::{
-    AccountStore, HostRows, HostRowsError, NewAccount, PostgresStore, SqliteStore,
+    AccountStore, HostRows, HostRowsError, MemoryStore, NewAccount, PostgresStore, SqliteStore,
 };
 use signup::verification::Verification;
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
+use crate::support::faults::Faulty;
 use crate::support::{postgres, rounds};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS invitations (code text PRIMARY KEY, used_by text)";
@@ -225,4 +227,28 @@ async fn one_code_makes_one_account_and_refuses_no_retry_on_postgres() {
     // Another schema, and the same table: two tests at once could not both create it.
     let store = postgres::store(&postgres::url()).await;
     retry([(); 2].map(|()| on_postgres(store.clone())), &store, add).await;
+}
+
+/// A refusal costs the same queries whether or not the address has an account.
+#[tokio::test]
+async fn a_refused_sign_up_with_a_key_looks_as_often_for_any_address() {
+    let store = Arc::new(Faulty::new(MemoryStore::default()));
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(Arc::clone(&store))
+        .jwt_secret(&[7; 32])
+        .hash_pool(Arc::new(pool))
+        .retry_safe(ReplaySecret::new(&[9; 32]).unwrap())
+        .policy(InvitationOnly::new(async |code| Ok(code == "right")))
+        .build()
+        .unwrap();
+    let request = |email: &str| SignupRequest::new(email, "correct horse");
+    service.signup(request("kim@x.co").field("invite_code", "right")).await.unwrap();
+    let looks = async |email| {
+        let before = store.looks.load(Ordering::SeqCst);
+        let key = IdempotencyKey::new("0123456789-another-key").unwrap();
+        let wrong = request(email).field("invite_code", "wrong").idempotency_key(key);
+        service.signup(wrong).await.unwrap_err();
+        store.looks.load(Ordering::SeqCst) - before
+    };
+    assert_eq!(looks("kim@x.co").await, looks("jim@x.co").await);
 }

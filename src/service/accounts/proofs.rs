@@ -148,7 +148,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let (generation, mut record) = (opened.generation, opened.record.clone());
         let account = record.account.id().clone();
         let (mut hashed, mut is_changed) = (None, false);
-        let mut counts = KeyCounts::new(0, self.valid_api_keys(&account).await?);
+        let mut counts = KeyCounts::new(0, 0);
         for _ in 0..ATTEMPTS {
             if opened.is_repeated() {
                 break;
@@ -164,15 +164,21 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             let notice = self.service.reserve_notice(kind, record.account.email(), Some(counts))?;
             let changed = self.service.change_with(&self.service.inner.store, change, notice);
             is_changed = changed.await? == ChangeOutcome::Changed;
-            record = self.found(&account).await?;
+            if is_changed {
+                break;
+            }
             // The owner may have verified the address meanwhile: then less ends.
-            if is_changed || record.email_status() == was {
+            record = self.found(&account).await?;
+            if record.email_status() == was {
                 break;
             }
         }
-        // The answer to this reset may have been lost.
-        if !is_changed && !self.has_reset(&opened, password).await? {
-            return Err(invalid().into());
+        if !is_changed {
+            // The answer to this reset may have been lost.
+            if !self.has_reset(&opened, password).await? {
+                return Err(invalid().into());
+            }
+            counts = KeyCounts::new(0, self.valid_api_keys(&account).await?);
         }
         self.throttle().unlock(&account, opened.record.account.email().key()).await;
         let login = self.logged_in(&account, generation)?;
@@ -274,7 +280,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 
     /// Completes a change of an account's address by the code of the mail to the new one.
     /// Ends all tokens, all other tickets, and retries of the sign-up; API keys stay. The
-    /// old address gets a notice. Repeating a change after a lost answer succeeds and changes nothing.
+    /// old address gets a notice. Repeating a change after a lost answer succeeds and changes
+    /// nothing.
     ///
     /// # Errors
     /// Returns an issue of `code` for a wrong code and for a ticket that is not, or no

@@ -32,7 +32,8 @@ use super::After;
 
 impl<S: AccountStore> SignupService<S> {
     /// Begins to take over the account of an unverified address: mails a code, and returns a
-    /// ticket. An account from before addresses were verified is not offered. The answer is the same whether or not there is such an account;
+    /// ticket. An account from before addresses were verified is not offered. The answer is the
+    /// same whether or not there is such an account;
     /// where there is none, no code proves anything.
     ///
     /// # Errors
