@@ -25,26 +25,60 @@ struct Ghost {
 impl Ghost {
     async fn start() -> Self {
         let server = Postgres::start();
-        let store = PostgresStore::connect(&server.url()).await.unwrap().with_deadline(DEADLINE);
-        store.migrate().await.unwrap();
-        // Before the wait: a connection that needs no commit.
+        // With a connection from before the wait: it needs no commit.
         let other = PostgresStore::connect(&server.url()).await.unwrap();
-        let ghost = Self { store, other, _server: server };
-        ghost.execute("ALTER SYSTEM SET synchronous_standby_names = 'ghost'").await;
-        ghost.execute("SELECT pg_reload_conf()").await;
-        ghost
+        other.migrate().await.unwrap();
+        execute(&other, "CREATE TABLE probe (id int)").await;
+        execute(&other, "ALTER SYSTEM SET synchronous_standby_names = 'ghost'").await;
+        execute(&other, "SELECT pg_reload_conf()").await;
+        // The processes of the server read it one after the other.
+        let waits = async {
+            loop {
+                let probe = PostgresStore::connect(&server.url()).await.unwrap();
+                let insert = async move {
+                    let _ended =
+                        sqlx::raw_sql("INSERT INTO probe VALUES (1)").execute(probe.pool()).await;
+                };
+                let insert = tokio::spawn(insert);
+                while !insert.is_finished() {
+                    if ends_a_wait(&other).await {
+                        return;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), waits).await.unwrap();
+        let store = PostgresStore::connect(&server.url()).await.unwrap().with_deadline(DEADLINE);
+        Self { store, other, _server: server }
     }
 
-    async fn execute(&self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(self.other.pool()).await.unwrap();
-    }
-
-    /// Returns how many accounts the server has, where a standby would get them from.
+    /// Waits until the server has accounts, where a standby would get them from, and returns
+    /// how many.
     async fn accounts(&self) -> usize {
-        self.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
-        self.execute("SELECT pg_reload_conf()").await;
-        self.store.stored_accounts().await.len()
+        execute(&self.other, "ALTER SYSTEM RESET synchronous_standby_names").await;
+        execute(&self.other, "SELECT pg_reload_conf()").await;
+        let accounts = async {
+            loop {
+                match self.other.stored_accounts().await.len() {
+                    0 => {}
+                    accounts => return accounts,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), accounts).await.unwrap()
     }
+}
+
+async fn execute(store: &PostgresStore, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
+}
+
+/// Ends the sessions that wait for a standby, and returns whether there were any.
+async fn ends_a_wait(store: &PostgresStore) -> bool {
+    let ended = sqlx::query_scalar::<_, bool>(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
+    );
+    !ended.fetch_all(store.pool()).await.unwrap().is_empty()
 }
 
 /// PostgreSQL commits when a session that waits for a standby is ended. The store finds the
@@ -53,16 +87,11 @@ impl Ghost {
 #[ignore = "needs PostgreSQL's server"]
 async fn a_commit_that_no_standby_has_is_not_called_stored() {
     let ghost = Ghost::start().await;
-    let waits = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE wait_event = 'SyncRep'";
     let create = {
         let store = ghost.store.clone();
         tokio::spawn(async move { store.create(Sample::new(1).build()).await })
     };
-    let ended = async {
-        let pool = ghost.other.pool();
-        while sqlx::query_scalar::<_, bool>(waits).fetch_all(pool).await.unwrap().is_empty() {}
-    };
+    let ended = async { while !ends_a_wait(&ghost.other).await {} };
     tokio::time::timeout(Duration::from_mins(1), ended).await.unwrap();
     let created = create.await.unwrap();
     assert!(matches!(created, Err(StoreError::OutcomeUnknown(_))), "{created:?}");
