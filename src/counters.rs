@@ -80,6 +80,9 @@ pub(crate) enum Rule {
     Growing(u32),
     /// This many until the counter ends, this long after its first event.
     Window(u32, Duration),
+    /// This many until the counter ends, this long after its last event: no span of this length
+    /// has more of them.
+    Sliding(u32, Duration),
 }
 
 /// The hash of what is counted, and for whom: addresses are not kept.
@@ -124,11 +127,16 @@ impl Rule {
         Duration::from_secs(seconds).min(LONGEST_WAIT)
     }
 
+    /// Returns whether each event lets the counter last anew.
+    const fn renews(self) -> bool {
+        matches!(self, Self::Growing(_) | Self::Sliding(..))
+    }
+
     /// Returns how long the counter lasts.
     const fn life(self) -> Duration {
         match self {
             Self::Growing(_) => DAY,
-            Self::Window(_, life) => life,
+            Self::Window(_, life) | Self::Sliding(_, life) => life,
         }
     }
 }

@@ -135,15 +135,23 @@ impl<S: AccountStore> SignupEndpoint<S> {
     }
 
     /// Sets the limit of a body in bytes. Default: [`BODY_LIMIT`].
+    ///
+    /// # Panics
+    /// Panics if it is zero: then every request would be refused.
     #[must_use]
-    pub fn body_limit(mut self, octets: usize) -> Self {
-        self.body_limit = octets;
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "the limit of a body is zero");
+        self.body_limit = bytes;
         self
     }
 
     /// Sets the time from the head to the end of the body. Default: [`BODY_DEADLINE`].
+    ///
+    /// # Panics
+    /// Panics if it is zero: then every request would be refused.
     #[must_use]
     pub fn body_deadline(mut self, deadline: Duration) -> Self {
+        assert!(!deadline.is_zero(), "the deadline of a body is zero");
         self.body_deadline = deadline;
         self
     }

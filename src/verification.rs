@@ -71,7 +71,7 @@ pub struct Verification {
     #[cfg(feature = "redis")]
     redis: Option<RedisTarget>,
     #[cfg(feature = "redis")]
-    redis_deadline: Option<Duration>,
+    pub(crate) redis_deadline: Option<Duration>,
 }
 
 impl Verification {
@@ -173,7 +173,7 @@ impl Verifier {
     }
 
     fn tries(&self, owner: &[u8]) -> Counter {
-        Counter::new(Kind::Code, &[owner], Rule::Window(TRIES, self.lifetime))
+        Counter::new(Kind::Code, &[owner], Rule::Sliding(TRIES, self.lifetime))
     }
 
     /// Charges a mail to its address, and to the client that asks for it. Returns whether it

@@ -57,8 +57,10 @@ impl Count {
     /// Returns the wait before one more.
     fn wait(self, rule: Rule, now: Duration) -> Duration {
         match rule {
-            Rule::Window(limit, _) if self.attempts >= limit => self.ends_at.saturating_sub(now),
-            Rule::Window(..) => Duration::ZERO,
+            Rule::Window(limit, _) | Rule::Sliding(limit, _) if self.attempts >= limit => {
+                self.ends_at.saturating_sub(now)
+            }
+            Rule::Window(..) | Rule::Sliding(..) => Duration::ZERO,
             Rule::Growing(_) => self.next_at.saturating_sub(now),
         }
     }
@@ -66,7 +68,7 @@ impl Count {
     /// Returns the counter after one more.
     fn plus_one(self, rule: Rule, now: Duration) -> Self {
         let attempts = self.attempts.saturating_add(1);
-        let renews = matches!(rule, Rule::Growing(_)) || !self.is_live(now);
+        let renews = rule.renews() || !self.is_live(now);
         let ends_at = if renews { now.saturating_add(rule.life()) } else { self.ends_at };
         Self { attempts, next_at: now.saturating_add(rule.wait(attempts)), ends_at }
     }
@@ -282,6 +284,21 @@ mod tests {
         clock.advance(hour / 2);
         assert_eq!((memory.charge(&[mails]), memory.charge(&[mails])), (Ok(()), Ok(())));
         assert_eq!(memory.charge(&[mails]), Err(hour));
+    }
+
+    #[test]
+    fn no_span_has_more_than_a_sliding_counter_lets_through() {
+        let (clock, memory) = memory(100);
+        let (hour, minute) = (Duration::from_hours(1), Duration::from_mins(1));
+        let codes = counter(Kind::Code, 1, Rule::Sliding(2, hour));
+        assert_eq!(memory.charge(&[codes]), Ok(()));
+        clock.advance(hour.saturating_sub(minute));
+        assert_eq!(memory.charge(&[codes]), Ok(()));
+        clock.advance(minute);
+        assert_eq!(memory.charge(&[codes]), Err(hour.saturating_sub(minute)));
+        clock.advance(hour.saturating_sub(minute));
+        assert_eq!((memory.charge(&[codes]), memory.charge(&[codes])), (Ok(()), Ok(())));
+        assert_eq!(memory.charge(&[codes]), Err(hour));
     }
 
     /// Returns how many of a hundred guesses are let through, with four times the capacity of

@@ -17,7 +17,7 @@ use super::{Counter, LONGEST_WAIT, Rule};
 /// Charges, refunds or resets counters, all or none. A key holds the number of attempts (`n`)
 /// and the time of the next one (`t`), in milliseconds of the server's clock, and expires
 /// with its counter. The arguments are the operation, and of each key: how many are free,
-/// its life, and whether its waits grow. A time that no wait can reach, or a key that
+/// its life, and its rule. A time that no wait can reach, or a key that
 /// outlives its counter, comes from a clock that was ahead, and is not believed.
 const SCRIPT: &str = r"
 local time = redis.call('TIME')
@@ -26,7 +26,8 @@ local operation, longest = ARGV[1], tonumber(ARGV[2])
 local all, wait = {}, 0
 for number, key in ipairs(KEYS) do
     local at = 3 * number
-    local free, life, grows = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2] == '1'
+    local free, life, rule = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
+    local grows, renews = rule == 'growing', rule ~= 'window'
     local found = redis.call('HMGET', key, 'n', 't')
     local count, next = tonumber(found[1] or '0'), tonumber(found[2] or '0')
     local left = redis.call('PTTL', key)
@@ -38,7 +39,9 @@ for number, key in ipairs(KEYS) do
     if number > 1 and count > all[1].count then
         count, next = all[1].count, 0
     end
-    all[number] = {count = count, free = free, life = life, grows = grows, left = left}
+    all[number] = {
+        count = count, free = free, life = life, grows = grows, renews = renews, left = left
+    }
     if grows then
         if next - now <= longest then wait = math.max(wait, next - now) end
     elseif count >= free then
@@ -63,7 +66,7 @@ for number, key in ipairs(KEYS) do
             pause = math.min(1000 * 2 ^ math.min(doublings, 30), longest)
         end
         redis.call('HSET', key, 'n', count, 't', string.format('%.0f', now + pause))
-        if counter.grows or counter.left < 0 then
+        if counter.renews or counter.left < 0 then
             redis.call('PEXPIRE', key, counter.life)
         end
     end
@@ -110,11 +113,12 @@ impl Shared {
             invocation.key(name);
         }
         for counter in counters {
-            let (free, grows) = match counter.rule {
-                Rule::Growing(free) => (free, 1),
-                Rule::Window(limit, _) => (limit, 0),
+            let (free, rule) = match counter.rule {
+                Rule::Growing(free) => (free, "growing"),
+                Rule::Window(limit, _) => (limit, "window"),
+                Rule::Sliding(limit, _) => (limit, "sliding"),
             };
-            invocation.arg(free).arg(millis(counter.rule.life())).arg(grows);
+            invocation.arg(free).arg(millis(counter.rule.life())).arg(rule);
         }
         self.link.run(&invocation).await
     }

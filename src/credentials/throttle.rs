@@ -90,7 +90,7 @@ pub struct LoginThrottle {
     #[cfg(feature = "redis")]
     redis: Option<RedisTarget>,
     #[cfg(feature = "redis")]
-    redis_deadline: Option<Duration>,
+    pub(crate) redis_deadline: Option<Duration>,
 }
 
 impl LoginThrottle {

@@ -29,6 +29,18 @@ impl AccountStore for OnFire {
 }
 
 #[test]
+fn limits_that_refuse_every_request_panic() {
+    let endpoint = || {
+        let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+        let service = SignupService::builder(OnFire).jwt_secret(&[7; 32]);
+        SignupEndpoint::new(service.hash_pool(Arc::new(pool)).build().unwrap())
+    };
+    let limit = std::panic::catch_unwind(|| endpoint().body_limit(0));
+    let deadline = std::panic::catch_unwind(|| endpoint().body_deadline(Duration::ZERO));
+    assert!(limit.is_err() && deadline.is_err());
+}
+
+#[test]
 fn the_host_hears_of_failures_that_no_client_caused() {
     let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
     let service = SignupService::builder(OnFire).jwt_secret(&[7; 32]).hash_pool(Arc::new(pool));

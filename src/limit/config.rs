@@ -31,7 +31,7 @@ pub struct RateLimits {
     #[cfg(feature = "redis")]
     pub(super) redis: Option<RedisTarget>,
     #[cfg(feature = "redis")]
-    pub(super) redis_deadline: Option<Duration>,
+    pub(crate) redis_deadline: Option<Duration>,
 }
 
 impl RateLimits {

@@ -47,6 +47,11 @@ impl Policies {
         self.fields.iter().copied().find(unreadable)
     }
 
+    /// Returns the deadlines of the policies that call out.
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Duration> {
+        self.remote.iter().map(|(deadline, _)| *deadline)
+    }
+
     /// Returns why one of the policies would refuse every request.
     pub(crate) fn problem(&self) -> Option<InvalidValue> {
         let remote = self.remote.iter().map(|(_, policy)| policy);

@@ -43,6 +43,13 @@ impl<S> SignupServiceBuilder<S> {
         if let Some(problem) = self.policies.problem() {
             return Err(ConfigError::Policy(problem));
         }
+        if self.policies.deadlines().any(|deadline| deadline.is_zero()) {
+            return Err(ConfigError::ZeroDeadline("a policy"));
+        }
+        #[cfg(feature = "redis")]
+        if self.redis_deadlines().into_iter().flatten().any(|deadline| deadline.is_zero()) {
+            return Err(ConfigError::ZeroDeadline("Redis"));
+        }
         if self.requires_idempotency_key && self.replay.is_none() {
             return Err(ConfigError::NoReplaySecret);
         }
@@ -51,6 +58,19 @@ impl<S> SignupServiceBuilder<S> {
             verifying.check(self.requires_idempotency_key)?;
         }
         Ok(())
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis_deadlines(&self) -> [Option<Duration>; 3] {
+        #[cfg(feature = "verification")]
+        let codes = self.verifying.as_ref().and_then(|it| it.verification.redis_deadline);
+        #[cfg(not(feature = "verification"))]
+        let codes = None;
+        [
+            self.rate_limits.as_ref().and_then(|it| it.redis_deadline),
+            self.throttle.as_ref().and_then(|it| it.redis_deadline),
+            codes,
+        ]
     }
 
     /// Refuses settings that exclude each other, and secrets that must not be shared.

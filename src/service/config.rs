@@ -74,6 +74,9 @@ pub enum ConfigError {
         "the mail queue can't send: it needs a place, a deadline, and a wait before the second attempt"
     )]
     MailQueue,
+    /// Nothing answers within this deadline.
+    #[error("the deadline of {0} is zero")]
+    ZeroDeadline(&'static str),
     /// The hash pool can't be started.
     #[error(transparent)]
     Pool(#[from] PoolError),

@@ -4,11 +4,11 @@ use std::task::{Context, Waker};
 use async_trait::async_trait;
 
 use super::*;
-use crate::error::ErrorCode;
+use crate::error::{BoxError, ErrorCode};
 use crate::fields::EmailKey;
 use crate::hash::FakeEngine;
 use crate::idempotency::{ReplaySecret, ReplaySecrets};
-use crate::policy::{EmailDomains, MinimumLength};
+use crate::policy::{Attempt, EmailDomains, MinimumLength, SignupPolicy, Verdict};
 use crate::store::{CreateOutcome, InsertProof, MemoryStore, NewAccount, StoreError};
 use crate::token::{SigningKey, TokenKeys};
 
@@ -167,6 +167,44 @@ fn a_setting_is_accepted_up_to_its_bounds() {
     let refused = built(|service| service.policy(MinimumLength(129)));
     assert!(matches!(refused, Err(ConfigError::Policy(_))));
     assert!(EmailDomains::allow([]).is_err() && EmailDomains::block([]).is_ok());
+}
+
+/// A policy that has no time to call out.
+struct Hurried;
+
+#[async_trait]
+impl SignupPolicy for Hurried {
+    async fn evaluate(&self, _: &Attempt<'_>) -> Result<Verdict, BoxError> {
+        Ok(Verdict::Allow)
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
+#[test]
+fn a_deadline_of_zero_is_refused() {
+    let refused = built(|service| service.policy(Arc::new(Hurried)));
+    assert!(matches!(refused, Err(ConfigError::ZeroDeadline(_))), "{refused:?}");
+}
+
+#[test]
+#[cfg(feature = "redis")]
+fn a_deadline_of_zero_for_redis_is_refused() {
+    use crate::credentials::LoginThrottle;
+    use crate::limit::{Quota, RateLimits};
+
+    let limits = RateLimits::per_client(Quota::per_minute(std::num::NonZero::<u32>::MIN))
+        .in_redis("redis://127.0.0.1", SECRET)
+        .unwrap();
+    let throttle = LoginThrottle::new(ReplaySecret::new(&[9; 32]).unwrap());
+    for refused in [
+        built(|service| service.rate_limits(limits.redis_deadline(Duration::ZERO))),
+        built(|service| service.login_throttle(throttle.redis_deadline(Duration::ZERO))),
+    ] {
+        assert!(matches!(refused, Err(ConfigError::ZeroDeadline(_))), "{refused:?}");
+    }
 }
 
 #[test]

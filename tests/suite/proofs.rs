@@ -231,6 +231,13 @@ async fn instances_share_tries_and_mails_in_redis() {
     }
     let other = instances[0].begin("jim@x.co").await;
     for number in 0..10 {
+        if number == 9 {
+            // The last try counts for a whole life of a code, too.
+            let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
+            for name in names {
+                let _: i64 = redis.command(&["PEXPIRE", &name, "60000"]).await;
+            }
+        }
         let refused = instances[number % 2].service.complete(&other, "00000000").await;
         assert!(matches!(refused, Err(SignupError::Invalid(_))), "{refused:?}");
     }
