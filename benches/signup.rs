@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use cpu_time::ThreadTime;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
-use signup::account::AccountId;
 use signup::api_key::ApiKeyDigest;
+use signup::clock::Timestamp;
 use signup::error::BoxError;
 use signup::fields::{Email, EmailKey, EmailProfile, Name, Password};
 use signup::hash::{Engine, EngineHasher, FakeEngine, HashInput, HashPool};
@@ -28,8 +28,9 @@ use signup::http::{Head, SignupEndpoint};
 use signup::idempotency::ReplaySecret;
 use signup::random::{SecureRandom, SystemRandom};
 use signup::store::{
-    AccountStore, CreateOutcome, NewAccount, ReplayStore, RetriedAccount, RetriedApiKey,
-    StoreError, StoredSignup,
+    AccountChange, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome, Expired, FindBy,
+    KeyOwner, KeyQuery, LifecycleStore, NewAccount, Purged, StoreError, StoredAccount,
+    StoredApiKey, StoredLogin,
 };
 use signup::token::SigningKey;
 use signup::{SignupRequest, SignupService};
@@ -53,24 +54,37 @@ impl AccountStore for Nowhere {
 }
 
 #[async_trait]
-impl ReplayStore for Nowhere {
-    async fn find_signup(&self, _: &EmailKey) -> Result<Option<StoredSignup>, StoreError> {
+impl LifecycleStore for Nowhere {
+    async fn find_key_owner(&self, _: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
         Ok(None)
     }
 
-    async fn find_account_of_key(
-        &self,
-        _: &ApiKeyDigest,
-    ) -> Result<Option<RetriedAccount>, StoreError> {
+    async fn find_account(&self, _: FindBy<'_>) -> Result<Option<StoredAccount>, StoreError> {
         Ok(None)
     }
 
-    async fn find_retried_key(
-        &self,
-        _: &AccountId,
-        _: &[u8; 32],
-    ) -> Result<Option<RetriedApiKey>, StoreError> {
+    async fn find_login(&self, _: FindBy<'_>) -> Result<Option<StoredLogin>, StoreError> {
         Ok(None)
+    }
+
+    async fn list_accounts(&self, _: &AccountFilter) -> Result<Vec<StoredAccount>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn list_api_keys(&self, _: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn is_ticket_used(&self, _: &[u8; 32]) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn change(&self, _: AccountChange) -> Result<ChangeOutcome, StoreError> {
+        Ok(ChangeOutcome::NotApplicable)
+    }
+
+    async fn purge(&self, _: Expired, _: Timestamp, _: u32) -> Result<Purged, StoreError> {
+        Ok(Purged::default())
     }
 }
 

@@ -19,7 +19,7 @@ use signup::credentials::{CredentialError, Credentials, LoginThrottle};
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailError, MailQueue, Mailer, MemoryMailer};
-use signup::store::{AccountStore, CredentialStore, MemoryStore, PostgresStore, Schema};
+use signup::store::{LifecycleStore, MemoryStore, PostgresStore, Schema};
 use signup::token::{SigningKey, TokenKeys};
 use signup::verification::Verification;
 use signup::{Signup, SignupRequest, SignupService};
@@ -34,7 +34,7 @@ fn runtime() -> Runtime {
 }
 
 /// Somebody who has signed up, and what verifies them.
-fn signed_up<S: AccountStore + CredentialStore>(
+fn signed_up<S: LifecycleStore>(
     runtime: &Runtime,
     store: S,
     keys: impl Into<TokenKeys>,

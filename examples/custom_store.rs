@@ -1,163 +1,296 @@
-//! A store of your own: an existing `users` table with other column names and integer ids,
-//! wrapped as an `AccountStore`. The suite of `store::conformance` then proves it.
+//! A store of your own: accounts in a `users` table that was there before, through a driver
+//! that this crate does not know. [`Dialect`] writes and classifies, and the host runs the
+//! statements and reads its own rows. The crate's own tests run the suite of `store::conformance` on it.
 //!
 //! ```text
-//! cargo run -p signup-examples --example custom_store --features conformance
+//! cargo run -p signup-examples --example custom_store --features verification
 //! ```
 
-use async_trait::async_trait;
-use signup::fields::EmailKey;
-use signup::store::conformance::{self, Differences, Inspect, StoredAccount, StoredKey};
-use signup::store::{AccountStore, CreateOutcome, NewAccount, StoreError};
-use sqlx::Row as _;
-use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+use std::sync::Arc;
 
-const LEGACY: &str = "
+use async_trait::async_trait;
+use signup::account::{Account, AccountId, Plan, TicketNonce};
+use signup::api_key::ApiKeyDigest;
+use signup::clock::Timestamp;
+use signup::credentials::ApiKeyOptions;
+use signup::error::BoxError;
+use signup::fields::{Email, EmailKey, Name};
+use signup::hash::PasswordHash;
+use signup::idempotency::{Receipt, ReplaySecret};
+use signup::mail::{MailQueue, MemoryMailer};
+use signup::store::{
+    AccountChange, AccountColumn, AccountFilter, AccountStore, ApiKeyInfo, ChangeOutcome,
+    CreateOutcome, Dialect, Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore, NewAccount,
+    Purged, SqlValue, Statement, StatementError, StoreError, StoredAccount, StoredApiKey,
+    StoredLogin, TableMap,
+};
+use signup::verification::Verification;
+use signup::{SignupRequest, SignupService};
+use sqlx::Row as _;
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
+
+const USERS: &str = "
     CREATE TABLE users (
         user_id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE, mail TEXT NOT NULL,
         mail_key TEXT NOT NULL UNIQUE, full_name TEXT, tier TEXT NOT NULL, pw TEXT NOT NULL,
-        since INTEGER NOT NULL);
-    CREATE TABLE user_keys (
-        sha256 BLOB NOT NULL UNIQUE, user_id INTEGER NOT NULL REFERENCES users, hint TEXT NOT NULL,
-        since INTEGER NOT NULL);";
+        since INTEGER NOT NULL, pepper_version INTEGER, email_verified_at INTEGER,
+        token_generation INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'active',
+        delete_at INTEGER, event_number INTEGER NOT NULL DEFAULT 0, email_unverified INTEGER,
+        ticket_nonce BLOB, replay_nonce BLOB, replay_version INTEGER, replay_tag BLOB);";
+
+fn users() -> TableMap {
+    TableMap::new("users")
+        .primary_key("user_id")
+        .column(AccountColumn::Id, "public_id")
+        .column(AccountColumn::Email, "mail")
+        .column(AccountColumn::EmailKey, "mail_key")
+        .column(AccountColumn::Name, "full_name")
+        .column(AccountColumn::Plan, "tier")
+        .column(AccountColumn::PasswordHash, "pw")
+        .column(AccountColumn::CreatedAt, "since")
+}
 
 /// The wrapper, which is all that a host writes.
 #[derive(Debug, Clone)]
-pub struct LegacyUsers {
+pub struct Users {
     pool: SqlitePool,
+    dialect: Arc<Dialect>,
+}
+
+impl Users {
+    /// Opens an empty database in memory.
+    ///
+    /// # Errors
+    /// Fails if the tables can't be created.
+    pub async fn open() -> Result<Self, BoxError> {
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+        let dialect = Dialect::sqlite().with_table(users())?;
+        sqlx::raw_sql(USERS).execute(&pool).await?;
+        for migration in dialect.migrations() {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(migration.sql)).execute(&pool).await?;
+        }
+        Ok(Self { pool, dialect: Arc::new(dialect) })
+    }
+
+    /// Returns the pool, for the host's own queries.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Runs statements in one transaction. Returns false, and changes nothing, if one of them
+    /// does not affect the row that it must affect.
+    async fn run(&self, statements: Vec<Statement>) -> Result<bool, sqlx::Error> {
+        let pool = self.pool.clone();
+        // In a task of its own, which ends even if the caller leaves.
+        let task = tokio::spawn(async move {
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+            for statement in statements {
+                let mut query = sqlx::query(sqlx::AssertSqlSafe(statement.sql().to_owned()));
+                for value in statement.values() {
+                    query = match value {
+                        SqlValue::Text(text) => query.bind(text.map(str::to_owned)),
+                        SqlValue::Bytes(bytes) => query.bind(bytes.map(<[u8]>::to_vec)),
+                        SqlValue::Integer(number) => query.bind(number),
+                    };
+                }
+                let done = query.execute(&mut *transaction).await?;
+                if done.rows_affected() == 0 && statement.must_affect_row() {
+                    return Ok(false);
+                }
+            }
+            transaction.commit().await.map(|()| true)
+        });
+        task.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
+
+    fn classify(&self, error: &sqlx::Error) -> StatementError {
+        let Some(error) = error.as_database_error() else { return StatementError::OutcomeUnknown };
+        let code = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+        self.dialect.classify_sqlite(code, error.message())
+    }
 }
 
 #[async_trait]
-impl AccountStore for LegacyUsers {
+impl AccountStore for Users {
     async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        let look = sqlx::query("SELECT 1 FROM users WHERE mail_key = ?").bind(key.as_str());
-        let found = look.fetch_optional(&self.pool).await.map_err(unavailable)?;
-        Ok(found.is_some())
+        Ok(self.find_account(FindBy::Email(key)).await?.is_some())
     }
 
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        // In a task of its own, so that it finishes when its caller leaves.
-        let store = self.clone();
-        let task = tokio::spawn(async move { store.insert(&new).await });
-        task.await.unwrap_or_else(|lost| Err(StoreError::OutcomeUnknown(lost.into())))
-    }
-}
-
-impl LegacyUsers {
-    async fn insert(&self, new: &NewAccount) -> Result<CreateOutcome, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let user = sqlx::query(
-            "INSERT INTO users (public_id, mail, mail_key, full_name, tier, pw, since)
-             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mail_key) DO NOTHING RETURNING user_id",
-        )
-        .bind(new.id().as_str())
-        .bind(new.email().as_str())
-        .bind(new.email().key().as_str())
-        .bind(new.name())
-        .bind(new.plan().as_str())
-        .bind(new.password_hash().as_phc())
-        .bind(new.created_at().as_secs());
-        let user_id: i64 = match user.fetch_optional(&mut *transaction).await {
-            Ok(Some(row)) => row.try_get("user_id").map_err(failed)?,
-            Ok(None) => return Ok(CreateOutcome::EmailTaken),
-            Err(error) => return clash(error),
-        };
-        let key =
-            sqlx::query("INSERT INTO user_keys (sha256, user_id, hint, since) VALUES (?, ?, ?, ?)")
-                .bind(new.key_digest().as_bytes().as_slice())
-                .bind(user_id)
-                .bind(new.key_prefix())
-                .bind(new.created_at().as_secs());
-        match key.execute(&mut *transaction).await {
-            Ok(_) => transaction.commit().await.map_err(unavailable)?,
-            Err(error) => return clash(error),
+        match self.run(self.dialect.insert(&new)).await {
+            Ok(true) => Ok(CreateOutcome::Stored),
+            Ok(false) => Ok(CreateOutcome::EmailTaken),
+            Err(error) => self.classify(&error).into_outcome(error),
         }
-        Ok(CreateOutcome::Stored)
     }
 }
 
-/// Maps a violated constraint. The insert ignores a duplicate `mail_key`, but in a race
-/// another constraint on the address, on `mail` for example, may be violated first: that is
-/// a taken email, too. Only the columns of identifiers mean a taken identifier.
-fn clash(error: sqlx::Error) -> Result<CreateOutcome, StoreError> {
-    let message = error.as_database_error().map(sqlx::error::DatabaseError::message);
-    let column = message.and_then(|message| message.split_once("UNIQUE constraint failed: "));
-    match column {
-        Some((_, "users.public_id" | "user_keys.sha256")) => Ok(CreateOutcome::IdentifierTaken),
-        Some((_, column)) if column.starts_with("users.mail") => Ok(CreateOutcome::EmailTaken),
-        _ => Err(failed(error)),
+#[async_trait]
+impl LifecycleStore for Users {
+    async fn find_key_owner(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+        let found = self.find_account(FindBy::ApiKey(digest)).await?;
+        Ok(found.map(|found| {
+            let expires_at = found.found_by.and_then(|key| key.expires_at);
+            let owner = KeyOwner::new(found.account.id().clone(), found.state, expires_at);
+            owner.email_verified_at(found.email_verified_at)
+        }))
     }
+
+    async fn find_account(&self, by: FindBy<'_>) -> Result<Option<StoredAccount>, StoreError> {
+        Ok(self.find_login(by).await?.map(|login| login.account))
+    }
+
+    async fn find_login(&self, by: FindBy<'_>) -> Result<Option<StoredLogin>, StoreError> {
+        const BY_KEY: &str = "SELECT u.*, k.digest, k.name, k.prefix, k.last_four, k.created_at,
+            k.expires_at FROM api_keys k JOIN users u ON u.public_id = k.account_id
+            WHERE k.digest = ?";
+        let query =
+            match by {
+                FindBy::Id(id) => sqlx::query("SELECT * FROM users WHERE public_id = ?")
+                    .bind(id.as_str().to_owned()),
+                FindBy::Email(key) => sqlx::query("SELECT * FROM users WHERE mail_key = ?")
+                    .bind(key.as_str().to_owned()),
+                FindBy::ApiKey(digest) => sqlx::query(BY_KEY).bind(digest.as_bytes().to_vec()),
+                _ => return Err(StoreError::Failed("an unknown way to find an account".into())),
+            };
+        let row = query.fetch_optional(&self.pool).await.map_err(unavailable)?;
+        row.map(|row| login(&row, matches!(by, FindBy::ApiKey(_)))).transpose().map_err(failed)
+    }
+
+    async fn list_accounts(
+        &self,
+        filter: &AccountFilter,
+    ) -> Result<Vec<StoredAccount>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM users ORDER BY since, public_id");
+        let rows = rows.fetch_all(&self.pool).await.map_err(unavailable)?;
+        let all = rows.iter().map(account).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        Ok(all.into_iter().filter(|it| filter.admits(it)).take(filter.limit() as usize).collect())
+    }
+
+    async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {
+        let sql = "SELECT * FROM api_keys WHERE account_id = ? ORDER BY created_at, digest";
+        let rows = sqlx::query(sql).bind(query.account().as_str().to_owned());
+        let rows = rows.fetch_all(&self.pool).await.map_err(unavailable)?;
+        let keys = rows.iter().map(api_key).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let limit = query.max_rows().map_or(usize::MAX, |limit| limit as usize);
+        Ok(keys.into_iter().filter(|key| query.admits(key)).take(limit).collect())
+    }
+
+    async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let find = sqlx::query("SELECT 1 FROM used_tickets WHERE hash = ?").bind(hash.to_vec());
+        Ok(find.fetch_optional(&self.pool).await.map_err(unavailable)?.is_some())
+    }
+
+    async fn change(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
+        match self.run(self.dialect.change(&change)).await {
+            Ok(true) => Ok(ChangeOutcome::Changed),
+            Ok(false) => Ok(ChangeOutcome::NotApplicable),
+            Err(error) => self.classify(&error).into_change_outcome(error),
+        }
+    }
+
+    async fn purge(
+        &self,
+        expired: Expired,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Purged, StoreError> {
+        let delete = match expired {
+            Expired::ApiKeys => {
+                "DELETE FROM api_keys WHERE digest IN
+                 (SELECT digest FROM api_keys WHERE expires_at <= ? LIMIT ?)"
+            }
+            Expired::Tickets => {
+                "DELETE FROM used_tickets WHERE hash IN
+                 (SELECT hash FROM used_tickets WHERE expires_at <= ? LIMIT ?)"
+            }
+            _ => return Err(StoreError::Failed("unknown rows".into())),
+        };
+        let delete = sqlx::query(delete).bind(until.as_millis()).bind(limit);
+        let done = delete.execute(&self.pool).await.map_err(unavailable)?;
+        Ok(Purged::new(done.rows_affected(), limit))
+    }
+}
+
+fn account(row: &SqliteRow) -> Result<StoredAccount, BoxError> {
+    let time = |column| row.try_get::<Option<i64>, _>(column);
+    let time = |column| Ok::<_, BoxError>(time(column)?.map(Timestamp::from_millis).transpose()?);
+    let id = AccountId::from_store(row.try_get::<String, _>("public_id")?);
+    let (mail, key): (String, String) = (row.try_get("mail")?, row.try_get("mail_key")?);
+    let name: Option<String> = row.try_get("full_name")?;
+    let plan = Plan::from_store(row.try_get::<String, _>("tier")?);
+    let nonce: Option<Vec<u8>> = row.try_get("ticket_nonce")?;
+    let nonce = nonce.map(|nonce| nonce.try_into().map(TicketNonce::new)).transpose();
+    let stored = StoredAccount::new(
+        Account::new(id, Email::from_store(mail, key), name.map(Name::from_store), plan),
+        time("since")?.ok_or("no time of the sign-up")?,
+        row.try_get("token_generation")?,
+        row.try_get::<String, _>("state")?.parse()?,
+    );
+    Ok(stored
+        .delete_at(time("delete_at")?)
+        .email_verified_at(time("email_verified_at")?)
+        .email_unverified(row.try_get::<Option<i64>, _>("email_unverified")? == Some(1))
+        .ticket_nonce(nonce.map_err(|_| "a nonce has 16 bytes")?))
+}
+
+fn login(row: &SqliteRow, by_key: bool) -> Result<StoredLogin, BoxError> {
+    let hash: String = row.try_get("pw")?;
+    let hash = PasswordHash::from_store(hash, row.try_get("pepper_version")?);
+    let key = if by_key { Some(key_info(row)?) } else { None };
+    Ok(StoredLogin::new(account(row)?.found_by(key), hash).receipt(receipt(row)?))
+}
+
+fn key_info(row: &SqliteRow) -> Result<ApiKeyInfo, BoxError> {
+    let id = ApiKeyDigest::from_store(row.try_get("digest")?)?.key_id();
+    let created_at = Timestamp::from_millis(row.try_get("created_at")?)?;
+    let expires_at: Option<i64> = row.try_get("expires_at")?;
+    let key = ApiKeyInfo::new(id, row.try_get("prefix")?, row.try_get("last_four")?, created_at);
+    let expires_at = expires_at.map(Timestamp::from_millis).transpose()?;
+    Ok(key.name(row.try_get("name")?).expires_at(expires_at))
+}
+
+fn api_key(row: &SqliteRow) -> Result<StoredApiKey, BoxError> {
+    Ok(StoredApiKey::new(key_info(row)?).receipt(receipt(row)?))
+}
+
+fn receipt(row: &SqliteRow) -> Result<Option<Receipt>, BoxError> {
+    let nonce: Option<Vec<u8>> = row.try_get("replay_nonce")?;
+    let (Some(nonce), tag) = (nonce, row.try_get::<Option<Vec<u8>>, _>("replay_tag")?) else {
+        return Ok(None);
+    };
+    let tag = tag.unwrap_or_default();
+    Ok(Some(Receipt::from_store(&nonce, row.try_get("replay_version")?, &tag)?))
 }
 
 fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error.into())
 }
 
-fn failed(error: sqlx::Error) -> StoreError {
-    StoreError::Failed(error.into())
+fn failed(error: BoxError) -> StoreError {
+    StoreError::Failed(error)
 }
 
-/// Access to the rows, for the suite.
-#[async_trait]
-impl Inspect for LegacyUsers {
-    fn accounts(&self) -> &dyn AccountStore {
-        self
-    }
-
-    async fn stored_accounts(&self) -> Vec<StoredAccount> {
-        let rows =
-            sqlx::query("SELECT * FROM users").fetch_all(&self.pool).await.unwrap_or_default();
-        let account = |row: sqlx::sqlite::SqliteRow| StoredAccount {
-            id: row.get("public_id"),
-            email: row.get("mail"),
-            email_key: row.get("mail_key"),
-            name: row.get("full_name"),
-            plan: row.get("tier"),
-            password_hash: row.get("pw"),
-            pepper_version: None,
-            created_at: row.get::<i64, _>("since") * 1000,
-        };
-        rows.into_iter().map(account).collect()
-    }
-
-    async fn stored_keys(&self) -> Vec<StoredKey> {
-        let sql = "SELECT k.*, u.public_id FROM user_keys k JOIN users u USING (user_id)";
-        let rows = sqlx::query(sql).fetch_all(&self.pool).await.unwrap_or_default();
-        let key = |row: sqlx::sqlite::SqliteRow| StoredKey {
-            digest: row.get("sha256"),
-            account_id: row.get("public_id"),
-            prefix: row.get("hint"),
-            created_at: row.get::<i64, _>("since") * 1000,
-        };
-        rows.into_iter().map(key).collect()
-    }
-}
-
-/// Opens an empty store.
-pub async fn open() -> LegacyUsers {
-    let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await;
-    let pool = pool.unwrap_or_else(|error| unreachable!("a database in memory: {error}"));
-    let made = sqlx::raw_sql(LEGACY).execute(&pool).await;
-    made.unwrap_or_else(|error| unreachable!("two tables: {error}"));
-    LegacyUsers { pool }
-}
-
-/// Whole seconds, and no pepper versions.
-pub fn differences() -> Differences {
-    let mut differences = Differences::default();
-    differences.created_at_unit = 1000;
-    differences.keeps_pepper_version = false;
-    differences
-}
-
+/// Signs up, logs in, issues an API key and resets the password.
 #[tokio::main]
-async fn main() {
-    conformance::created_and_read_back(open().await, &differences()).await;
-    conformance::taken_in_every_spelling(open().await).await;
-    conformance::both_rows_or_none(open().await).await;
-    conformance::other_conflicts_are_told_apart(open().await).await;
-    conformance::one_winner(open().await, &differences()).await;
-    conformance::dropped_at_every_poll(open().await).await;
-    conformance::odd_text_is_kept(open().await, &differences()).await;
-    println!("the users table keeps every promise of an account store");
+async fn main() -> Result<(), BoxError> {
+    let mailer = Arc::new(MemoryMailer::default());
+    let mails = MailQueue::new(Arc::clone(&mailer));
+    let service = SignupService::builder(Users::open().await?)
+        .jwt_secret(&[7; 32])
+        .mails(Verification::new(ReplaySecret::new(&[8; 32])?, mails.clone()))
+        .build()?;
+    let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+    let credentials = service.credentials();
+    let login = credentials.log_in("dev@example.com", "correct horse", None, None).await?;
+    let key = credentials.issue_api_key_with(&login, &ApiKeyOptions::new().name("deploy")?).await?;
+    println!("{} has an API key {}…", login.account_id(), key.info().prefix);
+    let accounts = service.accounts();
+    let pending = accounts.begin_password_reset("dev@example.com", None).await?;
+    mails.drained().await;
+    let code = mailer.last_code("dev@example.com").ok_or("no code was mailed")?;
+    accounts.complete_password_reset(pending.reveal_ticket(), &code, "battery staple").await?;
+    let ended = credentials.verify_token(signup.token().reveal()).await.is_err();
+    println!("after the reset, its token is {}", if ended { "ended" } else { "valid" });
+    Ok(())
 }

@@ -82,6 +82,10 @@ pub(crate) enum Rule {
     Window(u32, Duration),
     /// This many until the counter ends, this long after its last event: no span of this length
     /// has more of them.
+    #[cfg_attr(
+        not(feature = "verification"),
+        expect(dead_code, reason = "codes belong to email verification")
+    )]
     Sliding(u32, Duration),
 }
 

@@ -16,7 +16,7 @@ use crate::idempotency::ReplaySecrets;
 use crate::lookup::LookupGate;
 use crate::observe;
 use crate::random::{Entropy, SecureRandom};
-use crate::store::{AccountRecord, CredentialStore, EventStore, ReplayStore};
+use crate::store::{FindBy, LifecycleStore, LifecycleStoreExt as _, StoredAccount};
 use crate::token::{Subject, Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
 
 mod api_keys;
@@ -56,7 +56,7 @@ const MAX_API_KEYS: usize = 100;
 
 /// The parts that a sign-up service shares with its credentials.
 pub(crate) struct CredentialContext {
-    pub(crate) store: Arc<dyn CredentialStore>,
+    pub(crate) store: Arc<dyn LifecycleStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) not_after: Timestamp,
     pub(crate) random: Arc<dyn SecureRandom>,
@@ -70,15 +70,10 @@ pub(crate) struct CredentialContext {
     pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
     #[cfg(feature = "foreign-credentials")]
     pub(crate) foreign_keys: Arc<[ForeignApiKeys]>,
-    pub(crate) replay: Option<KeyReplay>,
-    /// The store of the service, if its changes are told.
-    pub(crate) events: Option<Arc<dyn EventStore>>,
-}
-
-/// The part of a service that answers retries of requests for API keys.
-pub(crate) struct KeyReplay {
-    pub(crate) secrets: ReplaySecrets,
-    pub(crate) store: Arc<dyn ReplayStore>,
+    /// The secrets of retries of requests for API keys.
+    pub(crate) replay: Option<ReplaySecrets>,
+    /// Whether changes store events.
+    pub(crate) events: bool,
 }
 
 impl Credentials {
@@ -126,7 +121,7 @@ impl Credentials {
     /// store does not answer.
     pub async fn verify_token(&self, token: &str) -> Result<DashboardAuth, CredentialError> {
         let token = self.context.verifier.verify(token)?;
-        let found = self.context.store.find_account(token.account_id()).await?;
+        let found = self.context.store.find_account(FindBy::Id(token.account_id())).await?;
         let record = found.ok_or(CredentialError::Rejected)?;
         if !record.state.admits_owner() {
             return Err(CredentialError::Rejected);
@@ -197,8 +192,9 @@ impl Credentials {
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is none, and another error if the
     /// store does not answer.
-    pub async fn account(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
-        self.context.store.find_account(id).await?.ok_or(CredentialError::NotFound)
+    pub async fn account(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
+        let found = self.context.store.find_account(FindBy::Id(id)).await?;
+        found.ok_or(CredentialError::NotFound)
     }
 
     /// Returns the token keys, to rotate them.
@@ -237,7 +233,7 @@ pub(crate) async fn verify_stored<E: From<PoolFull> + From<HashError>>(
 }
 
 /// Returns an account as its tokens name it.
-pub(crate) fn subject(record: &AccountRecord) -> Subject<'_> {
+pub(crate) fn subject(record: &StoredAccount) -> Subject<'_> {
     Subject {
         account: record.account.id(),
         generation: record.token_generation,

@@ -18,7 +18,7 @@ use crate::issue::InvalidValue;
 use crate::mail::MailQueue;
 use crate::observe;
 use crate::random::jittered;
-use crate::store::{DeliveryState, EventBacklog, RelayStore, StoreError};
+use crate::store::{DeliveryState, EventBacklog, EventStore, StoreError};
 
 #[cfg(feature = "verification")]
 mod notices;
@@ -39,7 +39,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 20;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
-/// With it no lease is longer than any that a store [believes](RelayStore).
+/// With it no lease is longer than any that a store [believes](EventStore).
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);
 const POLL: Duration = Duration::from_secs(1);
 
@@ -87,7 +87,7 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 #[must_use]
 pub struct EventRelay {
-    store: Arc<dyn RelayStore>,
+    store: Arc<dyn EventStore>,
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
     events_at_a_time: u32,
@@ -110,7 +110,7 @@ pub struct EventRelay {
 /// The fate of an account's later events when one of them is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeadLetters {
-    /// Later events wait until the host has [settled](RelayStore::settle_dead_letter) the
+    /// Later events wait until the host has [settled](EventStore::settle_dead_letter) the
     /// dead letter: nothing is lost, and the order is kept.
     #[default]
     Stop,
@@ -167,7 +167,7 @@ pub enum RelayError {
 impl EventRelay {
     /// Creates a relay with default limits: 128 calls of the sink at a time, 10 seconds an
     /// attempt, 20 attempts.
-    pub fn new(store: Arc<dyn RelayStore>, sink: impl Sink) -> Self {
+    pub fn new(store: Arc<dyn EventStore>, sink: impl Sink) -> Self {
         Self {
             store,
             sink: Arc::new(sink),

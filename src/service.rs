@@ -23,7 +23,7 @@ use crate::random::SecureRandom;
 use crate::relay::{EventRelay, Sink};
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{AccountStore, CredentialStore, EventStore, RelayStore};
+use crate::store::{AccountStore, EventStore, LifecycleStore};
 use crate::token::{TokenKeys, TokenMint, TokenVerifier};
 
 mod accounts;
@@ -304,12 +304,12 @@ impl<S: AccountStore> SignupService<S> {
     /// ```
     pub fn credentials(&self) -> Credentials
     where
-        S: CredentialStore,
+        S: LifecycleStore,
     {
-        self.credentials_on(Arc::clone(&self.inner.store) as Arc<dyn CredentialStore>)
+        self.credentials_on(Arc::clone(&self.inner.store) as Arc<dyn LifecycleStore>)
     }
 
-    fn credentials_on(&self, store: Arc<dyn CredentialStore>) -> Credentials {
+    fn credentials_on(&self, store: Arc<dyn LifecycleStore>) -> Credentials {
         let inner = &*self.inner;
         Credentials::new(CredentialContext {
             store,
@@ -325,8 +325,8 @@ impl<S: AccountStore> SignupService<S> {
             accepted_prefixes: Arc::clone(&inner.accepted_prefixes),
             #[cfg(feature = "foreign-credentials")]
             foreign_keys: Arc::clone(&inner.foreign_keys),
-            replay: inner.replay.as_ref().map(Replay::of_keys),
-            events: inner.events.clone(),
+            replay: inner.replay.as_ref().map(|replay| replay.secrets.clone()),
+            events: inner.events.is_some(),
         })
     }
 
@@ -334,9 +334,9 @@ impl<S: AccountStore> SignupService<S> {
     /// store to a [`Sink`].
     pub fn event_relay(&self, sink: impl Sink) -> EventRelay
     where
-        S: RelayStore,
+        S: EventStore,
     {
-        let store: Arc<dyn RelayStore> = Arc::clone(&self.inner.store) as _;
+        let store: Arc<dyn EventStore> = Arc::clone(&self.inner.store) as _;
         let relay = EventRelay::new(store, sink).clock(Arc::clone(&self.inner.clock));
         #[cfg(feature = "verification")]
         let relay = match self.verifier() {

@@ -8,17 +8,13 @@ use std::time::Duration;
 use signup::store::MySqlStore;
 #[cfg(feature = "postgres")]
 use signup::store::PostgresStore;
-use signup::store::{MemoryStore, RelayStore, SqliteStore, StoreError, VerificationStore};
+use signup::store::{EventStore, MemoryStore, SqliteStore, StoreError};
 
 use super::process::Complaint;
 use super::settings::values::Database;
 
 /// The time within which a healthy store answers.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A store for all that a service can do.
-pub trait Store: VerificationStore + RelayStore {}
-impl<S: VerificationStore + RelayStore> Store for S {}
 
 /// A store, in each of its types.
 #[derive(Clone)]
@@ -67,7 +63,7 @@ impl Backend {
     }
 
     /// Returns the store as a service takes it: with a type chosen at run time.
-    pub fn store(&self) -> Arc<dyn Store> {
+    pub fn store(&self) -> Arc<dyn EventStore> {
         match self {
             Self::Memory(store) => Arc::clone(store) as _,
             Self::Sqlite(store) => Arc::new(store.clone()),

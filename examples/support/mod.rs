@@ -19,6 +19,7 @@ use signup::http::{SignupEndpoint, TrustedProxies};
 use signup::idempotency::{ReplaySecret, ReplaySecrets};
 use signup::limit::RateLimits;
 use signup::random::{SecureRandom as _, SystemRandom};
+use signup::store::EventStore;
 use signup::{ConfigError, SignupService};
 use tokio::time::timeout;
 
@@ -29,8 +30,6 @@ pub mod process;
 pub mod settings;
 pub mod telemetry;
 mod webhooks;
-
-pub use backend::Store;
 
 use backend::Backend;
 use health::Health;
@@ -44,7 +43,7 @@ use telemetry::Metrics;
 use webhooks::Relay;
 
 /// The endpoint on a store whose type is chosen at run time.
-pub type Endpoint = SignupEndpoint<Arc<dyn Store>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn EventStore>>;
 
 /// A page to sign up with.
 pub const PAGE: &str = include_str!("page.html");

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use signup::SignupService;
 
-use super::Store;
 use super::process::Complaint;
 use super::settings::Settings;
+use signup::store::EventStore;
 
 /// The service on a store whose type is chosen at run time.
-type Service = SignupService<Arc<dyn Store>>;
+type Service = SignupService<Arc<dyn EventStore>>;
 
 /// A relay that runs, if the settings name a webhook.
 #[derive(Default)]

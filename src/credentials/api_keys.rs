@@ -6,13 +6,22 @@ use crate::account::AccountId;
 use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::idempotency::{IdempotencyKey, Scope, is_recent};
-use crate::store::{ApiKeyInfo, KeyOwner, NewApiKey, RetriedApiKey};
+use crate::issue::InvalidValue;
+use crate::store::{
+    ApiKeyInfo, Expired, KeyOwner, KeyQuery, LifecycleStoreExt as _, NewApiKey, StoredApiKey,
+};
 
 use super::error::internal;
 use super::key_change::KeyChange;
 use super::{ApiKeyAuth, CredentialError, Credentials, IssuedApiKey, TokenOwner, found_or_missing};
 
-/// The lifetime of an API key, and the idempotency key of the request for it.
+/// The longest name of an API key, in characters.
+const MAX_NAME_CHARS: usize = 100;
+const INVALID_NAME: InvalidValue = InvalidValue::new(
+    "invalid name of an API key: needs 1 to 100 characters, none of them a control character",
+);
+
+/// The name and the lifetime of an API key, and the idempotency key of the request for it.
 ///
 /// ```
 /// use signup::credentials::ApiKeyOptions;
@@ -39,6 +48,7 @@ use super::{ApiKeyAuth, CredentialError, Credentials, IssuedApiKey, TokenOwner, 
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct ApiKeyOptions {
+    name: Option<String>,
     lifetime: Option<Duration>,
     idempotency_key: Option<IdempotencyKey>,
 }
@@ -47,6 +57,20 @@ impl ApiKeyOptions {
     /// Creates options for a key that is valid until it is revoked, without retries.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the name by which its owner knows the key: 1 to 100 characters, none of them a control
+    /// character. Default: none; a rotated key passes its name on.
+    ///
+    /// # Errors
+    /// Returns [`InvalidValue`] for any other text.
+    pub fn name(mut self, name: &str) -> Result<Self, InvalidValue> {
+        let is_long = !(1..=MAX_NAME_CHARS).contains(&name.chars().count());
+        if is_long || name.contains(char::is_control) {
+            return Err(INVALID_NAME);
+        }
+        self.name = Some(name.to_owned());
+        Ok(self)
     }
 
     /// Sets how long the key is valid.
@@ -74,11 +98,11 @@ impl Credentials {
     pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
         let digest = self.digest(key).ok_or(CredentialError::Rejected)?;
         let owner = match &self.cache {
-            None => self.context.store.find_api_key(&digest).await?,
+            None => self.context.store.find_key_owner(&digest).await?,
             Some(cache) => match cache.get(&digest, self.context.clock.monotonic()) {
                 Ok(known) => known,
                 Err(missed) => {
-                    let found = self.context.store.find_api_key(&digest).await?;
+                    let found = self.context.store.find_key_owner(&digest).await?;
                     cache.insert(missed, &digest, found.clone());
                     found
                 }
@@ -115,7 +139,8 @@ impl Credentials {
     /// # Errors
     /// Fails if the store does not answer.
     pub async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, CredentialError> {
-        Ok(self.context.store.list_api_keys(account).await?)
+        let keys = self.context.store.list_api_keys(KeyQuery::of(account)).await?;
+        Ok(keys.into_iter().map(|key| key.info).collect())
     }
 
     /// Issues another API key for the owner of an account, valid for `lifetime` or until it is
@@ -142,8 +167,8 @@ impl Credentials {
     ///
     /// # Errors
     /// Fails like [`issue_api_key`](Self::issue_api_key), and with
-    /// [`CredentialError::Conflict`] if the idempotency key was used for another lifetime,
-    /// more than 24 hours ago, or for a key that is no longer valid.
+    /// [`CredentialError::Conflict`] if the idempotency key was used for another name or
+    /// lifetime, more than 24 hours ago, or for a key that is no longer valid.
     pub async fn issue_api_key_with<'a>(
         &self,
         owner: impl Into<TokenOwner<'a>>,
@@ -172,13 +197,13 @@ impl Credentials {
     ) -> Result<IssuedApiKey, CredentialError> {
         let now = self.now()?;
         // With events, the change has a condition. Without, the generation is read afterwards.
-        let is_conditional = self.context.events.is_some();
+        let is_conditional = self.context.events;
         if is_conditional && !self.is_in_generation(account, generation).await? {
             return Err(CredentialError::Rejected);
         }
-        let keys = self.context.store.list_api_keys(account).await?;
-        let is_valid = |key: &&ApiKeyInfo| key.expires_at.is_none_or(|end| end > now);
-        if keys.iter().filter(is_valid).count() >= self.max_api_keys {
+        let enough = u32::try_from(self.max_api_keys).unwrap_or(u32::MAX);
+        let query = KeyQuery::of(account).valid_at(now).limit(enough);
+        if self.context.store.list_api_keys(query).await?.len() >= self.max_api_keys {
             return Err(CredentialError::TooManyKeys);
         }
         let (key, new) = self.mint_key(scope, account, now, options)?;
@@ -238,7 +263,11 @@ impl Credentials {
         }
         let now = self.now()?;
         let until = now.plus(grace).map_err(internal)?;
-        let (new_key, new) = self.mint_key(scope, account, now, options)?;
+        let (new_key, mut new) = self.mint_key(scope, account, now, options)?;
+        if new.name.is_none() {
+            let keys = self.api_keys(account).await?;
+            new.name = keys.into_iter().find(|old| old.id == *key).and_then(|old| old.name);
+        }
         let info = new.info();
         let rotation = KeyChange::Rotate { old: *key, until, new };
         match self.change(*key, self.change_keys(account, None, rotation)).await {
@@ -271,7 +300,8 @@ impl Credentials {
     /// # Errors
     /// Fails if the store does not answer.
     pub async fn purge_expired_api_keys(&self) -> Result<(), CredentialError> {
-        Ok(self.context.store.purge_api_keys(self.now()?).await?)
+        let purged = self.context.store.purge_all(Expired::ApiKeys, self.now()?);
+        Ok(purged.await.map(drop)?)
     }
 
     fn mint_key(
@@ -287,12 +317,12 @@ impl Credentials {
         let mut receipt = None;
         if let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) {
             let nonce = draw.take().map_err(internal)?;
-            let (derived, of) = replay.secrets.derive(scope, &nonce, key).map_err(internal)?;
+            let (derived, of) = replay.derive(scope, &nonce, key).map_err(internal)?;
             (draw, receipt) = (derived, Some(of));
         }
         let key = ApiKey::mint(&self.context.api_key_prefix, &mut draw).map_err(internal)?;
         let new = NewApiKey::of(&key, account.clone(), now, expires_at);
-        Ok((key, NewApiKey { receipt, ..new }))
+        Ok((key, NewApiKey { name: options.name.clone(), receipt, ..new }))
     }
 
     /// Returns the answer of an earlier request with this idempotency key, if there was one.
@@ -305,31 +335,31 @@ impl Credentials {
         let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) else {
             return Ok(None);
         };
-        for tag in replay.secrets.tags(scope, key) {
-            let Some(found) = replay.store.find_retried_key(account, &tag).await? else {
-                continue;
-            };
-            let RetriedApiKey { receipt, info } = found;
-            let derive = replay.secrets.derive_again(&receipt, scope, key);
-            let derive = derive.ok_or(CredentialError::Conflict)?;
-            let now = self.now()?;
-            let lifetime = options.lifetime.map(|lifetime| info.created_at.plus(lifetime));
-            let is_equal = lifetime.transpose().is_ok_and(|end| end == info.expires_at);
-            let is_valid = info.expires_at.is_none_or(|end| end > now);
-            if !(is_equal && is_valid && is_recent(info.created_at, now)) {
-                return Err(CredentialError::Conflict);
-            }
-            // The present prefix is the last one.
-            for prefix in self.context.accepted_prefixes.iter().rev() {
-                let key = ApiKey::mint(prefix, &mut derive().map_err(internal)?);
-                let key = key.map_err(internal)?;
-                if key.digest().key_id() == info.id {
-                    return Ok(Some(IssuedApiKey { key, info }));
-                }
-            }
+        let tags = replay.tags(scope, key);
+        let query = KeyQuery::of(account).with_tags(&tags);
+        let found = self.context.store.list_api_keys(query).await?.pop();
+        let Some(StoredApiKey { info, receipt: Some(receipt) }) = found else { return Ok(None) };
+        let derive = replay.derive_again(&receipt, scope, key);
+        let derive = derive.ok_or(CredentialError::Conflict)?;
+        let now = self.now()?;
+        let lifetime = options.lifetime.map(|lifetime| info.created_at.plus(lifetime));
+        let is_equal = lifetime.transpose().is_ok_and(|end| end == info.expires_at);
+        // Without a name, a rotated key has that of the old one.
+        let is_named = info.name == options.name
+            || (options.name.is_none() && matches!(scope, Scope::RotateKey(..)));
+        let is_live = info.is_valid_at(now) && is_recent(info.created_at, now);
+        if !(is_equal && is_named && is_live) {
             return Err(CredentialError::Conflict);
         }
-        Ok(None)
+        // The present prefix is the last one.
+        for prefix in self.context.accepted_prefixes.iter().rev() {
+            let key = ApiKey::mint(prefix, &mut derive().map_err(internal)?);
+            let key = key.map_err(internal)?;
+            if key.digest().key_id() == info.id {
+                return Ok(Some(IssuedApiKey { key, info }));
+            }
+        }
+        Err(CredentialError::Conflict)
     }
 
     /// Changes a key. The cache keeps nothing of it until the store has answered.

@@ -3,7 +3,7 @@
 use crate::account::{Account, AccountId};
 use crate::api_key::{ApiKey, ApiKeyId};
 use crate::clock::Timestamp;
-use crate::store::{AccountRecord, ApiKeyInfo};
+use crate::store::{ApiKeyInfo, StoredAccount};
 use crate::token::VerifiedToken;
 
 use super::{CredentialError, Credentials};
@@ -12,7 +12,7 @@ use super::{CredentialError, Credentials};
 #[derive(Debug, Clone)]
 pub struct DashboardAuth {
     pub(super) token: VerifiedToken,
-    pub(super) record: AccountRecord,
+    pub(super) record: StoredAccount,
 }
 
 impl DashboardAuth {
@@ -70,7 +70,7 @@ impl ApiKeyAuth {
     /// # Errors
     /// Returns [`CredentialError::Rejected`] if it has been deleted, and another error if
     /// the store does not answer.
-    pub async fn account(&self) -> Result<AccountRecord, CredentialError> {
+    pub async fn account(&self) -> Result<StoredAccount, CredentialError> {
         let account = self.credentials.account(&self.account_id).await;
         account.map_err(|error| match error {
             CredentialError::NotFound => CredentialError::Rejected,

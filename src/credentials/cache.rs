@@ -182,6 +182,7 @@ impl<V: Clone> Recent<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::AccountState;
     use crate::api_key::ApiKeyPrefix;
     use crate::random::{Entropy, SeededRandom};
 
@@ -193,7 +194,8 @@ mod tests {
     }
 
     fn owner(seed: u64) -> KeyOwner {
-        KeyOwner::new(format!("acc_{seed}").parse().unwrap(), None)
+        let id = format!("acc_{seed}").parse().unwrap();
+        KeyOwner::new(id, AccountState::Active, None)
     }
 
     fn keep(cache: &KeyCache, seed: u64, owner: Option<KeyOwner>) {

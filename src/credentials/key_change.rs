@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::account::{AccountId, AccountState};
+use crate::account::AccountId;
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
 use crate::event::{EventKind, NewEvent};
@@ -57,33 +57,26 @@ impl From<KeyChange> for Effect {
 }
 
 impl Credentials {
-    /// Changes the API keys of an account in this generation, in one transaction with the
-    /// event if events are stored. Returns false if the change does not apply.
+    /// Changes the API keys of an account. If events are stored, this is one transaction with the
+    /// event, and the account is in this generation. Returns false if the change does not apply.
     pub(super) async fn change_keys(
         &self,
         account: &AccountId,
         generation: Option<i64>,
         change: KeyChange,
     ) -> Result<bool, CredentialError> {
-        let Some(store) = &self.context.events else {
-            let store = &self.context.store;
-            return Ok(match change {
-                KeyChange::Add(new) => store.add_api_key(new).await?,
-                KeyChange::Rotate { old, until, new } => {
-                    store.rotate_api_key(&old, until, new).await?
-                }
-                KeyChange::Revoke(key) => store.revoke_api_key(account, &key).await?,
-            });
-        };
-        let (now, mut draw) = (self.now()?, self.draw()?);
-        let event = NewEvent::mint(change.kind(), account.clone(), now, &change.data(), &mut draw);
-        let event = event.map_err(internal)?;
-        let change = AccountChange::new(account.clone())
-            .provided(Condition::State(AccountState::NOT_ERASED))
-            .with(change.into());
-        let change =
-            generation.map(Condition::Generation).into_iter().fold(change, AccountChange::provided);
-        match store.change_account(change.with(Effect::Emit(event))).await? {
+        let (kind, told) = (change.kind(), self.context.events.then(|| change.data()));
+        let mut change = AccountChange::new(account.clone()).with(change.into());
+        // Without an event, the change is one statement, which has no condition.
+        if let Some(told) = told {
+            let (now, mut draw) = (self.now()?, self.draw()?);
+            let event = NewEvent::mint(kind, account.clone(), now, &told, &mut draw);
+            change = change.with(Effect::Emit(event.map_err(internal)?));
+            if let Some(generation) = generation {
+                change = change.provided(Condition::Generation(generation));
+            }
+        }
+        match self.context.store.change(change).await? {
             ChangeOutcome::Changed => Ok(true),
             ChangeOutcome::NotApplicable | ChangeOutcome::AlreadyAdded => Ok(false),
             ChangeOutcome::EmailTaken | ChangeOutcome::IdentifierTaken => {

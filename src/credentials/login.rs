@@ -4,6 +4,7 @@ use crate::account::AccountId;
 use crate::fields::{Email, EmailProfile, Password};
 use crate::hash::{PasswordHash, Verification};
 use crate::limit::ClientIp;
+use crate::store::{FindBy, LifecycleStoreExt as _, StoredLogin};
 
 use super::error::internal;
 use super::throttle::{Caller, TrustedDevice};
@@ -94,24 +95,25 @@ impl Credentials {
             Some(_) => None,
         };
         let lookup = lookups.enter()?;
-        let found = store.find_password(email.key()).await?;
+        let found = store.find_login(FindBy::Email(email.key())).await?;
         lookup.answered();
-        let device = found.as_ref().and_then(|found| {
-            throttle.device(trusted_device, &found.account_id, found.token_generation)
+        let device = found.as_ref().and_then(|StoredLogin { account, .. }| {
+            throttle.device(trusted_device, account.account.id(), account.token_generation)
         });
         let attempt = match (charged, &found, &device) {
             (Some(attempt), ..) => attempt,
             (None, Some(found), Some(device)) => {
-                throttle.begin(Caller::Device(&found.account_id, device)).await?
+                throttle.begin(Caller::Device(found.account.account.id(), device)).await?
             }
             (None, ..) => throttle.begin(without_mark()).await?,
         };
         // An account that is disabled or has no password takes as long as any other.
-        let (owner, stored) = match found.filter(|found| !found.hash.is_empty()) {
-            Some(found) if found.state.admits_owner() => {
-                (Some((found.account_id, found.token_generation)), found.hash)
+        let (owner, stored) = match found.filter(|found| !found.password_hash.is_empty()) {
+            Some(StoredLogin { account, password_hash, .. }) => {
+                let id = account.account.id().clone();
+                let is_admitted = account.state.admits_owner();
+                (is_admitted.then_some((id, account.token_generation)), password_hash)
             }
-            Some(found) => (None, found.hash),
             None => (None, pool.decoy()),
         };
         let verified = verify_stored::<CredentialError>(pool, given, &stored, &attempt).await?;

@@ -12,7 +12,7 @@ use crate::event::Notice;
 use crate::issue::BoxError;
 use crate::mail::{Mail, MailQueue, MailRecord};
 use crate::observe;
-use crate::store::{EventStore, RelayStore, StoreError};
+use crate::store::{EventStore, FindBy, StoreError};
 
 use super::{EventRelay, RelayError};
 
@@ -42,7 +42,7 @@ impl EventRelay {
     }
 
     async fn take_over(&self, mails: &MailQueue, mut notice: Notice) -> Result<(), StoreError> {
-        let account = self.store.find_account(&notice.account_id).await?;
+        let account = self.store.find_account(FindBy::Id(&notice.account_id)).await?;
         let is_in_use = account.is_some_and(|it| it.state != AccountState::Erased);
         notice.takeovers = notice.takeovers.saturating_add(1);
         if !is_in_use || notice.takeovers > TAKEOVERS {
@@ -50,7 +50,7 @@ impl EventRelay {
         }
         let Some(permit) = mails.reserve_retried_notice(&notice.to) else { return Ok(()) };
         let mail = Mail::of_notice(&notice);
-        let store: Arc<dyn RelayStore> = Arc::clone(&self.store);
+        let store: Arc<dyn EventStore> = Arc::clone(&self.store);
         let mut record = NoticeRecord { store, clock: Arc::clone(&self.clock), notice };
         // Another process may take it over at the same time.
         if record.postpone(Duration::ZERO).await? {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::clock::{ClockError, Timestamp};
 use crate::observe;
 use crate::random::{SecureRandom as _, SystemRandom, jittered};
-use crate::store::{DeliveryState, EventLease, Settled, UndeliveredEvent};
+use crate::store::{DeliveryState, EventLease, Settled, StoredEvent};
 
 use super::{DeadLetters, Delivery, EventRelay, LONGEST_WAIT, RelayError, Round, SinkError};
 
@@ -21,7 +21,7 @@ use super::{DeadLetters, Delivery, EventRelay, LONGEST_WAIT, RelayError, Round, 
 const TURN: usize = 3_200;
 
 /// An attempt that has ended.
-type Ended = (UndeliveredEvent, Result<(), SinkError>);
+type Ended = (StoredEvent, Result<(), SinkError>);
 
 impl EventRelay {
     /// Begins to work on each partition that has events due and no live lease.
@@ -142,7 +142,7 @@ impl EventRelay {
     /// Hands an event to the sink in a new task, because the sink may panic.
     async fn attempt(
         &self,
-        event: UndeliveredEvent,
+        event: StoredEvent,
         lease: EventLease,
         _permit: OwnedSemaphorePermit,
     ) -> Ended {
@@ -193,7 +193,7 @@ impl EventRelay {
     }
 
     /// Gives an event up, after the attempts that are counted.
-    fn given_up(&self, event: &UndeliveredEvent, error: &SinkError, now: Timestamp) -> Settled {
+    fn given_up(&self, event: &StoredEvent, error: &SinkError, now: Timestamp) -> Settled {
         observe::failed("an event was given up", error);
         let state = match self.dead_letters {
             DeadLetters::Stop => DeliveryState::Stopped,
@@ -203,7 +203,7 @@ impl EventRelay {
     }
 
     /// Returns the wait after the next attempt, if it fails.
-    fn wait_after(&self, event: &UndeliveredEvent) -> Duration {
+    fn wait_after(&self, event: &StoredEvent) -> Duration {
         let doubled = 2_u32.saturating_pow(event.attempts);
         self.first_wait.saturating_mul(doubled).min(LONGEST_WAIT)
     }

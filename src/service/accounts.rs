@@ -11,8 +11,8 @@ use crate::error::{Issue, SignupError};
 use crate::event::EventKind;
 use crate::fields::{Email, EmailProfile, Name};
 use crate::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect,
-    LifecycleStore,
+    AccountChange, AccountFilter, AccountStore, ChangeOutcome, Condition, Effect, FindBy, KeyQuery,
+    LifecycleStore, StoredAccount,
 };
 
 use super::SignupService;
@@ -92,18 +92,18 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     ///
     /// # Errors
     /// Fails if the store does not answer.
-    pub async fn get(&self, id: &AccountId) -> Result<Option<AccountRecord>, CredentialError> {
-        Ok(self.store().find_account(id).await?)
+    pub async fn get(&self, id: &AccountId) -> Result<Option<StoredAccount>, CredentialError> {
+        Ok(self.store().find_account(FindBy::Id(id)).await?)
     }
 
     /// Returns the account with this address, in any spelling, or `None` if there is none.
     ///
     /// # Errors
     /// Fails if the store does not answer.
-    pub async fn by_email(&self, email: &str) -> Result<Option<AccountRecord>, CredentialError> {
+    pub async fn by_email(&self, email: &str) -> Result<Option<StoredAccount>, CredentialError> {
         // An address that was accepted once must not be refused by stricter rules.
         let Ok(email) = Email::parse(email, EmailProfile::Rfc5321) else { return Ok(None) };
-        Ok(self.store().find_account_by_email(email.key()).await?)
+        Ok(self.store().find_account(FindBy::Email(email.key())).await?)
     }
 
     /// Returns a page of the accounts that a filter lets through, the oldest first. The
@@ -114,7 +114,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     pub async fn list(
         &self,
         filter: &AccountFilter,
-    ) -> Result<Vec<AccountRecord>, CredentialError> {
+    ) -> Result<Vec<StoredAccount>, CredentialError> {
         Ok(self.store().list_accounts(filter).await?)
     }
 
@@ -180,7 +180,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         id: &AccountId,
         states: &'static [AccountState],
         kind: EventKind,
-        effects: impl Fn(&AccountRecord, AccountChange) -> AccountChange,
+        effects: impl Fn(&StoredAccount, AccountChange) -> AccountChange,
     ) -> Result<(), CredentialError> {
         for _ in 0..ATTEMPTS {
             let record = self.found(id).await?;
@@ -228,7 +228,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     }
 
     async fn change(&self, change: AccountChange) -> Result<(), CredentialError> {
-        match self.store().change_account(change).await? {
+        match self.store().change(change).await? {
             ChangeOutcome::Changed => Ok(()),
             ChangeOutcome::NotApplicable => Err(CredentialError::NotFound),
             ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
@@ -238,21 +238,20 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         }
     }
 
-    async fn found(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
+    async fn found(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
         self.get(id).await?.ok_or(CredentialError::NotFound)
     }
 
     #[cfg(feature = "verification")]
-    async fn in_use(&self, id: &AccountId) -> Result<AccountRecord, CredentialError> {
+    async fn in_use(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
         let record = self.found(id).await?;
         if record.state.admits_owner() { Ok(record) } else { Err(CredentialError::NotFound) }
     }
 
     /// Returns the number of the account's API keys that have not expired.
     async fn valid_api_keys(&self, id: &AccountId) -> Result<usize, CredentialError> {
-        let (now, keys) = (self.now()?, self.store().list_api_keys(id).await?);
-        let is_valid = |expires_at: Option<Timestamp>| expires_at.is_none_or(|end| end > now);
-        Ok(keys.into_iter().filter(|key| is_valid(key.expires_at)).count())
+        let query = KeyQuery::of(id).valid_at(self.now()?);
+        Ok(self.store().list_api_keys(query).await?.len())
     }
 
     fn throttle(&self) -> &Arc<Throttle> {

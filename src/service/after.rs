@@ -14,8 +14,8 @@ use crate::limit::ClientIp;
 use crate::mail::{Code, Mail, MailKind};
 use crate::observe;
 use crate::store::{
-    AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, CredentialStore, Effect,
-    LifecycleStore, NewAccount,
+    AccountChange, AccountStore, ChangeOutcome, Condition, Effect, FindBy, LifecycleStore,
+    NewAccount, StoredAccount,
 };
 use crate::verification::{CodeOwner, Verification, Verifier};
 
@@ -97,15 +97,15 @@ impl After {
         &self.verifier
     }
 
-    async fn find(&self, account: &AccountId) -> Result<AccountRecord, CredentialError> {
-        let found = self.store.find_account(account).await?;
+    async fn find(&self, account: &AccountId) -> Result<StoredAccount, CredentialError> {
+        let found = self.store.find_account(FindBy::Id(account)).await?;
         found.filter(|record| record.state.admits_owner()).ok_or(CredentialError::NotFound)
     }
 
     /// Derives the code of an account that is there, as a mail.
     fn code_mail(
         &self,
-        record: &AccountRecord,
+        record: &StoredAccount,
         now: Timestamp,
     ) -> Result<(Mail, Timestamp), SignupError> {
         let Verifier { secrets, lifetime, .. } = &*self.verifier;
@@ -129,7 +129,7 @@ impl FirstCode {
     }
 }
 
-fn code_owner(record: &AccountRecord) -> CodeOwner<'_> {
+fn code_owner(record: &StoredAccount) -> CodeOwner<'_> {
     CodeOwner {
         account: record.account.id(),
         email: record.account.email().key(),
@@ -175,7 +175,7 @@ impl<S: AccountStore> SignupService<S> {
             .with_all(
                 self.event(EventKind::AccountVerified, account, now, &json!({}))?.map(Effect::Emit),
             );
-        match store.change_account(change).await? {
+        match store.change(change).await? {
             ChangeOutcome::Changed => Ok(()),
             _ => Err(invalid().into()),
         }
@@ -230,7 +230,7 @@ impl<S: AccountStore> SignupService<S> {
     }
 
     fn credentials_after(&self) -> Result<Credentials, SignupError> {
-        Ok(self.credentials_on(Arc::clone(&self.after()?.store) as Arc<dyn CredentialStore>))
+        Ok(self.credentials_on(Arc::clone(&self.after()?.store) as Arc<dyn LifecycleStore>))
     }
 
     /// Returns the account of an owner.

@@ -15,7 +15,7 @@ use crate::limit::{Limiter, RateLimits};
 use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{SecureRandom, SystemRandom};
-use crate::store::{AccountStore, EventStore, ReplayStore};
+use crate::store::{AccountStore, EventStore, LifecycleStore};
 use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
 
 use super::config::ConfigError;
@@ -51,7 +51,7 @@ pub struct SignupServiceBuilder<S> {
     pub(super) rate_limits: Option<RateLimits>,
     pub(super) policies: Policies,
     pub(super) traces_client_address: bool,
-    pub(super) replay: Option<(ReplaySecrets, AsReplayStore<S>)>,
+    pub(super) replay: Option<(ReplaySecrets, AsLifecycleStore<S>)>,
     pub(super) requires_idempotency_key: bool,
     pub(super) bans: Option<ReplaySecrets>,
     pub(super) throttle: Option<LoginThrottle>,
@@ -67,7 +67,7 @@ pub struct SignupServiceBuilder<S> {
 }
 
 /// The conversion of a store that [`SignupServiceBuilder::retry_safe`] has checked.
-type AsReplayStore<S> = fn(Arc<S>) -> Arc<dyn ReplayStore>;
+type AsLifecycleStore<S> = fn(Arc<S>) -> Arc<dyn LifecycleStore>;
 
 /// The conversion of a store that [`SignupServiceBuilder::with_events`] has checked.
 type AsEventStore<S> = fn(Arc<S>) -> Arc<dyn EventStore>;
@@ -232,7 +232,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     /// ```
     pub fn retry_safe(mut self, secrets: impl Into<ReplaySecrets>) -> Self
     where
-        S: ReplayStore,
+        S: LifecycleStore,
     {
         self.replay = Some((secrets.into(), |store| store));
         self
@@ -267,7 +267,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     ///
     /// ```
     /// use signup::event::EventKind;
-    /// use signup::store::{EventStore as _, MemoryStore};
+    /// use signup::store::{EventQuery, EventStore as _, MemoryStore};
     /// use signup::{SignupRequest, SignupService};
     ///
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -276,8 +276,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     ///     .with_events()
     ///     .build()?;
     /// let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
-    /// let events = service.account_store().list_events(signup.account().id(), 0, 10).await?;
-    /// assert_eq!(events[0].kind(), EventKind::AccountCreated);
+    /// let query = EventQuery::OfAccount { account: signup.account().id(), after: 0 };
+    /// let events = service.account_store().list_events(query, 10).await?;
+    /// assert_eq!(events[0].event.kind(), EventKind::AccountCreated);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
@@ -347,9 +348,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         accepted_prefixes.push(self.api_key_prefix.clone());
         let lookups = LookupGate::new(Arc::clone(&clock));
         let store = Arc::new(self.store);
-        let replay = self.replay.map(|(secrets, as_replay_store)| Replay {
+        let replay = self.replay.map(|(secrets, as_lifecycle_store)| Replay {
             secrets,
-            store: as_replay_store(Arc::clone(&store)),
+            store: as_lifecycle_store(Arc::clone(&store)),
             requires_key: self.requires_idempotency_key,
             turns: Turns::default(),
         });

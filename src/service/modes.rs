@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::observe;
-use crate::store::{LifecycleStore, VerificationStore};
+use crate::store::LifecycleStore;
 use crate::token::TokenMint;
 use crate::verification::{MAX_LIFETIME, Verification, Verifier};
 
@@ -23,7 +23,7 @@ pub(super) struct Verifying<S> {
 
 /// When addresses are proven, on a store of this type.
 pub(super) enum ModeOn<S> {
-    First(fn(Arc<S>) -> Arc<dyn VerificationStore>),
+    First(fn(Arc<S>) -> Arc<dyn LifecycleStore>),
     After(fn(Arc<S>) -> Arc<dyn LifecycleStore>),
     Mails,
 }

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::account::{Account, AccountId, AccountState};
 use crate::api_key::ApiKey;
-use crate::credentials::{Caller, KeyReplay, subject, verify_stored};
+use crate::credentials::{Caller, subject, verify_stored};
 use crate::error::{Issue, SignupError};
 use crate::fields::{EmailKey, Name, Password};
 use crate::hash::Verification;
@@ -18,7 +18,7 @@ use crate::random::{Entropy, RandomError};
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::secret::with_wiped_stack;
-use crate::store::{AccountRecord, AccountStore, ReplayStore, RetriedAccount, StoredSignup};
+use crate::store::{AccountStore, FindBy, LifecycleStore, StoredAccount, StoredLogin};
 use crate::token::TokenOptions;
 
 use super::pipeline::{Fresh, Limited};
@@ -28,7 +28,7 @@ use super::{Prepared, SignupService};
 /// The part of a service that answers retries.
 pub(super) struct Replay {
     pub(super) secrets: ReplaySecrets,
-    pub(super) store: Arc<dyn ReplayStore>,
+    pub(super) store: Arc<dyn LifecycleStore>,
     pub(super) requires_key: bool,
     pub(super) turns: Turns,
 }
@@ -201,11 +201,11 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         replay: &Replay,
         email: &EmailKey,
-    ) -> Result<Option<StoredSignup>, SignupError> {
+    ) -> Result<Option<StoredLogin>, SignupError> {
         let _timed = self.time(Stage::Lookup);
         self.inner.pool.check_room()?;
         let lookup = self.inner.lookups.enter()?;
-        let found = replay.store.find_signup(email).await?;
+        let found = replay.store.find_login(FindBy::Email(email)).await?;
         lookup.answered();
         Ok(found)
     }
@@ -220,13 +220,13 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         email: &EmailKey,
         retry: Retry,
-        found: &StoredSignup,
+        found: &StoredLogin,
     ) -> Result<Signup, SignupError> {
         let replay = self.inner.replay.as_ref().ok_or(SignupError::EmailTaken)?;
         let Retry { key, password, name, mut turn, .. } = retry;
         let derive = replay.recognize(email, &key, found).ok_or(SignupError::EmailTaken)?;
         let now = self.now()?;
-        if !is_recent(found.created_at, now) {
+        if !is_recent(found.account.created_at, now) {
             return Err(SignupError::EmailTaken);
         }
         if !self.is_password_of_retry(&mut turn, password, found).await? {
@@ -238,17 +238,15 @@ impl<S: AccountStore> SignupService<S> {
             let mut derived = derive().map_err(SignupError::internal)?;
             let id = AccountId::mint(&mut derived).map_err(SignupError::internal)?;
             let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
-            let account = replay.store.find_account_of_key(&api_key.digest()).await?;
-            let Some(RetriedAccount { record, key_expires_at }) = account else {
-                continue;
-            };
+            let record = replay.store.find_account(FindBy::ApiKey(&api_key.digest())).await?;
+            let Some(record) = record else { continue };
             let account = &record.account;
             let is_first = *account.id() == id
                 && account.email().key() == email
                 && account.name() == name.as_ref().map(Name::as_str)
                 && record.token_generation == 0
                 && record.state == AccountState::Active
-                && key_expires_at.is_none_or(|end| end > now);
+                && record.found_by.as_ref().is_some_and(|key| key.is_valid_at(now));
             if !is_first {
                 return Err(SignupError::EmailTaken);
             }
@@ -263,7 +261,7 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         turn: &mut Option<Turn>,
         password: Password,
-        found: &StoredSignup,
+        found: &StoredLogin,
     ) -> Result<bool, SignupError> {
         let hash = &found.password_hash;
         let given = password.reveal().as_bytes();
@@ -293,7 +291,7 @@ impl<S: AccountStore> SignupService<S> {
     /// derived bytes.
     pub(super) fn answer_again(
         &self,
-        record: AccountRecord,
+        record: StoredAccount,
         api_key: ApiKey,
         derived: &mut Entropy,
     ) -> Result<Signup, SignupError> {
@@ -306,17 +304,12 @@ impl<S: AccountStore> SignupService<S> {
 }
 
 impl Replay {
-    /// Returns the part that credentials share.
-    pub(super) fn of_keys(&self) -> KeyReplay {
-        KeyReplay { secrets: self.secrets.clone(), store: Arc::clone(&self.store) }
-    }
-
     /// Returns what derives the answer of a stored sign-up, if it had this key.
     fn recognize<'a>(
         &self,
         email: &'a EmailKey,
         key: &'a IdempotencyKey,
-        found: &StoredSignup,
+        found: &StoredLogin,
     ) -> Option<impl Fn() -> Result<Entropy, RandomError>> {
         self.secrets.derive_again(found.receipt.as_ref()?, Scope::Signup(email), key)
     }

@@ -6,7 +6,7 @@ use crate::fields::Email;
 use crate::mail::{Code, Mail, MailKind, MailPermit};
 use crate::random::Entropy;
 use crate::store::{
-    AccountChange, AccountRecord, AccountStore, Condition, CredentialStore, Effect, LifecycleStore,
+    AccountChange, AccountStore, Condition, Effect, FindBy, LifecycleStore, StoredAccount,
 };
 use crate::verification::{AccountTicket, BoundAccount, PendingProof, TicketKind, Verifier};
 
@@ -17,7 +17,7 @@ use super::verification::{busy, invalid};
 pub(super) struct Opened {
     pub(super) ticket: AccountTicket,
     pub(super) generation: i64,
-    pub(super) record: AccountRecord,
+    pub(super) record: StoredAccount,
     /// The nonce that the account gets by the change of this ticket.
     pub(super) spent: TicketNonce,
 }
@@ -34,7 +34,7 @@ impl<S: AccountStore> SignupService<S> {
     pub(super) async fn bind(
         &self,
         store: &(impl LifecycleStore + ?Sized),
-        record: &AccountRecord,
+        record: &StoredAccount,
     ) -> Result<BoundAccount, SignupError> {
         let (id, generation) = (record.account.id().clone(), record.token_generation);
         if let Some(nonce) = &record.ticket_nonce {
@@ -43,9 +43,9 @@ impl<S: AccountStore> SignupService<S> {
         let change = AccountChange::new(id.clone())
             .provided(Condition::TicketNonce(None))
             .with(Effect::SetTicketNonce(self.draw_nonce()?));
-        store.change_account(change).await?;
+        store.change(change).await?;
         // Another ticket may have been the first.
-        let record = store.find_account(&id).await?;
+        let record = store.find_account(FindBy::Id(&id)).await?;
         let nonce = record.and_then(|record| record.ticket_nonce);
         let nonce = nonce.ok_or_else(|| SignupError::internal("the store keeps no nonces"))?;
         Ok(BoundAccount::new(id, generation, &nonce))
@@ -84,7 +84,7 @@ impl<S: AccountStore> SignupService<S> {
     pub(super) async fn open_ticket(
         &self,
         verifier: &Verifier,
-        store: &(impl CredentialStore + ?Sized),
+        store: &(impl LifecycleStore + ?Sized),
         kind: TicketKind,
         ticket: &str,
         code: &str,
@@ -98,7 +98,7 @@ impl<S: AccountStore> SignupService<S> {
         let nobody = AccountId::from_store("acc_");
         let id = ticket.account.as_ref().map_or(&nobody, |account| &account.id);
         let lookup = self.inner.lookups.enter()?;
-        let record = store.find_account(id).await?;
+        let record = store.find_account(FindBy::Id(id)).await?;
         lookup.answered();
         let spent = ticket.spent_nonce(&verifier.secrets).map_err(SignupError::internal)?;
         let bound = ticket.account.as_ref().zip(record).filter(|(account, record)| {

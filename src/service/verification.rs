@@ -15,9 +15,7 @@ use crate::observe::{self, Stage};
 use crate::random::Entropy;
 use crate::request::SignupRequest;
 use crate::response::Signup;
-use crate::store::{
-    AccountStore, CreateOutcome, NewAccount, RetriedAccount, UsedTicket, VerificationStore,
-};
+use crate::store::{AccountStore, CreateOutcome, FindBy, LifecycleStore, NewAccount, UsedTicket};
 use crate::verification::{NewTicket, PendingProof, Ticket, Verification, Verifier};
 
 use super::modes::{Mode, ModeOn};
@@ -30,10 +28,10 @@ const INVALID: &str = "Invalid or expired code";
 /// The part of a service that proves addresses first.
 pub(super) struct First {
     pub(super) verifier: Arc<Verifier>,
-    pub(super) store: Arc<dyn VerificationStore>,
+    pub(super) store: Arc<dyn LifecycleStore>,
 }
 
-impl<S: VerificationStore> SignupServiceBuilder<S> {
+impl<S: LifecycleStore> SignupServiceBuilder<S> {
     /// Proves each address before its account is stored:
     /// [`begin`](SignupService::begin) answers with a ticket and mails a code, and
     /// [`complete`](SignupService::complete) registers the account. The endpoint then
@@ -297,7 +295,7 @@ impl<S: AccountStore> SignupService<S> {
     /// Derives the answer of a ticket that was used before, if its account is as it was.
     async fn replay_proven(
         &self,
-        store: &dyn VerificationStore,
+        store: &dyn LifecycleStore,
         draw: impl Fn() -> Option<Entropy>,
         email: &EmailKey,
         now: Timestamp,
@@ -307,13 +305,13 @@ impl<S: AccountStore> SignupService<S> {
             let Some(mut derived) = draw() else { return Ok(None) };
             let id = AccountId::mint(&mut derived).map_err(SignupError::internal)?;
             let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
-            let found = store.find_account_of_key(&api_key.digest()).await?;
-            let Some(RetriedAccount { record, key_expires_at }) = found else { continue };
+            let found = store.find_account(FindBy::ApiKey(&api_key.digest())).await?;
+            let Some(record) = found else { continue };
             let is_first = *record.account.id() == id
                 && record.account.email().key() == email
                 && record.token_generation == 0
                 && record.state == AccountState::Active
-                && key_expires_at.is_none_or(|end| end > now);
+                && record.found_by.as_ref().is_some_and(|key| key.is_valid_at(now));
             if !is_first {
                 return Ok(None);
             }

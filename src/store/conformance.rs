@@ -1,8 +1,15 @@
-//! The test suite of a store: the contract of [`AccountStore`], one function per promise.
+//! The test suite of a store: its contract, one function per promise.
 //!
-//! A function takes an empty store and panics if the promise is broken.
-//! [`conformance_tests!`](crate::conformance_tests) makes named tests of all of them. A
-//! store under test, or a wrapper of it, implements [`Inspect`], so that the suite can read
+//! A function takes an empty store and panics if the promise is broken. These macros make named
+//! tests of all of them:
+//!
+//! | macro | promises of |
+//! | --- | --- |
+//! | [`conformance_tests!`](crate::conformance_tests) | [`AccountStore`] |
+//! | [`lifecycle_conformance_tests!`](crate::lifecycle_conformance_tests) | [`LifecycleStore`](super::LifecycleStore) |
+//! | [`event_conformance_tests!`](crate::event_conformance_tests) | [`EventStore`](super::EventStore) |
+//!
+//! A store under test, or a wrapper of it, implements [`Harness`], so that the suite can read
 //! what it has stored. [`Differences`] are permitted.
 //!
 //! ```
@@ -21,7 +28,9 @@ use async_trait::async_trait;
 
 use crate::issue::Chain;
 
-use super::{AccountStore, CreateOutcome, NewAccount};
+use crate::account::AccountId;
+
+use super::contract::{AccountStore, CreateOutcome, NewAccount};
 
 mod credentials;
 mod drop_at;
@@ -39,22 +48,22 @@ mod state;
 mod verification;
 
 pub use credentials::{
-    Credentialed, a_dropped_rotation_is_whole, a_revoked_key_is_gone, a_rotated_key_expires,
+    a_dropped_rotation_is_whole, a_revoked_key_is_gone, a_rotated_key_expires,
     added_keys_are_listed, expired_keys_are_purged, keys_are_found_by_their_digest,
     nothing_of_a_deleted_account_is_found, one_revokes,
 };
 pub use drop_at::dropped_after;
 pub use event::{
-    Eventful, a_dropped_change_has_told, earlier_events_are_scrubbed,
-    events_are_numbered_with_their_changes, events_outlive_their_account_until_they_are_purged,
-    simultaneous_events_have_no_gap, what_is_refused_tells_nothing,
+    a_dropped_change_has_told, earlier_events_are_scrubbed, events_are_numbered_with_their_changes,
+    events_outlive_their_account_until_they_are_purged, simultaneous_events_have_no_gap,
+    what_is_refused_tells_nothing,
 };
-pub use inspect::{StoredAccount, StoredKey};
+pub use inspect::{AccountRow, ApiKeyRow};
 pub use lifecycle::{
-    Changeable, a_change_has_all_its_effects, a_change_of_a_key_is_whole,
-    a_change_of_nothing_applies, a_condition_that_does_not_hold_changes_nothing,
-    a_dropped_change_is_whole, a_proof_keeps_its_first_time, a_taken_email_changes_nothing,
-    a_taken_key_changes_nothing, an_erased_account_has_nothing_left, one_change_wins,
+    a_change_has_all_its_effects, a_change_of_a_key_is_whole, a_change_of_nothing_applies,
+    a_condition_that_does_not_hold_changes_nothing, a_dropped_change_is_whole,
+    a_proof_keeps_its_first_time, a_taken_email_changes_nothing, a_taken_key_changes_nothing,
+    an_erased_account_has_nothing_left, one_change_wins,
 };
 pub use listing::{accounts_are_listed_in_pages, an_account_is_found_by_its_email};
 pub use log_in::{a_password_is_found_and_renewed, an_account_is_found_and_its_tokens_are_revoked};
@@ -64,19 +73,20 @@ pub use notice::{
 };
 pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use relay::{
-    Relayed, a_clock_that_was_ahead_holds_nothing, a_dropped_settlement_is_whole,
-    a_lost_lease_settles_nothing, dead_letters_are_kept, delivered_events_are_purged,
-    events_are_due_in_their_order, one_lease_wins, the_oldest_events_are_due_first,
+    a_clock_that_was_ahead_holds_nothing, a_dropped_settlement_is_whole,
+    a_lost_lease_settles_nothing, dead_letters_are_kept, dead_letters_are_listed_in_pages,
+    delivered_events_are_purged, events_are_due_in_their_order, one_lease_wins,
+    the_oldest_events_are_due_first,
 };
 pub use replay::{
-    Replayable, a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag,
-    a_signup_keeps_its_receipt, a_taken_tag_changes_nothing, an_account_is_found_by_its_keys,
-    no_retry_finds_a_deleted_account, one_tag_adds_one_key, the_row_of_another_is_not_its_own,
+    a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag, a_signup_keeps_its_receipt,
+    a_taken_tag_changes_nothing, an_account_is_found_by_its_keys, no_retry_finds_a_deleted_account,
+    one_tag_adds_one_key, the_row_of_another_is_not_its_own,
 };
 pub use sample::Sample;
 pub use verification::{
-    Verifying, a_dropped_signup_uses_its_ticket_or_not, a_taken_email_uses_no_ticket,
-    a_ticket_is_used_once, expired_tickets_are_purged, one_ticket_makes_one_account,
+    a_dropped_signup_uses_its_ticket_or_not, a_taken_email_uses_no_ticket, a_ticket_is_used_once,
+    expired_tickets_are_purged, one_ticket_makes_one_account,
 };
 
 /// A store under test, with access to its rows.
@@ -86,36 +96,53 @@ pub use verification::{
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use signup::store::conformance::{Inspect, StoredAccount, StoredKey};
-/// use signup::store::{AccountStore, MemoryStore};
+/// use signup::account::AccountId;
+/// use signup::store::MemoryStore;
+/// use signup::store::conformance::{AccountRow, ApiKeyRow, Harness};
 ///
-/// struct Harness(MemoryStore);
+/// struct Users(MemoryStore);
 ///
 /// #[async_trait]
-/// impl Inspect for Harness {
-///     fn accounts(&self) -> &dyn AccountStore {
+/// impl Harness for Users {
+///     type Store = MemoryStore;
+///
+///     fn under_test(&self) -> &MemoryStore {
 ///         &self.0
 ///     }
 ///
-///     async fn stored_accounts(&self) -> Vec<StoredAccount> {
-///         self.0.stored_accounts().await // SELECT … FROM users
+///     async fn account_rows(&self) -> Vec<AccountRow> {
+///         self.0.account_rows().await // SELECT … FROM users
 ///     }
 ///
-///     async fn stored_keys(&self) -> Vec<StoredKey> {
-///         self.0.stored_keys().await // SELECT … FROM keys
+///     async fn api_key_rows(&self) -> Vec<ApiKeyRow> {
+///         self.0.api_key_rows().await // SELECT … FROM keys
+///     }
+///
+///     async fn delete_account(&self, id: &AccountId) {
+///         self.0.delete_account(id).await // DELETE FROM users …
 ///     }
 /// }
 /// ```
 #[async_trait]
-pub trait Inspect: Send + Sync + 'static {
+pub trait Harness: Send + Sync + 'static {
+    /// The store. The traits that it implements decide which promises can be tested.
+    type Store: AccountStore + ?Sized
+    where
+        Self: Sized;
+
     /// Returns the store.
-    fn accounts(&self) -> &dyn AccountStore;
+    fn under_test(&self) -> &Self::Store
+    where
+        Self: Sized;
 
     /// Returns all accounts, in any order.
-    async fn stored_accounts(&self) -> Vec<StoredAccount>;
+    async fn account_rows(&self) -> Vec<AccountRow>;
 
     /// Returns all API keys, in any order.
-    async fn stored_keys(&self) -> Vec<StoredKey>;
+    async fn api_key_rows(&self) -> Vec<ApiKeyRow>;
+
+    /// Deletes an account, as the host does.
+    async fn delete_account(&self, id: &AccountId);
 
     /// Makes the store unavailable until the outage is dropped: for example by another
     /// session's lock on its tables. Without it, the classification of errors is not
@@ -150,7 +177,7 @@ impl Default for Differences {
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn created_and_read_back<S: Inspect>(store: S, differences: &Differences) {
+pub async fn created_and_read_back<S: Harness>(store: S, differences: &Differences) {
     for (number, name) in [(1, None), (2, Some("")), (3, Some("Jane Developer"))] {
         let new = Sample::new(number).name(name).pepper_version(7).build();
         assert!(!is_taken(&store, &new).await, "an email is taken before it is created");
@@ -164,7 +191,7 @@ pub async fn created_and_read_back<S: Inspect>(store: S, differences: &Differenc
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn taken_in_every_spelling<S: Inspect>(store: S) {
+pub async fn taken_in_every_spelling<S: Harness>(store: S) {
     let spellings = [
         &["User@Example.com", "user@example.com", "USER@EXAMPLE.COM", "user@example\u{3002}com"][..],
         &["a@m\u{fc}nchen.de", "a@xn--mnchen-3ya.de", "A@XN--MNCHEN-3YA.DE", "a@mu\u{308}nchen.de"],
@@ -193,7 +220,7 @@ pub async fn taken_in_every_spelling<S: Inspect>(store: S) {
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn both_rows_or_none<S: Inspect>(store: S) {
+pub async fn both_rows_or_none<S: Harness>(store: S) {
     let first = Sample::new(1).build();
     create(&store, &first, CreateOutcome::Stored).await;
     counts(&store, 1).await;
@@ -210,7 +237,7 @@ pub async fn both_rows_or_none<S: Inspect>(store: S) {
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
+pub async fn other_conflicts_are_told_apart<S: Harness>(store: S) {
     let first = Sample::new(1).build();
     create(&store, &first, CreateOutcome::Stored).await;
     for clash in [Sample::new(2).id_of(&first), Sample::new(2).key_of(&first)] {
@@ -229,22 +256,22 @@ pub async fn other_conflicts_are_told_apart<S: Inspect>(store: S) {
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn dropped_at_every_poll<S: Inspect>(store: S) {
+pub async fn dropped_at_every_poll<S: Harness>(store: S) {
     let mut polls = 0;
     let mut finished = false;
     while !finished {
         polls += 1;
         let email = format!("poll{polls}@x.co");
         let dropped = Sample::new(2 * polls).email(&email).build();
-        let future = store.accounts().create(dropped.clone());
+        let future = store.under_test().create(dropped.clone());
         finished = dropped_after(future, polls).await.is_some();
         let again = Sample::new(2 * polls + 1).email(&email).build();
-        let survivor = match store.accounts().create(again.clone()).await {
+        let survivor = match store.under_test().create(again.clone()).await {
             Ok(CreateOutcome::Stored) => again,
             Ok(CreateOutcome::EmailTaken) => dropped,
             other => panic!("after a drop at poll {polls}: {other:?}"),
         };
-        let accounts = store.stored_accounts().await;
+        let accounts = store.account_rows().await;
         let ids: Vec<_> =
             accounts.iter().filter(|row| row.email == email).map(|row| &row.id).collect();
         assert_eq!(ids, [survivor.id().as_str()], "after a drop at poll {polls}");
@@ -256,7 +283,7 @@ pub async fn dropped_at_every_poll<S: Inspect>(store: S) {
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn odd_text_is_kept<S: Inspect>(store: S, differences: &Differences) {
+pub async fn odd_text_is_kept<S: Harness>(store: S, differences: &Differences) {
     let names = [
         "\u{1f600}".repeat(256),
         "e\u{301}".repeat(128),
@@ -279,21 +306,21 @@ pub async fn odd_text_is_kept<S: Inspect>(store: S, differences: &Differences) {
     is_kept(&store, &new, differences).await;
 }
 
-async fn is_taken<S: Inspect>(store: &S, new: &NewAccount) -> bool {
-    let taken = store.accounts().is_email_taken(new.email().key()).await;
+async fn is_taken<S: Harness>(store: &S, new: &NewAccount) -> bool {
+    let taken = store.under_test().is_email_taken(new.email().key()).await;
     taken.unwrap_or_else(|error| panic!("a look failed: {}", Chain(&error)))
 }
 
-async fn create<S: Inspect>(store: &S, new: &NewAccount, expected: CreateOutcome) {
-    match store.accounts().create(new.clone()).await {
+async fn create<S: Harness>(store: &S, new: &NewAccount, expected: CreateOutcome) {
+    match store.under_test().create(new.clone()).await {
         Ok(created) => assert_eq!(created, expected, "for {}", new.email().as_str()),
         Err(error) => panic!("a create failed: {}", Chain(&error)),
     }
 }
 
 /// Checks that there are `expected` accounts, each with one key.
-async fn counts<S: Inspect + ?Sized>(store: &S, expected: usize) {
-    let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
+async fn counts<S: Harness>(store: &S, expected: usize) {
+    let (accounts, keys) = (store.account_rows().await, store.api_key_rows().await);
     assert_eq!((accounts.len(), keys.len()), (expected, expected), "accounts and keys");
     for account in accounts {
         let own = keys.iter().filter(|key| key.account_id == account.id).count();
@@ -301,26 +328,26 @@ async fn counts<S: Inspect + ?Sized>(store: &S, expected: usize) {
     }
 }
 
-async fn is_kept<S: Inspect>(store: &S, new: &NewAccount, differences: &Differences) {
+async fn is_kept<S: Harness>(store: &S, new: &NewAccount, differences: &Differences) {
     let unit = differences.created_at_unit;
     let rounded = |millis: i64| millis / unit * unit;
-    let mut account = StoredAccount::from(new);
-    let mut key = StoredKey::from(new.key());
+    let mut account = AccountRow::from(new);
+    let mut key = ApiKeyRow::from(new.key());
     account.created_at = rounded(account.created_at);
     key.created_at = rounded(key.created_at);
     if !differences.keeps_pepper_version {
         account.pepper_version = None;
     }
-    let accounts = store.stored_accounts().await;
+    let accounts = store.account_rows().await;
     let found: Vec<_> = accounts.iter().filter(|row| row.email == account.email).collect();
     assert_eq!(found, [&account], "what was stored of an account");
-    let keys = store.stored_keys().await;
+    let keys = store.api_key_rows().await;
     let found: Vec<_> = keys.iter().filter(|row| row.account_id == key.account_id).collect();
     assert_eq!(found, [&key], "what was stored of an API key");
 }
 
 /// Makes a module of named tests, one for each promise of
-/// [`store::conformance`](crate::store::conformance).
+/// [`AccountStore`](crate::store::AccountStore).
 ///
 /// It takes the module's name, an expression that opens an empty store (a future), and
 /// optionally its [`Differences`](crate::store::conformance::Differences). Attributes
@@ -365,5 +392,103 @@ macro_rules! conformance_tests {
         async fn $promise() {
             conformance::$promise($open.await $(, &$differences)?).await;
         }
+    };
+}
+
+/// Makes a module of named tests, one for each promise of
+/// [`LifecycleStore`](crate::store::LifecycleStore), as
+/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
+///
+/// ```
+/// use signup::store::MemoryStore;
+///
+/// signup::lifecycle_conformance_tests!(life, async { MemoryStore::default() });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! lifecycle_conformance_tests {
+    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            // API keys.
+            keys_are_found_by_their_digest($open),
+            added_keys_are_listed($open),
+            a_revoked_key_is_gone($open),
+            a_rotated_key_expires($open),
+            one_revokes($open),
+            a_dropped_rotation_is_whole($open),
+            expired_keys_are_purged($open),
+            // Log-ins.
+            a_password_is_found_and_renewed($open),
+            an_account_is_found_and_its_tokens_are_revoked($open),
+            nothing_of_a_deleted_account_is_found($open),
+            // Retries.
+            a_signup_keeps_its_receipt($open),
+            an_account_is_found_by_its_keys($open),
+            a_key_is_found_by_its_tag($open),
+            a_taken_tag_changes_nothing($open),
+            one_tag_adds_one_key($open),
+            a_dropped_signup_has_its_receipt($open),
+            the_row_of_another_is_not_its_own($open),
+            no_retry_finds_a_deleted_account($open),
+            // Tickets.
+            a_ticket_is_used_once($open),
+            a_taken_email_uses_no_ticket($open),
+            one_ticket_makes_one_account($open),
+            a_dropped_signup_uses_its_ticket_or_not($open),
+            expired_tickets_are_purged($open),
+            // Changes.
+            an_account_is_found_by_its_email($open),
+            a_change_has_all_its_effects($open),
+            a_change_of_nothing_applies($open),
+            a_condition_that_does_not_hold_changes_nothing($open),
+            a_proof_keeps_its_first_time($open),
+            a_taken_key_changes_nothing($open),
+            a_change_of_a_key_is_whole($open),
+            a_taken_email_changes_nothing($open),
+            an_erased_account_has_nothing_left($open),
+            accounts_are_listed_in_pages($open),
+            one_change_wins($open),
+            a_dropped_change_is_whole($open),
+        );
+    };
+}
+
+/// Makes a module of named tests, one for each promise of
+/// [`EventStore`](crate::store::EventStore), as
+/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
+///
+/// ```
+/// use signup::store::MemoryStore;
+///
+/// signup::event_conformance_tests!(events, async { MemoryStore::default() });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! event_conformance_tests {
+    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
+        $crate::conformance_tests!(
+            @module [$(#[$attribute])*] $module,
+            events_are_numbered_with_their_changes($open),
+            what_is_refused_tells_nothing($open),
+            simultaneous_events_have_no_gap($open),
+            a_dropped_change_has_told($open),
+            events_outlive_their_account_until_they_are_purged($open),
+            earlier_events_are_scrubbed($open),
+            // Notices.
+            a_notice_is_stored_with_its_change($open),
+            one_process_settles_a_notice($open),
+            a_scrubbed_account_has_no_notices($open),
+            // Deliveries.
+            events_are_due_in_their_order($open),
+            the_oldest_events_are_due_first($open),
+            a_clock_that_was_ahead_holds_nothing($open),
+            one_lease_wins($open),
+            a_lost_lease_settles_nothing($open),
+            dead_letters_are_kept($open),
+            dead_letters_are_listed_in_pages($open),
+            delivered_events_are_purged($open),
+            a_dropped_settlement_is_whole($open),
+        );
     };
 }

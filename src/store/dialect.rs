@@ -3,9 +3,10 @@
 use crate::fields::EmailKey;
 use crate::issue::{BoxError, InvalidValue};
 
-use super::{CreateOutcome, NewAccount, StoreError};
+use super::contract::{AccountChange, ChangeOutcome, CreateOutcome, NewAccount, StoreError};
 
 mod at_once;
+pub(super) mod change;
 pub(super) mod fill;
 pub(super) mod inserts;
 pub(super) mod migration;
@@ -13,6 +14,7 @@ pub(super) mod mysql;
 pub(super) mod names;
 pub(super) mod postgres;
 pub(super) mod spelling;
+pub(super) mod sql;
 pub(super) mod sqlite;
 pub(super) mod statement;
 pub(super) mod table;
@@ -22,17 +24,18 @@ pub use names::{Schema, TablePrefix};
 pub use statement::{SqlValue, Statement};
 pub use table::{AccountColumn, TableMap, TimeFormat};
 
+use change::Changes;
 use fill::fill;
 use inserts::Inserts;
 use migration::{migrations, steps};
 use names::Names;
 use spelling::{Clash, Severity, Spelling};
 
-/// The language of a database with the names of the host's tables: it writes a sign-up as
-/// statements for any driver, and tells what an error of theirs means.
+/// The SQL of a database with the host's names of tables: it writes sign-ups and changes of
+/// accounts as statements for any driver, and classifies the errors of the database.
 ///
 /// ```
-/// use signup::store::{Dialect, InsertError, MemoryStore, SqlValue};
+/// use signup::store::{Dialect, StatementError, MemoryStore, SqlValue};
 /// use signup::{SignupRequest, SignupService};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -50,7 +53,7 @@ use spelling::{Clash, Severity, Spelling};
 ///     }
 ///     assert!(statement.sql().contains("INSERT INTO accounts"));
 /// }
-/// assert_eq!(dialect.classify_postgres("40001", None), InsertError::Conflict);
+/// assert_eq!(dialect.classify_postgres("40001", None), StatementError::Conflict);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
@@ -61,6 +64,7 @@ pub struct Dialect {
     /// Whether nothing but plain statements is used.
     is_plain: bool,
     inserts: Inserts,
+    changes: Changes,
     email_taken: String,
 }
 
@@ -73,7 +77,9 @@ impl Dialect {
     /// Creates the language of databases that speak PostgreSQL's without all of it:
     /// CockroachDB, YugabyteDB and Aurora DSQL.
     pub fn distributed_postgres() -> Self {
-        let spelling = Spelling { steps: postgres::DISTRIBUTED_STEPS, ..postgres::SPELLING };
+        let steps = postgres::DISTRIBUTED_STEPS;
+        let mapped_steps = postgres::DISTRIBUTED_MAPPED_STEPS;
+        let spelling = Spelling { steps, mapped_steps, ..postgres::SPELLING };
         Self::new(spelling, Names::default(), true)
     }
 
@@ -90,7 +96,8 @@ impl Dialect {
     fn new(spelling: Spelling, names: Names, is_plain: bool) -> Self {
         let inserts = Inserts::new(&names, spelling);
         let email_taken = fill("SELECT 1 FROM {accounts} WHERE @email_key = {1}", &names, spelling);
-        Self { spelling, names, is_plain, inserts, email_taken }
+        let changes = Changes::new(&names, spelling);
+        Self { spelling, names, is_plain, inserts, changes, email_taken }
     }
 
     /// Sets the prefix of the tables' names.
@@ -146,6 +153,31 @@ impl Dialect {
         statements.into_iter().map(|statement| self.finished(statement)).collect()
     }
 
+    /// Returns the statements of a change, for one transaction, in their order. If one that
+    /// [must affect a row](Statement::must_affect_row) affects none, the change does not apply,
+    /// and the host rolls back: [`ChangeOutcome::NotApplicable`]. A change of one statement
+    /// needs no transaction.
+    ///
+    /// [`Effect::WipeHostRows`](super::Effect::WipeHostRows) has no statement: the host wipes
+    /// its own rows in the same transaction.
+    ///
+    /// ```
+    /// use signup::account::AccountId;
+    /// use signup::store::{AccountChange, Condition, Dialect, Effect};
+    ///
+    /// let change = AccountChange::new(AccountId::from_store("acc_a1b2c3d4e5"))
+    ///     .provided(Condition::Generation(0))
+    ///     .with(Effect::RevokeTokens)
+    ///     .with(Effect::ReplaceApiKeys(None));
+    /// let statements = Dialect::postgres().change(&change);
+    /// let must: Vec<_> = statements.iter().map(|it| it.must_affect_row()).collect();
+    /// assert_eq!(must, [true, false]);
+    /// ```
+    pub fn change(&self, change: &AccountChange) -> Vec<Statement> {
+        let statements = self.changes.statements(change, &self.inserts).into_iter();
+        statements.map(|statement| self.finished(statement)).collect()
+    }
+
     /// Puts the values in the order of placeholders that have no numbers.
     fn finished(&self, statement: Statement) -> Statement {
         if self.spelling.numbers_placeholders {
@@ -153,66 +185,70 @@ impl Dialect {
         }
         let (sql, order) = mysql::unnumbered(&statement.sql);
         let values = order.into_iter().filter_map(|at| statement.values.get(at).cloned());
-        Statement::from_parts(sql, values.collect())
+        Statement { sql: sql.into(), values: values.collect(), ..statement }
     }
 
     /// Returns the meaning of an error of PostgreSQL, by its SQLSTATE and the name of the
     /// constraint, if it is about one.
     ///
     /// ```
-    /// use signup::store::{Dialect, InsertError};
+    /// use signup::store::{Dialect, StatementError};
     ///
     /// let dialect = Dialect::postgres();
     /// let taken = dialect.classify_postgres("23505", Some("accounts_email_key_key"));
-    /// assert_eq!(taken, InsertError::EmailTaken);
+    /// assert_eq!(taken, StatementError::EmailTaken);
     /// // A constraint of the host's own.
     /// let other = dialect.classify_postgres("23505", Some("workspaces_title_key"));
-    /// assert_eq!(other, InsertError::Failed);
+    /// assert_eq!(other, StatementError::Failed);
     /// ```
-    pub fn classify_postgres(&self, sqlstate: &str, constraint: Option<&str>) -> InsertError {
+    pub fn classify_postgres(&self, sqlstate: &str, constraint: Option<&str>) -> StatementError {
         let clash = constraint.and_then(|name| postgres::clash(sqlstate, name, &self.names));
-        InsertError::new(clash, postgres::severity(sqlstate))
+        StatementError::new(clash, postgres::severity(sqlstate))
     }
 
     /// Returns the meaning of an error of MySQL or MariaDB, by its number and its message,
     /// which names the key.
     ///
     /// ```
-    /// use signup::store::{Dialect, InsertError};
+    /// use signup::store::{Dialect, StatementError};
     ///
     /// let message = "Duplicate entry 'dev@example.com' for key 'accounts_email_key_key'";
-    /// assert_eq!(Dialect::mysql().classify_mysql(1062, message), InsertError::EmailTaken);
+    /// assert_eq!(Dialect::mysql().classify_mysql(1062, message), StatementError::EmailTaken);
     /// ```
-    pub fn classify_mysql(&self, number: u16, message: &str) -> InsertError {
+    pub fn classify_mysql(&self, number: u16, message: &str) -> StatementError {
         let clash = mysql::clash(number, message, &self.names);
-        InsertError::new(clash, mysql::severity(number))
+        StatementError::new(clash, mysql::severity(number))
     }
 
     /// Returns the meaning of an error of SQLite, by its extended result code and its message,
     /// which names the columns.
     ///
     /// ```
-    /// use signup::store::{Dialect, InsertError};
+    /// use signup::store::{Dialect, StatementError};
     ///
     /// let message = "UNIQUE constraint failed: accounts.email_key";
-    /// assert_eq!(Dialect::sqlite().classify_sqlite(2067, message), InsertError::EmailTaken);
+    /// assert_eq!(Dialect::sqlite().classify_sqlite(2067, message), StatementError::EmailTaken);
     /// ```
-    pub fn classify_sqlite(&self, code: i32, message: &str) -> InsertError {
+    pub fn classify_sqlite(&self, code: i32, message: &str) -> StatementError {
         let clash = sqlite::clash(code, message, &self.names);
-        InsertError::new(clash, sqlite::severity(code))
+        StatementError::new(clash, sqlite::severity(code))
     }
 }
 
-/// The meaning of a database's error for an insert that a [`Dialect`] has written.
+/// The meaning of a database's error for a statement that a [`Dialect`] has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum InsertError {
+pub enum StatementError {
     /// An account with this address exists.
     EmailTaken,
     /// An account with this id, or a key with this digest, exists.
     IdentifierTaken,
     /// The ticket of the sign-up was used before.
     TicketUsed,
+    /// The account has an API key with the tag of the same request.
+    AlreadyAdded,
+    /// The account of an API key does not exist.
+    NotApplicable,
     /// Another transaction conflicts: nothing is stored, and the whole transaction can be
     /// tried again.
     Conflict,
@@ -227,13 +263,15 @@ pub enum InsertError {
     Failed,
 }
 
-impl InsertError {
+impl StatementError {
     fn new(clash: Option<Clash>, severity: Severity) -> Self {
         match (clash, severity) {
             (Some(Clash::Email), _) => Self::EmailTaken,
             (Some(Clash::Identifier), _) => Self::IdentifierTaken,
             (Some(Clash::Ticket), _) => Self::TicketUsed,
-            (Some(Clash::Orphan | Clash::Retry), _) | (None, Severity::Failed) => Self::Failed,
+            (Some(Clash::Retry), _) => Self::AlreadyAdded,
+            (Some(Clash::Orphan), _) => Self::NotApplicable,
+            (None, Severity::Failed) => Self::Failed,
             (None, Severity::Conflict) => Self::Conflict,
             (None, Severity::Lost) => Self::OutcomeUnknown,
             (None, Severity::Unavailable) => Self::Unavailable,
@@ -261,6 +299,24 @@ impl InsertError {
         }
     }
 
+    /// Turns it into the answer of [`LifecycleStore::change`](super::LifecycleStore::change). The
+    /// source is logged, so it holds no row.
+    ///
+    /// # Errors
+    /// Returns a [`StoreError`] unless something is taken or missing.
+    pub fn into_change_outcome(
+        self,
+        source: impl Into<BoxError>,
+    ) -> Result<ChangeOutcome, StoreError> {
+        match self {
+            Self::EmailTaken => Ok(ChangeOutcome::EmailTaken),
+            Self::IdentifierTaken => Ok(ChangeOutcome::IdentifierTaken),
+            Self::AlreadyAdded => Ok(ChangeOutcome::AlreadyAdded),
+            Self::NotApplicable => Ok(ChangeOutcome::NotApplicable),
+            other => Err(other.into_store_error(source)),
+        }
+    }
+
     /// Turns it into the error of a store, which becomes the answer of an endpoint by
     /// [`SignupError`](crate::SignupError)'s `From`. The source is logged, so it holds no row.
     pub fn into_store_error(self, source: impl Into<BoxError>) -> StoreError {
@@ -268,9 +324,11 @@ impl InsertError {
             Self::EmailTaken => StoreError::EmailTaken,
             Self::Conflict | Self::Unavailable => StoreError::Unavailable(source.into()),
             Self::OutcomeUnknown => StoreError::OutcomeUnknown(source.into()),
-            Self::IdentifierTaken | Self::TicketUsed | Self::Failed => {
-                StoreError::Failed(source.into())
-            }
+            Self::IdentifierTaken
+            | Self::TicketUsed
+            | Self::AlreadyAdded
+            | Self::NotApplicable
+            | Self::Failed => StoreError::Failed(source.into()),
         }
     }
 }

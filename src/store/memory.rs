@@ -1,24 +1,20 @@
 //! A store in memory, for tests and for a first try.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::account::AccountId;
-use crate::api_key::{ApiKeyDigest, ApiKeyId};
+use crate::api_key::ApiKeyDigest;
 use crate::clock::Timestamp;
-use crate::event::{Event, Notice};
 use crate::fields::EmailKey;
-use crate::hash::PasswordHash;
 
-use super::{AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo};
-use super::{
-    ChangeOutcome, CreateOutcome, CredentialStore, EventStore, KeyOwner, LifecycleStore, NewAccount,
+use super::contract::{
+    AccountChange, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome, Expired, FindBy,
+    KeyOwner, KeyQuery, LifecycleStore, NewAccount, NewApiKey, Purged, StoreError, StoredAccount,
+    StoredApiKey, StoredLogin,
 };
-use super::{NewApiKey, ReplayStore, RetriedAccount, RetriedApiKey, StoreError, StoredPassword};
-use super::{StoredSignup, VerificationStore};
 
-mod relay;
+mod events;
 mod tables;
 
 use tables::{AccountRow, Tables};
@@ -69,223 +65,102 @@ impl AccountStore for MemoryStore {
 }
 
 #[async_trait]
-impl CredentialStore for MemoryStore {
-    async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+impl LifecycleStore for MemoryStore {
+    async fn find_key_owner(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
         Ok(self.with(|tables| {
             let key = tables.keys.get(digest)?;
-            let owner = KeyOwner::new(key.account_id.clone(), key.expires_at);
-            let account = tables.account(&owner.account_id)?;
-            let owner = owner.state(account.state);
-            Some(owner.email_verified_at(account.new.email_verified_at))
+            let row = tables.account(&key.account_id)?;
+            let owner = KeyOwner::new(key.account_id.clone(), row.state, key.expires_at);
+            Some(owner.email_verified_at(row.new.email_verified_at))
         }))
     }
 
-    async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-        self.with(|tables| tables.add_api_key(new))
+    async fn find_account(&self, by: FindBy<'_>) -> Result<Option<StoredAccount>, StoreError> {
+        Ok(self.with(|tables| Some(tables.find(by)?.0)))
     }
 
-    async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
-        let mut keys = self.api_keys();
-        keys.retain(|key| key.account_id == *account);
-        keys.sort_by_key(|key| (key.created_at, key.digest));
-        Ok(keys.iter().map(NewApiKey::info).collect())
-    }
-
-    async fn rotate_api_key(
-        &self,
-        old: &ApiKeyId,
-        until: Timestamp,
-        new: NewApiKey,
-    ) -> Result<bool, StoreError> {
-        self.with(|tables| tables.rotate_api_key(old, until, &new))
-    }
-
-    async fn revoke_api_key(
-        &self,
-        account: &AccountId,
-        key: &ApiKeyId,
-    ) -> Result<bool, StoreError> {
-        Ok(self.with(|tables| tables.revoke_api_key(account, key)))
-    }
-
-    async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-        let is_kept = |key: &NewApiKey| key.expires_at.is_none_or(|end| end > expired_at);
-        self.with(|tables| tables.keys.retain(|_, key| is_kept(key)));
-        Ok(())
-    }
-
-    async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
+    async fn find_login(&self, by: FindBy<'_>) -> Result<Option<StoredLogin>, StoreError> {
         Ok(self.with(|tables| {
-            let row = tables.accounts.get(key)?;
-            let hash = row.new.password_hash().clone();
-            let stored = StoredPassword::new(row.new.id().clone(), hash).state(row.state);
-            Some(stored.token_generation(row.token_generation))
+            let (account, row) = tables.find(by)?;
+            let login = StoredLogin::new(account, row.new.password_hash().clone());
+            Some(login.receipt(row.new.receipt))
         }))
-    }
-
-    async fn renew_password_hash(
-        &self,
-        account: &AccountId,
-        old: &PasswordHash,
-        new: &PasswordHash,
-    ) -> Result<bool, StoreError> {
-        Ok(self.with(|tables| match tables.account(account) {
-            Some(row) if row.new.password_hash().as_phc() == old.as_phc() => {
-                row.new.password_hash = Arc::new(new.clone());
-                true
-            }
-            _ => false,
-        }))
-    }
-
-    async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
-        Ok(self.with(|tables| Some(tables.account(id)?.record())))
-    }
-
-    async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
-        Ok(self.with(|tables| match tables.account(account) {
-            Some(row) => {
-                row.token_generation += 1;
-                true
-            }
-            None => false,
-        }))
-    }
-}
-
-#[async_trait]
-impl ReplayStore for MemoryStore {
-    async fn find_signup(&self, key: &EmailKey) -> Result<Option<StoredSignup>, StoreError> {
-        Ok(self.with(|tables| {
-            let new = &tables.accounts.get(key)?.new;
-            let password_hash = new.password_hash().clone();
-            Some(StoredSignup::new(new.receipt, new.created_at(), password_hash))
-        }))
-    }
-
-    async fn find_account_of_key(
-        &self,
-        digest: &ApiKeyDigest,
-    ) -> Result<Option<RetriedAccount>, StoreError> {
-        Ok(self.with(|tables| {
-            let (owner, expires_at) = {
-                let key = tables.keys.get(digest)?;
-                (key.account_id.clone(), key.expires_at)
-            };
-            Some(RetriedAccount::new(tables.account(&owner)?.record(), expires_at))
-        }))
-    }
-
-    async fn find_retried_key(
-        &self,
-        account: &AccountId,
-        tag: &[u8; 32],
-    ) -> Result<Option<RetriedApiKey>, StoreError> {
-        Ok(self.with(|tables| {
-            let key = tables.retried_key(account, tag)?;
-            Some(RetriedApiKey::new(key.receipt?, key.info()))
-        }))
-    }
-}
-
-#[async_trait]
-impl VerificationStore for MemoryStore {
-    async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
-        Ok(self.with(|tables| tables.tickets.contains_key(hash)))
-    }
-
-    async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-        self.with(|tables| tables.tickets.retain(|_, end| *end > expired_at));
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl EventStore for MemoryStore {
-    async fn list_events(
-        &self,
-        account: &AccountId,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(self.with(|tables| {
-            let events = tables.events.iter().map(|row| &row.event);
-            let found = events.filter(|it| it.account_id() == account && it.number() > after);
-            found.take(limit).cloned().collect()
-        }))
-    }
-
-    async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        self.with(|tables| {
-            tables.events.retain(|row| row.event.created_at() > until);
-            tables.notices.retain(|notice| notice.created_at > until);
-        });
-        Ok(())
-    }
-
-    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(self.with(|tables| {
-            let mut due = tables.notices.clone();
-            due.retain(|notice| relay::is_past(notice.due_at, now));
-            due.sort_by_key(|notice| notice.due_at);
-            due.truncate(limit);
-            due
-        }))
-    }
-
-    async fn settle_notice(
-        &self,
-        notice: &Notice,
-        next: Option<Timestamp>,
-    ) -> Result<bool, StoreError> {
-        Ok(self.with(|tables| {
-            let is_it = |kept: &Notice| (&kept.id, kept.due_at) == (&notice.id, notice.due_at);
-            let Some(place) = tables.notices.iter().position(is_it) else { return false };
-            let kept = tables.notices.swap_remove(place);
-            let takeovers = notice.takeovers;
-            tables.notices.extend(next.map(|next| kept.due_at(next).takeovers(takeovers)));
-            true
-        }))
-    }
-}
-
-#[async_trait]
-impl LifecycleStore for MemoryStore {
-    async fn find_account_by_email(
-        &self,
-        key: &EmailKey,
-    ) -> Result<Option<AccountRecord>, StoreError> {
-        Ok(self.with(|tables| tables.accounts.get(key).map(AccountRow::record)))
     }
 
     async fn list_accounts(
         &self,
         filter: &AccountFilter,
-    ) -> Result<Vec<AccountRecord>, StoreError> {
-        let mut records: Vec<_> = self.with(|tables| {
-            let records = tables.accounts.values().map(AccountRow::record);
-            records.filter(|record| filter.admits(record)).collect()
+    ) -> Result<Vec<StoredAccount>, StoreError> {
+        let mut accounts: Vec<_> = self.with(|tables| {
+            let accounts = tables.accounts.values().map(AccountRow::stored);
+            accounts.filter(|account| filter.admits(account)).collect()
         });
-        records.sort_by(|one, other| {
-            let place = |record: &AccountRecord| (record.created_at, record.account.id().clone());
+        accounts.sort_by(|one, other| {
+            let place = |it: &StoredAccount| (it.created_at, it.account.id().clone());
             place(one).cmp(&place(other))
         });
-        records.truncate(filter.limit().try_into().unwrap_or(usize::MAX));
-        Ok(records)
+        accounts.truncate(limit(filter.limit()));
+        Ok(accounts)
     }
 
-    async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
+    async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {
+        let mut keys = self.api_keys();
+        keys.retain(|key| key.account_id == *query.account());
+        keys.sort_by_key(|key| (key.created_at, key.digest));
+        let keys = keys.iter().map(|key| StoredApiKey::new(key.info()).receipt(key.receipt));
+        let keys = keys.filter(|key| query.admits(key));
+        Ok(keys.take(query.max_rows().map_or(usize::MAX, limit)).collect())
+    }
+
+    async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| tables.tickets.contains_key(hash)))
+    }
+
+    async fn change(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
         Ok(self.with(|tables| tables.change(&change)))
     }
+
+    async fn purge(
+        &self,
+        expired: Expired,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Purged, StoreError> {
+        Ok(self.with(|tables| {
+            let mut left = limit;
+            match expired {
+                Expired::ApiKeys => tables.keys.retain(|_, key| {
+                    !(key.expires_at.is_some_and(|end| end <= until) && takes_one(&mut left))
+                }),
+                Expired::Tickets => {
+                    tables.tickets.retain(|_, end| !(*end <= until && takes_one(&mut left)));
+                }
+            }
+            Purged::new(u64::from(limit - left), limit)
+        }))
+    }
+}
+
+/// Takes one of those that are left. Returns false if there was none.
+fn takes_one(left: &mut u32) -> bool {
+    let one_less = left.checked_sub(1);
+    *left = one_less.unwrap_or(0);
+    one_less.is_some()
+}
+
+fn limit(rows: u32) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::account::AccountId;
+    use crate::hash::PasswordHash;
     use crate::idempotency::Receipt;
-    use crate::store::Effect;
+    use crate::store::contract::Effect;
 
     /// Creates an account with so few ids, digests and emails that they clash.
     fn new(email: &str, seed: u64) -> NewAccount {
@@ -322,10 +197,10 @@ mod tests {
             let key = new("b@x.co", seed).key;
             let key = NewApiKey { account_id: id.clone(), receipt: Some(receipt), ..key };
             let change = AccountChange::new(id.clone()).with(Effect::AddApiKey(Box::new(key)));
-            let changed = runtime.block_on(store.change_account(change.with(Effect::RevokeTokens)));
+            let changed = runtime.block_on(store.change(change.with(Effect::RevokeTokens)));
             assert_eq!(changed.unwrap(), outcome);
             assert_eq!(store.api_keys().len(), 2);
-            let record = runtime.block_on(store.find_account(&id)).unwrap().unwrap();
+            let record = runtime.block_on(store.find_account(FindBy::Id(&id))).unwrap().unwrap();
             assert_eq!(record.token_generation, 1);
         }
     }

@@ -51,7 +51,8 @@ const CONNECTIONS: u32 = 8;
 /// With `{t}` and `{p}` for the [prefix](SqlStore::with_prefix):
 ///
 /// ```sql
-#[doc = include_str!("dialect/mysql/0001_accounts.sql")]
+#[doc = include_str!("dialect/mysql/accounts.sql")]
+#[doc = include_str!("dialect/mysql/beside.sql")]
 /// ```
 pub type MySqlStore = SqlStore<MySql>;
 

@@ -45,22 +45,13 @@ const FRESH: Duration = Duration::from_secs(1);
 ///
 /// # Tables
 /// With `{t}` for the [schema](SqlStore::with_schema) and the
-/// [prefix](SqlStore::with_prefix), and `{p}` for the prefix:
+/// [prefix](SqlStore::with_prefix), and `{p}` for the prefix. `{bytewise}` is `COLLATE "C"`, and
+/// `{reference}` a foreign key with `ON DELETE CASCADE`: a [distributed](SqlStore::distributed)
+/// database has neither, and an `IF NOT EXISTS` instead.
 ///
 /// ```sql
-#[doc = include_str!("dialect/postgres/0001_accounts.sql")]
-#[doc = include_str!("dialect/postgres/0002_credentials.sql")]
-#[doc = include_str!("dialect/postgres/0003_token_generation.sql")]
-#[doc = include_str!("dialect/postgres/0004_retries.sql")]
-#[doc = include_str!("dialect/postgres/0005_verification.sql")]
-#[doc = include_str!("dialect/postgres/0006_state.sql")]
-#[doc = include_str!("dialect/postgres/0007_events.sql")]
-/// ```
-///
-/// Those of a [distributed](SqlStore::distributed) database:
-///
-/// ```sql
-#[doc = include_str!("dialect/postgres/distributed.sql")]
+#[doc = include_str!("dialect/postgres/accounts.sql")]
+#[doc = include_str!("dialect/postgres/beside.sql")]
 /// ```
 pub type PostgresStore = SqlStore<Postgres>;
 

@@ -12,14 +12,13 @@ use sqlx::Pool;
 
 use crate::fields::EmailKey;
 
-use super::{AccountStore, CreateOutcome, InsertProof, NewAccount, StoreError};
+use super::contract::{AccountStore, CreateOutcome, InsertProof, NewAccount, StoreError};
 
 pub(super) mod backend;
 mod change;
 pub(super) mod checks;
-mod credentials;
-mod event;
 mod event_queries;
+mod events;
 pub(super) mod fault;
 mod gate;
 mod host;
@@ -29,12 +28,10 @@ mod migrate;
 pub(super) mod numbered;
 pub(super) mod open;
 pub(super) mod queries;
-mod relay;
-mod replay;
+mod rows;
 mod settle;
 pub(super) mod statement;
 pub(super) mod table;
-mod verification;
 
 use super::dialect::names::{Names, TablePrefix};
 use super::dialect::spelling::Clash;
@@ -84,6 +81,9 @@ pub struct SqlStore<B: Backend> {
     /// Whether connections are checked when they return to the pool.
     pub(super) checks_connections: Checks,
     host: Option<Arc<dyn HostRows<Connection<B>>>>,
+    /// The steps of the schema, if they are not its own.
+    #[cfg(test)]
+    steps: Option<&'static [super::dialect::spelling::Step]>,
 }
 
 impl<B: Backend> SqlStore<B> {
@@ -105,6 +105,8 @@ impl<B: Backend> SqlStore<B> {
             deadline: DEADLINE,
             checks_connections: Checks::default(),
             host: None,
+            #[cfg(test)]
+            steps: None,
         }
     }
 
@@ -193,7 +195,7 @@ impl<B: Backend> SqlStore<B> {
     ) -> Result<InsertProof, StoreError> {
         let change = Change { steps: self.inserts(new), host: None };
         match self.apply_in_savepoint(transaction, &change).await? {
-            Applied::All => Ok(InsertProof::for_account(new)),
+            Applied::All(_) => Ok(InsertProof::for_account(new)),
             Applied::NotFound | Applied::Clash(Clash::Email) => Err(StoreError::EmailTaken),
             Applied::Clash(_) => Err(StoreError::Failed("the identifier is taken".into())),
         }
@@ -215,8 +217,8 @@ impl<B: Backend> AccountStore for SqlStore<B> {
         let confirm = self.queries.is_stored(&new);
         let steps = self.inserts(&new);
         let host = Some(HostWork::Insert(Box::new(new)));
-        match self.change(Change { steps, host }, Some(confirm)).await? {
-            Applied::All => Ok(CreateOutcome::Stored),
+        match self.apply(Change { steps, host }, Some(confirm)).await? {
+            Applied::All(_) => Ok(CreateOutcome::Stored),
             Applied::NotFound | Applied::Clash(Clash::Email) => Ok(CreateOutcome::EmailTaken),
             Applied::Clash(Clash::Identifier) => Ok(CreateOutcome::IdentifierTaken),
             Applied::Clash(Clash::Ticket) => Ok(CreateOutcome::TicketUsed),
@@ -240,6 +242,8 @@ impl<B: Backend> Clone for SqlStore<B> {
             deadline: self.deadline,
             checks_connections: self.checks_connections.clone(),
             host: self.host.clone(),
+            #[cfg(test)]
+            steps: self.steps,
         }
     }
 }

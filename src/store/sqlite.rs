@@ -52,13 +52,8 @@ const HOST_PATIENCE: Duration = Duration::from_secs(5);
 /// With `{t}` and `{p}` for the [prefix](SqlStore::with_prefix):
 ///
 /// ```sql
-#[doc = include_str!("dialect/sqlite/0001_accounts.sql")]
-#[doc = include_str!("dialect/sqlite/0002_credentials.sql")]
-#[doc = include_str!("dialect/sqlite/0003_token_generation.sql")]
-#[doc = include_str!("dialect/sqlite/0004_retries.sql")]
-#[doc = include_str!("dialect/sqlite/0005_verification.sql")]
-#[doc = include_str!("dialect/sqlite/0006_state.sql")]
-#[doc = include_str!("dialect/sqlite/0007_events.sql")]
+#[doc = include_str!("dialect/sqlite/accounts.sql")]
+#[doc = include_str!("dialect/sqlite/beside.sql")]
 /// ```
 pub type SqliteStore = SqlStore<Sqlite>;
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::events_of;
 use serde_json::{Value, json};
 use signup::account::{AccountId, AccountState, Plan};
 use signup::credentials::{CredentialError, Credentials};
@@ -13,8 +14,8 @@ use signup::event::Event;
 use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, MinimumLength};
-use signup::store::AccountFilter;
 use signup::store::conformance::dropped_after;
+use signup::store::{AccountFilter, EventStore};
 use signup::{Accounts, SignupRequest};
 use tokio::task::JoinSet;
 
@@ -23,7 +24,6 @@ use crate::support::backend::{Backend, Mode, Options};
 use crate::support::client::{PASSWORD, signup};
 use crate::support::document::check_event;
 use crate::support::faults::{Fault, Faulty};
-use crate::support::stores::WholeStore;
 
 crate::cases![
     every_check_sees_the_state,
@@ -46,7 +46,7 @@ const ANOTHER: &str = "battery staple";
 /// An account that nobody has.
 const NOBODY: &str = "acc_00000000000000000000";
 
-type Lives = Accounts<Arc<dyn WholeStore>>;
+type Lives = Accounts<Arc<dyn EventStore>>;
 
 /// An account with its credentials.
 pub(crate) struct Kim {
@@ -454,7 +454,7 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
         if let Some((ticket, code)) = pending {
             proving.verify(&ticket, &code).await.is(409, "CONFLICT");
         }
-        let rows = format!("{:?}", proving.app.store.stored_accounts().await).to_lowercase();
+        let rows = format!("{:?}", proving.app.store.account_rows().await).to_lowercase();
         assert!(rows.contains("banned:") && !rows.contains("@x.co"), "{rows}");
         proving.clock.advance(Duration::from_hours(1));
         for email in ["KIM@x.co", "jim@x.co"] {
@@ -493,7 +493,7 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
 impl Proving {
     /// Returns what has happened to an account, as JSON without ids and times.
     pub(crate) async fn told(&self, id: &AccountId) -> Vec<Value> {
-        let events = self.app.store.list_events(id, 0, 100).await.unwrap();
+        let events = events_of(&self.app.store, id, 100).await.unwrap();
         let numbers: Vec<_> = events.iter().map(Event::number).collect();
         assert_eq!(numbers, (1..=events.len().try_into().unwrap()).collect::<Vec<i64>>());
         let ids: HashSet<_> = events.iter().map(Event::id).collect();
@@ -779,7 +779,7 @@ async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
     let mails = MailQueue::new(Arc::clone(&mailer));
     let next = Arc::new(std::sync::Mutex::default());
     let planned = Arc::clone(&next);
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { next: planned, ..Faulty::new(store) })
     };
     let options = Options { wrap: Box::new(wrap), ..told_and_banned() };

@@ -1,5 +1,6 @@
 //! Hazards 8: a sign-up that is dropped at any point.
 
+use signup::store::EventStore;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -8,7 +9,6 @@ use signup::{Signup, SignupError, SignupRequest};
 
 use crate::support::backend::{App, Backend, Options, Service};
 use crate::support::faults::Faulty;
-use crate::support::stores::WholeStore;
 
 async fn signup(service: Service, email: String) -> Result<Signup, SignupError> {
     service.signup(SignupRequest::new(email, "correct horse")).await
@@ -19,11 +19,11 @@ async fn signup(service: Service, email: String) -> Result<Signup, SignupError> 
 async fn dropped_at(app: &App, email: &str, polls: u64) -> bool {
     let future = signup(app.service.clone(), email.to_owned());
     let finished = dropped_after(future, polls).await.is_some();
-    let before = app.store.stored_accounts().await.iter().any(|row| row.email == email);
+    let before = app.store.account_rows().await.iter().any(|row| row.email == email);
     match signup(app.service.clone(), email.to_owned()).await {
         Ok(signup) => {
             assert!(!before && !finished, "a second account at poll {polls}");
-            let rows = app.store.stored_accounts().await;
+            let rows = app.store.account_rows().await;
             assert!(rows.iter().any(|row| row.id == signup.account().id().as_str()));
         }
         Err(SignupError::EmailTaken) => {}
@@ -66,7 +66,7 @@ async fn dropped_at_every_poll(backend: Backend) {
 
 async fn dropped_at_every_poll_of_the_insert(backend: Backend) {
     // The gate puts a wait of its own between look, hash and insert.
-    let wrap = |store| -> Arc<dyn WholeStore> {
+    let wrap = |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty {
             gate: Some(Arc::new(tokio::sync::Barrier::new(1))),
             ..Faulty::new(store)
@@ -108,7 +108,7 @@ async fn a_runtime_that_ends_with_sign_ups_in_flight(backend: Backend) {
         runtime.shutdown_timeout(std::time::Duration::from_secs(10));
     });
     ended.join().unwrap();
-    let accounts = app.store.stored_accounts().await;
+    let accounts = app.store.account_rows().await;
     app.stores(accounts.len()).await;
     for number in 0..50 {
         let email = format!("end{number}@x.co");

@@ -103,7 +103,7 @@ async fn the_clock_is_the_injected_one_to_the_millisecond(backend: Backend) {
         (claims["iat"].as_u64(), claims["exp"].as_u64()),
         (Some(NOW.into()), Some(u64::from(NOW) + 86_400))
     );
-    assert_eq!(app.store.stored_accounts().await[0].created_at, i64::from(NOW) * 1000 + 999);
+    assert_eq!(app.store.account_rows().await[0].created_at, i64::from(NOW) * 1000 + 999);
 }
 
 async fn accounts_need_not_be_made_in_order(backend: Backend) {

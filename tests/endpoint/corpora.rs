@@ -75,13 +75,13 @@ async fn unicode_collisions_are_no_second_account(backend: Backend) {
         // one that is no ASCII.
         let response = app.signup(&format!("a@x{c}x.com")).await;
         if response.status == 201 {
-            let stored = app.store.stored_accounts().await;
+            let stored = app.store.account_rows().await;
             let row = stored.iter().find(|row| row.email == format!("a@x{c}x.com")).unwrap();
             assert!(row.email_key.starts_with("a@xn--"), "{row:?}");
         }
     }
     // No two accounts are equal after folding and normalization.
-    let stored = app.store.stored_accounts().await;
+    let stored = app.store.account_rows().await;
     let mut keys: Vec<_> = stored.iter().map(|row| row.email_key.clone()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -112,7 +112,7 @@ async fn whatever_the_bytes_the_answer_is_in_the_envelope(backend: Backend) {
         let status = app.post(&body).await.status;
         assert!(matches!(status, 201 | 400 | 409), "{status}: {}", String::from_utf8_lossy(&body));
     }
-    let accounts = app.store.stored_accounts().await.len();
+    let accounts = app.store.account_rows().await.len();
     app.stores(accounts).await;
 }
 

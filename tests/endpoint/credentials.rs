@@ -80,7 +80,7 @@ async fn a_revoked_or_expired_key_is_refused_at_once(backend: Backend) {
         let again = credentials.revoke_api_key(&account, &long.info().id).await;
         assert!(matches!(again, Err(CredentialError::NotFound)));
         assert!(credentials.verify_api_key(&key).await.is_ok());
-        let hex = app.store.stored_keys().await[0]
+        let hex = app.store.api_key_rows().await[0]
             .digest
             .iter()
             .fold(String::new(), |hex, octet| format!("{hex}{octet:02x}"));
@@ -214,7 +214,7 @@ async fn a_hash_of_another_work_factor_or_pepper_is_renewed(backend: Backend) {
     let app = backend.with(Options { argon2: true, ..Options::default() }).await;
     let request = SignupRequest::new("a@x.co", "correct horse");
     let account = app.service.signup(request).await.unwrap().account().id().clone();
-    let stored = || async { app.store.stored_accounts().await.remove(0) };
+    let stored = || async { app.store.account_rows().await.remove(0) };
     let first = stored().await;
     let pepper = |version| Pepper::new(version, *b"a pepper of 24 octets...").unwrap();
     let harder =

@@ -60,7 +60,7 @@ async fn one_account_for_all_cases(backend: Backend) {
     response.is(409, "CONFLICT");
     assert_eq!(response.json()["error"]["message"], "An account with this email already exists");
     taken(&mut app, "user@example.com").await;
-    let row = &app.store.stored_accounts().await[0];
+    let row = &app.store.account_rows().await[0];
     assert_eq!(
         (row.email.as_str(), row.email_key.as_str()),
         ("User@Example.com", "user@example.com")

@@ -1,5 +1,6 @@
 //! The events of API keys, and that a change of a key is made with the one that tells of it.
 
+use signup::store::EventStore;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,6 @@ use crate::accounts::{Kim, with_events};
 use crate::proving::{Proving, with_options};
 use crate::support::backend::{Backend, Mode, Options};
 use crate::support::faults::{Fault, Faulty};
-use crate::support::stores::WholeStore;
 
 crate::cases![
     each_change_of_a_key_tells_of_itself,
@@ -136,7 +136,7 @@ async fn a_fault_at_any_call_leaves_a_key_with_its_event(backend: Backend) {
     let mails = MailQueue::new(Arc::clone(&mailer));
     let next = Arc::new(std::sync::Mutex::default());
     let planned = Arc::clone(&next);
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { next: planned, ..Faulty::new(store) })
     };
     let options = Options { wrap: Box::new(wrap), events: true, ..Options::default() };

@@ -1,6 +1,7 @@
 //! Hazards 6 and 8, as far as a store's answer or a panic goes: whatever fails,
 //! nothing is left behind and the answer is in the envelope.
 
+use signup::store::EventStore;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,17 +11,16 @@ use signup::random::SecureRandom;
 
 use crate::support::backend::{App, Backend, Options};
 use crate::support::faults::{Fault, Faulty, FaultyRandom};
-use crate::support::stores::WholeStore;
 
 async fn at_look(backend: Backend, fault: Fault) -> App {
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { at_look: Some(fault), ..Faulty::new(store) })
     };
     backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await
 }
 
 async fn at_create(backend: Backend, fault: Fault) -> App {
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { at_create: Some(fault), ..Faulty::new(store) })
     };
     backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await
@@ -84,7 +84,7 @@ async fn a_full_queue_is_refused_before_the_store_is_asked(backend: Backend) {
     let faulty = Arc::new(std::sync::OnceLock::new());
     let wrap = {
         let faulty = Arc::clone(&faulty);
-        move |store| -> Arc<dyn WholeStore> {
+        move |store| -> Arc<dyn EventStore> {
             Arc::clone(faulty.get_or_init(|| Arc::new(Faulty::new(store)))) as _
         }
     };

@@ -146,7 +146,7 @@ async fn unknown_fields_set_nothing(backend: Backend) {
     let data = response.data();
     assert_eq!(data["account"]["plan"], "trial");
     assert_ne!(data["account"]["id"], "acc_mine");
-    let row = &app.store.stored_accounts().await[0];
+    let row = &app.store.account_rows().await[0];
     assert_eq!(
         (row.plan.as_str(), row.id.as_str()),
         ("trial", data["account"]["id"].as_str().unwrap())
@@ -248,7 +248,7 @@ async fn the_name_may_be_missing_or_empty(backend: Backend) {
         .data();
     assert_eq!(data["account"]["name"], "");
     let names: Vec<_> =
-        app.store.stored_accounts().await.into_iter().map(|row| (row.email, row.name)).collect();
+        app.store.account_rows().await.into_iter().map(|row| (row.email, row.name)).collect();
     assert!(
         names.contains(&("a@x.co".into(), None))
             && names.contains(&("b@x.co".into(), Some(String::new())))

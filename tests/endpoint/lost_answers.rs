@@ -1,6 +1,7 @@
 //! Answers that are lost: wherever the connection is cut and whichever call of the store
 //! fails, a client that tries again with its key has its account and its API key at the end.
 
+use signup::store::EventStore;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +21,6 @@ use crate::support::client::{Client, JSON, Response, signup};
 use crate::support::faults::{Fault, Faulty};
 use crate::support::proxy::{Proxy, Trouble};
 use crate::support::rounds;
-use crate::support::stores::WholeStore;
 
 crate::cases![
     an_answer_that_is_cut_at_any_octet_comes_again,
@@ -131,7 +131,7 @@ async fn a_fault_at_any_call_of_the_store_is_survived(backend: Backend) {
     const CALLS: u32 = 4;
     let next: Arc<Mutex<VecDeque<Option<Fault>>>> = Arc::default();
     let faults = Arc::clone(&next);
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { next: faults, ..Faulty::new(store) })
     };
     let options = Options {
@@ -187,10 +187,10 @@ async fn a_captcha_that_is_good_once_serves_a_crowd_with_one_key(backend: Backen
     }
 }
 
-type Builder = SignupServiceBuilder<Arc<dyn WholeStore>>;
+type Builder = SignupServiceBuilder<Arc<dyn EventStore>>;
 
-async fn builder(backend: Backend) -> (Arc<dyn WholeStore>, Builder) {
-    let store: Arc<dyn WholeStore> = (backend.open)().await;
+async fn builder(backend: Backend) -> (Arc<dyn EventStore>, Builder) {
+    let store: Arc<dyn EventStore> = (backend.open)().await;
     let builder = SignupService::builder(Arc::clone(&store)).jwt_secret(SECRET);
     (store, builder.retry_safe(replay_secret()))
 }

@@ -16,7 +16,7 @@ async fn kept(app: &mut App, names: &[String]) {
         let data = named(app, &format!("n{number}@x.co"), name).await.data();
         assert_eq!(data["account"]["name"], *name);
     }
-    for row in app.store.stored_accounts().await {
+    for row in app.store.account_rows().await {
         let number: usize =
             row.email.strip_prefix('n').unwrap().split('@').next().unwrap().parse().unwrap();
         assert_eq!(row.name.as_ref(), Some(&names[number]));

@@ -26,7 +26,7 @@ async fn account(backend: Backend, password: &str) -> App {
 /// Returns whether a password is the account's, judged by the argon2 crate itself, and by
 /// ours if it is without pepper.
 async fn verifies(app: &App, candidate: &str) -> bool {
-    let stored = app.store.stored_accounts().await.remove(0);
+    let stored = app.store.account_rows().await.remove(0);
     let verified = app.credentials.verify_password("a@x.co", candidate).await;
     let candidate = Password::parse(candidate).unwrap();
     let candidate = candidate.reveal().as_bytes();
@@ -42,7 +42,7 @@ async fn a_pepper_is_stored_as_its_version(backend: Backend) {
     let pepper = Some(Pepper::new(7, secret).unwrap());
     let mut app = backend.with(Options { argon2: true, pepper, ..Options::default() }).await;
     assert_eq!(status(&mut app, "a@x.co", "correct horse").await, 201);
-    let row = app.store.stored_accounts().await.remove(0);
+    let row = app.store.account_rows().await.remove(0);
     assert_eq!(row.pepper_version, Some(7));
     assert!(!verifies(&app, "correct horse").await, "it verifies without the pepper");
     let stored = PasswordHash::from_store(row.password_hash, row.pepper_version);
@@ -188,7 +188,7 @@ async fn naughty_strings_round_trip(backend: Backend) {
     assert!(created > 300);
     app.stores(created).await;
     // The NFC form was hashed: the fake engine's tag is a plain digest.
-    for row in app.store.stored_accounts().await {
+    for row in app.store.account_rows().await {
         let number: usize =
             row.email.strip_prefix('p').unwrap().split('@').next().unwrap().parse().unwrap();
         let password = Password::parse(&strings[number]).unwrap();

@@ -1,6 +1,7 @@
 //! Hazards 5: many sign-ups at one time. All are held at a gate until each has
 //! looked and found the email free: it is the insert that decides.
 
+use signup::store::EventStore;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +15,12 @@ use crate::support::backend::{App, Backend, Options};
 use crate::support::client::{Client, signup};
 use crate::support::faults::{Faulty, FaultyRandom};
 use crate::support::rounds;
-use crate::support::stores::WholeStore;
 
 const CROWD: usize = 1000;
 
 /// An app whose store begins inserting only when that many inserts wait.
 async fn gated(backend: Backend, crowd: usize, argon2: bool) -> App {
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         let gate = Some(Arc::new(Barrier::new(crowd)));
         Arc::new(Faulty { gate, ..Faulty::new(store) })
     };
@@ -98,7 +98,7 @@ async fn a_winner_that_rolls_back_leaves_the_email_free(backend: Backend) {
     let open = Arc::new(AtomicBool::new(true));
     let wrap = {
         let contended = Arc::clone(&open);
-        move |store| -> Arc<dyn WholeStore> { Arc::new(Faulty { contended, ..Faulty::new(store) }) }
+        move |store| -> Arc<dyn EventStore> { Arc::new(Faulty { contended, ..Faulty::new(store) }) }
     };
     let mut app = backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await;
     app.signup("a@x.co").await.is(409, "CONFLICT");
@@ -137,7 +137,7 @@ async fn an_id_that_clashes_is_minted_anew_and_is_no_409(backend: Backend) {
     app.signup("b@x.co").await.is(500, "INTERNAL_ERROR");
     app.signup("a@x.co").await.is(409, "CONFLICT");
     app.stores(1).await;
-    assert_eq!(app.store.stored_accounts().await[0].id, first["account"]["id"]);
+    assert_eq!(app.store.account_rows().await[0].id, first["account"]["id"]);
     random.repeats.store(false, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(app.signup("b@x.co").await.status, 201);
     app.stores(2).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::events_of;
 use async_trait::async_trait;
 use signup::account::AccountId;
 use signup::api_key::ApiKeyPrefix;
@@ -77,7 +78,7 @@ fn is_conflict(answer: &Result<Signup, SignupError>) -> bool {
 
 /// Checks that there are `expected` accounts, each with one key.
 async fn stores(store: &Store, expected: usize) {
-    let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
+    let (accounts, keys) = (store.account_rows().await, store.api_key_rows().await);
     assert_eq!((accounts.len(), keys.len()), (expected, expected));
 }
 
@@ -357,7 +358,7 @@ async fn an_api_key_is_issued_once(backend: Backend) {
 async fn an_api_key_is_issued_and_told_once(backend: Backend) {
     let (store, clock) = open(backend).await;
     let id = issues_once(builder(&store, &clock).with_events().build().unwrap(), clock).await;
-    let told = store.list_events(&id, 0, 100).await.unwrap();
+    let told = events_of(&store, &id, 100).await.unwrap();
     let of_keys = told.iter().filter(|event| event.kind() == EventKind::ApiKeyAdded).count();
     assert_eq!(of_keys, 2, "{told:?}");
 }
@@ -412,7 +413,7 @@ async fn a_rotation_happens_once(backend: Backend) {
 async fn a_rotation_happens_and_is_told_once(backend: Backend) {
     let (store, clock) = open(backend).await;
     let id = rotates_once(builder(&store, &clock).with_events().build().unwrap()).await;
-    let told = store.list_events(&id, 0, 100).await.unwrap();
+    let told = events_of(&store, &id, 100).await.unwrap();
     let of_keys = told.iter().filter(|event| event.kind() == EventKind::ApiKeyRotated).count();
     assert_eq!(of_keys, 2, "{told:?}");
 }

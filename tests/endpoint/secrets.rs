@@ -1,5 +1,6 @@
 //! Hazards 13: where a secret must not be seen.
 
+use signup::store::EventStore;
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
@@ -8,7 +9,6 @@ use signup::SignupRequest;
 
 use crate::support::backend::{Backend, Options, SECRET};
 use crate::support::faults::{Fault, Faulty};
-use crate::support::stores::WholeStore;
 
 const PASSWORD: &str = "canary-password-\u{1f425}-0123456789";
 
@@ -28,7 +28,7 @@ fn overheard() -> Arc<Mutex<String>> {
 }
 
 async fn a_panic_says_nothing_of_the_input(backend: Backend) {
-    let wrap = |store| -> Arc<dyn WholeStore> {
+    let wrap = |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { at_create: Some(Fault::Panic), ..Faulty::new(store) })
     };
     let mut app = backend.with(Options { wrap: Box::new(wrap), ..Options::default() }).await;
@@ -67,7 +67,7 @@ async fn debug_shows_no_secret(backend: Backend) {
     let signup = app.service.signup(request).await.unwrap();
     shown += &format!("{signup:?} {signup:#?} {:?} {:?}", signup.token(), signup.api_key());
     shown += &format!("{:?}", signup.api_key().digest());
-    let phc = app.store.stored_accounts().await[0].password_hash.clone();
+    let phc = app.store.account_rows().await[0].password_hash.clone();
     let taken = app.service.signup(SignupRequest::new("a@x.co", PASSWORD)).await.unwrap_err();
     let invalid = app.service.signup(SignupRequest::new(PASSWORD, "short")).await.unwrap_err();
     shown += &format!("{taken:?} {taken} {invalid:?} {invalid}");
@@ -110,12 +110,12 @@ async fn the_store_has_digests_and_nothing_else(backend: Backend) {
     {
         assert!(!contains(&bytes, secret.as_bytes()), "{secret}");
     }
-    let stored = app.store.stored_keys().await.remove(0);
+    let stored = app.store.api_key_rows().await.remove(0);
     assert_eq!(stored.digest, Sha256::digest(key).as_slice());
     assert_eq!(stored.account_id, data["account"]["id"].as_str().unwrap());
     assert_eq!(stored.prefix, key[..13]);
     assert!(
-        app.store.stored_accounts().await[0]
+        app.store.account_rows().await[0]
             .password_hash
             .starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
     );

@@ -1,6 +1,7 @@
 //! Proof of the address before there is an account: what is answered, what is stored, and
 //! who gets nothing.
 
+use signup::store::EventStore;
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,6 @@ use crate::support::backend::{Backend, Mode, Options};
 use crate::support::client::{Client, JSON, PASSWORD, signup};
 use crate::support::faults::{Fault, Faulty};
 use crate::support::proxy::{Proxy, Trouble};
-use crate::support::stores::WholeStore;
 
 crate::cases![
     nothing_is_stored_before_the_proof,
@@ -485,7 +485,7 @@ async fn forged_tickets_cost_nothing(backend: Backend) {
     let mails = MailQueue::new(Arc::clone(&mailer));
     let fault = Arc::new(Mutex::new(VecDeque::from([None])));
     let planned = Arc::clone(&fault);
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { next: planned, ..Faulty::new(store) })
     };
     let options = Options { wrap: Box::new(wrap), ..Options::default() };

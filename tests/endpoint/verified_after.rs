@@ -1,6 +1,7 @@
 //! Accounts whose address is proven after the sign-up: who can prove it, and who can take
 //! an account over.
 
+use signup::store::EventStore;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,6 @@ use crate::proving::{
 use crate::support::backend::{Backend, Mode, Options};
 use crate::support::client::{JSON, PASSWORD, Response, signup};
 use crate::support::faults::{Fault, Faulty};
-use crate::support::stores::WholeStore;
 
 crate::cases![
     the_account_is_there_and_its_address_is_proven_later,
@@ -522,7 +522,7 @@ async fn a_fault_of_the_store_leaves_all_or_nothing(backend: Backend) {
         let mails = MailQueue::new(Arc::clone(&mailer));
         let next = Arc::new(std::sync::Mutex::default());
         let planned = Arc::clone(&next);
-        let wrap = move |store| -> Arc<dyn WholeStore> {
+        let wrap = move |store| -> Arc<dyn EventStore> {
             Arc::new(Faulty { next: planned, ..Faulty::new(store) })
         };
         let options = Options { wrap: Box::new(wrap), ..Options::default() };

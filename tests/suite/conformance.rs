@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use signup::account::AccountId;
 use signup::fields::EmailKey;
-use signup::store::conformance::{self, Differences, Inspect, Outage, StoredAccount, StoredKey};
+use signup::store::conformance::{self, AccountRow, ApiKeyRow, Differences, Harness, Outage};
 use signup::store::{AccountStore, CreateOutcome, MemoryStore, NewAccount, StoreError};
+
+#[path = "conformance/flawed.rs"]
+mod flawed;
 
 #[path = "conformance/credentials.rs"]
 mod flawed_credentials;
@@ -31,11 +35,8 @@ mod flawed_lifecycle;
 #[allow(dead_code, reason = "its main is the example's")]
 mod custom_store;
 
-#[path = "../../examples/custom_credentials.rs"]
-#[allow(dead_code, reason = "its main is the example's")]
-mod custom_credentials;
-
 use crate::support::{mapped, mysql, postgres, stores};
+use sqlx::Row as _;
 use tokio::task::JoinHandle;
 
 /// Runs promises of the credentials against a store with a flaw, each in a task.
@@ -43,7 +44,7 @@ macro_rules! promises {
     ($flaw:expr, $($promise:ident),+ $(,)?) => {
         [$((
             stringify!($promise),
-            tokio::spawn(conformance::$promise($crate::conformance::flawed_credentials::Flawed::new($flaw))),
+            tokio::spawn(conformance::$promise($crate::conformance::flawed::Flawed::new($flaw))),
         )),+]
     };
 }
@@ -56,28 +57,16 @@ signup::conformance_tests!(
     postgres_store,
     stores::direct()
 );
-signup::credential_conformance_tests!(memory_credentials, async { MemoryStore::default() });
-signup::credential_conformance_tests!(sqlite_credentials, stores::Sqlite::open());
-signup::credential_conformance_tests!(
+signup::lifecycle_conformance_tests!(memory_life, async { MemoryStore::default() });
+signup::lifecycle_conformance_tests!(sqlite_life, stores::Sqlite::open());
+signup::lifecycle_conformance_tests!(
     #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-    postgres_credentials,
+    postgres_life,
     postgres::store(&postgres::url())
 );
-signup::credential_conformance_tests!(
+signup::lifecycle_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
-    pgbouncer_credentials,
-    stores::pooled()
-);
-signup::replay_conformance_tests!(memory_replays, async { MemoryStore::default() });
-signup::replay_conformance_tests!(sqlite_replays, stores::Sqlite::open());
-signup::replay_conformance_tests!(
-    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-    postgres_replays,
-    postgres::store(&postgres::url())
-);
-signup::replay_conformance_tests!(
-    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
-    pgbouncer_replays,
+    pgbouncer_life,
     stores::pooled()
 );
 signup::event_conformance_tests!(memory_events, async { MemoryStore::default() });
@@ -90,42 +79,6 @@ signup::event_conformance_tests!(
 signup::event_conformance_tests!(
     #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
     pgbouncer_events,
-    stores::pooled()
-);
-signup::relay_conformance_tests!(memory_deliveries, async { MemoryStore::default() });
-signup::relay_conformance_tests!(sqlite_deliveries, stores::Sqlite::open());
-signup::relay_conformance_tests!(
-    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-    postgres_deliveries,
-    postgres::store(&postgres::url())
-);
-signup::relay_conformance_tests!(
-    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
-    pgbouncer_deliveries,
-    stores::pooled()
-);
-signup::lifecycle_conformance_tests!(memory_changes, async { MemoryStore::default() });
-signup::lifecycle_conformance_tests!(sqlite_changes, stores::Sqlite::open());
-signup::lifecycle_conformance_tests!(
-    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-    postgres_changes,
-    postgres::store(&postgres::url())
-);
-signup::lifecycle_conformance_tests!(
-    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
-    pgbouncer_changes,
-    stores::pooled()
-);
-signup::verification_conformance_tests!(memory_tickets, async { MemoryStore::default() });
-signup::verification_conformance_tests!(sqlite_tickets, stores::Sqlite::open());
-signup::verification_conformance_tests!(
-    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-    postgres_tickets,
-    postgres::store(&postgres::url())
-);
-signup::verification_conformance_tests!(
-    #[ignore = "needs PgBouncer: scripts/test.sh starts one"]
-    pgbouncer_tickets,
     stores::pooled()
 );
 /// Makes modules of all promises at an isolation level at which PostgreSQL refuses what has
@@ -142,22 +95,14 @@ macro_rules! at_isolation {
 at_isolation!(
     "serializable",
     conformance_tests => serializable_store,
-    credential_conformance_tests => serializable_credentials,
-    replay_conformance_tests => serializable_replays,
-    verification_conformance_tests => serializable_tickets,
-    lifecycle_conformance_tests => serializable_changes,
+    lifecycle_conformance_tests => serializable_life,
     event_conformance_tests => serializable_events,
-    relay_conformance_tests => serializable_deliveries,
 );
 at_isolation!(
     "repeatable read",
     conformance_tests => repeatable_read_store,
-    credential_conformance_tests => repeatable_read_credentials,
-    replay_conformance_tests => repeatable_read_replays,
-    verification_conformance_tests => repeatable_read_tickets,
-    lifecycle_conformance_tests => repeatable_read_changes,
+    lifecycle_conformance_tests => repeatable_read_life,
     event_conformance_tests => repeatable_read_events,
-    relay_conformance_tests => repeatable_read_deliveries,
 );
 /// Makes modules of all promises on another database.
 macro_rules! on_database {
@@ -169,87 +114,87 @@ on_database!(
     mysql::store(),
     "needs MariaDB: scripts/test.sh starts one",
     conformance_tests => mariadb_store,
-    credential_conformance_tests => mariadb_credentials,
-    replay_conformance_tests => mariadb_replays,
-    verification_conformance_tests => mariadb_tickets,
-    lifecycle_conformance_tests => mariadb_changes,
+    lifecycle_conformance_tests => mariadb_life,
     event_conformance_tests => mariadb_events,
-    relay_conformance_tests => mariadb_deliveries,
 );
 on_database!(
     postgres::distributed(),
     "needs PostgreSQL: scripts/test.sh starts one",
     conformance_tests => distributed_store,
-    credential_conformance_tests => distributed_credentials,
-    replay_conformance_tests => distributed_replays,
-    verification_conformance_tests => distributed_tickets,
-    lifecycle_conformance_tests => distributed_changes,
+    lifecycle_conformance_tests => distributed_life,
     event_conformance_tests => distributed_events,
-    relay_conformance_tests => distributed_deliveries,
 );
 on_database!(
     stores::Cluster::open(),
     "needs Galera: scripts/test.sh starts a cluster",
     conformance_tests => galera_store,
-    credential_conformance_tests => galera_credentials,
-    replay_conformance_tests => galera_replays,
-    verification_conformance_tests => galera_tickets,
-    lifecycle_conformance_tests => galera_changes,
+    lifecycle_conformance_tests => galera_life,
     event_conformance_tests => galera_events,
-    relay_conformance_tests => galera_deliveries,
 );
 on_database!(
     mapped::sqlite(),
     "of a kind with those that need a server",
     conformance_tests => mapped_sqlite_store,
-    credential_conformance_tests => mapped_sqlite_credentials,
-    replay_conformance_tests => mapped_sqlite_replays,
-    verification_conformance_tests => mapped_sqlite_tickets,
-    lifecycle_conformance_tests => mapped_sqlite_changes,
+    lifecycle_conformance_tests => mapped_sqlite_life,
     event_conformance_tests => mapped_sqlite_events,
-    relay_conformance_tests => mapped_sqlite_deliveries,
 );
 on_database!(
     mapped::postgres(),
     "needs PostgreSQL: scripts/test.sh starts one",
     conformance_tests => mapped_postgres_store,
-    credential_conformance_tests => mapped_postgres_credentials,
-    replay_conformance_tests => mapped_postgres_replays,
-    verification_conformance_tests => mapped_postgres_tickets,
-    lifecycle_conformance_tests => mapped_postgres_changes,
+    lifecycle_conformance_tests => mapped_postgres_life,
     event_conformance_tests => mapped_postgres_events,
-    relay_conformance_tests => mapped_postgres_deliveries,
 );
 on_database!(
     mapped::mariadb(),
     "needs MariaDB: scripts/test.sh starts one",
     conformance_tests => mapped_mariadb_store,
-    credential_conformance_tests => mapped_mariadb_credentials,
-    replay_conformance_tests => mapped_mariadb_replays,
-    verification_conformance_tests => mapped_mariadb_tickets,
-    lifecycle_conformance_tests => mapped_mariadb_changes,
+    lifecycle_conformance_tests => mapped_mariadb_life,
     event_conformance_tests => mapped_mariadb_events,
-    relay_conformance_tests => mapped_mariadb_deliveries,
 );
-signup::conformance_tests!(custom, custom_store::open(), custom_store::differences());
-signup::conformance_tests!(
-    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-    custom_on_postgres,
-    users()
-);
-signup::credential_conformance_tests!(
-    #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
-    custom_credentials_on_postgres,
-    users()
-);
+signup::conformance_tests!(custom, async { custom_store::Users::open().await.unwrap() });
+signup::lifecycle_conformance_tests!(custom_life, async {
+    custom_store::Users::open().await.unwrap()
+});
 
-/// The example's store, in a schema of its own.
-async fn users() -> custom_credentials::Users {
-    let store = postgres::store(&postgres::url()).await;
-    let options = postgres::url().parse::<sqlx::postgres::PgConnectOptions>().unwrap();
-    let table = store.table("");
-    let options = options.options([("search_path", table.trim_end_matches('.'))]);
-    custom_credentials::Users::connect(options).await.unwrap()
+#[async_trait]
+impl Harness for custom_store::Users {
+    type Store = Self;
+
+    fn under_test(&self) -> &Self {
+        self
+    }
+
+    async fn account_rows(&self) -> Vec<AccountRow> {
+        let rows = sqlx::query("SELECT * FROM users").fetch_all(self.pool()).await.unwrap();
+        let account = |row: sqlx::sqlite::SqliteRow| AccountRow {
+            id: row.get("public_id"),
+            email: row.get("mail"),
+            email_key: row.get("mail_key"),
+            name: row.get("full_name"),
+            plan: row.get("tier"),
+            password_hash: row.get("pw"),
+            pepper_version: row.get("pepper_version"),
+            created_at: row.get("since"),
+        };
+        rows.into_iter().map(account).collect()
+    }
+
+    async fn api_key_rows(&self) -> Vec<ApiKeyRow> {
+        let rows = sqlx::query("SELECT * FROM api_keys").fetch_all(self.pool()).await.unwrap();
+        let key = |row: sqlx::sqlite::SqliteRow| ApiKeyRow {
+            digest: row.get("digest"),
+            account_id: row.get("account_id"),
+            prefix: row.get("prefix"),
+            created_at: row.get("created_at"),
+        };
+        rows.into_iter().map(key).collect()
+    }
+
+    async fn delete_account(&self, id: &AccountId) {
+        let delete = sqlx::query("DELETE FROM users WHERE public_id = ?").bind(id.as_str());
+        delete.execute(self.pool()).await.unwrap();
+    }
 }
 
 /// The flaw of a [`Flawed`] store.
@@ -273,7 +218,7 @@ enum Flaw {
 #[derive(Clone)]
 struct Flawed {
     flaw: Flaw,
-    tables: Arc<Mutex<(Vec<StoredAccount>, Vec<StoredKey>)>>,
+    tables: Arc<Mutex<(Vec<AccountRow>, Vec<ApiKeyRow>)>>,
     is_away: Arc<AtomicBool>,
 }
 
@@ -302,8 +247,8 @@ impl Flawed {
         }
     }
 
-    fn account(&self, new: &NewAccount) -> StoredAccount {
-        let mut account = StoredAccount { email_key: self.key(new), ..StoredAccount::from(new) };
+    fn account(&self, new: &NewAccount) -> AccountRow {
+        let mut account = AccountRow { email_key: self.key(new), ..AccountRow::from(new) };
         match self.flaw {
             Flaw::FoldsName => account.name = account.name.filter(|name| !name.is_empty()),
             Flaw::CutsTheName => {
@@ -322,7 +267,7 @@ impl AccountStore for Flawed {
     }
 
     async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        let key = StoredKey::from(new.key());
+        let key = ApiKeyRow::from(new.key());
         if self.is_away.load(Ordering::SeqCst) {
             return Err(match self.flaw {
                 Flaw::FailsWhenAway => StoreError::Failed("away".into()),
@@ -376,22 +321,30 @@ impl AccountStore for Flawed {
 }
 
 #[async_trait]
-impl Inspect for Flawed {
+impl Harness for Flawed {
+    type Store = Self;
+
+    fn under_test(&self) -> &Self {
+        self
+    }
+
     async fn outage(&self) -> Option<Outage> {
         self.is_away.store(true, Ordering::SeqCst);
         Some(Box::new(Back(Arc::clone(&self.is_away))))
     }
 
-    fn accounts(&self) -> &dyn AccountStore {
-        self
-    }
-
-    async fn stored_accounts(&self) -> Vec<StoredAccount> {
+    async fn account_rows(&self) -> Vec<AccountRow> {
         self.tables.lock().unwrap().0.clone()
     }
 
-    async fn stored_keys(&self) -> Vec<StoredKey> {
+    async fn api_key_rows(&self) -> Vec<ApiKeyRow> {
         self.tables.lock().unwrap().1.clone()
+    }
+
+    async fn delete_account(&self, id: &AccountId) {
+        let mut tables = self.tables.lock().unwrap();
+        tables.0.retain(|account| account.id != id.as_str());
+        tables.1.retain(|key| key.account_id != id.as_str());
     }
 }
 

@@ -199,7 +199,7 @@ async fn an_unproven_address_is_refused_where_a_proven_one_is_required() {
     }
     let proof = AccountChange::new(host.account.parse().unwrap());
     let proof = proof.with(Effect::VerifyEmail(Timestamp::EPOCH));
-    assert_eq!(host.store.change_account(proof).await.unwrap(), ChangeOutcome::Changed);
+    assert_eq!(host.store.change(proof).await.unwrap(), ChangeOutcome::Changed);
     for (path, header) in both {
         assert!(body(&host.get(path, &[header]).await).starts_with(&host.account), "{path}");
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use signup::fields::{Email, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
-use signup::store::conformance::{Inspect as _, Sample, StoredAccount};
+use signup::store::conformance::{AccountRow, Harness as _, Sample};
 use signup::store::{
-    AccountStore as _, CreateOutcome, CredentialStore as _, MySqlStore, StoreError,
+    AccountStore as _, CreateOutcome, FindBy, LifecycleStore as _, MySqlStore, StoreError,
 };
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::mysql::MySqlConnection;
@@ -58,12 +58,12 @@ async fn crowd(
 }
 
 /// Returns the accounts, which all nodes agree on, each with its key.
-async fn agreed(stores: &[MySqlStore; 3]) -> Vec<StoredAccount> {
+async fn agreed(stores: &[MySqlStore; 3]) -> Vec<AccountRow> {
     let mut all = Vec::new();
     for store in stores {
-        let mut accounts = store.stored_accounts().await;
+        let mut accounts = store.account_rows().await;
         accounts.sort_by(|a, b| a.id.cmp(&b.id));
-        let keys = store.stored_keys().await;
+        let keys = store.api_key_rows().await;
         let owners: HashSet<_> = keys.iter().map(|key| key.account_id.clone()).collect();
         assert_eq!((keys.len(), owners.len()), (accounts.len(), accounts.len()));
         assert!(accounts.iter().all(|account| owners.contains(&account.id)));
@@ -108,8 +108,8 @@ async fn a_node_that_lags_behind_is_waited_for_by_what_decides() {
     let look = tokio::spawn(async move {
         let email = Email::parse("a@x.co", EmailProfile::default()).unwrap();
         let (password, key, taken) = tokio::join!(
-            store.find_password(email.key()),
-            store.find_api_key(&digest),
+            store.find_login(FindBy::Email(email.key())),
+            store.find_key_owner(&digest),
             store.is_email_taken(email.key())
         );
         (password.unwrap().is_some(), key.unwrap().is_some(), taken.unwrap())

@@ -9,7 +9,7 @@ use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::{IdempotencyKey, ReplaySecret};
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, InviteCode};
-use signup::store::conformance::Inspect;
+use signup::store::conformance::Harness;
 use signup::store::{
     AccountStore, HostRows, HostRowsError, MemoryStore, NewAccount, PostgresStore, SqliteStore,
 };
@@ -77,7 +77,7 @@ invitations!(PgConnection, PostgresStore, on_postgres);
 /// Signs up twice at a time with one code, 100 times, or 1,000 times in a full run.
 async fn race<S: AccountStore>(
     service: SignupService<S>,
-    store: &impl Inspect,
+    store: &impl Harness,
     add: impl AsyncFn(&str),
     used_by: impl AsyncFn(&str) -> String,
 ) {
@@ -96,15 +96,15 @@ async fn race<S: AccountStore>(
         assert_eq!(issues[0].path, ["invite_code"]);
         assert_eq!(won.unwrap().account().id().as_str(), used_by(&code).await);
     }
-    assert_eq!(store.stored_accounts().await.len(), rounds);
-    assert_eq!(store.stored_keys().await.len(), rounds);
+    assert_eq!(store.account_rows().await.len(), rounds);
+    assert_eq!(store.api_key_rows().await.len(), rounds);
 }
 
 /// Sends each request four times, with one key and one code: to two instances at a time,
 /// and to both when the code is used up.
 async fn retry<S: AccountStore>(
     instances: [SignupService<S>; 2],
-    store: &impl Inspect,
+    store: &impl Harness,
     add: impl AsyncFn(&str),
 ) {
     let rounds = rounds(100, 1000);
@@ -125,8 +125,8 @@ async fn retry<S: AccountStore>(
             assert_eq!(sign_up(instance).await.reveal_json(), one.reveal_json());
         }
     }
-    assert_eq!(store.stored_accounts().await.len(), rounds);
-    assert_eq!(store.stored_keys().await.len(), rounds);
+    assert_eq!(store.account_rows().await.len(), rounds);
+    assert_eq!(store.api_key_rows().await.len(), rounds);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +175,7 @@ async fn a_code_that_is_used_up_before_the_proof_refuses_the_account() {
         panic!("{outcomes:?}");
     };
     assert_eq!(issues.as_slice(), [Issue::body("Invitation code is not valid")]);
-    assert_eq!(store.stored_accounts().await.len(), 1);
+    assert_eq!(store.account_rows().await.len(), 1);
 }
 
 /// Uses up what the policy has attached, which is all that a ticket keeps.

@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::events_of;
 use signup::account::{AccountId, AccountState, Plan};
 use signup::credentials::Credentials;
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::{
-    AccountStore, CredentialStore as _, EventStore, MemoryStore, MySqlStore, PostgresStore,
-    SqliteStore,
+    AccountStore, EventStore, FindBy, LifecycleStoreExt as _, MemoryStore, MySqlStore,
+    PostgresStore, SqliteStore,
 };
 use signup::{Accounts, SignupRequest, SignupService};
 use tokio::task::JoinSet;
@@ -143,8 +144,8 @@ async fn is_whole<S: EventStore + AccountStore>(
     email: &str,
 ) -> Option<bool> {
     let (credentials, store) = (service.credentials(), service.account_store());
-    let events = store.list_events(id, 0, 10).await.unwrap();
-    let record = store.find_account(id).await.unwrap().unwrap();
+    let events = events_of(store, id, 10).await.unwrap();
+    let record = store.find_account(FindBy::Id(id)).await.unwrap().unwrap();
     let keys = credentials.api_keys(id).await.unwrap();
     let expiring = keys.iter().filter(|key| key.expires_at.is_some()).count();
     let has = async |password| credentials.verify_password(email, password).await.is_ok();

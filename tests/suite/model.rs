@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::events_of;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use signup::account::{AccountId, AccountState};
@@ -15,11 +16,11 @@ use signup::event::Event;
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::{IdempotencyKey, ReplaySecret};
 use signup::relay::{Delivery, SinkError};
-use signup::store::AccountFilter;
+use signup::store::{AccountFilter, EventStore};
 use signup::{SignupError, SignupRequest, SignupService};
 
 use crate::support::backend::{NOW, SECRET, Service};
-use crate::support::stores::{self, Inspect, WholeStore};
+use crate::support::stores::{self, Inspect};
 
 const DAY: u64 = 86_400;
 const TOKEN_LIFETIME: u64 = 7 * DAY;
@@ -158,7 +159,7 @@ impl World {
     fn new(store: Arc<dyn Inspect>) -> Self {
         let clock = ManualClock::at_unix(NOW);
         let pool = HashPool::builder().workers(1).engine(FakeEngine::default());
-        let service = SignupService::builder(Arc::clone(&store) as Arc<dyn WholeStore>)
+        let service = SignupService::builder(Arc::clone(&store) as Arc<dyn EventStore>)
             .jwt_secret(SECRET)
             .token_lifetime(Duration::from_secs(TOKEN_LIFETIME))
             .clock(clock.clone())
@@ -468,7 +469,7 @@ impl World {
             assert_eq!(kept, known);
             // Each event once, in its order, and none is missing.
             let numbers: Vec<_> = (1..=owner.events).collect();
-            let events = self.store.list_events(&owner.id, 0, 1000).await.unwrap();
+            let events = events_of(&self.store, &owner.id, 1000).await.unwrap();
             assert_eq!(events.iter().map(Event::number).collect::<Vec<_>>(), numbers);
             assert_eq!(self.delivered.lock().unwrap().get(owner.id.as_str()), Some(&numbers));
             if owner.state == AccountState::Erased {

@@ -10,8 +10,8 @@ use signup::credentials::{CredentialError, Credentials};
 use signup::fields::{Email, EmailKey, EmailProfile};
 use signup::hash::{ForeignHashes, HashPool, WorkFactor};
 use signup::store::{
-    AccountColumn, CredentialStore as _, LifecycleStore as _, MemoryStore, NewApiKey, SqliteStore,
-    TableMap, TimeFormat,
+    AccountColumn, FindBy, LifecycleStore as _, LifecycleStoreExt as _, MemoryStore, NewApiKey,
+    SqliteStore, TableMap, TimeFormat,
 };
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::AssertSqlSafe;
@@ -199,13 +199,13 @@ async fn brings_its_users(system: System) {
     let credentials = service.credentials();
     for _ in 0..2 {
         let id = credentials.verify_password("jane@example.com", &jane.password).await.unwrap();
-        let record = store.find_account(&id).await.unwrap().unwrap();
+        let record = store.find_account(FindBy::Id(&id)).await.unwrap().unwrap();
         let is_kept = record.created_at.as_millis() == SINCE;
         // fastapi-users has kept no time.
         assert!(is_kept || system.schema.contains("hashed_password"), "{:?}", record.created_at);
         let key = record.account.email().key().clone();
-        let stored = store.find_password(&key).await.unwrap().unwrap();
-        assert!(stored.hash.as_phc().starts_with("$argon2id$v=19$"));
+        let stored = store.find_login(FindBy::Email(&key)).await.unwrap().unwrap();
+        assert!(stored.password_hash.as_phc().starts_with("$argon2id$v=19$"));
     }
     let again = service.signup(SignupRequest::new("JANE@example.com", "correct horse")).await;
     assert!(matches!(again, Err(SignupError::EmailTaken)), "{again:?}");
@@ -213,7 +213,7 @@ async fn brings_its_users(system: System) {
         let refused = credentials.verify_password(other, &jane.password).await;
         assert!(matches!(refused, Err(CredentialError::Rejected)), "{other}");
     }
-    let gone = store.find_account_by_email(&key_of("gone@example.com")).await.unwrap();
+    let gone = store.find_account(FindBy::Email(&key_of("gone@example.com"))).await.unwrap();
     let disabled = gone.is_some_and(|gone| gone.state == AccountState::Disabled);
     assert_eq!(disabled, system.disabled);
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signup::store::SqliteStore;
-use signup::store::conformance::Inspect as _;
+use signup::store::conformance::Harness as _;
 use tokio::task::JoinSet;
 
 use crate::support::client::{Client, Response, signup};
@@ -67,7 +67,7 @@ async fn emails_of_a_copy(folder: &Path) -> HashSet<String> {
     let elsewhere = tempfile::tempdir().unwrap();
     std::fs::copy(folder.join("signup.db"), elsewhere.path().join("signup.db")).unwrap();
     let store = SqliteStore::connect(&url(elsewhere.path())).await.unwrap();
-    let emails = store.stored_accounts().await.into_iter().map(|account| account.email).collect();
+    let emails = store.account_rows().await.into_iter().map(|account| account.email).collect();
     store.pool().close().await;
     emails
 }

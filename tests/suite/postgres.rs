@@ -9,11 +9,11 @@ use signup::clock::Timestamp;
 use signup::fields::EmailKey;
 use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::{IdempotencyKey, Receipt, ReplaySecret};
-use signup::store::conformance::{Inspect as _, Sample, dropped_after};
+use signup::store::conformance::{Harness as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore, CreateOutcome, CredentialStore as _, EventStore as _, HostRows, HostRowsError,
-    LifecycleStore as _, NewAccount, PostgresStore, RelayStore as _, ReplayStore as _, Schema,
-    StoreError, TablePrefix, VerificationStore as _,
+    AccountStore, CreateOutcome, EventStore as _, Expired, FindBy, HostRows, HostRowsError,
+    LifecycleStore as _, LifecycleStoreExt as _, NewAccount, OldEvents, PostgresStore, Schema,
+    StoreError, TablePrefix,
 };
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
@@ -63,8 +63,7 @@ impl Behind {
         self.proxy.plan(new.email().as_str(), trouble);
         let created = self.store.create(new.clone()).await;
         assert!(self.proxy.struck(), "nothing happened");
-        let (accounts, keys) =
-            (self.direct.stored_accounts().await, self.direct.stored_keys().await);
+        let (accounts, keys) = (self.direct.account_rows().await, self.direct.api_key_rows().await);
         assert_eq!(accounts.len(), keys.len());
         (created, accounts.len() - 1)
     }
@@ -190,7 +189,7 @@ async fn f07_a_rotation_whose_answer_is_lost_is_told_as_it_was() {
         behind.proxy.plan("COMMIT", trouble);
         let rotated = behind.store.rotate_api_key(&old, until, new.clone()).await;
         assert!(behind.proxy.struck());
-        let is_there = behind.direct.find_api_key(new.digest()).await.unwrap().is_some();
+        let is_there = behind.direct.find_key_owner(new.digest()).await.unwrap().is_some();
         assert_eq!(is_there, told, "{trouble:?}");
         match rotated {
             Ok(rotated) => assert!(rotated && told, "{trouble:?}"),
@@ -247,9 +246,9 @@ async fn f07_a_session_that_may_still_commit_is_waited_for() {
     }
     holder.rollback().await.unwrap();
     assert_eq!(creating.await.unwrap().unwrap(), CreateOutcome::Stored);
-    let ids: Vec<_> = behind.direct.stored_accounts().await.into_iter().map(|row| row.id).collect();
+    let ids: Vec<_> = behind.direct.account_rows().await.into_iter().map(|row| row.id).collect();
     assert!(ids.contains(&new.id().as_str().to_owned()), "{ids:?}");
-    assert_eq!(behind.direct.stored_keys().await.len(), ids.len());
+    assert_eq!(behind.direct.api_key_rows().await.len(), ids.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -283,7 +282,8 @@ async fn a_lost_answer_is_not_settled_by_the_row_of_another_request() {
             _ => assert!(matches!(created, Err(StoreError::OutcomeUnknown(_))), "{created:?}"),
         }
         assert_eq!(stored, 1);
-        let found = behind.direct.find_signup(second.email().key()).await.unwrap().unwrap();
+        let found =
+            behind.direct.find_login(FindBy::Email(second.email().key())).await.unwrap().unwrap();
         assert!(found.receipt == Some(receipt(1)));
     }
 }
@@ -357,9 +357,9 @@ async fn f06_f07_with_rows_of_the_hosts_the_commit_is_a_step_of_its_own() {
         behind.proxy.plan("COMMIT", trouble);
         let created = behind.store.create(new.clone()).await;
         assert!(behind.proxy.struck());
-        let stored = behind.direct.stored_accounts().await.len() - 1;
+        let stored = behind.direct.account_rows().await.len() - 1;
         assert_eq!(stored, expected, "{trouble:?}");
-        assert_eq!(behind.direct.stored_keys().await.len() - 1, expected);
+        assert_eq!(behind.direct.api_key_rows().await.len() - 1, expected);
         match expected {
             1 => assert_eq!(created.unwrap(), CreateOutcome::Stored),
             _ => assert!(matches!(created, Err(StoreError::OutcomeUnknown(_)))),
@@ -388,7 +388,7 @@ async fn r05_f11_at_serializable_there_is_one_winner_too() {
         }
     }
     assert_eq!(winners, 101);
-    assert_eq!(store.stored_keys().await.len(), 101);
+    assert_eq!(store.api_key_rows().await.len(), 101);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -447,7 +447,7 @@ async fn f05_a_constraint_that_is_judged_at_the_commit_is_a_taken_email() {
     let deferred = store.clone().with_host_rows(Twins { table: format!("{twins}.twin") });
     let created = deferred.create(Sample::new(1).build()).await;
     assert_eq!(created.unwrap(), CreateOutcome::EmailTaken);
-    assert!(store.stored_accounts().await.is_empty());
+    assert!(store.account_rows().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -529,7 +529,7 @@ async fn the_hosts_rows_are_stored_with_the_account_or_nothing_is() {
     assert!(matches!(panicked, Err(SignupError::Internal(_))), "{panicked:?}");
     assert!(!format!("{panicked:?}").contains("the host was told to"));
     assert!(matches!(service.signup(request("A@x.co")).await, Err(SignupError::EmailTaken)));
-    assert_eq!((store.stored_accounts().await.len(), workspaces(&store).await), (1, 1));
+    assert_eq!((store.account_rows().await.len(), workspaces(&store).await), (1, 1));
     // And dropped at any poll.
     for polls in 1..20 {
         let email = format!("drop{polls}@x.co");
@@ -537,8 +537,8 @@ async fn the_hosts_rows_are_stored_with_the_account_or_nothing_is() {
         let again = service.signup(request(&email)).await;
         assert!(matches!(again, Ok(_) | Err(SignupError::EmailTaken)), "{again:?}");
     }
-    assert_eq!((store.stored_accounts().await.len(), workspaces(&store).await), (20, 20));
-    assert_eq!(store.stored_keys().await.len(), 20);
+    assert_eq!((store.account_rows().await.len(), workspaces(&store).await), (20, 20));
+    assert_eq!(store.api_key_rows().await.len(), 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -548,7 +548,7 @@ async fn a_host_that_owns_the_transaction_gets_its_answer_against_the_proof() {
     let service = service(store.clone());
     let prepared = service.prepare(request("a@x.co")).await.unwrap();
     let other = service.prepare(request("b@x.co")).await.unwrap();
-    assert!(store.stored_accounts().await.is_empty());
+    assert!(store.account_rows().await.is_empty());
 
     let mut transaction = store.pool().begin().await.unwrap();
     let inserted = store.create_in(&mut transaction, prepared.new_account()).await.unwrap();
@@ -560,13 +560,13 @@ async fn a_host_that_owns_the_transaction_gets_its_answer_against_the_proof() {
     assert!(matches!(taken, Err(StoreError::EmailTaken)));
     transaction.commit().await.unwrap();
     let signup = prepared.open(inserted).unwrap();
-    assert_eq!(store.stored_accounts().await[0].id, signup.account().id().as_str());
+    assert_eq!(store.account_rows().await[0].id, signup.account().id().as_str());
 
     let mut transaction = store.pool().begin().await.unwrap();
     let proof = store.create_in(&mut transaction, other.new_account()).await.unwrap();
     transaction.rollback().await.unwrap();
     assert!(twice.open(proof).is_err(), "the proof of another account opened it");
-    assert_eq!(store.stored_accounts().await.len(), 1);
+    assert_eq!(store.account_rows().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -602,7 +602,7 @@ async fn x03_one_connection_and_a_hundred_clients_that_go_away() {
         WHERE application_name = 'x03' AND state LIKE 'idle in transaction%'";
     let open: i64 = sqlx::query_scalar(open).fetch_one(store.pool()).await.unwrap();
     assert_eq!(open, 0);
-    let (accounts, keys) = (store.stored_accounts().await.len(), store.stored_keys().await.len());
+    let (accounts, keys) = (store.account_rows().await.len(), store.api_key_rows().await.len());
     assert_eq!(accounts, keys);
 }
 
@@ -625,7 +625,7 @@ async fn f15_instances_that_start_at_the_same_time_migrate_once() {
     }
     let store = first.clone().with_prefix(prefix);
     assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
-    assert_eq!((store.stored_accounts().await.len(), first.stored_accounts().await.len()), (1, 0));
+    assert_eq!((store.account_rows().await.len(), first.account_rows().await.len()), (1, 0));
 }
 
 #[tokio::test]
@@ -704,8 +704,8 @@ async fn f01_f12_a_server_that_crashes_loses_no_201() {
             unanswered += 1;
         }
     }
-    let stored: Vec<_> = store.stored_accounts().await.into_iter().map(|row| row.email).collect();
-    assert_eq!(store.stored_keys().await.len(), stored.len());
+    let stored: Vec<_> = store.account_rows().await.into_iter().map(|row| row.email).collect();
+    assert_eq!(store.api_key_rows().await.len(), stored.len());
     assert!(created.iter().all(|email| stored.contains(email)), "a 201 was lost");
     assert_eq!(created.len(), stored.len());
     println!("{} accounts, {unanswered} unanswered", stored.len());
@@ -759,7 +759,7 @@ async fn r04_a_crowd_of_500_at_read_committed() {
     let Some((schema, first)) = schema.as_deref().and_then(|crowd| crowd.split_once('/')) else {
         let store = postgres::store(&postgres::url()).await;
         assert_eq!(crowd(&store, 0, 0).await, 1);
-        assert_eq!(store.stored_keys().await.len(), 1);
+        assert_eq!(store.api_key_rows().await.len(), 1);
         return;
     };
     let store = PostgresStore::connect(&postgres::url()).await.unwrap();
@@ -807,8 +807,8 @@ async fn r06_two_processes_of_500_have_one_winner_in_20_rounds() {
         assert!(child.wait().unwrap().success());
     }
     let expected = usize::try_from(ROUNDS).unwrap();
-    assert_eq!(store.stored_accounts().await.len(), expected);
-    assert_eq!(store.stored_keys().await.len(), expected);
+    assert_eq!(store.account_rows().await.len(), expected);
+    assert_eq!(store.api_key_rows().await.len(), expected);
 }
 
 /// A server whose clock is two hours ahead.
@@ -830,10 +830,10 @@ async fn nothing_is_purged_or_erased_by_a_clock_that_is_wrong() {
     let now = Timestamp::EPOCH;
     for (store, is_right) in [(right, true), (wrong, false)] {
         assert_eq!(store.check_clock().await.is_ok(), is_right);
-        assert_eq!(store.purge_events(now).await.is_ok(), is_right);
-        assert_eq!(store.purge_delivered_events(now).await.is_ok(), is_right);
-        assert_eq!(store.purge_tickets(now).await.is_ok(), is_right);
-        assert_eq!(store.purge_api_keys(now).await.is_ok(), is_right);
+        assert_eq!(store.purge_events(OldEvents::All, now, 10).await.is_ok(), is_right);
+        assert_eq!(store.purge_events(OldEvents::Delivered, now, 10).await.is_ok(), is_right);
+        assert_eq!(store.purge(Expired::Tickets, now, 10).await.is_ok(), is_right);
+        assert_eq!(store.purge(Expired::ApiKeys, now, 10).await.is_ok(), is_right);
         let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
         let service = SignupService::builder(store).jwt_secret(&[7; 32]).hash_pool(Arc::new(pool));
         let due = service.build().unwrap().accounts().erase_due().await;

@@ -15,7 +15,7 @@ use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::ReplaySecret;
 use signup::limit::ClientIp;
 use signup::mail::{Mail, MailError, MailQueue, Mailer, MemoryMailer};
-use signup::store::conformance::Inspect as _;
+use signup::store::conformance::Harness as _;
 use signup::store::{MemoryStore, SqliteStore};
 use signup::verification::Verification;
 use signup::{SignupError, SignupRequest, SignupService};
@@ -81,7 +81,7 @@ async fn sign_ups_that_nobody_completes_leave_no_row() {
     mails.drained().await;
     assert_eq!(mails.stats().sent, u64::try_from(sign_ups).unwrap());
     assert_eq!((changes().await, std::fs::metadata(&path).unwrap().len()), before);
-    assert!(store.stored_accounts().await.is_empty() && store.stored_keys().await.is_empty());
+    assert!(store.account_rows().await.is_empty() && store.api_key_rows().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use crate::support::events_of;
 use async_trait::async_trait;
 use signup::account::{AccountId, Plan};
 use signup::clock::{Clock, ManualClock, Timestamp};
@@ -12,12 +13,12 @@ use signup::event::EventKind;
 use signup::hash::{FakeEngine, HashPool};
 use signup::relay::{DeadLetters, Delivery, EventRelay, RelayError, Round, Sink, SinkError};
 use signup::store::conformance::dropped_after;
-use signup::store::{DeliveryState, RelayStore as _};
+use signup::store::{DeliveryState, EventQuery, EventStore, EventStoreExt as _, OldEvents};
 use signup::{SignupRequest, SignupService};
 use tokio::sync::Notify;
 
 use crate::support::faults::{Fault, Faulty};
-use crate::support::stores::{self, Inspect, WholeStore};
+use crate::support::stores::{self, Inspect};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_secs(5);
@@ -97,7 +98,7 @@ impl Sink for Shared {
 
 /// A service with accounts whose events are to be delivered.
 struct Host {
-    service: SignupService<Arc<dyn WholeStore>>,
+    service: SignupService<Arc<dyn EventStore>>,
     clock: ManualClock,
     store: Arc<dyn Inspect>,
     /// By account, the number of its events.
@@ -106,14 +107,14 @@ struct Host {
 }
 
 /// A wrapper of a store, for faults.
-type Wrap<'a> = &'a dyn Fn(Arc<dyn WholeStore>) -> Arc<dyn WholeStore>;
+type Wrap<'a> = &'a dyn Fn(Arc<dyn EventStore>) -> Arc<dyn EventStore>;
 
 impl Host {
     /// Signs accounts up that have three events each.
     async fn with_accounts(store: Arc<dyn Inspect>, accounts: usize, wrap: Wrap<'_>) -> Self {
         let clock = ManualClock::at_unix(1_750_000_000);
         let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
-        let whole: Arc<dyn WholeStore> = Arc::clone(&store) as _;
+        let whole: Arc<dyn EventStore> = Arc::clone(&store) as _;
         let service = SignupService::builder(wrap(whole))
             .jwt_secret(&[7; 32])
             .clock(clock.clone())
@@ -182,9 +183,9 @@ async fn each_event_is_delivered_once_in_its_order(store: Arc<dyn Inspect>) {
     assert_eq!(relay.run_once().await.unwrap(), Round::default());
     assert_eq!(relay.lag().await.unwrap(), Duration::ZERO);
     // The history stays, until it is old.
-    assert_eq!(host.store.list_events(&host.ids[0], 0, 9).await.unwrap().len(), 3);
-    host.store.purge_delivered_events(host.now()).await.unwrap();
-    assert_eq!(host.store.list_events(&host.ids[0], 0, 9).await.unwrap(), []);
+    assert_eq!(events_of(&host.store, &host.ids[0], 9).await.unwrap().len(), 3);
+    host.store.purge_all_events(OldEvents::Delivered, host.now()).await.unwrap();
+    assert_eq!(events_of(&host.store, &host.ids[0], 9).await.unwrap(), []);
 }
 
 async fn a_failure_is_tried_again_and_then_given_up(store: Arc<dyn Inspect>) {
@@ -219,7 +220,7 @@ async fn a_failure_is_tried_again_and_then_given_up(store: Arc<dyn Inspect>) {
     assert_eq!((sink.taken_of(&bad), sink.taken_of(&good)), (vec![1], vec![1, 2, 3]));
     host.clock.advance(Duration::from_hours(1000));
     assert_eq!(relay.run_once().await.unwrap(), Round::default());
-    let dead = host.store.list_dead_letters(10).await.unwrap();
+    let dead = host.store.list_events(EventQuery::GivenUp { after: None }, 10).await.unwrap();
     assert_eq!((dead[0].event.number(), dead[0].attempts), (2, 3));
     assert_eq!(dead[0].event.kind(), EventKind::AccountPlanChanged);
     // The receiver is mended, and the host lets the account go on.
@@ -241,7 +242,7 @@ async fn a_dead_letter_can_be_skipped(store: Arc<dyn Inspect>) {
     let round = relay.run_once().await.unwrap();
     assert_eq!((round.delivered, round.failed, round.dead), (6, 0, 3));
     assert_eq!(host.waiting().await, 0);
-    let dead = host.store.list_dead_letters(10).await.unwrap();
+    let dead = host.store.list_events(EventQuery::GivenUp { after: None }, 10).await.unwrap();
     assert!(dead.iter().all(|it| it.state == DeliveryState::Skipped && it.event.number() == 1));
     assert_eq!(dead.len(), 3);
     // Or the host skips it itself.
@@ -341,7 +342,7 @@ async fn a_relay_that_is_dropped_repeats_and_loses_nothing(store: Arc<dyn Inspec
 async fn faults_of_the_store_repeat_and_lose_nothing(store: Arc<dyn Inspect>) {
     let next = Arc::new(Mutex::default());
     let planned = Arc::clone(&next);
-    let wrap = move |store| -> Arc<dyn WholeStore> {
+    let wrap = move |store| -> Arc<dyn EventStore> {
         Arc::new(Faulty { next: Arc::clone(&planned), ..Faulty::new(store) })
     };
     let host = Host::with_accounts(store, 3, &wrap).await;
@@ -431,7 +432,7 @@ async fn a_setting_that_can_t_work_is_refused() {
         // It ends at once.
         relay.run(std::future::pending()).await;
     }
-    let store: Arc<dyn WholeStore> = stores::memory();
+    let store: Arc<dyn EventStore> = stores::memory();
     let silent = SignupService::builder(store).jwt_secret(&[7; 32]).build().unwrap();
     let refused = silent.event_relay(Shared(Arc::clone(&sink))).run_once().await;
     assert!(matches!(refused, Err(RelayError::Setting(_))), "{refused:?}");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::support::events_of;
 use signup::account::{AccountId, EmailStatus};
 use signup::clock::{ManualClock, Timestamp};
 use signup::credentials::{CredentialError, LoginThrottle};
@@ -18,8 +19,8 @@ use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
 use signup::random::SystemRandom;
 use signup::store::conformance::{Sample, dropped_after};
 use signup::store::{
-    AccountChange, AccountStore as _, ChangeOutcome, CredentialStore as _, Effect, EventStore as _,
-    LifecycleStore as _, MemoryStore,
+    AccountChange, AccountStore as _, ChangeOutcome, Effect, LifecycleStore as _,
+    LifecycleStoreExt as _, MemoryStore,
 };
 use signup::verification::Verification;
 use signup::{Accounts, SignupError, SignupRequest, SignupService, SignupServiceBuilder};
@@ -124,7 +125,7 @@ async fn an_account_from_before_verification_keeps_what_it_has() {
         (EmailStatus::Verified, Some("Kim"))
     );
     service.credentials().verify_api_key(&api_key).await.unwrap();
-    let last = world.store.list_events(&id, 0, 9).await.unwrap().pop().unwrap();
+    let last = events_of(&world.store, &id, 9).await.unwrap().pop().unwrap();
     assert_eq!(last.to_json()["data"]["address_was"], "unknown");
 }
 
@@ -149,7 +150,7 @@ async fn a_reset_wipes_an_unverified_account_where_the_builder_says_so() {
         assert_eq!(record.account.name(), (!wipes).then_some("Kim"));
         assert_eq!(record.delete_at.is_none(), wipes);
         assert!(service.credentials().verify_api_key(&api_key).await.is_err());
-        let last = world.store.list_events(&id, 0, 9).await.unwrap().pop().unwrap();
+        let last = events_of(&world.store, &id, 9).await.unwrap().pop().unwrap();
         let told = if wipes { "account.reclaimed" } else { "account.password_changed" };
         assert_eq!(last.kind().as_str(), told);
     }
@@ -358,7 +359,7 @@ async fn an_account_that_is_verified_meanwhile_is_not_wiped() {
         if change.effects().iter().any(wipes) && !is_verified.swap(true, Ordering::SeqCst) {
             let proof = Effect::VerifyEmail(Timestamp::EPOCH);
             let proof = AccountChange::new(change.account().clone()).with(proof);
-            let verified = pin!(store.change_account(proof));
+            let verified = pin!(store.change(proof));
             let verified = verified.poll(&mut Context::from_waker(Waker::noop()));
             assert!(matches!(verified, Poll::Ready(Ok(ChangeOutcome::Changed))), "{verified:?}");
         }

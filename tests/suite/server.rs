@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use signup::SignupService;
 use signup::credentials::Credentials;
-use signup::store::conformance::Inspect;
-use signup::store::{AccountStore, CredentialStore, MySqlStore, PostgresStore, SqliteStore};
+use signup::store::conformance::Harness;
+use signup::store::{AccountStore, LifecycleStore, MySqlStore, PostgresStore, SqliteStore};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -61,7 +61,7 @@ impl Database {
     /// No account without key, no key without account, nothing torn; and all
     /// emails that are stored.
     pub async fn check(&self) -> HashSet<String> {
-        let store: Box<dyn Inspect> = match self {
+        let store: Box<dyn Harness> = match self {
             Self::Sqlite(_) => {
                 let store = SqliteStore::connect(&self.url()).await.unwrap();
                 let check = sqlx::query_scalar::<_, String>("PRAGMA integrity_check")
@@ -74,7 +74,7 @@ impl Database {
         };
         let mut looks = 0;
         loop {
-            let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
+            let (accounts, keys) = (store.account_rows().await, store.api_key_rows().await);
             let ids: HashSet<_> = accounts.iter().map(|account| &account.id).collect();
             let owners: HashSet<_> = keys.iter().map(|key| &key.account_id).collect();
             if ids == owners {
@@ -101,7 +101,7 @@ impl Database {
     }
 }
 
-fn credentials(store: impl AccountStore + CredentialStore) -> Credentials {
+fn credentials(store: impl AccountStore + LifecycleStore) -> Credentials {
     SignupService::builder(store).jwt_secret(&[7; 32]).build().unwrap().credentials()
 }
 

@@ -25,12 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signup::clock::{Clock as _, SystemClock};
-use signup::store::MemoryStore;
+use signup::store::{EventStore, MemoryStore};
 
 use tokio::runtime::Handle;
 
 use crate::support::rounds;
-use crate::support::stores::{self, WholeStore};
+use crate::support::stores;
 
 mod model;
 mod run;
@@ -57,7 +57,7 @@ fn run(
     seed: u64,
     steps: &[Step],
     plant: Option<Plant>,
-    (store, elsewhere): (Arc<dyn WholeStore>, Option<Handle>),
+    (store, elsewhere): (Arc<dyn EventStore>, Option<Handle>),
     flood: u64,
 ) -> Vec<(Promise, String)> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -115,7 +115,7 @@ fn no_promise_is_broken_on_sqlite() {
         for step in &mut steps {
             step.meets = None;
         }
-        let store: Arc<dyn WholeStore> = runtime.block_on(stores::sqlite());
+        let store: Arc<dyn EventStore> = runtime.block_on(stores::sqlite());
         let store = (store, Some(runtime.handle().clone()));
         let broken = run(seed, &steps, None, store, FLOOD / 16);
         assert_eq!(broken, [], "seed {seed}");

@@ -3,15 +3,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::support::events_of;
 use async_trait::async_trait;
 use signup::event::{Event, EventKind};
 use signup::hash::{FakeEngine, HashPool};
 use signup::relay::{Delivery, SinkError};
-use signup::store::conformance::{Inspect as _, Sample, dropped_after};
+use signup::store::conformance::{Harness as _, Sample, dropped_after};
 use signup::store::{
-    AccountChange, AccountStore as _, ChangeOutcome, CreateOutcome, CredentialStore as _, Effect,
-    EventStore as _, HostRows, HostRowsError, LifecycleStore as _, NewAccount, SqliteStore,
-    StoreError, TablePrefix,
+    AccountChange, AccountStore as _, ChangeOutcome, CreateOutcome, Effect, HostRows,
+    HostRowsError, KeyQuery, LifecycleStore as _, NewAccount, SqliteStore, StoreError, TablePrefix,
 };
 use signup::{SignupRequest, SignupService};
 use sqlx::Executor as _;
@@ -76,8 +76,8 @@ async fn f08_a_disk_that_is_full_is_unavailable_and_recovers() {
     // Again, for the connection that the first one used is another now.
     let again = store.create(Sample::new(stored).build()).await;
     assert!(matches!(again, Err(StoreError::Unavailable(_))), "{again:?}");
-    assert_eq!(store.stored_accounts().await.len() as u64, stored);
-    assert_eq!(store.stored_keys().await.len() as u64, stored);
+    assert_eq!(store.account_rows().await.len() as u64, stored);
+    assert_eq!(store.api_key_rows().await.len() as u64, stored);
     // Now the disk has room again.
     assert_eq!(unlimited.create(Sample::new(stored).build()).await.unwrap(), CreateOutcome::Stored);
 }
@@ -113,7 +113,7 @@ async fn two_prefixes_live_in_one_database_on_the_hosts_pool() {
         store.migrate().await.unwrap();
         store.migrate().await.unwrap();
         assert_eq!(store.create(Sample::new(1).build()).await.unwrap(), CreateOutcome::Stored);
-        assert_eq!(store.stored_keys().await.len(), 1);
+        assert_eq!(store.api_key_rows().await.len(), 1);
     }
 }
 
@@ -151,16 +151,16 @@ async fn the_hosts_rows_are_stored_with_the_account_or_nothing_is() {
     assert!(matches!(refused, Err(StoreError::Failed(_))));
     let taken = with_rows.create(Sample::new(3).email_of(&Sample::new(1).build()).build()).await;
     assert_eq!(taken.unwrap(), CreateOutcome::EmailTaken);
-    assert_eq!((store.stored_accounts().await.len(), workspaces().await), (1, 1));
+    assert_eq!((store.account_rows().await.len(), workspaces().await), (1, 1));
     for polls in 1..10 {
         let new = Sample::new(10 + polls).build();
         let _ = dropped_after(with_rows.create(new.clone()), polls).await;
         let again = with_rows.create(new).await.unwrap();
         assert!(matches!(again, CreateOutcome::Stored | CreateOutcome::EmailTaken));
     }
-    let accounts = store.stored_accounts().await.len();
+    let accounts = store.account_rows().await.len();
     assert_eq!((accounts, workspaces().await), (10, 10));
-    assert_eq!(store.stored_keys().await.len(), 10);
+    assert_eq!(store.api_key_rows().await.len(), 10);
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn an_account_in_the_hosts_transaction_is_gone_with_it() {
     let twice = Sample::new(2).email_of(&new).build();
     assert!(store.create_in(&mut transaction, &twice).await.is_err());
     transaction.rollback().await.unwrap();
-    assert!(store.stored_accounts().await.is_empty());
+    assert!(store.account_rows().await.is_empty());
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn an_event_of_a_newer_release_is_delivered_as_it_is() {
     };
     assert_eq!(service.event_relay(sink).run_once().await.unwrap().delivered, 1);
     assert_eq!(*seen.lock().unwrap(), ["account.merged"]);
-    let listed = store.list_events(signup.account().id(), 0, 9).await.unwrap();
+    let listed = events_of(&store, signup.account().id(), 9).await.unwrap();
     assert_eq!(listed[0].kind(), EventKind::Unknown);
 }
 
@@ -202,10 +202,10 @@ async fn a_change_without_an_event_leaves_no_gap() {
     let service = with_events(&store);
     let signup = service.signup(SignupRequest::new("a@x.co", "correct horse")).await.unwrap();
     let id = signup.account().id();
-    let key = store.list_api_keys(id).await.unwrap().remove(0).id;
+    let key = store.list_api_keys(KeyQuery::of(id)).await.unwrap().remove(0).info.id;
     let change = AccountChange::new(id.clone()).with(Effect::RevokeApiKey(key));
-    assert_eq!(store.change_account(change).await.unwrap(), ChangeOutcome::Changed);
+    assert_eq!(store.change(change).await.unwrap(), ChangeOutcome::Changed);
     service.accounts().disable(id).await.unwrap();
-    let events = store.list_events(id, 0, 9).await.unwrap();
+    let events = events_of(&store, id, 9).await.unwrap();
     assert_eq!(events.iter().map(Event::number).collect::<Vec<_>>(), [1, 2]);
 }

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use signup::account::{AccountId, EmailStatus};
 use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
-use signup::store::conformance::{Inspect as _, Sample};
+use signup::store::conformance::{Harness as _, Sample};
 use signup::store::{
-    AccountColumn, AccountStore, AdoptionReport, CredentialStore, LifecycleStore as _, MySqlStore,
-    OpenError, PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
+    AccountColumn, AccountStore, AdoptionReport, FindBy, LifecycleStore, MySqlStore, OpenError,
+    PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
 };
 use signup::{SignupRequest, SignupService};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -21,7 +21,7 @@ use crate::support::{mapped, rounds};
 
 /// A store with a table of the host's, on any database.
 #[async_trait]
-trait Mapped: CredentialStore + Clone {
+trait Mapped: LifecycleStore + Clone {
     fn with_map(self, map: TableMap) -> Self;
     async fn check(&self) -> Vec<TableProblem>;
     async fn adopt(&self, is_dry: bool, progress: Arc<AtomicU64>) -> AdoptionReport;
@@ -304,9 +304,11 @@ async fn is_taken_by_its_row<S: Mapped + AccountStore>(store: S) {
     let filled =
         format!("SELECT count(*) FROM {users} WHERE role = 'member' AND greeting = 'Hello, Ada'");
     assert_eq!(store.count(&filled).await, 1);
-    let record = store.find_account(new.account().id()).await.unwrap().unwrap();
+    let record = store.find_account(FindBy::Id(new.account().id())).await.unwrap().unwrap();
     assert_eq!(record.account.email().as_str(), "new@example.com");
-    assert!(store.find_account(&AccountId::from_store("acc_none")).await.unwrap().is_none());
+    assert!(
+        store.find_account(FindBy::Id(&AccountId::from_store("acc_none"))).await.unwrap().is_none()
+    );
 }
 
 async fn is_told_of_another_table<S: Mapped>(store: S) {
@@ -376,7 +378,7 @@ async fn an_api_key_s_times_and_an_account_s_are_as_exact_as_in_a_table_of_its_o
     let said = sqlite.store.clone().with_table(map).unwrap().check_table().await.unwrap();
     assert!(said.iter().any(|problem| problem.what.contains("delete_at is integer")), "{said:?}");
     let ids: HashSet<_> =
-        sqlite.store.stored_accounts().await.into_iter().map(|account| account.id).collect();
+        sqlite.store.account_rows().await.into_iter().map(|account| account.id).collect();
     assert!(ids.is_empty());
 }
 
@@ -389,7 +391,7 @@ async fn an_adopted_address_counts_as_the_host_says() {
         let report = store.adoption().addresses_count_as(status).run().await.unwrap();
         assert_eq!(report.adopted, 1);
         let key = EmailKey::parse("a@x.co", EmailProfile::Strict).unwrap();
-        let record = store.find_account_by_email(&key).await.unwrap().unwrap();
+        let record = store.find_account(FindBy::Email(&key)).await.unwrap().unwrap();
         assert_eq!(record.email_status(), status);
     }
 }
@@ -404,7 +406,7 @@ macro_rules! times_are_the_same {
         transaction.connection().execute($set_zone).await.unwrap();
         drop(store.create_in(&mut transaction, &new).await.unwrap());
         transaction.commit().await.unwrap();
-        let found = store.find_account(new.id()).await.unwrap().unwrap();
+        let found = store.find_account(FindBy::Id(new.id())).await.unwrap().unwrap();
         assert_eq!(found.created_at, new.created_at());
     }};
 }

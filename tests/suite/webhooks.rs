@@ -14,7 +14,7 @@ use signup::account::AccountId;
 use signup::clock::Timestamp;
 use signup::event::{Event, EventKind, PARTITIONS};
 use signup::relay::{Delivery, Sink as _, SinkError, Webhook, WebhookError, WebhookSecret};
-use signup::store::{PostgresStore, RelayStore as _};
+use signup::store::{EventStore as _, PostgresStore};
 use sqlx::AssertSqlSafe;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

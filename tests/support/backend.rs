@@ -1,5 +1,6 @@
 //! An adapter and a store, and the servers that a case starts of them.
 
+use signup::store::EventStore;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,11 +23,11 @@ use tokio::net::TcpListener;
 
 use super::client::{Client, JSON, Recording, Response};
 use super::document;
-use super::stores::{Inspect, WholeStore};
+use super::stores::Inspect;
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
-pub type Service = SignupService<Arc<dyn WholeStore>>;
-pub type Endpoint = SignupEndpoint<Arc<dyn WholeStore>>;
+pub type Service = SignupService<Arc<dyn EventStore>>;
+pub type Endpoint = SignupEndpoint<Arc<dyn EventStore>>;
 
 /// The tests' clock stands at this second.
 pub const NOW: u32 = 1_750_000_000;
@@ -52,7 +53,7 @@ pub struct Backend {
     pub recording: Option<Recording>,
 }
 
-type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn WholeStore> + Send>;
+type Wrap = Box<dyn FnOnce(Arc<dyn Inspect>) -> Arc<dyn EventStore> + Send>;
 
 /// When addresses are proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,8 +250,8 @@ impl App {
 
     /// Checks that there are `expected` accounts, each with one key of its own.
     pub async fn stores(&self, expected: usize) {
-        let accounts = self.store.stored_accounts().await;
-        let keys = self.store.stored_keys().await;
+        let accounts = self.store.account_rows().await;
+        let keys = self.store.api_key_rows().await;
         assert_eq!((accounts.len(), keys.len()), (expected, expected));
         for account in accounts {
             assert_eq!(keys.iter().filter(|key| key.account_id == account.id).count(), 1);

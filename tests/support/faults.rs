@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use signup::account::AccountId;
-use signup::api_key::{ApiKeyDigest, ApiKeyId};
+use signup::api_key::ApiKeyDigest;
 use signup::clock::Timestamp;
-use signup::event::{Event, Notice};
+use signup::event::Notice;
 use signup::fields::EmailKey;
-use signup::hash::PasswordHash;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo, ChangeOutcome,
-    CreateOutcome, CredentialStore, EventBacklog, EventLease, EventStore, KeyOwner, LifecycleStore,
-    NewAccount, NewApiKey, RelayStore, ReplayStore, RetriedAccount, RetriedApiKey, Settled,
-    StoreError, StoredPassword, StoredSignup, UndeliveredEvent, VerificationStore,
+    AccountChange, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome, EventBacklog,
+    EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore,
+    NewAccount, OldEvents, Purged, Settled, StoreError, StoredAccount, StoredApiKey, StoredEvent,
+    StoredLogin,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
@@ -141,104 +140,47 @@ impl<S: AccountStore> AccountStore for Faulty<S> {
 }
 
 #[async_trait]
-impl<S: ReplayStore> ReplayStore for Faulty<S> {
-    async fn find_signup(&self, key: &EmailKey) -> Result<Option<StoredSignup>, StoreError> {
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        self.call(self.at_look, self.store.find_signup(key)).await
-    }
-
-    async fn find_account_of_key(
-        &self,
-        digest: &ApiKeyDigest,
-    ) -> Result<Option<RetriedAccount>, StoreError> {
-        self.call(None, self.store.find_account_of_key(digest)).await
-    }
-
-    async fn find_retried_key(
-        &self,
-        account: &AccountId,
-        tag: &[u8; 32],
-    ) -> Result<Option<RetriedApiKey>, StoreError> {
-        self.call(None, self.store.find_retried_key(account, tag)).await
-    }
-}
-
-#[async_trait]
-impl<S: CredentialStore> CredentialStore for Faulty<S> {
-    async fn find_api_key(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
-        self.call(None, self.store.find_api_key(digest)).await
-    }
-
-    async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-        self.call(None, self.store.add_api_key(new)).await
-    }
-
-    async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, StoreError> {
-        self.call(None, self.store.list_api_keys(account)).await
-    }
-
-    async fn rotate_api_key(
-        &self,
-        old: &ApiKeyId,
-        until: Timestamp,
-        new: NewApiKey,
-    ) -> Result<bool, StoreError> {
-        self.call(None, self.store.rotate_api_key(old, until, new)).await
-    }
-
-    async fn revoke_api_key(
-        &self,
-        account: &AccountId,
-        key: &ApiKeyId,
-    ) -> Result<bool, StoreError> {
-        self.call(None, self.store.revoke_api_key(account, key)).await
-    }
-
-    async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-        self.call(None, self.store.purge_api_keys(expired_at)).await
-    }
-
-    async fn find_password(&self, key: &EmailKey) -> Result<Option<StoredPassword>, StoreError> {
-        self.call(None, self.store.find_password(key)).await
-    }
-
-    async fn renew_password_hash(
-        &self,
-        account: &AccountId,
-        old: &PasswordHash,
-        new: &PasswordHash,
-    ) -> Result<bool, StoreError> {
-        self.call(None, self.store.renew_password_hash(account, old, new)).await
-    }
-
-    async fn find_account(&self, id: &AccountId) -> Result<Option<AccountRecord>, StoreError> {
-        self.call(None, self.store.find_account(id)).await
-    }
-
-    async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
-        self.call(None, self.store.revoke_tokens(account)).await
-    }
-}
-
-#[async_trait]
 impl<S: LifecycleStore> LifecycleStore for Faulty<S> {
-    async fn find_account_by_email(
-        &self,
-        key: &EmailKey,
-    ) -> Result<Option<AccountRecord>, StoreError> {
-        self.call(None, self.store.find_account_by_email(key)).await
+    async fn find_key_owner(&self, digest: &ApiKeyDigest) -> Result<Option<KeyOwner>, StoreError> {
+        self.call(None, self.store.find_key_owner(digest)).await
+    }
+
+    async fn find_account(&self, by: FindBy<'_>) -> Result<Option<StoredAccount>, StoreError> {
+        self.call(None, self.store.find_account(by)).await
+    }
+
+    async fn find_login(&self, by: FindBy<'_>) -> Result<Option<StoredLogin>, StoreError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.call(self.at_look, self.store.find_login(by)).await
     }
 
     async fn list_accounts(
         &self,
         filter: &AccountFilter,
-    ) -> Result<Vec<AccountRecord>, StoreError> {
+    ) -> Result<Vec<StoredAccount>, StoreError> {
         self.call(None, self.store.list_accounts(filter)).await
     }
 
-    async fn change_account(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
+    async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {
+        self.call(None, self.store.list_api_keys(query)).await
+    }
+
+    async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        self.call(None, self.store.is_ticket_used(hash)).await
+    }
+
+    async fn change(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
         let fault = self.at_change.as_ref().and_then(|choose| choose(&change));
-        self.call(fault, self.store.change_account(change)).await
+        self.call(fault, self.store.change(change)).await
+    }
+
+    async fn purge(
+        &self,
+        expired: Expired,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Purged, StoreError> {
+        self.call(None, self.store.purge(expired, until, limit)).await
     }
 }
 
@@ -246,32 +188,12 @@ impl<S: LifecycleStore> LifecycleStore for Faulty<S> {
 impl<S: EventStore> EventStore for Faulty<S> {
     async fn list_events(
         &self,
-        account: &AccountId,
-        after: i64,
+        query: EventQuery<'_>,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.call(None, self.store.list_events(account, after, limit)).await
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.call(None, self.store.list_events(query, limit)).await
     }
 
-    async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        self.call(None, self.store.purge_events(until)).await
-    }
-
-    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
-        self.call(None, self.store.due_notices(now, limit)).await
-    }
-
-    async fn settle_notice(
-        &self,
-        notice: &Notice,
-        next: Option<Timestamp>,
-    ) -> Result<bool, StoreError> {
-        self.call(None, self.store.settle_notice(notice, next)).await
-    }
-}
-
-#[async_trait]
-impl<S: RelayStore> RelayStore for Faulty<S> {
     async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
         self.call(None, self.store.due_partitions(now)).await
     }
@@ -290,7 +212,7 @@ impl<S: RelayStore> RelayStore for Faulty<S> {
         partition: u8,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         self.call(None, self.store.due_events(partition, now, limit)).await
     }
 
@@ -307,10 +229,6 @@ impl<S: RelayStore> RelayStore for Faulty<S> {
         self.call(None, self.store.event_backlog()).await
     }
 
-    async fn list_dead_letters(&self, limit: u32) -> Result<Vec<UndeliveredEvent>, StoreError> {
-        self.call(None, self.store.list_dead_letters(limit)).await
-    }
-
     async fn settle_dead_letter(
         &self,
         account: &AccountId,
@@ -320,19 +238,25 @@ impl<S: RelayStore> RelayStore for Faulty<S> {
         self.call(None, self.store.settle_dead_letter(account, number, due_at)).await
     }
 
-    async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        self.call(None, self.store.purge_delivered_events(until)).await
-    }
-}
-
-#[async_trait]
-impl<S: VerificationStore> VerificationStore for Faulty<S> {
-    async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
-        self.call(None, self.store.is_ticket_used(hash)).await
+    async fn purge_events(
+        &self,
+        which: OldEvents,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Purged, StoreError> {
+        self.call(None, self.store.purge_events(which, until, limit)).await
     }
 
-    async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-        self.call(None, self.store.purge_tickets(expired_at)).await
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
+        self.call(None, self.store.due_notices(now, limit)).await
+    }
+
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        self.call(None, self.store.settle_notice(notice, next)).await
     }
 }
 

@@ -21,6 +21,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use signup::account::AccountId;
+use signup::event::Event;
+use signup::store::{EventQuery, EventStore, StoreError};
+
+/// Returns the first events of an account.
+pub async fn events_of<S: EventStore + ?Sized>(
+    store: &S,
+    account: &AccountId,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let rows = store.list_events(EventQuery::OfAccount { account, after: 0 }, limit).await?;
+    Ok(rows.into_iter().map(|row| row.event).collect())
+}
+
 /// Reads a file of the public corpora in `tests/data`.
 pub fn corpus(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);

@@ -7,34 +7,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use signup::account::AccountId;
-use signup::api_key::{ApiKeyDigest, ApiKeyId};
+use signup::api_key::ApiKeyDigest;
 use signup::clock::Timestamp;
-use signup::event::{Event, Notice};
+use signup::event::Notice;
 use signup::fields::EmailKey;
-use signup::hash::PasswordHash;
-use signup::store::conformance::{
-    self, Changeable, Credentialed, Eventful, Inspect as _, Outage, Relayed, Replayable,
-    StoredAccount, StoredKey, Verifying,
-};
+use signup::store::conformance::{AccountRow, ApiKeyRow, Harness, Outage};
 use signup::store::{
-    AccountChange, AccountColumn, AccountFilter, AccountRecord, AccountStore, ApiKeyInfo,
-    ChangeOutcome, CreateOutcome, CredentialStore, EventBacklog, EventLease, EventStore, KeyOwner,
-    LifecycleStore, MemoryStore, MySqlStore, NewAccount, NewApiKey, PostgresStore, RelayStore,
-    ReplayStore, RetriedAccount, RetriedApiKey, Settled, SqliteStore, StoreError, StoredPassword,
-    StoredSignup, UndeliveredEvent, VerificationStore,
+    AccountChange, AccountColumn, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome,
+    EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner, KeyQuery,
+    LifecycleStore, MemoryStore, MySqlStore, NewAccount, OldEvents, PostgresStore, Purged, Settled,
+    SqliteStore, StoreError, StoredAccount, StoredApiKey, StoredEvent, StoredLogin,
 };
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::galera::Galera;
 use super::{mapped, mysql, postgres};
 
-/// A store for all that a service can do.
-pub trait WholeStore: VerificationStore + RelayStore {}
-impl<S: VerificationStore + RelayStore> WholeStore for S {}
-
 /// A store that tests can look into, and take accounts from.
 #[async_trait]
-pub trait Inspect: WholeStore + conformance::Inspect + Credentialed {
+pub trait Inspect: EventStore + Harness {
     /// Returns all bytes that the store has written.
     async fn bytes(&self) -> Vec<u8>;
 
@@ -92,7 +83,7 @@ pub async fn pooled() -> Pooled {
 #[async_trait]
 impl Inspect for MemoryStore {
     async fn bytes(&self) -> Vec<u8> {
-        let (accounts, keys) = (self.stored_accounts().await, self.stored_keys().await);
+        let (accounts, keys) = (self.account_rows().await, self.api_key_rows().await);
         format!("{accounts:?} {keys:?}").into_bytes()
     }
 
@@ -162,131 +153,54 @@ macro_rules! delegate {
         }
 
         #[async_trait]
-        impl CredentialStore for $wrapper {
-            async fn find_api_key(
+        impl LifecycleStore for $wrapper {
+            async fn find_key_owner(
                 &self,
                 digest: &ApiKeyDigest,
             ) -> Result<Option<KeyOwner>, StoreError> {
-                self.$store.find_api_key(digest).await
-            }
-
-            async fn add_api_key(&self, new: NewApiKey) -> Result<bool, StoreError> {
-                self.$store.add_api_key(new).await
-            }
-
-            async fn list_api_keys(
-                &self,
-                account: &AccountId,
-            ) -> Result<Vec<ApiKeyInfo>, StoreError> {
-                self.$store.list_api_keys(account).await
-            }
-
-            async fn rotate_api_key(
-                &self,
-                old: &ApiKeyId,
-                until: Timestamp,
-                new: NewApiKey,
-            ) -> Result<bool, StoreError> {
-                self.$store.rotate_api_key(old, until, new).await
-            }
-
-            async fn revoke_api_key(
-                &self,
-                account: &AccountId,
-                key: &ApiKeyId,
-            ) -> Result<bool, StoreError> {
-                self.$store.revoke_api_key(account, key).await
-            }
-
-            async fn purge_api_keys(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-                self.$store.purge_api_keys(expired_at).await
-            }
-
-            async fn find_password(
-                &self,
-                key: &EmailKey,
-            ) -> Result<Option<StoredPassword>, StoreError> {
-                self.$store.find_password(key).await
-            }
-
-            async fn renew_password_hash(
-                &self,
-                account: &AccountId,
-                old: &PasswordHash,
-                new: &PasswordHash,
-            ) -> Result<bool, StoreError> {
-                self.$store.renew_password_hash(account, old, new).await
+                self.$store.find_key_owner(digest).await
             }
 
             async fn find_account(
                 &self,
-                id: &AccountId,
-            ) -> Result<Option<AccountRecord>, StoreError> {
-                self.$store.find_account(id).await
+                by: FindBy<'_>,
+            ) -> Result<Option<StoredAccount>, StoreError> {
+                self.$store.find_account(by).await
             }
 
-            async fn revoke_tokens(&self, account: &AccountId) -> Result<bool, StoreError> {
-                self.$store.revoke_tokens(account).await
-            }
-        }
-
-        #[async_trait]
-        impl ReplayStore for $wrapper {
-            async fn find_signup(
-                &self,
-                key: &EmailKey,
-            ) -> Result<Option<StoredSignup>, StoreError> {
-                self.$store.find_signup(key).await
-            }
-
-            async fn find_account_of_key(
-                &self,
-                digest: &ApiKeyDigest,
-            ) -> Result<Option<RetriedAccount>, StoreError> {
-                self.$store.find_account_of_key(digest).await
-            }
-
-            async fn find_retried_key(
-                &self,
-                account: &AccountId,
-                tag: &[u8; 32],
-            ) -> Result<Option<RetriedApiKey>, StoreError> {
-                self.$store.find_retried_key(account, tag).await
-            }
-        }
-
-        #[async_trait]
-        impl VerificationStore for $wrapper {
-            async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
-                self.$store.is_ticket_used(hash).await
-            }
-
-            async fn purge_tickets(&self, expired_at: Timestamp) -> Result<(), StoreError> {
-                self.$store.purge_tickets(expired_at).await
-            }
-        }
-
-        #[async_trait]
-        impl LifecycleStore for $wrapper {
-            async fn find_account_by_email(
-                &self,
-                key: &EmailKey,
-            ) -> Result<Option<AccountRecord>, StoreError> {
-                self.$store.find_account_by_email(key).await
+            async fn find_login(&self, by: FindBy<'_>) -> Result<Option<StoredLogin>, StoreError> {
+                self.$store.find_login(by).await
             }
 
             async fn list_accounts(
                 &self,
                 filter: &AccountFilter,
-            ) -> Result<Vec<AccountRecord>, StoreError> {
+            ) -> Result<Vec<StoredAccount>, StoreError> {
                 self.$store.list_accounts(filter).await
             }
 
-            async fn change_account(
+            async fn list_api_keys(
                 &self,
-                change: AccountChange,
-            ) -> Result<ChangeOutcome, StoreError> {
-                self.$store.change_account(change).await
+                query: KeyQuery<'_>,
+            ) -> Result<Vec<StoredApiKey>, StoreError> {
+                self.$store.list_api_keys(query).await
+            }
+
+            async fn is_ticket_used(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+                self.$store.is_ticket_used(hash).await
+            }
+
+            async fn change(&self, change: AccountChange) -> Result<ChangeOutcome, StoreError> {
+                self.$store.change(change).await
+            }
+
+            async fn purge(
+                &self,
+                expired: Expired,
+                until: Timestamp,
+                limit: u32,
+            ) -> Result<Purged, StoreError> {
+                self.$store.purge(expired, until, limit).await
             }
         }
 
@@ -294,15 +208,63 @@ macro_rules! delegate {
         impl EventStore for $wrapper {
             async fn list_events(
                 &self,
-                account: &AccountId,
-                after: i64,
+                query: EventQuery<'_>,
                 limit: u32,
-            ) -> Result<Vec<Event>, StoreError> {
-                self.$store.list_events(account, after, limit).await
+            ) -> Result<Vec<StoredEvent>, StoreError> {
+                self.$store.list_events(query, limit).await
             }
 
-            async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
-                self.$store.purge_events(until).await
+            async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
+                self.$store.due_partitions(now).await
+            }
+
+            async fn lease_partition(
+                &self,
+                last: EventLease,
+                now: Timestamp,
+                until: Timestamp,
+            ) -> Result<Option<EventLease>, StoreError> {
+                self.$store.lease_partition(last, now, until).await
+            }
+
+            async fn due_events(
+                &self,
+                partition: u8,
+                now: Timestamp,
+                limit: u32,
+            ) -> Result<Vec<StoredEvent>, StoreError> {
+                self.$store.due_events(partition, now, limit).await
+            }
+
+            async fn settle_events(
+                &self,
+                lease: EventLease,
+                until: Timestamp,
+                settled: Vec<Settled>,
+            ) -> Result<bool, StoreError> {
+                self.$store.settle_events(lease, until, settled).await
+            }
+
+            async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
+                self.$store.event_backlog().await
+            }
+
+            async fn settle_dead_letter(
+                &self,
+                account: &AccountId,
+                number: i64,
+                due_at: Option<Timestamp>,
+            ) -> Result<bool, StoreError> {
+                self.$store.settle_dead_letter(account, number, due_at).await
+            }
+
+            async fn purge_events(
+                &self,
+                which: OldEvents,
+                until: Timestamp,
+                limit: u32,
+            ) -> Result<Purged, StoreError> {
+                self.$store.purge_events(which, until, limit).await
             }
 
             async fn due_notices(
@@ -323,120 +285,27 @@ macro_rules! delegate {
         }
 
         #[async_trait]
-        impl RelayStore for $wrapper {
-            async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
-                self.$store.due_partitions(now).await
-            }
+        impl Harness for $wrapper {
+            type Store = Self;
 
-            async fn lease_partition(
-                &self,
-                last: EventLease,
-                now: Timestamp,
-                until: Timestamp,
-            ) -> Result<Option<EventLease>, StoreError> {
-                self.$store.lease_partition(last, now, until).await
-            }
-
-            async fn due_events(
-                &self,
-                partition: u8,
-                now: Timestamp,
-                limit: u32,
-            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
-                self.$store.due_events(partition, now, limit).await
-            }
-
-            async fn settle_events(
-                &self,
-                lease: EventLease,
-                until: Timestamp,
-                settled: Vec<Settled>,
-            ) -> Result<bool, StoreError> {
-                self.$store.settle_events(lease, until, settled).await
-            }
-
-            async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
-                self.$store.event_backlog().await
-            }
-
-            async fn list_dead_letters(
-                &self,
-                limit: u32,
-            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
-                self.$store.list_dead_letters(limit).await
-            }
-
-            async fn settle_dead_letter(
-                &self,
-                account: &AccountId,
-                number: i64,
-                due_at: Option<Timestamp>,
-            ) -> Result<bool, StoreError> {
-                self.$store.settle_dead_letter(account, number, due_at).await
-            }
-
-            async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
-                self.$store.purge_delivered_events(until).await
-            }
-        }
-
-        impl Relayed for $wrapper {
-            fn relays(&self) -> &dyn RelayStore {
+            fn under_test(&self) -> &Self {
                 self
             }
-        }
 
-        impl Eventful for $wrapper {
-            fn events(&self) -> &dyn EventStore {
-                self
+            async fn account_rows(&self) -> Vec<AccountRow> {
+                self.$inspect.account_rows().await
             }
-        }
 
-        impl Changeable for $wrapper {
-            fn lifecycle(&self) -> &dyn LifecycleStore {
-                self
-            }
-        }
-
-        impl Verifying for $wrapper {
-            fn tickets(&self) -> &dyn VerificationStore {
-                self
-            }
-        }
-
-        impl Replayable for $wrapper {
-            fn replays(&self) -> &dyn ReplayStore {
-                self
-            }
-        }
-
-        #[async_trait]
-        impl Credentialed for $wrapper {
-            fn credentials(&self) -> &dyn CredentialStore {
-                self
+            async fn api_key_rows(&self) -> Vec<ApiKeyRow> {
+                self.$inspect.api_key_rows().await
             }
 
             async fn delete_account(&self, id: &AccountId) {
                 self.$inspect.delete_account(id).await;
             }
-        }
-
-        #[async_trait]
-        impl conformance::Inspect for $wrapper {
-            fn accounts(&self) -> &dyn AccountStore {
-                self
-            }
 
             async fn outage(&self) -> Option<Outage> {
                 self.lock_out().await
-            }
-
-            async fn stored_accounts(&self) -> Vec<StoredAccount> {
-                self.$inspect.stored_accounts().await
-            }
-
-            async fn stored_keys(&self) -> Vec<StoredKey> {
-                self.$inspect.stored_keys().await
             }
         }
     };

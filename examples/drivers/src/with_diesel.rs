@@ -11,8 +11,8 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use signup::fields::EmailKey;
 use signup::store::{
-    AccountStore, CreateOutcome, Dialect, InsertError, InsertProof, NewAccount, SqlValue,
-    Statement, StoreError,
+    AccountStore, CreateOutcome, Dialect, InsertProof, NewAccount, SqlValue, Statement,
+    StatementError, StoreError,
 };
 use signup::{Signup, SignupError, SignupRequest, SignupService};
 
@@ -25,7 +25,7 @@ pub struct Users {
 /// An error of diesel's, or the meaning of one.
 #[derive(Debug)]
 pub enum Refused {
-    Insert(InsertError),
+    Insert(StatementError),
     Diesel(DieselError),
 }
 
@@ -55,7 +55,7 @@ pub async fn insert(
 ) -> Result<(), Refused> {
     for statement in dialect.insert(new) {
         match bind(&statement).execute(connection).await {
-            Ok(0) => return Err(Refused::Insert(InsertError::EmailTaken)),
+            Ok(0) => return Err(Refused::Insert(StatementError::EmailTaken)),
             Ok(_) => {}
             Err(error) => return Err(Refused::Insert(meaning(dialect, &error).before_commit())),
         }
@@ -64,21 +64,21 @@ pub async fn insert(
 }
 
 /// Returns the meaning of an error. diesel keeps the SQLSTATE to itself, but for a few kinds.
-fn meaning(dialect: &Dialect, error: &DieselError) -> InsertError {
+fn meaning(dialect: &Dialect, error: &DieselError) -> StatementError {
     let DieselError::DatabaseError(kind, about) = error else {
-        return InsertError::OutcomeUnknown;
+        return StatementError::OutcomeUnknown;
     };
     match kind {
         DatabaseErrorKind::UniqueViolation => {
             dialect.classify_postgres("23505", about.constraint_name())
         }
-        DatabaseErrorKind::SerializationFailure => InsertError::Conflict,
-        DatabaseErrorKind::ClosedConnection => InsertError::OutcomeUnknown,
+        DatabaseErrorKind::SerializationFailure => StatementError::Conflict,
+        DatabaseErrorKind::ClosedConnection => StatementError::OutcomeUnknown,
         // Among them are deadlocks and the ends of time limits.
         DatabaseErrorKind::ReadOnlyTransaction | DatabaseErrorKind::Unknown => {
-            InsertError::Unavailable
+            StatementError::Unavailable
         }
-        _ => InsertError::Failed,
+        _ => StatementError::Failed,
     }
 }
 
@@ -117,7 +117,7 @@ impl AccountStore for Users {
                 Err(Refused::Diesel(error)) => {
                     let meaning = match meaning(&dialect, &error) {
                         // The server may have ended after the commit.
-                        InsertError::Unavailable => InsertError::OutcomeUnknown,
+                        StatementError::Unavailable => StatementError::OutcomeUnknown,
                         meaning => meaning,
                     };
                     meaning.into_outcome("the commit failed")

@@ -7,8 +7,8 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Params, Pool, Row, Transaction, TxOpts, Value};
 use signup::fields::EmailKey;
 use signup::store::{
-    AccountStore, CreateOutcome, Dialect, InsertError, InsertProof, NewAccount, SqlValue,
-    Statement, StoreError,
+    AccountStore, CreateOutcome, Dialect, InsertProof, NewAccount, SqlValue, Statement,
+    StatementError, StoreError,
 };
 use signup::{Signup, SignupError, SignupRequest, SignupService};
 
@@ -33,23 +33,23 @@ impl Users {
         &self,
         tx: &mut Transaction<'_>,
         new: &NewAccount,
-    ) -> Result<(), InsertError> {
+    ) -> Result<(), StatementError> {
         for statement in self.dialect.insert(new) {
             let done = tx.exec_drop(statement.sql(), bind(&statement)).await;
             done.map_err(|error| self.meaning(&error).before_commit())?;
             if tx.affected_rows() == 0 {
-                return Err(InsertError::EmailTaken);
+                return Err(StatementError::EmailTaken);
             }
         }
         Ok(())
     }
 
-    fn meaning(&self, error: &mysql_async::Error) -> InsertError {
+    fn meaning(&self, error: &mysql_async::Error) -> StatementError {
         match error {
             mysql_async::Error::Server(error) => {
                 self.dialect.classify_mysql(error.code, &error.message)
             }
-            _ => InsertError::OutcomeUnknown,
+            _ => StatementError::OutcomeUnknown,
         }
     }
 }

@@ -9,8 +9,8 @@ use sea_orm::{
 };
 use signup::fields::EmailKey;
 use signup::store::{
-    AccountStore, CreateOutcome, Dialect, InsertError, InsertProof, NewAccount, SqlValue,
-    Statement, StoreError,
+    AccountStore, CreateOutcome, Dialect, InsertProof, NewAccount, SqlValue, Statement,
+    StatementError, StoreError,
 };
 use signup::{Signup, SignupError, SignupRequest, SignupService};
 
@@ -35,10 +35,10 @@ impl Users {
         &self,
         transaction: &impl ConnectionTrait,
         new: &NewAccount,
-    ) -> Result<(), InsertError> {
+    ) -> Result<(), StatementError> {
         for statement in self.dialect.insert(new) {
             match transaction.execute_raw(bind(&statement)).await {
-                Ok(done) if done.rows_affected() == 0 => return Err(InsertError::EmailTaken),
+                Ok(done) if done.rows_affected() == 0 => return Err(StatementError::EmailTaken),
                 Ok(_) => {}
                 Err(error) => return Err(self.meaning(&error).before_commit()),
             }
@@ -46,19 +46,19 @@ impl Users {
         Ok(())
     }
 
-    fn meaning(&self, error: &DbErr) -> InsertError {
+    fn meaning(&self, error: &DbErr) -> StatementError {
         let (DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
         | DbErr::Query(RuntimeErr::SqlxError(error))) = error
         else {
-            return InsertError::Unavailable;
+            return StatementError::Unavailable;
         };
         match &**error {
             SqlxError::Database(error) => {
                 let code = error.code().unwrap_or_default();
                 self.dialect.classify_postgres(&code, error.constraint())
             }
-            _ => InsertError::OutcomeUnknown,
+            _ => StatementError::OutcomeUnknown,
         }
     }
 }

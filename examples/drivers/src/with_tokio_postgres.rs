@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use deadpool_postgres::{Pool, Transaction};
 use signup::fields::EmailKey;
 use signup::store::{
-    AccountStore, CreateOutcome, Dialect, InsertError, InsertProof, NewAccount, SqlValue,
-    Statement, StoreError,
+    AccountStore, CreateOutcome, Dialect, InsertProof, NewAccount, SqlValue, Statement,
+    StatementError, StoreError,
 };
 use signup::{Signup, SignupError, SignupRequest, SignupService};
 use tokio_postgres::types::{ToSql, Type};
@@ -37,11 +37,15 @@ fn borrowed<'a>(values: &'a Values<'_>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
 
 impl Users {
     /// Inserts an account within a transaction of the host's.
-    pub async fn insert(&self, tx: &Transaction<'_>, new: &NewAccount) -> Result<(), InsertError> {
+    pub async fn insert(
+        &self,
+        tx: &Transaction<'_>,
+        new: &NewAccount,
+    ) -> Result<(), StatementError> {
         for statement in self.dialect.insert(new) {
             let values = bind(&statement);
             match tx.execute_typed(statement.sql(), &borrowed(&values)).await {
-                Ok(0) => return Err(InsertError::EmailTaken),
+                Ok(0) => return Err(StatementError::EmailTaken),
                 Ok(_) => {}
                 Err(error) => return Err(self.meaning(&error).before_commit()),
             }
@@ -49,8 +53,8 @@ impl Users {
         Ok(())
     }
 
-    fn meaning(&self, error: &tokio_postgres::Error) -> InsertError {
-        error.as_db_error().map_or(InsertError::OutcomeUnknown, |error| {
+    fn meaning(&self, error: &tokio_postgres::Error) -> StatementError {
+        error.as_db_error().map_or(StatementError::OutcomeUnknown, |error| {
             self.dialect.classify_postgres(error.code().code(), error.constraint())
         })
     }

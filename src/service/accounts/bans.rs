@@ -5,7 +5,7 @@ use crate::credentials::CredentialError;
 use crate::error::SignupError;
 use crate::fields::{Email, EmailKey, EmailProfile};
 use crate::service::pipeline::BAN;
-use crate::store::{AccountStore, Condition, Effect, LifecycleStore};
+use crate::store::{AccountStore, Condition, Effect, FindBy, LifecycleStore};
 
 use super::{Accounts, THERE, change_of, invalid_field};
 
@@ -46,7 +46,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let email = email.map_err(|error| invalid_field("email", &error))?;
         let mut was_banned = false;
         for banned in self.banned(email.key())? {
-            let found = self.store().find_account_by_email(&banned).await?;
+            let found = self.store().find_account(FindBy::Email(&banned)).await?;
             if let Some(record) = found {
                 let lift = change_of(record.account.id(), &[AccountState::Erased]);
                 self.change(lift.with(Effect::Erase(None))).await?;

@@ -11,8 +11,8 @@ use crate::error::SignupError;
 use crate::event::EventKind;
 use crate::fields::EmailKey;
 use crate::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect,
-    LifecycleStore, Wipe,
+    AccountChange, AccountFilter, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore,
+    StoredAccount, Wipe,
 };
 
 use super::{Accounts, IN_USE, THERE, alone, change_of, changed};
@@ -63,7 +63,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         match self.change(self.erased(change_of(id, THERE), None)?).await {
             Err(CredentialError::NotFound) => {
                 let found = self.get(id).await?;
-                let is_erased = |record: AccountRecord| record.state == AccountState::Erased;
+                let is_erased = |record: StoredAccount| record.state == AccountState::Erased;
                 if found.is_some_and(is_erased) { Ok(()) } else { Err(CredentialError::NotFound) }
             }
             other => other,
@@ -113,7 +113,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     ) -> Result<bool, CredentialError> {
         // Its owner may have chosen a later date meanwhile.
         let change = change_of(id, alone(state)).provided(Condition::DeletionDue(now));
-        let outcome = self.store().change_account(self.erased(change, None)?).await?;
+        let outcome = self.store().change(self.erased(change, None)?).await?;
         Ok(outcome == ChangeOutcome::Changed)
     }
 

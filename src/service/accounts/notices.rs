@@ -47,7 +47,7 @@ impl<S: AccountStore> SignupService<S> {
         change: AccountChange,
         _: Option<Reserved>,
     ) -> Result<ChangeOutcome, SignupError> {
-        Ok(store.change_account(change).await?)
+        Ok(store.change(change).await?)
     }
 }
 
@@ -79,14 +79,14 @@ impl<S: AccountStore> SignupService<S> {
         change: AccountChange,
         notice: Option<Reserved>,
     ) -> Result<ChangeOutcome, SignupError> {
-        let Some(notice) = notice else { return Ok(store.change_account(change).await?) };
+        let Some(notice) = notice else { return Ok(store.change(change).await?) };
         let (kept, record) = self.record(&change, &notice)?;
         let mail = Mail::of_notice(&kept);
         let kept = record.as_ref().map(|record| Effect::AddNotice(Box::new(record.notice())));
         let change = change.with_all(kept);
         let store = Arc::clone(store);
         let task = tokio::spawn(async move {
-            let outcome = store.change_account(change).await;
+            let outcome = store.change(change).await;
             // A change of unknown outcome may have been made, and its repeat sends no notice.
             let may_be_made =
                 matches!(outcome, Ok(ChangeOutcome::Changed) | Err(StoreError::OutcomeUnknown(_)));

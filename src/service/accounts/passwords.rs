@@ -9,7 +9,8 @@ use crate::event::{EventKind, KeyCounts, NoticeKind};
 use crate::fields::Password;
 use crate::hash::{PasswordHash, Verification as HashVerification};
 use crate::store::{
-    AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore, StoredPassword,
+    AccountStore, ChangeOutcome, Condition, Effect, FindBy, LifecycleStore, StoredAccount,
+    StoredLogin,
 };
 
 use super::{ATTEMPTS, Accounts, IN_USE, change_of, invalid_field};
@@ -44,15 +45,14 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let (mut verified, mut hashed) = (None, None);
         // The hash or the generation may change under way: by a log-in that renews it, say.
         for _ in 0..ATTEMPTS {
-            let record = self.found(id).await?;
-            let stored = self.stored_password(&record).await?;
-            if verified.as_deref() != Some(stored.hash.as_phc()) {
+            let StoredLogin { account: record, password_hash, .. } = self.login_of(id).await?;
+            if verified.as_deref() != Some(password_hash.as_phc()) {
                 let attempt = self.throttle().begin(Caller::Token(id)).await?;
-                if !self.verify(&stored, old, &attempt).await? {
+                if !self.verify(&password_hash, old, &attempt).await? {
                     return Err(wrong());
                 }
                 attempt.succeeded().await;
-                verified = Some(stored.hash.as_phc().to_owned());
+                verified = Some(password_hash.as_phc().to_owned());
             }
             if !record.state.admits_owner() {
                 return Err(CredentialError::Rejected);
@@ -62,7 +62,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 None => self.hash_new(checked.copy()).await?,
             };
             let change = change_of(id, IN_USE)
-                .provided(Condition::Password(stored.hash))
+                .provided(Condition::Password(password_hash))
                 .provided(Condition::Generation(record.token_generation))
                 .with(Effect::SetPassword(hash.clone()))
                 .with(Effect::ForgetRetries)
@@ -85,32 +85,28 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         Err(wrong())
     }
 
-    pub(super) async fn stored_password(
-        &self,
-        record: &AccountRecord,
-    ) -> Result<StoredPassword, CredentialError> {
-        let found = self.store().find_password(record.account.email().key()).await?;
-        let own = found.filter(|found| found.account_id == *record.account.id());
-        own.ok_or(CredentialError::NotFound)
+    /// Returns an account with the hash of its password.
+    pub(super) async fn login_of(&self, id: &AccountId) -> Result<StoredLogin, CredentialError> {
+        self.store().find_login(FindBy::Id(id)).await?.ok_or(CredentialError::NotFound)
     }
 
     /// Returns whether this is the stored password.
     pub(super) async fn verify(
         &self,
-        stored: &StoredPassword,
+        stored: &PasswordHash,
         given: &str,
         attempt: &Attempt,
     ) -> Result<bool, CredentialError> {
         let Ok(given) = Password::parse_for_login(given) else { return Ok(false) };
         let pool = self.service.hash_pool();
-        let verified = verify_stored::<CredentialError>(pool, given, &stored.hash, attempt);
+        let verified = verify_stored::<CredentialError>(pool, given, stored, attempt);
         Ok(matches!(verified.await?, HashVerification::Right { .. }))
     }
 
     /// Checks another password by its length and by the policies.
     pub(super) async fn checked_password(
         &self,
-        record: &AccountRecord,
+        record: &StoredAccount,
         password: &str,
     ) -> Result<Password, SignupError> {
         let password =

@@ -15,8 +15,8 @@ use crate::service::SignupService;
 use crate::service::tickets::Opened;
 use crate::service::verification::{busy, invalid};
 use crate::store::{
-    AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore,
-    Wipe,
+    AccountChange, AccountStore, ChangeOutcome, Condition, Effect, FindBy, LifecycleStore,
+    StoredAccount, Wipe,
 };
 use crate::verification::{PendingProof, TicketKind};
 
@@ -63,7 +63,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             return Err(busy(wait).into());
         }
         let lookup = self.service.inner.lookups.enter().map_err(SignupError::from)?;
-        let found = self.store().find_account_by_email(email.key()).await?;
+        let found = self.store().find_account(FindBy::Email(email.key())).await?;
         lookup.answered();
         let may_mail = match charged {
             Ok(true) => true,
@@ -77,7 +77,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Returns whether a trusted device of the account may have a further mail.
     async fn may_mail_to(
         &self,
-        found: Option<&AccountRecord>,
+        found: Option<&StoredAccount>,
         device: Option<&str>,
     ) -> Result<bool, SignupError> {
         let (Some(record), now) = (found, self.now()?) else { return Ok(false) };
@@ -104,7 +104,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
 
     async fn begin_reset(
         &self,
-        found: Option<AccountRecord>,
+        found: Option<StoredAccount>,
         email: Email,
         place: Option<MailPermit>,
     ) -> Result<PendingProof, CredentialError> {
@@ -228,16 +228,15 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Returns whether a reset has set this password: the account has the nonce that its ticket
     /// gives it, its tokens have ended once since then, and it is the password.
     async fn has_reset(&self, opened: &Opened, password: &str) -> Result<bool, CredentialError> {
-        let found = self.get(opened.record.account.id()).await?;
-        let is_reset = |record: &AccountRecord| {
+        let found = self.store().find_login(FindBy::Id(opened.record.account.id())).await?;
+        let is_reset = |record: &StoredAccount| {
             record.state.admits_owner()
                 && record.ticket_nonce == Some(opened.spent)
                 && record.token_generation == opened.generation.saturating_add(1)
         };
-        let Some(record) = found.filter(is_reset) else { return Ok(false) };
+        let Some(login) = found.filter(|login| is_reset(&login.account)) else { return Ok(false) };
         let attempt = self.throttle().begin(Caller::Ticket(&opened.ticket.number)).await?;
-        let is_right =
-            self.verify(&self.stored_password(&record).await?, password, &attempt).await?;
+        let is_right = self.verify(&login.password_hash, password, &attempt).await?;
         if is_right {
             attempt.succeeded().await;
         }
@@ -266,7 +265,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let record = self.in_use(id).await?;
         let place = SignupService::<S>::reserve_mail(verifier)?;
         let may_mail = verifier.charge_mail(email.key(), client).await.map_err(busy)?;
-        let owner = self.store().find_account_by_email(email.key()).await?;
+        let owner = self.store().find_account(FindBy::Email(email.key())).await?;
         let is_banned = self.service.is_banned(email.key()).await?;
         let is_free = owner.is_none_or(|owner| owner.account.id() == id) && !is_banned;
         // The time does not tell whether the address is taken.

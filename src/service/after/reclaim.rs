@@ -23,7 +23,8 @@ use crate::service::accounts::{IN_USE, invalid_field};
 use crate::service::tickets::Opened;
 use crate::service::verification::{busy, invalid, report};
 use crate::store::{
-    AccountChange, AccountRecord, AccountStore, ChangeOutcome, Condition, Effect, NewApiKey, Wipe,
+    AccountChange, AccountStore, ChangeOutcome, Condition, Effect, FindBy, NewApiKey,
+    StoredAccount, StoredLogin, Wipe,
 };
 use crate::token::TokenOptions;
 use crate::verification::{AccountTicket, PendingProof, TicketKind};
@@ -63,9 +64,9 @@ impl<S: AccountStore> SignupService<S> {
         let place = Self::reserve_mail(verifier)?;
         let may_mail = verifier.charge_mail(email.key(), client).await.map_err(busy)?;
         let lookup = self.inner.lookups.enter()?;
-        let found = store.find_account_by_email(email.key()).await?;
+        let found = store.find_account(FindBy::Email(email.key())).await?;
         lookup.answered();
-        let is_unverified = |record: &&AccountRecord| {
+        let is_unverified = |record: &&StoredAccount| {
             record.email_status() == EmailStatus::Unverified && record.state.admits_owner()
         };
         let account = match found.as_ref().filter(is_unverified) {
@@ -132,7 +133,7 @@ impl<S: AccountStore> SignupService<S> {
         let api_key = ApiKey::mint(&self.inner.api_key_prefix, &mut derived);
         let api_key = api_key.map_err(SignupError::internal)?;
         let new_key = NewApiKey::of(&api_key, account.clone(), now, None);
-        let reclaimed = AccountRecord {
+        let reclaimed = StoredAccount {
             account: record.account.with_name(None),
             token_generation: generation + 1,
             email_verified_at: Some(now),
@@ -173,7 +174,7 @@ impl<S: AccountStore> SignupService<S> {
 
     fn answer_reclaim(
         &self,
-        record: &AccountRecord,
+        record: &StoredAccount,
         api_key: ApiKey,
         derived: &mut Entropy,
         now: Timestamp,
@@ -195,25 +196,22 @@ impl<S: AccountStore> SignupService<S> {
     ) -> Result<Signup, SignupError> {
         let (store, ticket) = (&self.after()?.store, &opened.ticket);
         let account = opened.record.account.id();
-        let record = store.find_account(account).await?.ok_or_else(invalid)?;
-        let is_as_it_was = record.ticket_nonce == Some(opened.spent)
-            && record.token_generation == opened.generation + 1
-            && record.state == AccountState::Active;
-        if !is_as_it_was {
-            return Err(invalid());
-        }
         // The present prefix is the last one.
         for prefix in self.inner.accepted_prefixes.iter().rev() {
             let mut derived = self.derived(ticket)?;
             let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
-            let Some(owner) = store.find_api_key(&api_key.digest()).await? else { continue };
-            let is_live = owner.expires_at.is_none_or(|end| end > now);
-            if owner.account_id != *account || !is_live {
+            let found = store.find_login(FindBy::ApiKey(&api_key.digest())).await?;
+            let Some(StoredLogin { account: record, password_hash: hash, .. }) = found else {
+                continue;
+            };
+            let is_as_it_was = record.account.id() == account
+                && record.ticket_nonce == Some(opened.spent)
+                && record.token_generation == opened.generation + 1
+                && record.state == AccountState::Active
+                && record.found_by.as_ref().is_some_and(|key| key.is_valid_at(now));
+            if !is_as_it_was {
                 return Err(invalid());
             }
-            let stored = store.find_password(record.account.email().key()).await?;
-            let stored = stored.filter(|stored| stored.account_id == *account);
-            let hash = stored.ok_or_else(invalid)?.hash;
             let attempt = self.inner.throttle.begin(Caller::Ticket(&ticket.number)).await?;
             let verified =
                 verify_stored::<SignupError>(&self.inner.pool, password, &hash, &attempt);

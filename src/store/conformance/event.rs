@@ -6,31 +6,27 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
+use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, NewEvent};
 use crate::issue::Chain;
-use crate::store::{
-    AccountChange, ChangeOutcome, Condition, CreateOutcome, Effect, EventStore, NewAccount,
+use crate::store::contract::{
+    AccountChange, AccountStore, ChangeOutcome, Condition, CreateOutcome, Effect, EventQuery,
+    EventStore, FindBy, LifecycleStore, NewAccount, OldEvents,
 };
 
 use super::credentials::{created, later, ok, signed_up};
 use super::drop_at::settles;
 use super::lifecycle::change;
-use super::{Changeable, Sample, dropped_after, sample};
+use super::{Harness, Sample, dropped_after, sample};
 
 /// The number of simultaneous changes.
 const CROWD: u64 = 64;
 /// More events than any of these accounts has.
 const ALL: u32 = 1000;
 
-/// A store under test whose events are tested too.
-pub trait Eventful: Changeable {
-    /// Returns the store.
-    fn events(&self) -> &dyn EventStore;
-}
-
 /// Checks that the events of a sign-up and of changes are kept unchanged, numbered for each
 /// account, and read in their order.
-pub async fn events_are_numbered_with_their_changes<S: Eventful>(store: S) {
+pub async fn events_are_numbered_with_their_changes<S: Harness<Store: EventStore>>(store: S) {
     let (one, other) = (told(1), told(2));
     created(&store, &one).await;
     created(&store, &other).await;
@@ -45,8 +41,11 @@ pub async fn events_are_numbered_with_their_changes<S: Eventful>(store: S) {
     let of_other: Vec<_> = all(&store, &other).await.iter().map(Event::number).collect();
     assert_eq!(of_other, [1], "another account's events");
     for (after, limit, numbers) in [(0, 2, &[1, 2][..]), (1, ALL, &[2, 3]), (3, ALL, &[])] {
-        let page = ok(store.events().list_events(one.id(), after, limit).await);
-        let found: Vec<_> = page.iter().map(Event::number).collect();
+        let page = ok(store
+            .under_test()
+            .list_events(EventQuery::OfAccount { account: one.id(), after }, limit)
+            .await);
+        let found: Vec<_> = page.iter().map(|row| row.event.number()).collect();
         assert_eq!(found, numbers, "the events after {after}");
     }
     // An account that has signed up without one begins with the first change.
@@ -57,20 +56,20 @@ pub async fn events_are_numbered_with_their_changes<S: Eventful>(store: S) {
 }
 
 /// Checks that what is refused tells nothing.
-pub async fn what_is_refused_tells_nothing<S: Eventful>(store: S) {
+pub async fn what_is_refused_tells_nothing<S: Harness<Store: EventStore>>(store: S) {
     let one = told(1);
     created(&store, &one).await;
     for refused in [
         Sample::new(2).email_of(&one).event(EventKind::AccountCreated).build(),
         Sample::new(3).key_of(&one).event(EventKind::AccountCreated).build(),
     ] {
-        let outcome = ok(store.accounts().create(refused.clone()).await);
+        let outcome = ok(store.under_test().create(refused.clone()).await);
         assert_ne!(outcome, CreateOutcome::Stored);
         assert_eq!(all(&store, &refused).await, [], "a sign-up that is refused");
     }
     let refused = tells(&one, event(&one, EventKind::AccountUpdated, 100));
     let refused = refused.provided(Condition::Generation(7));
-    let outcome = ok(store.lifecycle().change_account(refused).await);
+    let outcome = ok(store.under_test().change(refused).await);
     assert_eq!(outcome, ChangeOutcome::NotApplicable);
     let numbers: Vec<_> = all(&store, &one).await.iter().map(Event::number).collect();
     assert_eq!(numbers, [1], "a change that is refused");
@@ -80,7 +79,7 @@ pub async fn what_is_refused_tells_nothing<S: Eventful>(store: S) {
 }
 
 /// Checks that the events of simultaneous changes are numbered without a gap.
-pub async fn simultaneous_events_have_no_gap<S: Eventful>(store: S) {
+pub async fn simultaneous_events_have_no_gap<S: Harness<Store: EventStore>>(store: S) {
     let one = told(1);
     created(&store, &one).await;
     let crowd = usize::try_from(CROWD).unwrap_or(1);
@@ -106,7 +105,7 @@ pub async fn simultaneous_events_have_no_gap<S: Eventful>(store: S) {
 }
 
 /// Checks that a change dropped at any poll has told of it, or has not happened.
-pub async fn a_dropped_change_has_told<S: Eventful>(store: S) {
+pub async fn a_dropped_change_has_told<S: Harness<Store: EventStore>>(store: S) {
     let mut polls = 0;
     let mut finished = false;
     while !finished {
@@ -115,11 +114,11 @@ pub async fn a_dropped_change_has_told<S: Eventful>(store: S) {
         created(&store, &one).await;
         let event = event(&one, EventKind::AccountUpdated, 1_000_000 + polls);
         let telling = tells(&one, event).with(Effect::RevokeTokens);
-        let changing = store.lifecycle().change_account(telling);
+        let changing = store.under_test().change(telling);
         finished = dropped_after(changing, polls).await.is_some();
         let (store, one) = (&store, &one);
         settles(polls, || async move {
-            let record = ok(store.credentials().find_account(one.id()).await);
+            let record = ok(store.under_test().find_account(FindBy::Id(one.id())).await);
             let generation = record.map(|record| record.token_generation);
             let told = all(store, one).await.len();
             let whole = matches!((generation, told), (Some(0), 1) if !finished)
@@ -131,7 +130,9 @@ pub async fn a_dropped_change_has_told<S: Eventful>(store: S) {
 }
 
 /// Checks that events outlive their account, and are deleted when they are old.
-pub async fn events_outlive_their_account_until_they_are_purged<S: Eventful>(store: S) {
+pub async fn events_outlive_their_account_until_they_are_purged<S: Harness<Store: EventStore>>(
+    store: S,
+) {
     let one = told(1);
     created(&store, &one).await;
     store.delete_account(one.id()).await;
@@ -140,15 +141,15 @@ pub async fn events_outlive_their_account_until_they_are_purged<S: Eventful>(sto
     let Ok(earlier) = crate::clock::Timestamp::from_millis(earlier) else {
         panic!("a moment of the suite's")
     };
-    ok(store.events().purge_events(earlier).await);
+    purge(&store, OldEvents::All, earlier).await;
     assert_eq!(all(&store, &one).await.len(), 1, "a later event was purged");
-    ok(store.events().purge_events(later(&one, 0)).await);
+    purge(&store, OldEvents::All, later(&one, 0)).await;
     assert_eq!(all(&store, &one).await, [], "an old event was not purged");
 }
 
 /// Checks that the data of the events so far can be deleted with a change, which tells of
 /// itself.
-pub async fn earlier_events_are_scrubbed<S: Eventful>(store: S) {
+pub async fn earlier_events_are_scrubbed<S: Harness<Store: EventStore>>(store: S) {
     let (one, other) = (told(1), told(2));
     created(&store, &one).await;
     created(&store, &other).await;
@@ -175,34 +176,17 @@ pub(super) fn tells(of: &NewAccount, event: NewEvent) -> AccountChange {
     AccountChange::new(of.id().clone()).with(Effect::Emit(event))
 }
 
-pub(super) async fn all<S: Eventful>(store: &S, of: &NewAccount) -> Vec<Event> {
-    ok(store.events().list_events(of.id(), 0, ALL).await)
+pub(super) async fn all<S: Harness<Store: EventStore>>(store: &S, of: &NewAccount) -> Vec<Event> {
+    let query = EventQuery::OfAccount { account: of.id(), after: 0 };
+    let events = ok(store.under_test().list_events(query, ALL).await);
+    events.into_iter().map(|row| row.event).collect()
 }
 
-/// Makes a module of named tests, one for each promise of
-/// [`EventStore`](crate::store::EventStore), as
-/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
-///
-/// ```
-/// use signup::store::MemoryStore;
-///
-/// signup::event_conformance_tests!(events, async { MemoryStore::default() });
-/// # fn main() {}
-/// ```
-#[macro_export]
-macro_rules! event_conformance_tests {
-    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        $crate::conformance_tests!(
-            @module [$(#[$attribute])*] $module,
-            events_are_numbered_with_their_changes($open),
-            what_is_refused_tells_nothing($open),
-            simultaneous_events_have_no_gap($open),
-            a_dropped_change_has_told($open),
-            events_outlive_their_account_until_they_are_purged($open),
-            earlier_events_are_scrubbed($open),
-            a_notice_is_stored_with_its_change($open),
-            one_process_settles_a_notice($open),
-            a_scrubbed_account_has_no_notices($open),
-        );
-    };
+pub(super) async fn purge<S: Harness<Store: EventStore>>(
+    store: &S,
+    which: OldEvents,
+    until: Timestamp,
+) {
+    let purged = ok(store.under_test().purge_events(which, until, ALL).await);
+    assert!(!purged.more, "fewer events than the limit were purged");
 }

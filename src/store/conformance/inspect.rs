@@ -1,19 +1,17 @@
-//! The stored rows of a store, and access to those of this crate's stores.
+//! The rows of a store, and harnesses of this crate's stores.
 
 use async_trait::async_trait;
 
 use crate::account::AccountId;
 
-use super::{Changeable, Credentialed, Eventful, Inspect, Relayed, Replayable, Verifying};
-use crate::store::{
-    AccountStore, CredentialStore, EventStore, LifecycleStore, MemoryStore, NewAccount, NewApiKey,
-    RelayStore, ReplayStore, VerificationStore,
-};
+use super::Harness;
+use crate::store::MemoryStore;
+use crate::store::contract::{NewAccount, NewApiKey};
 
 /// A row of `accounts`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the stores' tables document the columns")]
-pub struct StoredAccount {
+pub struct AccountRow {
     pub id: String,
     pub email: String,
     pub email_key: String,
@@ -24,7 +22,7 @@ pub struct StoredAccount {
     pub created_at: i64,
 }
 
-impl From<&NewAccount> for StoredAccount {
+impl From<&NewAccount> for AccountRow {
     fn from(new: &NewAccount) -> Self {
         Self {
             id: new.id().to_string(),
@@ -42,14 +40,14 @@ impl From<&NewAccount> for StoredAccount {
 /// A row of `api_keys`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the stores' tables document the columns")]
-pub struct StoredKey {
+pub struct ApiKeyRow {
     pub digest: Vec<u8>,
     pub account_id: String,
     pub prefix: String,
     pub created_at: i64,
 }
 
-impl From<&NewApiKey> for StoredKey {
+impl From<&NewApiKey> for ApiKeyRow {
     fn from(new: &NewApiKey) -> Self {
         Self {
             digest: new.digest().as_bytes().to_vec(),
@@ -61,9 +59,19 @@ impl From<&NewApiKey> for StoredKey {
 }
 
 #[async_trait]
-impl Credentialed for MemoryStore {
-    fn credentials(&self) -> &dyn CredentialStore {
+impl Harness for MemoryStore {
+    type Store = Self;
+
+    fn under_test(&self) -> &Self {
         self
+    }
+
+    async fn account_rows(&self) -> Vec<AccountRow> {
+        self.accounts().iter().map(AccountRow::from).collect()
+    }
+
+    async fn api_key_rows(&self) -> Vec<ApiKeyRow> {
+        self.api_keys().iter().map(ApiKeyRow::from).collect()
     }
 
     async fn delete_account(&self, id: &AccountId) {
@@ -74,69 +82,19 @@ impl Credentialed for MemoryStore {
     }
 }
 
-impl Replayable for MemoryStore {
-    fn replays(&self) -> &dyn ReplayStore {
-        self
-    }
-}
-
-impl Relayed for MemoryStore {
-    fn relays(&self) -> &dyn RelayStore {
-        self
-    }
-}
-
-impl Eventful for MemoryStore {
-    fn events(&self) -> &dyn EventStore {
-        self
-    }
-}
-
-impl Changeable for MemoryStore {
-    fn lifecycle(&self) -> &dyn LifecycleStore {
-        self
-    }
-}
-
-impl Verifying for MemoryStore {
-    fn tickets(&self) -> &dyn VerificationStore {
-        self
-    }
-}
-
-#[async_trait]
-impl Inspect for MemoryStore {
-    fn accounts(&self) -> &dyn AccountStore {
-        self
-    }
-
-    async fn stored_accounts(&self) -> Vec<StoredAccount> {
-        Self::accounts(self).iter().map(StoredAccount::from).collect()
-    }
-
-    async fn stored_keys(&self) -> Vec<StoredKey> {
-        self.api_keys().iter().map(StoredKey::from).collect()
-    }
-}
-
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql {
     use async_trait::async_trait;
 
-    use super::{StoredAccount, StoredKey};
+    use super::{AccountRow, ApiKeyRow};
     use crate::account::AccountId;
     use crate::issue::BoxError;
-    use crate::store::conformance::{
-        Changeable, Credentialed, Eventful, Inspect, Relayed, Replayable, Verifying,
-    };
+    use crate::store::conformance::Harness;
     use crate::store::dialect::fill::read_times;
     use crate::store::dialect::statement::Statement;
+    use crate::store::sql::SqlStore;
     use crate::store::sql::backend::Backend;
     use crate::store::sql::statement::{Kind, Row, decode};
-    use crate::store::{
-        AccountStore, CredentialStore, EventStore, LifecycleStore, RelayStore, ReplayStore,
-        SqlStore, VerificationStore,
-    };
 
     const ACCOUNT: &[Kind] = &[
         Kind::Text,
@@ -151,8 +109,10 @@ mod sql {
     const KEY: &[Kind] = &[Kind::Bytes, Kind::Text, Kind::Text, Kind::Integer];
 
     #[async_trait]
-    impl<B: Backend> Credentialed for SqlStore<B> {
-        fn credentials(&self) -> &dyn CredentialStore {
+    impl<B: Backend> Harness for SqlStore<B> {
+        type Store = Self;
+
+        fn under_test(&self) -> &Self {
             self
         }
 
@@ -175,45 +135,8 @@ mod sql {
                 }
             }
         }
-    }
 
-    impl<B: Backend> Replayable for SqlStore<B> {
-        fn replays(&self) -> &dyn ReplayStore {
-            self
-        }
-    }
-
-    impl<B: Backend> Relayed for SqlStore<B> {
-        fn relays(&self) -> &dyn RelayStore {
-            self
-        }
-    }
-
-    impl<B: Backend> Eventful for SqlStore<B> {
-        fn events(&self) -> &dyn EventStore {
-            self
-        }
-    }
-
-    impl<B: Backend> Changeable for SqlStore<B> {
-        fn lifecycle(&self) -> &dyn LifecycleStore {
-            self
-        }
-    }
-
-    impl<B: Backend> Verifying for SqlStore<B> {
-        fn tickets(&self) -> &dyn VerificationStore {
-            self
-        }
-    }
-
-    #[async_trait]
-    impl<B: Backend> Inspect for SqlStore<B> {
-        fn accounts(&self) -> &dyn AccountStore {
-            self
-        }
-
-        async fn stored_accounts(&self) -> Vec<StoredAccount> {
+        async fn account_rows(&self) -> Vec<AccountRow> {
             let sql = format!(
                 "SELECT a.@id, a.@email, a.@email_key, a.@name, a.@plan, a.@password_hash,
                      a.@pepper_version, {{a.created_at}}
@@ -224,7 +147,7 @@ mod sql {
             all(self, self.names.fill_columns(&sql), ACCOUNT, account).await
         }
 
-        async fn stored_keys(&self) -> Vec<StoredKey> {
+        async fn api_key_rows(&self) -> Vec<ApiKeyRow> {
             let table = self.table("api_keys");
             let sql = format!("SELECT digest, account_id, prefix, created_at FROM {table}");
             all(self, sql, KEY, key).await
@@ -246,8 +169,8 @@ mod sql {
         decode(rows, read).unwrap_or_else(|error| panic!("the rows can't be read: {error}"))
     }
 
-    fn account(mut row: Row) -> Result<StoredAccount, BoxError> {
-        Ok(StoredAccount {
+    fn account(mut row: Row) -> Result<AccountRow, BoxError> {
+        Ok(AccountRow {
             id: row.text()?,
             email: row.text()?,
             email_key: row.text()?,
@@ -259,8 +182,8 @@ mod sql {
         })
     }
 
-    fn key(mut row: Row) -> Result<StoredKey, BoxError> {
-        Ok(StoredKey {
+    fn key(mut row: Row) -> Result<ApiKeyRow, BoxError> {
+        Ok(ApiKeyRow {
             digest: row.bytes()?,
             account_id: row.text()?,
             prefix: row.text()?,

@@ -11,28 +11,22 @@ use crate::account::{AccountState, Plan, TicketNonce};
 use crate::fields::{Email, EmailKey, EmailProfile, Name};
 use crate::hash::PasswordHash;
 use crate::issue::Chain;
-use crate::store::{
-    AccountChange, ChangeOutcome, Condition, Effect, KeyOwner, LifecycleStore, NewAccount,
-    NewApiKey, Wipe,
+use crate::store::contract::{
+    AccountChange, AccountStore as _, ChangeOutcome, Condition, Effect, KeyOwner, LifecycleStore,
+    LifecycleStoreExt as _, NewAccount, NewApiKey, Wipe,
 };
 
 use super::credentials::{created, key, later, ok, signed_up};
 use super::drop_at::settles;
-use super::state::state;
-use super::{Credentialed, Sample, dropped_after};
+use super::state::{all_reads_agree, state};
+use super::{Harness, Sample, dropped_after};
 
 pub(super) const PENDING: AccountState = AccountState::PendingDeletion;
 /// The number of simultaneous changes.
 const CROWD: usize = 64;
 
-/// A store under test whose changes of accounts are tested too.
-pub trait Changeable: Credentialed {
-    /// Returns the store.
-    fn lifecycle(&self) -> &dyn LifecycleStore;
-}
-
 /// Checks that every effect of a change happens, and nothing else, to nobody else.
-pub async fn a_change_has_all_its_effects<S: Changeable>(store: S) {
+pub async fn a_change_has_all_its_effects<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let of_other = state(&store, &other).await;
     let mut expected = state(&store, &one).await;
@@ -56,29 +50,28 @@ pub async fn a_change_has_all_its_effects<S: Changeable>(store: S) {
         expected.apply(&effect);
         change(&store, AccountChange::new(one.id().clone()).with(effect.clone())).await;
         assert_eq!(state(&store, &one).await, expected, "after {effect:?}");
+        all_reads_agree(&store, &one).await;
     }
     // All at once, and with an account that has a key.
     let all = with_all_effects(AccountChange::new(one.id().clone()), &one, 11);
     all.effects().iter().for_each(|effect| expected.apply(effect));
     change(&store, all).await;
     assert_eq!(state(&store, &one).await, expected, "after all effects");
-    let gone = ok(store.credentials().find_api_key(one.key_digest()).await);
+    all_reads_agree(&store, &one).await;
+    let gone = ok(store.under_test().find_key_owner(one.key_digest()).await);
     assert_eq!(gone, None, "a key that was replaced is found");
     let disabled = Effect::SetState(AccountState::Disabled, None);
     change(&store, AccountChange::new(one.id().clone()).with(disabled)).await;
-    let owner = ok(store.credentials().find_api_key(key(&one, 11, 60).digest()).await);
-    let tells = KeyOwner::new(one.id().clone(), None).state(AccountState::Disabled);
+    let owner = ok(store.under_test().find_key_owner(key(&one, 11, 60).digest()).await);
+    let tells = KeyOwner::new(one.id().clone(), AccountState::Disabled, None);
     let tells = tells.email_verified_at(expected.record.email_verified_at);
     assert_eq!(owner, Some(tells), "the owner of the new key");
-    let password = store.credentials().find_password(expected.record.account.email().key());
-    let of_password = ok(password.await).map(|found| found.state);
-    assert_eq!(of_password, Some(AccountState::Disabled), "the state beside the password");
     assert_eq!(state(&store, &other).await, of_other, "another account has changed");
 }
 
 /// Checks that an erased account keeps its id and nothing of a person's, and that its
 /// address is free again.
-pub async fn an_erased_account_has_nothing_left<S: Changeable>(store: S) {
+pub async fn an_erased_account_has_nothing_left<S: Harness<Store: LifecycleStore>>(store: S) {
     let new = Sample::new(1).name(Some("Kim")).pepper_version(7).build();
     created(&store, &new).await;
     let proof = AccountChange::new(new.id().clone()).with(Effect::VerifyEmail(later(&new, 1)));
@@ -92,15 +85,15 @@ pub async fn an_erased_account_has_nothing_left<S: Changeable>(store: S) {
     erase.effects().iter().for_each(|effect| expected.apply(effect));
     change(&store, erase).await;
     assert_eq!(state(&store, &new).await, expected, "what is left");
-    let rows = store.stored_accounts().await;
+    let rows = store.account_rows().await;
     let [row] = rows.as_slice() else { panic!("the row is gone: {rows:?}") };
     let erased = format!("erased:{}", new.id());
     assert_eq!((&row.email, &row.email_key), (&erased, &erased));
     assert_eq!((&row.name, row.pepper_version), (&None, None));
     assert!(row.password_hash.is_empty(), "a password is left");
-    assert!(!ok(store.accounts().is_email_taken(new.email().key()).await), "it is not free");
+    assert!(!ok(store.under_test().is_email_taken(new.email().key()).await), "it is not free");
     let key = NewApiKey { account_id: new.id().clone(), ..Sample::new(5).build().key().clone() };
-    assert!(!ok(store.credentials().add_api_key(key).await), "it has got an API key");
+    assert!(!ok(store.under_test().add_api_key(key).await), "it has got an API key");
     created(&store, &Sample::new(2).email_of(&new).build()).await;
     // The tag of a banned address is unique, too, and found.
     let banned = EmailKey::banned(&[7; 32]);
@@ -109,20 +102,20 @@ pub async fn an_erased_account_has_nothing_left<S: Changeable>(store: S) {
         AccountChange::new(new.id().clone()).with(Effect::Erase(Some(banned.clone())))
     };
     change(&store, ban(&third)).await;
-    assert!(ok(store.accounts().is_email_taken(&banned).await), "a banned address is free");
-    let outcome = ok(store.lifecycle().change_account(ban(&fourth)).await);
+    assert!(ok(store.under_test().is_email_taken(&banned).await), "a banned address is free");
+    let outcome = ok(store.under_test().change(ban(&fourth)).await);
     assert_eq!(outcome, ChangeOutcome::EmailTaken, "an address was banned twice");
 }
 
 /// Checks that a change to an email that another account has changes nothing, in any
 /// spelling, and that one's own email in another spelling is no other.
-pub async fn a_taken_email_changes_nothing<S: Changeable>(store: S) {
+pub async fn a_taken_email_changes_nothing<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let before = (state(&store, &one).await, state(&store, &other).await);
     let taken = email(&other.email().as_str().to_uppercase());
     let taken = Effect::SetEmail(taken, later(&one, 60));
     let new = AccountChange::new(one.id().clone()).with(Effect::RevokeTokens).with(taken);
-    let outcome = ok(store.lifecycle().change_account(new).await);
+    let outcome = ok(store.under_test().change(new).await);
     assert_eq!(outcome, ChangeOutcome::EmailTaken, "an email that is taken");
     assert_eq!((state(&store, &one).await, state(&store, &other).await), before);
     let own = email(&one.email().as_str().to_uppercase());
@@ -131,18 +124,20 @@ pub async fn a_taken_email_changes_nothing<S: Changeable>(store: S) {
 }
 
 /// Checks that a change without effects applies to an account that is there.
-pub async fn a_change_of_nothing_applies<S: Changeable>(store: S) {
+pub async fn a_change_of_nothing_applies<S: Harness<Store: LifecycleStore>>(store: S) {
     let one = signed_up(&store, 1).await;
     let before = state(&store, &one).await;
     change(&store, AccountChange::new(one.id().clone())).await;
     assert_eq!(state(&store, &one).await, before);
     let nobody = Sample::new(2).build();
-    let outcome = store.lifecycle().change_account(AccountChange::new(nobody.id().clone())).await;
+    let outcome = store.under_test().change(AccountChange::new(nobody.id().clone())).await;
     assert_eq!(ok(outcome), ChangeOutcome::NotApplicable, "an account of nobody's");
 }
 
 /// Checks that nothing changes if one of the conditions does not hold.
-pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store: S) {
+pub async fn a_condition_that_does_not_hold_changes_nothing<S: Harness<Store: LifecycleStore>>(
+    store: S,
+) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let proof = AccountChange::new(other.id().clone()).with(Effect::VerifyEmail(later(&one, 1)));
     change(&store, proof).await;
@@ -165,7 +160,7 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
         let new = if refused.account() == one.id() { &one } else { &other };
         let before = state(&store, new).await;
         let refused = with_all_effects(refused, new, 10);
-        let outcome = ok(store.lifecycle().change_account(refused.clone()).await);
+        let outcome = ok(store.under_test().change(refused.clone()).await);
         let state = state(&store, new).await;
         assert_eq!((outcome, state), (ChangeOutcome::NotApplicable, before), "{refused:?}");
     }
@@ -180,13 +175,13 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Changeable>(store
     for (seconds, outcome) in [(59, ChangeOutcome::NotApplicable), (60, ChangeOutcome::Changed)] {
         let due = Condition::DeletionDue(later(&one, seconds));
         let due = AccountChange::new(one.id().clone()).provided(due).with(Effect::RevokeTokens);
-        assert_eq!(ok(store.lifecycle().change_account(due).await), outcome, "{seconds}");
+        assert_eq!(ok(store.under_test().change(due).await), outcome, "{seconds}");
     }
     change(&store, holding(&other).with(Effect::RevokeTokens)).await;
 }
 
 /// Checks that the first time of a proof stays.
-pub async fn a_proof_keeps_its_first_time<S: Changeable>(store: S) {
+pub async fn a_proof_keeps_its_first_time<S: Harness<Store: LifecycleStore>>(store: S) {
     let one = signed_up(&store, 1).await;
     for seconds in [60, 120, 30] {
         let proof = Effect::VerifyEmail(later(&one, seconds));
@@ -197,20 +192,20 @@ pub async fn a_proof_keeps_its_first_time<S: Changeable>(store: S) {
 }
 
 /// Checks that a change whose API key has a digest that is taken changes nothing.
-pub async fn a_taken_key_changes_nothing<S: Changeable>(store: S) {
+pub async fn a_taken_key_changes_nothing<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let before = (state(&store, &one).await, state(&store, &other).await);
     let taken = NewApiKey { account_id: one.id().clone(), ..other.key().clone() };
     let taken = Effect::ReplaceApiKeys(Some(Box::new(taken)));
     let new = AccountChange::new(one.id().clone()).with(Effect::RevokeTokens).with(taken);
-    let outcome = ok(store.lifecycle().change_account(new).await);
+    let outcome = ok(store.under_test().change(new).await);
     assert_eq!(outcome, ChangeOutcome::IdentifierTaken, "a digest that is taken");
     assert_eq!((state(&store, &one).await, state(&store, &other).await), before);
 }
 
 /// Checks that a change adds, rotates and revokes an API key with its other effects, and
 /// changes nothing if the key is not there, not valid, or was added by an equal request.
-pub async fn a_change_of_a_key_is_whole<S: Changeable>(store: S) {
+pub async fn a_change_of_a_key_is_whole<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let id = |number, seconds| key(&one, number, seconds).digest().key_id();
     let new = |number, seconds| Box::new(key(&one, number, seconds));
@@ -243,14 +238,14 @@ pub async fn a_change_of_a_key_is_whole<S: Changeable>(store: S) {
         (Effect::AddApiKey(Box::new(taken)), ChangeOutcome::IdentifierTaken),
     ] {
         let both = AccountChange::new(one.id().clone()).with(effect).with(Effect::RevokeTokens);
-        let outcome = ok(store.lifecycle().change_account(both.clone()).await);
+        let outcome = ok(store.under_test().change(both.clone()).await);
         let found = state(&store, &one).await;
         assert_eq!((outcome, &found), (refusal, &expected), "{:?}", both.effects());
     }
 }
 
 /// Checks that of simultaneous changes that exclude each other one happens.
-pub async fn one_change_wins<S: Changeable>(store: S) {
+pub async fn one_change_wins<S: Harness<Store: LifecycleStore>>(store: S) {
     let one = signed_up(&store, 1).await;
     let (store, barrier) = (Arc::new(store), Arc::new(Barrier::new(CROWD)));
     let tasks: Vec<_> = (0..CROWD as u64)
@@ -261,7 +256,7 @@ pub async fn one_change_wins<S: Changeable>(store: S) {
                 let change = AccountChange::new(one.id().clone()).provided(condition);
                 let change = with_all_effects(change, &one, 100 + number);
                 barrier.wait().await;
-                let changed = ok(store.lifecycle().change_account(change).await);
+                let changed = ok(store.under_test().change(change).await);
                 (number, changed == ChangeOutcome::Changed)
             })
         })
@@ -281,7 +276,7 @@ pub async fn one_change_wins<S: Changeable>(store: S) {
 }
 
 /// Checks that a change dropped at any poll has happened whole, or not at all.
-pub async fn a_dropped_change_is_whole<S: Changeable>(store: S) {
+pub async fn a_dropped_change_is_whole<S: Harness<Store: LifecycleStore>>(store: S) {
     let mut polls = 0;
     let mut finished = false;
     while !finished {
@@ -291,7 +286,7 @@ pub async fn a_dropped_change_is_whole<S: Changeable>(store: S) {
         let change =
             with_all_effects(AccountChange::new(one.id().clone()), &one, 1_000_000 + polls);
         let expected = [key(&one, 1_000_000 + polls, 60).info()];
-        let changing = store.lifecycle().change_account(change);
+        let changing = store.under_test().change(change);
         finished = dropped_after(changing, polls).await.is_some();
         let (store, one, before, expected) = (&store, &one, &before, &expected);
         settles(polls, || async move {
@@ -329,38 +324,7 @@ fn with_all_effects(change: AccountChange, of: &NewAccount, number: u64) -> Acco
         .with(Effect::ReplaceApiKeys(Some(Box::new(key(of, number, 60)))))
 }
 
-pub(super) async fn change<S: Changeable>(store: &S, change: AccountChange) {
-    let outcome = ok(store.lifecycle().change_account(change.clone()).await);
+pub(super) async fn change<S: Harness<Store: LifecycleStore>>(store: &S, change: AccountChange) {
+    let outcome = ok(store.under_test().change(change.clone()).await);
     assert_eq!(outcome, ChangeOutcome::Changed, "{change:?}");
-}
-
-/// Makes a module of named tests, one for each promise of
-/// [`LifecycleStore`](crate::store::LifecycleStore), as
-/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
-///
-/// ```
-/// use signup::store::MemoryStore;
-///
-/// signup::lifecycle_conformance_tests!(changes, async { MemoryStore::default() });
-/// # fn main() {}
-/// ```
-#[macro_export]
-macro_rules! lifecycle_conformance_tests {
-    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        $crate::conformance_tests!(
-            @module [$(#[$attribute])*] $module,
-            an_account_is_found_by_its_email($open),
-            a_change_has_all_its_effects($open),
-            a_change_of_nothing_applies($open),
-            a_condition_that_does_not_hold_changes_nothing($open),
-            a_proof_keeps_its_first_time($open),
-            a_taken_key_changes_nothing($open),
-            a_change_of_a_key_is_whole($open),
-            a_taken_email_changes_nothing($open),
-            an_erased_account_has_nothing_left($open),
-            accounts_are_listed_in_pages($open),
-            one_change_wins($open),
-            a_dropped_change_is_whole($open),
-        );
-    };
 }

@@ -3,26 +3,26 @@
 #![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
 
 use crate::account::{AccountState, Plan};
-use crate::store::{AccountChange, AccountFilter, Effect};
+use crate::store::contract::{AccountChange, AccountFilter, Effect, FindBy, LifecycleStore};
 
 use super::credentials::{later, ok, signed_up};
 use super::lifecycle::{PENDING, change};
-use super::{Changeable, Sample};
+use super::{Harness, Sample};
 
 /// Checks that an account is found by its email key, and no other is.
-pub async fn an_account_is_found_by_its_email<S: Changeable>(store: S) {
+pub async fn an_account_is_found_by_its_email<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     for new in [&one, &other] {
-        let found = ok(store.lifecycle().find_account_by_email(new.email().key()).await);
+        let found = ok(store.under_test().find_account(FindBy::Email(new.email().key())).await);
         assert_eq!(found, Some(new.record()), "the account of an email");
     }
     let nobody = Sample::new(3).build();
-    let found = ok(store.lifecycle().find_account_by_email(nobody.email().key()).await);
+    let found = ok(store.under_test().find_account(FindBy::Email(nobody.email().key())).await);
     assert_eq!(found, None, "an account of nobody's");
 }
 
 /// Checks that pages list every account that a filter lets through, once and in order.
-pub async fn accounts_are_listed_in_pages<S: Changeable>(store: S) {
+pub async fn accounts_are_listed_in_pages<S: Harness<Store: LifecycleStore>>(store: S) {
     let mut all = Vec::new();
     for number in 1..=7 {
         let new = signed_up(&store, number).await;
@@ -54,7 +54,7 @@ pub async fn accounts_are_listed_in_pages<S: Changeable>(store: S) {
         let expected: Vec<_> = all.iter().filter(|it| filter.admits(it)).cloned().collect();
         let (mut found, mut page) = (Vec::new(), filter.clone());
         loop {
-            let records = ok(store.lifecycle().list_accounts(&page).await);
+            let records = ok(store.under_test().list_accounts(&page).await);
             let is_last = records.len() < filter.limit() as usize;
             assert!(records.len() <= filter.limit() as usize, "a page is too long");
             found.extend(records);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-use super::{Differences, Inspect, Sample, counts};
-use crate::store::{CreateOutcome, StoreError};
+use super::{Differences, Harness, Sample, counts};
+use crate::store::contract::{AccountStore, CreateOutcome, StoreError};
 
 /// The rounds of a race: a store that loses every second one passes once in a million runs.
 const ROUNDS: u64 = 20;
@@ -20,7 +20,7 @@ const SMALL_CROWD: usize = 50;
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn one_winner<S: Inspect>(store: S, differences: &Differences) {
+pub async fn one_winner<S: Harness>(store: S, differences: &Differences) {
     let store = Arc::new(store);
     for round in 0..ROUNDS {
         let crowd = if round == 0 { differences.crowd } else { differences.crowd.min(SMALL_CROWD) };
@@ -29,7 +29,7 @@ pub async fn one_winner<S: Inspect>(store: S, differences: &Differences) {
     }
 }
 
-async fn race<S: Inspect>(store: &Arc<S>, round: u64, crowd: usize) {
+async fn race<S: Harness>(store: &Arc<S>, round: u64, crowd: usize) {
     let gate = Arc::new(Barrier::new(crowd));
     let spellings = ["kim", "KIM", "Kim"].iter().cycle();
     let mut tasks = Vec::with_capacity(crowd);
@@ -38,9 +38,9 @@ async fn race<S: Inspect>(store: &Arc<S>, round: u64, crowd: usize) {
         let new = Sample::new(number).email(&format!("{spelling}{round}@x.co")).build();
         let (store, gate) = (Arc::clone(store), Arc::clone(&gate));
         tasks.push(tokio::spawn(async move {
-            let taken = store.accounts().is_email_taken(new.email().key()).await;
+            let taken = store.under_test().is_email_taken(new.email().key()).await;
             gate.wait().await;
-            (taken, store.accounts().create(new).await)
+            (taken, store.under_test().create(new).await)
         }));
     }
     let mut winners = 0;
@@ -64,20 +64,20 @@ async fn race<S: Inspect>(store: &Arc<S>, round: u64, crowd: usize) {
 ///
 /// # Panics
 /// Panics if the promise is broken.
-pub async fn an_outage_is_not_a_failure<S: Inspect>(store: S) {
+pub async fn an_outage_is_not_a_failure<S: Harness>(store: S) {
     let new = Sample::new(1).build();
     let Some(outage) = store.outage().await else {
         return;
     };
-    let looked = store.accounts().is_email_taken(new.email().key()).await;
+    let looked = store.under_test().is_email_taken(new.email().key()).await;
     let may_look = matches!(looked, Ok(false) | Err(StoreError::Unavailable(_)));
     assert!(may_look, "a look in an outage: {looked:?}");
-    let created = store.accounts().create(new.clone()).await;
+    let created = store.under_test().create(new.clone()).await;
     let is_known = matches!(created, Err(StoreError::Unavailable(_)));
     let is_told = is_known || matches!(created, Err(StoreError::OutcomeUnknown(_)));
     assert!(is_told, "a create in an outage: {created:?}");
     drop(outage);
-    match store.accounts().create(new).await {
+    match store.under_test().create(new).await {
         Ok(CreateOutcome::Stored) => {}
         Ok(CreateOutcome::EmailTaken) if !is_known => {}
         other => panic!("after an outage: {other:?}"),

@@ -10,28 +10,24 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, NewEvent, PARTITIONS};
 use crate::issue::Chain;
 use crate::random::{Entropy, SeededRandom};
-use crate::store::{DeliveryState, EventLease, NewAccount, RelayStore, Settled, UndeliveredEvent};
+use crate::store::contract::{
+    DeliveryState, EventLease, EventQuery, EventStore, NewAccount, OldEvents, Settled, StoredEvent,
+};
 
 use super::credentials::{created, later, ok};
 use super::drop_at::settles;
-use super::event::{all, event, tells, told};
+use super::event::{all, event, purge, tells, told};
 use super::lifecycle::change;
-use super::{Eventful, Sample, dropped_after};
+use super::{Harness, Sample, dropped_after};
 
 /// The number of simultaneous leases.
 const CROWD: usize = 64;
 /// More events than are due at a time.
 const ALL: u32 = 1000;
 
-/// A store under test whose deliveries are tested too.
-pub trait Relayed: Eventful {
-    /// Returns the store.
-    fn relays(&self) -> &dyn RelayStore;
-}
-
 /// Checks that of each account the first event is due that is not done with, from its time
 /// on, and that an event which has stopped its account holds back the later ones.
-pub async fn events_are_due_in_their_order<S: Relayed>(store: S) {
+pub async fn events_are_due_in_their_order<S: Harness<Store: EventStore>>(store: S) {
     let (one, other) = (with_events(&store, 1, 3).await, with_events(&store, 2, 1).await);
     let now = later(&one, 60);
     let lease = leased(&store, &one, now).await;
@@ -45,7 +41,7 @@ pub async fn events_are_due_in_their_order<S: Relayed>(store: S) {
     assert_eq!(due(&store, &one, later(&one, 90)).await, [2], "the event after it");
     settled(&store, lease, &one, DeliveryState::Stopped, now).await;
     assert_eq!(due(&store, &one, later(&one, 900)).await, [0; 0], "its account has stopped");
-    assert!(ok(store.relays().settle_dead_letter(one.id(), 2, None).await), "it is skipped");
+    assert!(ok(store.under_test().settle_dead_letter(one.id(), 2, None).await), "it is skipped");
     assert_eq!(due(&store, &one, now).await, [3], "the event after one that was skipped");
     settled(&store, lease, &one, DeliveryState::Skipped, now).await;
     assert_eq!(due(&store, &one, later(&one, 900)).await, [0; 0], "it was skipped");
@@ -53,13 +49,13 @@ pub async fn events_are_due_in_their_order<S: Relayed>(store: S) {
     let expected = all(&store, &other).await;
     assert_eq!([first(&store, &other, now).await.event], *expected, "the event");
     for limit in 0..2 {
-        let limited = store.relays().due_events(partition(&other), now, limit);
+        let limited = store.under_test().due_events(partition(&other), now, limit);
         assert_eq!(ok(limited.await).len(), usize::try_from(limit).unwrap_or(7), "the limit");
     }
 }
 
 /// Checks that the oldest events of several accounts are due first.
-pub async fn the_oldest_events_are_due_first<S: Relayed>(store: S) {
+pub async fn the_oldest_events_are_due_first<S: Harness<Store: EventStore>>(store: S) {
     let first = Sample::new(1).build();
     let mut others = (2..).map(|number| Sample::new(number).build());
     let second = others.find(|other| partition_of(other) == partition_of(&first));
@@ -72,37 +68,37 @@ pub async fn the_oldest_events_are_due_first<S: Relayed>(store: S) {
         change(&store, tells(of, event_at(of, number, later(of, seconds)))).await;
     }
     let [one, other] = &both;
-    let due = store.relays().due_events(partition_of(one), later(one, 60), ALL);
+    let due = store.under_test().due_events(partition_of(one), later(one, 60), ALL);
     let due = ok(due.await);
     let due: Vec<_> = due.iter().map(|due| due.event.account_id()).collect();
     assert_eq!(due, [other.id(), one.id()], "the oldest event is not the first");
 }
 
 /// Checks that a time which a clock wrote that was ahead holds neither an event nor a lease.
-pub async fn a_clock_that_was_ahead_holds_nothing<S: Relayed>(store: S) {
+pub async fn a_clock_that_was_ahead_holds_nothing<S: Harness<Store: EventStore>>(store: S) {
     let one = with_events(&store, 1, 1).await;
     let (now, ahead) = (later(&one, 60), later(&one, 365 * 24 * 3600));
     let lease = leased(&store, &one, now).await;
     let event = first(&store, &one, now).await;
     let waits = Settled::new(&event, DeliveryState::Waiting, ahead);
-    assert!(ok(store.relays().settle_events(lease, ahead, vec![waits]).await));
+    assert!(ok(store.under_test().settle_events(lease, ahead, vec![waits]).await));
     assert_eq!(due(&store, &one, now).await, [1], "the event waits for a year");
-    let free = ok(store.relays().due_partitions(now).await);
+    let free = ok(store.under_test().due_partitions(now).await);
     assert_eq!(free, [lease], "the lease lasts for a year");
-    let taken = store.relays().lease_partition(lease, now, later(&one, 120)).await;
+    let taken = store.under_test().lease_partition(lease, now, later(&one, 120)).await;
     assert!(ok(taken).is_some(), "the lease can't be taken for a year");
     // A usual wait holds.
     let waits = Settled::new(&event, DeliveryState::Waiting, later(&one, 7 * 3600));
     let held = EventLease { fence: lease.fence + 1, ..lease };
-    assert!(ok(store.relays().settle_events(held, later(&one, 0), vec![waits]).await));
+    assert!(ok(store.under_test().settle_events(held, later(&one, 0), vec![waits]).await));
     assert_eq!(due(&store, &one, now).await, [0; 0], "the event does not wait");
 }
 
 /// Checks that a partition with events due is leased once at a time, by fences that rise.
-pub async fn one_lease_wins<S: Relayed>(store: S) {
+pub async fn one_lease_wins<S: Harness<Store: EventStore>>(store: S) {
     let one = with_events(&store, 1, 1).await;
     let (now, until) = (later(&one, 60), later(&one, 120));
-    let free = ok(store.relays().due_partitions(now).await);
+    let free = ok(store.under_test().due_partitions(now).await);
     let [last] = *free else { panic!("the partitions with events due: {free:?}") };
     assert_eq!(last.partition, partition(&one), "the partition of the account");
     let (store, barrier) = (Arc::new(store), Arc::new(Barrier::new(CROWD)));
@@ -111,7 +107,7 @@ pub async fn one_lease_wins<S: Relayed>(store: S) {
             let (store, barrier) = (Arc::clone(&store), Arc::clone(&barrier));
             tokio::spawn(async move {
                 barrier.wait().await;
-                ok(store.relays().lease_partition(last, now, until).await)
+                ok(store.under_test().lease_partition(last, now, until).await)
             })
         })
         .collect();
@@ -125,61 +121,61 @@ pub async fn one_lease_wins<S: Relayed>(store: S) {
     let [lease] = *leases else { panic!("the leases: {leases:?}") };
     assert!(lease.fence > last.fence, "the fence has not risen");
     let early = later(&one, 119);
-    assert_eq!(ok(store.relays().due_partitions(early).await), [], "it is leased");
-    let taken = store.relays().lease_partition(lease, early, until).await;
+    assert_eq!(ok(store.under_test().due_partitions(early).await), [], "it is leased");
+    let taken = store.under_test().lease_partition(lease, early, until).await;
     assert_eq!(ok(taken), None, "a lease that has not expired was taken");
-    assert_eq!(ok(store.relays().due_partitions(until).await), [lease], "it has expired");
-    let again = store.relays().lease_partition(lease, until, later(&one, 180)).await;
+    assert_eq!(ok(store.under_test().due_partitions(until).await), [lease], "it has expired");
+    let again = store.under_test().lease_partition(lease, until, later(&one, 180)).await;
     let Some(again) = ok(again) else { panic!("a lease that has expired was kept") };
     assert!(again.fence > lease.fence, "the fence has not risen");
     // A renewed lease is longer, and one that is let go is free.
-    assert!(ok(store.relays().settle_events(again, later(&one, 240), Vec::new()).await));
-    assert_eq!(ok(store.relays().due_partitions(later(&one, 200)).await), [], "it was renewed");
-    assert!(ok(store.relays().settle_events(again, later(&one, 0), Vec::new()).await));
-    assert_eq!(ok(store.relays().due_partitions(now).await), [again], "it was let go");
+    assert!(ok(store.under_test().settle_events(again, later(&one, 240), Vec::new()).await));
+    assert_eq!(ok(store.under_test().due_partitions(later(&one, 200)).await), [], "it was renewed");
+    assert!(ok(store.under_test().settle_events(again, later(&one, 0), Vec::new()).await));
+    assert_eq!(ok(store.under_test().due_partitions(now).await), [again], "it was let go");
     settled(&*store, again, &one, DeliveryState::Delivered, now).await;
-    assert_eq!(ok(store.relays().due_partitions(later(&one, 900)).await), [], "nothing is due");
+    assert_eq!(ok(store.under_test().due_partitions(later(&one, 900)).await), [], "nothing is due");
 }
 
 /// Checks that an instance which has lost its lease settles nothing.
-pub async fn a_lost_lease_settles_nothing<S: Relayed>(store: S) {
+pub async fn a_lost_lease_settles_nothing<S: Harness<Store: EventStore>>(store: S) {
     let one = with_events(&store, 1, 1).await;
     let now = later(&one, 60);
     let lost = leased(&store, &one, now).await;
     let expired = later(&one, 600);
-    let Some(held) = ok(store.relays().lease_partition(lost, expired, later(&one, 660)).await)
+    let Some(held) = ok(store.under_test().lease_partition(lost, expired, later(&one, 660)).await)
     else {
         panic!("a lease that has expired was kept")
     };
     let delivered = Settled::new(&first(&store, &one, now).await, DeliveryState::Delivered, now);
-    let late = store.relays().settle_events(lost, later(&one, 0), vec![delivered]).await;
+    let late = store.under_test().settle_events(lost, later(&one, 0), vec![delivered]).await;
     assert!(!ok(late), "a lease that was lost settles");
     assert_eq!(due(&store, &one, now).await, [1], "an event was settled");
-    assert_eq!(ok(store.relays().due_partitions(later(&one, 650)).await), [], "it was let go");
+    assert_eq!(ok(store.under_test().due_partitions(later(&one, 650)).await), [], "it was let go");
     settled(&store, held, &one, DeliveryState::Delivered, now).await;
     assert_eq!(due(&store, &one, now).await, [0; 0], "an event was not settled");
 }
 
 /// Checks that the backlog is counted, and that events which were given up are listed, can
 /// be delivered again, and skipped.
-pub async fn dead_letters_are_kept<S: Relayed>(store: S) {
-    let empty = ok(store.relays().event_backlog().await);
+pub async fn dead_letters_are_kept<S: Harness<Store: EventStore>>(store: S) {
+    let empty = ok(store.under_test().event_backlog().await);
     assert_eq!((empty.waiting, empty.oldest, empty.stopped), (0, None, 0));
     let (one, other) = (with_events(&store, 1, 2).await, with_events(&store, 2, 1).await);
     let now = later(&one, 60);
-    let backlog = ok(store.relays().event_backlog().await);
+    let backlog = ok(store.under_test().event_backlog().await);
     assert_eq!((backlog.waiting, backlog.stopped), (3, 0), "the backlog");
     assert_eq!(backlog.oldest, Some(one.created_at()), "the oldest event");
     let lease = leased(&store, &one, now).await;
     settled(&store, lease, &one, DeliveryState::Stopped, now).await;
-    let backlog = ok(store.relays().event_backlog().await);
+    let backlog = ok(store.under_test().event_backlog().await);
     assert_eq!((backlog.waiting, backlog.stopped), (2, 1), "the backlog with a dead letter");
-    let free = ok(store.relays().due_partitions(later(&one, 900)).await);
+    let free = ok(store.under_test().due_partitions(later(&one, 900)).await);
     let of_other = [partition(&other)].into_iter().filter(|it| *it != partition(&one));
     let free: Vec<_> = free.into_iter().map(|last| last.partition).collect();
     assert_eq!(free, of_other.collect::<Vec<_>>(), "nothing is due of who has stopped");
     let settle = async |account: &NewAccount, number, due_at| {
-        ok(store.relays().settle_dead_letter(account.id(), number, due_at).await)
+        ok(store.under_test().settle_dead_letter(account.id(), number, due_at).await)
     };
     // Other events are none.
     for (account, number) in [(&one, 2), (&one, 7), (&other, 1)] {
@@ -192,18 +188,52 @@ pub async fn dead_letters_are_kept<S: Relayed>(store: S) {
     assert_eq!((found.event.number(), found.attempts), (1, 0), "it begins anew");
     settled(&store, lease, &one, DeliveryState::Skipped, now).await;
     assert!(!settle(&one, 1, None).await, "it was skipped twice");
-    let dead = ok(store.relays().list_dead_letters(ALL).await);
+    let dead = given_up(&store, ALL).await;
     let [dead] = dead.as_slice() else { panic!("the dead letters: {dead:?}") };
     let (account, number) = (dead.event.account_id(), dead.event.number());
     assert_eq!((account, number), (one.id(), 1), "the dead letter");
     assert_eq!((dead.attempts, dead.state), (1, DeliveryState::Skipped), "the dead letter");
-    assert!(ok(store.relays().list_dead_letters(0).await).is_empty(), "more than asked for");
+    assert!(given_up(&store, 0).await.is_empty(), "more than asked for");
     assert!(settle(&one, 1, Some(now)).await, "one that was skipped was not brought back");
     assert_eq!(due(&store, &one, now).await, [1], "it is not the first again");
 }
 
+/// Checks that pages list every event that was given up, once and in their order.
+pub async fn dead_letters_are_listed_in_pages<S: Harness<Store: EventStore>>(store: S) {
+    let mut expected = Vec::new();
+    for number in 1..=5 {
+        let one = with_events(&store, number, 1).await;
+        let (lease, event) = (leased(&store, &one, later(&one, 60)).await, first_of(&one));
+        // Some at the same time, and none in the order of their numbers.
+        let due_at = later(&one, 60 + 10 * (number % 3));
+        let skipped = vec![Settled::new(&event, DeliveryState::Skipped, due_at)];
+        assert!(ok(store.under_test().settle_events(lease, later(&one, 0), skipped).await));
+        expected.push((due_at, event.event.id().to_owned()));
+    }
+    expected.sort();
+    let (mut found, mut last) = (Vec::new(), None);
+    loop {
+        let query = EventQuery::GivenUp { after: last.as_ref() };
+        let page = ok(store.under_test().list_events(query, 2).await);
+        found.extend(page.iter().map(|row| (row.due_at, row.event.id().to_owned())));
+        assert!(found.len() <= expected.len(), "pages without an end");
+        match page.into_iter().next_back() {
+            Some(row) => last = Some(row),
+            None => break,
+        }
+    }
+    assert_eq!(found, expected, "the events that were given up");
+}
+
+/// Returns the first event of an account, as it is stored.
+fn first_of(of: &NewAccount) -> StoredEvent {
+    let event = of.event().cloned().map(|event| event.numbered(1));
+    let event = event.unwrap_or_else(|| panic!("the account has no event"));
+    StoredEvent::new(event, 0, DeliveryState::Waiting, Timestamp::EPOCH)
+}
+
 /// Checks that the events which were delivered are deleted when they are old, and no others.
-pub async fn delivered_events_are_purged<S: Relayed>(store: S) {
+pub async fn delivered_events_are_purged<S: Harness<Store: EventStore>>(store: S) {
     let one = with_events(&store, 1, 3).await;
     let now = later(&one, 60);
     let lease = leased(&store, &one, now).await;
@@ -215,14 +245,14 @@ pub async fn delivered_events_are_purged<S: Relayed>(store: S) {
     let Ok(earlier) = Timestamp::from_millis(one.created_at().as_millis() - 1) else {
         panic!("a moment of the suite's")
     };
-    ok(store.relays().purge_delivered_events(earlier).await);
+    purge(&store, OldEvents::Delivered, earlier).await;
     assert_eq!(numbers().await, [1, 2, 3], "a later event was purged");
-    ok(store.relays().purge_delivered_events(now).await);
+    purge(&store, OldEvents::Delivered, now).await;
     assert_eq!(numbers().await, [2, 3], "the events that are left");
 }
 
 /// Checks that of a settlement dropped at any poll all events are settled, or none.
-pub async fn a_dropped_settlement_is_whole<S: Relayed>(store: S) {
+pub async fn a_dropped_settlement_is_whole<S: Harness<Store: EventStore>>(store: S) {
     let (mut polls, mut finished) = (0, false);
     while !finished {
         polls += 1;
@@ -230,30 +260,38 @@ pub async fn a_dropped_settlement_is_whole<S: Relayed>(store: S) {
         let now = later(&one, 60);
         let lease = leased(&store, &one, now).await;
         let both = all(&store, &one).await.into_iter().map(|event| {
-            let event = UndeliveredEvent::new(event, 0, DeliveryState::Waiting);
+            let event = StoredEvent::new(event, 0, DeliveryState::Waiting, now);
             Settled::new(&event, DeliveryState::Skipped, now)
         });
-        let settling = store.relays().settle_events(lease, later(&one, 0), both.collect());
+        let settling = store.under_test().settle_events(lease, later(&one, 0), both.collect());
         finished = dropped_after(settling, polls).await.is_some();
         let (store, one) = (&store, &one);
         settles(polls, || async move {
-            let dead = ok(store.relays().list_dead_letters(ALL).await);
+            let dead = given_up(store, ALL).await;
             let own = dead.iter().filter(|dead| dead.event.account_id() == one.id()).count();
             if own == 2 || (own == 0 && !finished) { Ok(()) } else { Err(own) }
         })
         .await;
         // The partition is free for another account of it, whatever has happened.
-        let partitions = ok(store.relays().due_partitions(later(one, 900)).await);
+        let partitions = ok(store.under_test().due_partitions(later(one, 900)).await);
         for last in partitions {
             let until = later(one, 0);
-            let free = store.relays().lease_partition(last, later(one, 900), until).await;
+            let free = store.under_test().lease_partition(last, later(one, 900), until).await;
             assert!(ok(free).is_some(), "a lease that has expired was kept");
         }
     }
 }
 
+async fn given_up<S: Harness<Store: EventStore>>(store: &S, limit: u32) -> Vec<StoredEvent> {
+    ok(store.under_test().list_events(EventQuery::GivenUp { after: None }, limit).await)
+}
+
 /// Signs an account up that has this many events.
-async fn with_events<S: Relayed>(store: &S, number: u64, events: u64) -> NewAccount {
+async fn with_events<S: Harness<Store: EventStore>>(
+    store: &S,
+    number: u64,
+    events: u64,
+) -> NewAccount {
     let one = told(number);
     created(store, &one).await;
     for count in 1..events {
@@ -284,33 +322,49 @@ fn partition(of: &NewAccount) -> u8 {
 }
 
 /// Leases the partition of an account for a minute.
-async fn leased<S: Relayed>(store: &S, of: &NewAccount, now: Timestamp) -> EventLease {
-    let free = ok(store.relays().due_partitions(now).await);
+async fn leased<S: Harness<Store: EventStore>>(
+    store: &S,
+    of: &NewAccount,
+    now: Timestamp,
+) -> EventLease {
+    let free = ok(store.under_test().due_partitions(now).await);
     let last = free.into_iter().find(|last| last.partition == partition(of));
     let Some(last) = last else { panic!("its partition is not free") };
-    let lease = ok(store.relays().lease_partition(last, now, later(of, 120)).await);
+    let lease = ok(store.under_test().lease_partition(last, now, later(of, 120)).await);
     lease.unwrap_or_else(|| panic!("a partition that is free was not leased"))
 }
 
 /// Returns the events of an account that are due.
-async fn due_of<S: Relayed>(store: &S, of: &NewAccount, now: Timestamp) -> Vec<UndeliveredEvent> {
-    let mut due = ok(store.relays().due_events(partition(of), now, ALL).await);
+async fn due_of<S: Harness<Store: EventStore>>(
+    store: &S,
+    of: &NewAccount,
+    now: Timestamp,
+) -> Vec<StoredEvent> {
+    let mut due = ok(store.under_test().due_events(partition(of), now, ALL).await);
     due.retain(|due| due.event.account_id() == of.id());
     due
 }
 
 /// Returns their numbers.
-async fn due<S: Relayed>(store: &S, of: &NewAccount, now: Timestamp) -> Vec<i64> {
+async fn due<S: Harness<Store: EventStore>>(
+    store: &S,
+    of: &NewAccount,
+    now: Timestamp,
+) -> Vec<i64> {
     due_of(store, of, now).await.iter().map(|due| due.event.number()).collect()
 }
 
-async fn first<S: Relayed>(store: &S, of: &NewAccount, now: Timestamp) -> UndeliveredEvent {
+async fn first<S: Harness<Store: EventStore>>(
+    store: &S,
+    of: &NewAccount,
+    now: Timestamp,
+) -> StoredEvent {
     let first = due_of(store, of, now).await.into_iter().next();
     first.unwrap_or_else(|| panic!("no event is due"))
 }
 
 /// Settles the event of an account that is due, and keeps the lease.
-async fn settled<S: Relayed>(
+async fn settled<S: Harness<Store: EventStore>>(
     store: &S,
     lease: EventLease,
     of: &NewAccount,
@@ -319,32 +373,5 @@ async fn settled<S: Relayed>(
 ) {
     let ended = Settled::new(&first(store, of, later(of, 90)).await, state, due_at);
     let until = later(of, 120);
-    assert!(ok(store.relays().settle_events(lease, until, vec![ended]).await), "it was lost");
-}
-
-/// Makes a module of named tests, one for each promise of
-/// [`RelayStore`](crate::store::RelayStore), as
-/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
-///
-/// ```
-/// use signup::store::MemoryStore;
-///
-/// signup::relay_conformance_tests!(deliveries, async { MemoryStore::default() });
-/// # fn main() {}
-/// ```
-#[macro_export]
-macro_rules! relay_conformance_tests {
-    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        $crate::conformance_tests!(
-            @module [$(#[$attribute])*] $module,
-            events_are_due_in_their_order($open),
-            the_oldest_events_are_due_first($open),
-            a_clock_that_was_ahead_holds_nothing($open),
-            one_lease_wins($open),
-            a_lost_lease_settles_nothing($open),
-            dead_letters_are_kept($open),
-            delivered_events_are_purged($open),
-            a_dropped_settlement_is_whole($open),
-        );
-    };
+    assert!(ok(store.under_test().settle_events(lease, until, vec![ended]).await), "it was lost");
 }

@@ -11,7 +11,7 @@ use crate::hash::PasswordHash;
 use crate::idempotency::Receipt;
 use crate::random::{Entropy, SeededRandom};
 
-use crate::store::{NewAccount, NewApiKey, UsedTicket};
+use crate::store::contract::{NewAccount, NewApiKey, UsedTicket};
 
 /// Builder for a test account. Two samples with different numbers share no unique column.
 ///

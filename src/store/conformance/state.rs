@@ -3,16 +3,18 @@
 use crate::account::AccountState;
 use crate::fields::Email;
 use crate::hash::PasswordHash;
-use crate::store::{AccountRecord, ApiKeyInfo, Effect, NewAccount};
+use crate::store::contract::{
+    ApiKeyInfo, Effect, FindBy, KeyOwner, LifecycleStore, NewAccount, StoredAccount,
+};
 
-use super::Changeable;
-use super::credentials::ok;
+use super::Harness;
+use super::credentials::{keys, ok};
 use super::log_in::Found;
 
 /// All that a store tells of an account.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
-    pub(super) record: AccountRecord,
+    pub(super) record: StoredAccount,
     pub(super) password: Found,
     pub(super) keys: Vec<ApiKeyInfo>,
 }
@@ -65,11 +67,38 @@ impl State {
     }
 }
 
-pub(super) async fn state<S: Changeable>(store: &S, of: &NewAccount) -> State {
-    let record = ok(store.credentials().find_account(of.id()).await);
+pub(super) async fn state<S: Harness<Store: LifecycleStore>>(store: &S, of: &NewAccount) -> State {
+    let record = ok(store.under_test().find_account(FindBy::Id(of.id())).await);
     let Some(record) = record else { panic!("the account is gone") };
-    let password = ok(store.credentials().find_password(record.account.email().key()).await);
-    let password = password.map(|found| (found.account_id, found.hash));
-    let keys = ok(store.credentials().list_api_keys(of.id()).await);
+    let login =
+        ok(store.under_test().find_login(FindBy::Email(record.account.email().key())).await);
+    let password = login.map(|found| (found.account.account.id().clone(), found.password_hash));
+    let keys = keys(store, of.id()).await;
     State { record, password, keys }
+}
+
+/// Checks that each read of an account returns the same, whatever it is found by.
+pub(super) async fn all_reads_agree<S: Harness<Store: LifecycleStore>>(store: &S, of: &NewAccount) {
+    let tested = store.under_test();
+    let Some(expected) = ok(tested.find_account(FindBy::Id(of.id())).await) else {
+        panic!("the account is gone")
+    };
+    let email = expected.account.email().key();
+    let found = ok(tested.find_account(FindBy::Email(email)).await);
+    assert_eq!(found.as_ref(), Some(&expected), "by its email");
+    for by in [FindBy::Id(of.id()), FindBy::Email(email)] {
+        let login = ok(tested.find_login(by).await).map(|login| login.account);
+        assert_eq!(login.as_ref(), Some(&expected), "beside its password");
+    }
+    let by_key = FindBy::ApiKey(of.key_digest());
+    let Some(found) = ok(tested.find_account(by_key).await) else { return };
+    let key = found.found_by.clone();
+    let with_key = StoredAccount { found_by: key.clone(), ..expected.clone() };
+    assert_eq!(found, with_key, "by its API key");
+    let login = ok(tested.find_login(by_key).await).map(|login| login.account);
+    assert_eq!(login, Some(with_key), "beside its password, by its API key");
+    let expires_at = key.and_then(|key| key.expires_at);
+    let owner = KeyOwner::new(of.id().clone(), expected.state, expires_at);
+    let owner = owner.email_verified_at(expected.email_verified_at);
+    assert_eq!(ok(tested.find_key_owner(of.key_digest()).await), Some(owner), "the key's owner");
 }

@@ -1,4 +1,4 @@
-//! The promises of [`VerificationStore`], one function each, which panics if the promise is
+//! The promises of [`LifecycleStore`] for tickets, one function each, which panics if the promise is
 //! broken.
 
 #![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
@@ -10,20 +10,16 @@ use tokio::sync::Barrier;
 
 use crate::clock::Timestamp;
 use crate::issue::Chain;
-use crate::store::{CreateOutcome, NewAccount, UsedTicket, VerificationStore};
+use crate::store::contract::{
+    AccountStore as _, CreateOutcome, Expired, LifecycleStore, NewAccount, UsedTicket,
+};
 
 use super::credentials::{created, later, ok};
-use super::{Replayable, Sample, counts, dropped_after};
-
-/// A store under test whose tickets are tested too.
-pub trait Verifying: Replayable {
-    /// Returns the store.
-    fn tickets(&self) -> &dyn VerificationStore;
-}
+use super::{Harness, Sample, counts, dropped_after};
 
 /// Checks that a ticket is used with its account, and for no other account afterwards,
 /// even if its own is deleted.
-pub async fn a_ticket_is_used_once<S: Verifying>(store: S) {
+pub async fn a_ticket_is_used_once<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (ticketed(1, 1), ticketed(2, 2));
     for new in [&one, &other] {
         assert!(!is_used(&store, new).await, "a ticket is used before its sign-up");
@@ -43,20 +39,20 @@ pub async fn a_ticket_is_used_once<S: Verifying>(store: S) {
 }
 
 /// Checks that a sign-up whose email is taken does not use its ticket.
-pub async fn a_taken_email_uses_no_ticket<S: Verifying>(store: S) {
+pub async fn a_taken_email_uses_no_ticket<S: Harness<Store: LifecycleStore>>(store: S) {
     let first = Sample::new(1).build();
     created(&store, &first).await;
     let late = Sample::new(2).email_of(&first).ticket(ticket(2)).build();
-    assert_eq!(ok(store.accounts().create(late.clone()).await), CreateOutcome::EmailTaken);
+    assert_eq!(ok(store.under_test().create(late.clone()).await), CreateOutcome::EmailTaken);
     assert!(!is_used(&store, &late).await, "a ticket was used for nothing");
     // If both are taken, it is the email that is reported.
     created(&store, &ticketed(3, 3)).await;
     let late = Sample::new(4).email_of(&first).ticket(ticket(3)).build();
-    assert_eq!(ok(store.accounts().create(late).await), CreateOutcome::EmailTaken);
+    assert_eq!(ok(store.under_test().create(late).await), CreateOutcome::EmailTaken);
 }
 
 /// Checks that of many simultaneous sign-ups with one ticket one succeeds.
-pub async fn one_ticket_makes_one_account<S: Verifying>(store: S) {
+pub async fn one_ticket_makes_one_account<S: Harness<Store: LifecycleStore>>(store: S) {
     const CROWD: u64 = 50;
     let store = Arc::new(store);
     let gate = Arc::new(Barrier::new(usize::try_from(CROWD).unwrap_or(1)));
@@ -64,7 +60,7 @@ pub async fn one_ticket_makes_one_account<S: Verifying>(store: S) {
         let (store, gate) = (Arc::clone(&store), Arc::clone(&gate));
         tokio::spawn(async move {
             gate.wait().await;
-            ok(store.accounts().create(ticketed(number, 1)).await)
+            ok(store.under_test().create(ticketed(number, 1)).await)
         })
     });
     let mut stored = 0;
@@ -82,14 +78,14 @@ pub async fn one_ticket_makes_one_account<S: Verifying>(store: S) {
 
 /// Checks that a `create` dropped at any poll uses its ticket with its account or not at
 /// all.
-pub async fn a_dropped_signup_uses_its_ticket_or_not<S: Verifying>(store: S) {
+pub async fn a_dropped_signup_uses_its_ticket_or_not<S: Harness<Store: LifecycleStore>>(store: S) {
     let (mut polls, mut finished) = (0, false);
     while !finished {
         polls += 1;
         let new = ticketed(2 * polls, polls);
-        finished = dropped_after(store.accounts().create(new.clone()), polls).await.is_some();
+        finished = dropped_after(store.under_test().create(new.clone()), polls).await.is_some();
         // The same ticket for another account waits until the store has finished.
-        match store.accounts().create(ticketed(2 * polls + 1, polls)).await {
+        match store.under_test().create(ticketed(2 * polls + 1, polls)).await {
             Ok(CreateOutcome::Stored) => {
                 assert!(!finished, "a sign-up that was answered did not use its ticket");
             }
@@ -104,7 +100,7 @@ pub async fn a_dropped_signup_uses_its_ticket_or_not<S: Verifying>(store: S) {
 }
 
 /// Checks that expired tickets are deleted, and no others.
-pub async fn expired_tickets_are_purged<S: Verifying>(store: S) {
+pub async fn expired_tickets_are_purged<S: Harness<Store: LifecycleStore>>(store: S) {
     let first = Sample::new(1).build();
     let ends = [1, 2, 3].map(|seconds| later(&first, seconds));
     let tickets = [1, 2, 3].map(|number| *ticket(number).hash());
@@ -112,26 +108,30 @@ pub async fn expired_tickets_are_purged<S: Verifying>(store: S) {
         let new = Sample::new(number).ticket(UsedTicket::new(hash, end)).build();
         created(&store, &new).await;
     }
-    ok(store.tickets().purge_tickets(later(&first, 2)).await);
+    for (limit, rows, more) in [(1, 1, true), (2, 1, false)] {
+        let purged = store.under_test().purge(Expired::Tickets, later(&first, 2), limit).await;
+        let purged = ok(purged);
+        assert_eq!((purged.rows, purged.more), (rows, more), "the tickets that were purged");
+    }
     let mut left = Vec::new();
     for hash in &tickets {
-        left.push(ok(store.tickets().is_ticket_used(hash).await));
+        left.push(ok(store.under_test().is_ticket_used(hash).await));
     }
     assert_eq!(left, [false, false, true], "the tickets that are left");
     counts(&store, 3).await;
 }
 
-async fn is_used<S: Verifying>(store: &S, new: &NewAccount) -> bool {
+async fn is_used<S: Harness<Store: LifecycleStore>>(store: &S, new: &NewAccount) -> bool {
     match new.ticket() {
-        Some(ticket) => ok(store.tickets().is_ticket_used(ticket.hash()).await),
+        Some(ticket) => ok(store.under_test().is_ticket_used(ticket.hash()).await),
         None => panic!("a sample of the suite's has no ticket"),
     }
 }
 
-async fn is_refused<S: Verifying>(store: &S, new: &NewAccount) {
-    let refused = ok(store.accounts().create(new.clone()).await);
+async fn is_refused<S: Harness<Store: LifecycleStore>>(store: &S, new: &NewAccount) {
+    let refused = ok(store.under_test().create(new.clone()).await);
     assert_eq!(refused, CreateOutcome::TicketUsed, "a ticket was used twice");
-    let taken = ok(store.accounts().is_email_taken(new.email().key()).await);
+    let taken = ok(store.under_test().is_email_taken(new.email().key()).await);
     assert!(!taken, "a used ticket has taken an email");
 }
 
@@ -141,28 +141,4 @@ fn ticketed(number: u64, ticket_number: u64) -> NewAccount {
 
 fn ticket(number: u64) -> UsedTicket {
     UsedTicket::new(Sha256::digest(number.to_be_bytes()).into(), Timestamp::MAX)
-}
-
-/// Makes a module of named tests, one for each promise of
-/// [`VerificationStore`](crate::store::VerificationStore), as
-/// [`conformance_tests!`](crate::conformance_tests) does for `AccountStore`.
-///
-/// ```
-/// use signup::store::MemoryStore;
-///
-/// signup::verification_conformance_tests!(tickets, async { MemoryStore::default() });
-/// # fn main() {}
-/// ```
-#[macro_export]
-macro_rules! verification_conformance_tests {
-    ($(#[$attribute:meta])* $module:ident, $open:expr) => {
-        $crate::conformance_tests!(
-            @module [$(#[$attribute])*] $module,
-            a_ticket_is_used_once($open),
-            a_taken_email_uses_no_ticket($open),
-            one_ticket_makes_one_account($open),
-            a_dropped_signup_uses_its_ticket_or_not($open),
-            expired_tickets_are_purged($open),
-        );
-    };
 }

@@ -1,22 +1,16 @@
 //! Templates of SQL, filled with the names of the host and the spelling of the database.
 
+use super::inserts::INSERTED;
 use super::names::Names;
 use super::spelling::Spelling;
 use super::table::AccountColumn;
 
-/// The columns of an account, of a table `a`.
-pub(in crate::store) const ACCOUNT_COLUMNS: &str =
-    "a.@id, a.@email, a.@email_key, a.@name, a.@plan, {a.created_at},
-    a.@token_generation, {a.email_verified_at}, a.@state, {a.delete_at},
-    a.@email_unverified, a.@ticket_nonce";
-
 /// Fills names, placeholders and functions into a template.
 pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) -> String {
     let ignore = spelling.ignore_taken_email.replace("{p}", names.prefix.as_str());
-    let additions = names.accounts.as_ref().map(|accounts| accounts.additions(INSERTED));
+    let additions = names.accounts.as_ref().map(|accounts| accounts.additions(INSERTED.len()));
     let (added_columns, added_values) = additions.unwrap_or_default();
     let mut sql = template
-        .replace("{account}", ACCOUNT_COLUMNS)
         .replace("{accounts}", &names.table("accounts"))
         .replace("{api_keys}", &names.table("api_keys"))
         .replace("{events}", &names.table("events"))
@@ -38,9 +32,6 @@ pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) 
         .replace("{added_columns}", &added_columns)
         .replace("{added_values}", &added_values)
 }
-
-/// The values of [`Inserts::account`](super::inserts::Inserts::account).
-const INSERTED: usize = 14;
 
 /// The columns that hold a time.
 const TIMES: [AccountColumn; 3] =

@@ -6,14 +6,46 @@ use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::event::NewEvent;
 use crate::idempotency::Receipt;
-use crate::store::NewAccount;
+use crate::store::contract::NewAccount;
 
 use super::at_once;
 use super::fill::fill;
 use super::names::Names;
 use super::spelling::Spelling;
 use super::statement::{Statement, Value};
+use super::table::AccountColumn::{
+    self, CreatedAt, Email, EmailKey, EmailUnverified, EmailVerifiedAt, Id, Name, PasswordHash,
+    PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, TicketNonce,
+};
 use super::table::Mapped;
+
+/// The columns of an account that are inserted, in the order of their values.
+pub(super) const INSERTED: [AccountColumn; 14] = [
+    Id,
+    Email,
+    EmailKey,
+    Name,
+    Plan,
+    PasswordHash,
+    PepperVersion,
+    CreatedAt,
+    ReplayNonce,
+    ReplayVersion,
+    ReplayTag,
+    EmailVerifiedAt,
+    EmailUnverified,
+    TicketNonce,
+];
+
+/// Returns the list of these columns, and that of their values, as they stand in a template.
+pub(super) fn account_lists() -> (String, String) {
+    let value = |(number, column): (usize, AccountColumn)| match column {
+        CreatedAt | EmailVerifiedAt => format!("{{{}:{number}}}", column.own_name()),
+        _ => format!("{{{number}}}"),
+    };
+    let columns = INSERTED.map(|column| format!("@{}", column.own_name())).join(", ");
+    (columns, (1..).zip(INSERTED).map(value).collect::<Vec<_>>().join(", "))
+}
 
 /// The statements that insert an account with what belongs to it.
 #[derive(Debug)]
@@ -38,15 +70,13 @@ impl Inserts {
             [(false, false), (false, true), (true, false), (true, true)]
                 .map(|(ticket, event)| sql(&at_once::template(ticket, event)))
         });
+        let (columns, values) = account_lists();
         Self {
             accounts: names.accounts.clone(),
-            account: sql("INSERT INTO {accounts}
-                     (@id, @email, @email_key, @name, @plan, @password_hash, @pepper_version,
-                      @created_at, @replay_nonce, @replay_version, @replay_tag,
-                      @email_verified_at, @email_unverified, @ticket_nonce{added_columns})
-                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {created_at:8}, {9}, {10}, {11},
-                         {email_verified_at:12}, {13}, {14}{added_values})
-                 {ignore_taken_email}"),
+            account: sql(&format!(
+                "INSERT INTO {{accounts}} ({columns}{{added_columns}})
+                 VALUES ({values}{{added_values}}) {{ignore_taken_email}}"
+            )),
             first_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, prefix, last_four, created_at)
                  VALUES ({1}, {2}, {3}, {4}, {5})"),

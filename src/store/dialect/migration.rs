@@ -45,10 +45,10 @@ pub(in crate::store) fn migrations(
             sql += &create_record(names, spelling);
             sql += ";\n";
         }
-        sql += names.fill(step.sql).trim_end();
+        sql += names.fill(&step.template()).trim_end();
         let (table, description) = (record_table(names), step.description);
         let checksum: String =
-            checksum_of(step.sql).iter().map(|byte| format!("{byte:02x}")).collect();
+            checksum_of(&step.template()).iter().map(|byte| format!("{byte:02x}")).collect();
         let checksum = (spelling.hex)(&checksum);
         sql += &format!(
             "\nINSERT INTO {table}

@@ -1,7 +1,7 @@
 //! The language of MySQL and MariaDB.
 
 use super::names::Names;
-use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
+use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types};
 use super::table::{AccountColumn, TimeFormat};
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -36,60 +36,28 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "",
     numbers_placeholders: false,
     inserts_at_once: false,
+    limits_deletes: true,
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
 };
 
-/// The numbered steps of the schema.
-const STEPS: &[Step] = &[
-    Step {
-        version: 7,
-        description: "accounts",
-        sql: include_str!("mysql/0001_accounts.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 8,
-        description: "tickets",
-        sql: include_str!("mysql/0008_tickets.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 9,
-        description: "waiting events",
-        sql: include_str!("mysql/0009_waiting_events.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 10,
-        description: "notices",
-        sql: include_str!("mysql/0010_notices.sql"),
-        requires: 7,
-    },
-];
+const ACCOUNTS: &str = include_str!("mysql/accounts.sql");
+const BESIDE: &str = include_str!("mysql/beside.sql");
+const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "" };
 
-/// Those beside a table of the host's.
-const MAPPED_STEPS: &[Step] = &[
-    Step {
-        version: 7,
-        description: "tables beside one of the host",
-        sql: include_str!("mysql/mapped.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 9,
-        description: "waiting events",
-        sql: include_str!("mysql/0009_waiting_events.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 10,
-        description: "notices",
-        sql: include_str!("mysql/0010_notices.sql"),
-        requires: 7,
-    },
-];
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[Step {
+    version: 1,
+    description: "accounts",
+    sql: &[ACCOUNTS, BESIDE],
+    form: FORM,
+    requires: 1,
+}];
+
+/// Those next to a table of the host.
+const MAPPED_STEPS: &[Step] =
+    &[Step { description: "next to accounts", sql: &[BESIDE], ..STEPS[0] }];
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT column_name, CONCAT(data_type, ' ', COALESCE(collation_name, '')),

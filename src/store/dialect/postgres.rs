@@ -1,7 +1,7 @@
 //! The language of PostgreSQL.
 
 use super::names::Names;
-use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
+use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types};
 use super::table::{AccountColumn, TimeFormat};
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -27,118 +27,42 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     numbers_placeholders: true,
     inserts_at_once: true,
+    limits_deletes: false,
     creates_schema: true,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
 };
 
+const ACCOUNTS: &str = include_str!("postgres/accounts.sql");
+const BESIDE: &str = include_str!("postgres/beside.sql");
+const FORM: Form = Form {
+    if_not_exists: "",
+    bytewise: " COLLATE \"C\"",
+    reference: " CONSTRAINT {p}api_keys_account_id_fkey
+        REFERENCES {accounts} (@id) ON DELETE CASCADE",
+};
+
 /// The numbered steps of the schema.
-const STEPS: &[Step] = &[
-    Step {
-        version: 1,
-        description: "accounts and api_keys",
-        sql: include_str!("postgres/0001_accounts.sql"),
-        requires: 1,
-    },
-    Step {
-        version: 2,
-        description: "credentials",
-        sql: include_str!("postgres/0002_credentials.sql"),
-        requires: 1,
-    },
-    Step {
-        version: 3,
-        description: "token generation",
-        sql: include_str!("postgres/0003_token_generation.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 4,
-        description: "retries",
-        sql: include_str!("postgres/0004_retries.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 5,
-        description: "verification",
-        sql: include_str!("postgres/0005_verification.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 6,
-        description: "state",
-        sql: include_str!("postgres/0006_state.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 7,
-        description: "events",
-        sql: include_str!("postgres/0007_events.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 8,
-        description: "tickets",
-        sql: include_str!("postgres/0008_tickets.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 9,
-        description: "waiting events",
-        sql: include_str!("postgres/0009_waiting_events.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 10,
-        description: "notices",
-        sql: include_str!("postgres/0010_notices.sql"),
-        requires: 6,
-    },
-];
+const STEPS: &[Step] = &[Step {
+    version: 1,
+    description: "accounts",
+    sql: &[ACCOUNTS, BESIDE],
+    form: FORM,
+    requires: 1,
+}];
 
-/// Those of a distributed database.
-pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[
-    Step {
-        version: 7,
-        description: "accounts of a distributed database",
-        sql: include_str!("postgres/distributed.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 8,
-        description: "tickets",
-        sql: include_str!("postgres/distributed_tickets.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 10,
-        description: "notices",
-        sql: include_str!("postgres/0010_notices.sql"),
-        requires: 7,
-    },
-];
+/// Those next to a table of the host.
+const MAPPED_STEPS: &[Step] =
+    &[Step { description: "next to accounts", sql: &[BESIDE], ..STEPS[0] }];
 
-/// Those beside a table of the host's.
-const MAPPED_STEPS: &[Step] = &[
-    Step {
-        version: 7,
-        description: "tables beside one of the host",
-        sql: include_str!("postgres/mapped.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 9,
-        description: "waiting events",
-        sql: include_str!("postgres/0009_waiting_events.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 10,
-        description: "notices",
-        sql: include_str!("postgres/0010_notices.sql"),
-        requires: 7,
-    },
-];
+/// Those of a distributed database, which has neither collations nor references. Each statement
+/// commits by itself and can be repeated.
+pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[Step { form: DISTRIBUTED, ..STEPS[0] }];
+
+/// Those of a distributed database next to a table of the host.
+pub(in crate::store) const DISTRIBUTED_MAPPED_STEPS: &[Step] =
+    &[Step { form: DISTRIBUTED, ..MAPPED_STEPS[0] }];
+const DISTRIBUTED: Form = Form { if_not_exists: "IF NOT EXISTS ", bytewise: "", reference: "" };
 
 const CATALOG: Catalog = Catalog {
     // The blank tells `timestamp` from `timestamptz`.

@@ -1,9 +1,11 @@
 //! Differences between databases: spelling, types, schema, and the meaning of errors.
 
+use std::fmt;
+
 use super::table::TimeFormat;
 
 /// Differences in spelling between databases.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Spelling {
     /// The placeholder of the n-th value, counted from one.
     pub placeholder: fn(usize) -> String,
@@ -41,12 +43,35 @@ pub struct Spelling {
     pub numbers_placeholders: bool,
     /// Whether one statement can insert into several tables.
     pub inserts_at_once: bool,
+    /// Whether a `DELETE` can have a limit. Where it can, it can't read its own table.
+    pub limits_deletes: bool,
     /// Whether a schema is created with the tables.
     pub creates_schema: bool,
     /// The numbered steps of the schema.
     pub steps: &'static [Step],
-    /// Those beside a table of the host's.
+    /// Those next to a table of the host.
     pub mapped_steps: &'static [Step],
+}
+
+/// Without its parts, which are not sent.
+impl fmt::Debug for Spelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spelling")
+    }
+}
+
+impl Spelling {
+    /// Writes the template of a statement that deletes up to `{2}` rows of a table.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(in crate::store) fn delete_some(&self, table: &str, key: &str, condition: &str) -> String {
+        if self.limits_deletes {
+            return format!("DELETE FROM {{{table}}} WHERE {condition} LIMIT {{2}}");
+        }
+        format!(
+            "DELETE FROM {{{table}}} WHERE {key} IN (
+                 SELECT {key} FROM {{{table}}} WHERE {condition} LIMIT {{2}})"
+        )
+    }
 }
 
 /// The catalogue of a database: what it says about a table, and the types that columns of
@@ -94,10 +119,35 @@ pub struct Step {
     pub description: &'static str,
     /// The statements, with `{t}` before the name of a table and `{p}` before that of
     /// an index or a constraint.
-    pub sql: &'static str,
+    pub sql: &'static [&'static str],
+    /// The spelling of what its forms differ in.
+    pub form: Form,
     /// The oldest version whose code can use a schema with this step. A step that only adds
     /// leaves it unchanged.
     pub requires: i64,
+}
+
+/// The differences between the forms of one schema.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Form {
+    /// What lets the definition of a table be repeated.
+    pub if_not_exists: &'static str,
+    /// What lets text be compared by its bytes.
+    pub bytewise: &'static str,
+    /// The reference of an API key to its account.
+    pub reference: &'static str,
+}
+
+impl Step {
+    /// Returns the statements, without the names of the host.
+    pub(in crate::store) fn template(&self) -> String {
+        let Form { if_not_exists, bytewise, reference } = self.form;
+        self.sql
+            .join("\n")
+            .replace("{if_not_exists}", if_not_exists)
+            .replace("{bytewise}", bytewise)
+            .replace("{reference}", reference)
+    }
 }
 
 /// The constraint that refused a row.

@@ -1,7 +1,7 @@
 //! The language of SQLite.
 
 use super::names::Names;
-use super::spelling::{Catalog, Clash, Severity, Spelling, Step, Types};
+use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types};
 use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -27,96 +27,28 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     numbers_placeholders: true,
     inserts_at_once: false,
+    limits_deletes: false,
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
 };
 
-/// The numbered steps of the schema.
-const STEPS: &[Step] = &[
-    Step {
-        version: 1,
-        description: "accounts and api_keys",
-        sql: include_str!("sqlite/0001_accounts.sql"),
-        requires: 1,
-    },
-    Step {
-        version: 2,
-        description: "credentials",
-        sql: include_str!("sqlite/0002_credentials.sql"),
-        requires: 1,
-    },
-    Step {
-        version: 3,
-        description: "token generation",
-        sql: include_str!("sqlite/0003_token_generation.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 4,
-        description: "retries",
-        sql: include_str!("sqlite/0004_retries.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 5,
-        description: "verification",
-        sql: include_str!("sqlite/0005_verification.sql"),
-        requires: 3,
-    },
-    Step {
-        version: 6,
-        description: "state",
-        sql: include_str!("sqlite/0006_state.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 7,
-        description: "events",
-        sql: include_str!("sqlite/0007_events.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 8,
-        description: "tickets",
-        sql: include_str!("sqlite/0008_tickets.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 9,
-        description: "waiting events",
-        sql: include_str!("sqlite/0009_waiting_events.sql"),
-        requires: 6,
-    },
-    Step {
-        version: 10,
-        description: "notices",
-        sql: include_str!("sqlite/0010_notices.sql"),
-        requires: 6,
-    },
-];
+const ACCOUNTS: &str = include_str!("sqlite/accounts.sql");
+const BESIDE: &str = include_str!("sqlite/beside.sql");
+const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "" };
 
-/// Those beside a table of the host's.
-const MAPPED_STEPS: &[Step] = &[
-    Step {
-        version: 7,
-        description: "tables beside one of the host",
-        sql: include_str!("sqlite/mapped.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 9,
-        description: "waiting events",
-        sql: include_str!("sqlite/0009_waiting_events.sql"),
-        requires: 7,
-    },
-    Step {
-        version: 10,
-        description: "notices",
-        sql: include_str!("sqlite/0010_notices.sql"),
-        requires: 7,
-    },
-];
+/// The numbered steps of the schema.
+const STEPS: &[Step] = &[Step {
+    version: 1,
+    description: "accounts",
+    sql: &[ACCOUNTS, BESIDE],
+    form: FORM,
+    requires: 1,
+}];
+
+/// Those next to a table of the host.
+const MAPPED_STEPS: &[Step] =
+    &[Step { description: "next to accounts", sql: &[BESIDE], ..STEPS[0] }];
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT name, lower(type), \"notnull\" = 0, dflt_value IS NOT NULL OR pk > 0

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::issue::InvalidValue;
-use crate::store::NewAccount;
+use crate::store::contract::NewAccount;
 
 use super::spelling::Spelling;
 use super::statement::Value;

@@ -1,29 +1,29 @@
 use super::*;
 use crate::store::conformance::Sample;
 
-fn meaning(sqlstate: &str) -> InsertError {
+fn meaning(sqlstate: &str) -> StatementError {
     Dialect::postgres().classify_postgres(sqlstate, None)
 }
 
 #[test]
 fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {
     for code in ["53100", "53300", "25006", "25P02", "57014", "55P03"] {
-        assert_eq!(meaning(code), InsertError::Unavailable, "{code}");
+        assert_eq!(meaning(code), StatementError::Unavailable, "{code}");
     }
     for code in ["42P01", "42501", "23502", "23514", "22021", "XX000", "3F000", ""] {
-        assert_eq!(meaning(code), InsertError::Failed, "{code}");
+        assert_eq!(meaning(code), StatementError::Failed, "{code}");
     }
-    assert_eq!(meaning("40001"), InsertError::Conflict);
+    assert_eq!(meaning("40001"), StatementError::Conflict);
     for code in ["57P01", "25P03", "25P04", "08006", "08P01", "58030"] {
-        assert_eq!(meaning(code), InsertError::OutcomeUnknown, "{code}");
-        assert_eq!(meaning(code).before_commit(), InsertError::Unavailable, "{code}");
+        assert_eq!(meaning(code), StatementError::OutcomeUnknown, "{code}");
+        assert_eq!(meaning(code).before_commit(), StatementError::Unavailable, "{code}");
     }
     // The server ends in the middle of a commit.
     let mysql = |number| Dialect::mysql().classify_mysql(number, "");
-    assert_eq!([1047, 1053, 1180].map(mysql), [InsertError::OutcomeUnknown; 3]);
-    assert_eq!([1064, 1452].map(mysql), [InsertError::Failed; 2]);
-    assert_eq!([1213, 1412, 3101].map(mysql), [InsertError::Conflict; 3]);
-    assert_eq!([1040, 1205, 1836, 3024].map(mysql), [InsertError::Unavailable; 4]);
+    assert_eq!([1047, 1053, 1180].map(mysql), [StatementError::OutcomeUnknown; 3]);
+    assert_eq!([1064, 1452].map(mysql), [StatementError::Failed, StatementError::NotApplicable]);
+    assert_eq!([1213, 1412, 3101].map(mysql), [StatementError::Conflict; 3]);
+    assert_eq!([1040, 1205, 1836, 3024].map(mysql), [StatementError::Unavailable; 4]);
 }
 
 #[test]
@@ -31,26 +31,26 @@ fn a_constraint_is_known_by_the_names_of_the_host() {
     let prefixed = || TablePrefix::new("app_").unwrap();
     let postgres = Dialect::postgres().with_prefix(prefixed());
     let taken = |name| postgres.classify_postgres("23505", Some(name));
-    assert_eq!(taken("app_accounts_email_key_key"), InsertError::EmailTaken);
-    assert_eq!(taken("app_api_keys_pkey"), InsertError::IdentifierTaken);
-    assert_eq!(taken("app_used_tickets_pkey"), InsertError::TicketUsed);
-    assert_eq!(taken("accounts_email_key_key"), InsertError::Failed);
+    assert_eq!(taken("app_accounts_email_key_key"), StatementError::EmailTaken);
+    assert_eq!(taken("app_api_keys_pkey"), StatementError::IdentifierTaken);
+    assert_eq!(taken("app_used_tickets_pkey"), StatementError::TicketUsed);
+    assert_eq!(taken("accounts_email_key_key"), StatementError::Failed);
 
     let mysql = Dialect::mysql().with_prefix(prefixed());
     // The value is the client's, and may be any text.
     let message = "Duplicate entry 'x for key 'PRIMARY'' for key 'app_accounts_email_key_key'";
-    assert_eq!(mysql.classify_mysql(1062, message), InsertError::EmailTaken);
-    assert_eq!(mysql.classify_mysql(1213, ""), InsertError::Conflict);
-    assert_eq!(mysql.classify_mysql(1205, ""), InsertError::Unavailable);
+    assert_eq!(mysql.classify_mysql(1062, message), StatementError::EmailTaken);
+    assert_eq!(mysql.classify_mysql(1213, ""), StatementError::Conflict);
+    assert_eq!(mysql.classify_mysql(1205, ""), StatementError::Unavailable);
 
     let map = TableMap::new("users").column(AccountColumn::EmailKey, "mail_key");
     let sqlite = Dialect::sqlite().with_table(map).unwrap();
     let taken =
         |column: &str| sqlite.classify_sqlite(2067, &format!("UNIQUE constraint failed: {column}"));
-    assert_eq!(taken("users.mail_key"), InsertError::EmailTaken);
-    assert_eq!(taken("users.account_id"), InsertError::IdentifierTaken);
-    assert_eq!(taken("users.nickname"), InsertError::Failed);
-    assert_eq!(sqlite.classify_sqlite(5, "database is locked"), InsertError::Unavailable);
+    assert_eq!(taken("users.mail_key"), StatementError::EmailTaken);
+    assert_eq!(taken("users.account_id"), StatementError::IdentifierTaken);
+    assert_eq!(taken("users.nickname"), StatementError::Failed);
+    assert_eq!(sqlite.classify_sqlite(5, "database is locked"), StatementError::Unavailable);
 }
 
 #[test]

@@ -10,12 +10,12 @@ use crate::clock::Timestamp;
 use crate::event::Notice;
 use crate::fields::{Email, EmailKey};
 use crate::hash::PasswordHash;
-use crate::store::{
-    AccountChange, AccountRecord, ChangeOutcome, Condition, CreateOutcome, Effect, NewAccount,
-    NewApiKey, StoreError,
+use crate::store::contract::{
+    AccountChange, ChangeOutcome, Condition, CreateOutcome, Effect, FindBy, NewAccount, NewApiKey,
+    StoredAccount,
 };
 
-use super::relay::{EventRow, Lease};
+use super::events::{EventRow, Lease};
 
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -32,7 +32,7 @@ pub(super) struct Tables {
 #[derive(Debug)]
 pub(super) struct AccountRow {
     pub(super) new: NewAccount,
-    pub(super) token_generation: i64,
+    token_generation: i64,
     pub(super) state: AccountState,
     delete_at: Option<Timestamp>,
     event_number: i64,
@@ -45,10 +45,13 @@ impl AccountRow {
         Self { new, token_generation: 0, state, delete_at: None, event_number }
     }
 
-    pub(super) fn record(&self) -> AccountRecord {
-        let token_generation = self.token_generation;
-        let record = AccountRecord { token_generation, ..self.new.record() };
-        record.state(self.state, self.delete_at)
+    pub(super) fn stored(&self) -> StoredAccount {
+        StoredAccount {
+            token_generation: self.token_generation,
+            state: self.state,
+            delete_at: self.delete_at,
+            ..self.new.record()
+        }
     }
 
     fn meets(&self, condition: &Condition) -> bool {
@@ -180,6 +183,7 @@ impl Tables {
             Effect::Erase(Some(banned)) if self.is_of_another(banned, id) => {
                 return Some(ChangeOutcome::EmailTaken);
             }
+            Effect::AddApiKey(_) | Effect::RotateApiKey { .. } if self.is_erased(id) => false,
             Effect::RevokeApiKey(key) => self.key(id, key).is_some(),
             Effect::RotateApiKey { old, new, .. } => self.valid_key(old, new).is_some(),
             _ => true,
@@ -228,21 +232,38 @@ impl Tables {
         self.keys.extend(new.map(|new| (new.digest, (**new).clone())));
     }
 
+    /// Finds an account, as it is stored.
+    pub(super) fn find(&self, by: FindBy<'_>) -> Option<(StoredAccount, &AccountRow)> {
+        let (id, key) = match by {
+            FindBy::Id(id) => (id.clone(), None),
+            FindBy::Email(key) => (self.accounts.get(key)?.new.id().clone(), None),
+            FindBy::ApiKey(digest) => {
+                let key = self.keys.get(digest)?;
+                (key.account_id.clone(), Some(key.info()))
+            }
+        };
+        let row = self.account(&id)?;
+        Some((row.stored().found_by(key), row))
+    }
+
+    fn is_erased(&self, id: &AccountId) -> bool {
+        self.account(id).is_none_or(|row| row.state == AccountState::Erased)
+    }
+
     fn is_of_another(&self, key: &EmailKey, id: &AccountId) -> bool {
         self.accounts.get(key).is_some_and(|row| row.new.id() != id)
     }
 
-    pub(super) fn account(&mut self, id: &AccountId) -> Option<&mut AccountRow> {
-        let email_key = self.ids.get(id)?;
-        self.accounts.get_mut(email_key)
+    pub(super) fn account(&self, id: &AccountId) -> Option<&AccountRow> {
+        self.accounts.get(self.ids.get(id)?)
     }
 
-    pub(super) fn key(&self, account: &AccountId, id: &ApiKeyId) -> Option<&NewApiKey> {
+    fn key(&self, account: &AccountId, id: &ApiKeyId) -> Option<&NewApiKey> {
         let mut keys = self.keys.values();
         keys.find(|key| key.account_id == *account && key.digest.key_id() == *id)
     }
 
-    pub(super) fn retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Option<&NewApiKey> {
+    fn retried_key(&self, account: &AccountId, tag: &[u8; 32]) -> Option<&NewApiKey> {
         let mut keys = self.keys.values();
         keys.find(|key| {
             let has_tag = key.receipt.as_ref().is_some_and(|receipt| receipt.tag() == tag);
@@ -262,42 +283,17 @@ impl Tables {
         is_valid.then_some(old.digest)
     }
 
-    /// Expires a key at this time or earlier. Returns false if it is not valid.
-    fn expire_key(&mut self, old: &ApiKeyId, until: Timestamp, new: &NewApiKey) -> bool {
+    /// Expires a valid key at this time or earlier.
+    fn expire_key(&mut self, old: &ApiKeyId, until: Timestamp, new: &NewApiKey) {
         let old = self.valid_key(old, new).and_then(|digest| self.keys.get_mut(&digest));
-        let Some(old) = old else { return false };
-        old.expires_at = Some(old.expires_at.map_or(until, |expires_at| expires_at.min(until)));
-        true
+        if let Some(old) = old {
+            old.expires_at = Some(old.expires_at.map_or(until, |expires_at| expires_at.min(until)));
+        }
     }
 
-    pub(super) fn rotate_api_key(
-        &mut self,
-        old: &ApiKeyId,
-        until: Timestamp,
-        new: &NewApiKey,
-    ) -> Result<bool, StoreError> {
-        if self.valid_key(old, new).is_none() {
-            return Ok(false);
+    fn revoke_api_key(&mut self, account: &AccountId, key: &ApiKeyId) {
+        if let Some(digest) = self.key(account, key).map(|key| key.digest) {
+            self.keys.remove(&digest);
         }
-        let added = self.add_api_key(new.clone())?;
-        Ok(added && self.expire_key(old, until, new))
-    }
-
-    pub(super) fn revoke_api_key(&mut self, account: &AccountId, key: &ApiKeyId) -> bool {
-        let revoked = self.key(account, key).map(|key| key.digest);
-        revoked.is_some_and(|digest| self.keys.remove(&digest).is_some())
-    }
-
-    pub(super) fn add_api_key(&mut self, new: NewApiKey) -> Result<bool, StoreError> {
-        let owner = self.account(&new.account_id);
-        let is_there = owner.is_some_and(|owner| owner.state != AccountState::Erased);
-        if !is_there || self.is_retried(&new) {
-            return Ok(false);
-        }
-        if self.keys.contains_key(&new.digest) {
-            return Err(StoreError::Failed("the digest of the key is taken".into()));
-        }
-        self.keys.insert(new.digest, new);
-        Ok(true)
     }
 }

@@ -6,12 +6,14 @@ use sqlx::postgres::{PgConnection, Postgres as Database};
 use sqlx::{Connection as _, Executor as _, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
-use crate::store::NewAccount;
+use crate::store::contract::NewAccount;
 
 use super::{Postgres, SIGN_OF_LIFE, Timeouts, server_millis};
 use crate::store::dialect::migration::steps;
 use crate::store::dialect::names::Names;
-use crate::store::dialect::postgres::{DISTRIBUTED_STEPS, SPELLING, clash, severity};
+use crate::store::dialect::postgres::{
+    DISTRIBUTED_MAPPED_STEPS, DISTRIBUTED_STEPS, SPELLING, clash, severity,
+};
 use crate::store::dialect::spelling::{Clash, Spelling, Step};
 use crate::store::dialect::statement::Statement;
 use crate::store::sql::backend::{Backend, Limit, sealed};
@@ -34,8 +36,11 @@ impl Backend for Postgres {
     const LOOK_SETTLES_COMMIT: bool = false;
 
     fn steps(&self, names: &Names) -> &'static [Step] {
-        let own = names.accounts.is_none();
-        if own && self.distributed { DISTRIBUTED_STEPS } else { steps(names, &SPELLING) }
+        match (self.distributed, &names.accounts) {
+            (false, _) => steps(names, &SPELLING),
+            (true, None) => DISTRIBUTED_STEPS,
+            (true, Some(_)) => DISTRIBUTED_MAPPED_STEPS,
+        }
     }
 
     fn migrates_by_statement(&self) -> bool {

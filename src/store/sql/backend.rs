@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Database, Pool, SqlStr};
 
 use crate::issue::BoxError;
-use crate::store::NewAccount;
+use crate::store::contract::NewAccount;
 
 use crate::store::dialect::migration::steps;
 use crate::store::dialect::names::Names;

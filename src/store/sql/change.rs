@@ -1,7 +1,7 @@
 //! Reads and writes: attempts on a connection until one succeeds or the deadline passes.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::account::AccountId;
 use crate::random::jittered;
-use crate::store::{NewAccount, StoreError, Wipe};
+use crate::store::contract::{NewAccount, StoreError, Wipe};
 
 use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
@@ -48,11 +48,53 @@ pub(super) enum HostWork {
 /// The outcome of a [`Change`]. All but the first leave everything as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
-    All,
+    /// With the number of rows that were affected.
+    All(u64),
     /// A step found nothing to change.
     NotFound,
     /// A constraint refused it.
     Clash(Clash),
+}
+
+/// How far an attempt has got, which may be dropped at any await.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Stage {
+    /// The transaction is open, or has not begun, or was rolled back.
+    Open,
+    /// A statement was sent that commits by itself.
+    Alone,
+    /// The end of the transaction was sent: its rollback.
+    RollingBack,
+    /// The end of the transaction was sent: its commit.
+    Committing,
+}
+
+/// An attempt to apply a change.
+pub(super) struct Attempt(AtomicU8);
+
+impl Attempt {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU8::new(Stage::Open as u8))
+    }
+
+    fn enters(&self, stage: Stage) {
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    fn is_at(&self, stage: Stage) -> bool {
+        self.0.load(Ordering::Relaxed) == stage as u8
+    }
+
+    /// Returns whether the change may have been made.
+    fn may_have_committed(&self) -> bool {
+        self.is_at(Stage::Alone) || self.is_at(Stage::Committing)
+    }
+
+    /// Returns whether the connection is in the middle of the transaction's end.
+    fn is_ending(&self) -> bool {
+        self.is_at(Stage::RollingBack) || self.is_at(Stage::Committing)
+    }
 }
 
 impl<B: Backend> SqlStore<B> {
@@ -123,7 +165,7 @@ impl<B: Backend> SqlStore<B> {
 
     /// Applies a change in a task of the store. If the answer to its commit is lost,
     /// `confirm` finds a row if the commit happened.
-    pub(super) async fn change(
+    pub(super) async fn apply(
         &self,
         change: Change,
         confirm: Option<Find>,
@@ -132,11 +174,11 @@ impl<B: Backend> SqlStore<B> {
         let until = Instant::now() + self.deadline;
         let turn = self.gate.writer(until).await?;
         let store = self.clone();
-        run_task(turn, async move { store.change_until(&change, confirm.as_ref(), until).await })
+        run_task(turn, async move { store.apply_until(&change, confirm.as_ref(), until).await })
             .await
     }
 
-    async fn change_until(
+    async fn apply_until(
         &self,
         change: &Change,
         confirm: Option<&Find>,
@@ -145,10 +187,9 @@ impl<B: Backend> SqlStore<B> {
         let mut attempt = 1;
         let mut undecided = None;
         loop {
-            let committing = AtomicBool::new(false);
-            let outcome = self.try_change(change, &committing, until).await;
-            let may_be_made =
-                committing.load(Ordering::Relaxed) && !self.backend.conflicts_are_certain();
+            let made = Attempt::new();
+            let outcome = self.try_apply(change, &made, until).await;
+            let may_be_made = made.may_have_committed() && !self.backend.conflicts_are_certain();
             match outcome {
                 Err(Fault::Conflict(conflict)) if attempt < ATTEMPTS => {
                     if may_be_made {
@@ -166,9 +207,7 @@ impl<B: Backend> SqlStore<B> {
                         _ => Ok(refused),
                     };
                 }
-                Err(fault @ (Fault::Lost(_) | Fault::Late(_)))
-                    if committing.load(Ordering::Relaxed) =>
-                {
+                Err(fault @ (Fault::Lost(_) | Fault::Late(_))) if made.may_have_committed() => {
                     return self.settle(change, confirm, fault).await;
                 }
                 Err(fault) => {
@@ -181,27 +220,25 @@ impl<B: Backend> SqlStore<B> {
                         None => Err(error),
                     };
                 }
-                Ok(Applied::All) => return Ok(Applied::All),
+                Ok(Applied::All(rows)) => return Ok(Applied::All(rows)),
             }
         }
     }
 
     /// Makes one attempt, on a connection that is closed if its state is unknown.
-    /// `committing` is set when the change may have been committed.
-    pub(super) async fn try_change(
+    pub(super) async fn try_apply(
         &self,
         change: &Change,
-        committing: &AtomicBool,
+        attempt: &Attempt,
         until: Instant,
     ) -> Result<Applied, Fault> {
         let mut connection = self.acquire(until).await?;
         let limit = self.limit(until);
-        let usable = AtomicBool::new(B::REUSES_DROPPED);
-        let work = self.transact(&mut connection, change, committing, &usable, limit);
+        let work = self.transact(&mut connection, change, attempt, limit);
         let late = |_| Err(Fault::Late(late("no answer before the deadline")));
         let outcome = timeout_at(until, work).await.unwrap_or_else(late);
         let is_usable = match (&outcome, limit.is_late) {
-            (Err(_), _) => usable.load(Ordering::Relaxed),
+            (Err(_), _) => B::REUSES_DROPPED && !attempt.is_ending(),
             // The next call relies on the session's limit.
             (Ok(_), true) => self.backend.restore(&mut connection, self.deadline).await.is_ok(),
             (Ok(_), false) => true,
@@ -222,39 +259,38 @@ impl<B: Backend> SqlStore<B> {
         &self,
         connection: &mut Connection<B>,
         change: &Change,
-        committing: &AtomicBool,
-        usable: &AtomicBool,
+        attempt: &Attempt,
         limit: Limit,
     ) -> Result<Applied, Fault> {
         let host_writes = self.host.is_some() && change.host.is_some();
         let is_alone = !host_writes && !limit.is_late && self.backend.commits_alone();
         if let ([step], true) = (change.steps.as_slice(), is_alone) {
-            committing.store(true, Ordering::Relaxed);
-            return self
-                .apply_step(connection, step)
-                .await
-                .map(|found| found.unwrap_or(Applied::All));
+            attempt.enters(Stage::Alone);
+            return self.apply_step(connection, step).await;
         }
         let begin = self.backend.begin(Some(limit));
         let mut transaction = connection.begin_with(begin).await.map_err(B::fault)?;
         let applied = match self.apply_steps(&mut transaction, change).await {
-            Ok(Applied::All) => self.write_host_rows(&mut transaction, change).await,
+            Ok(Applied::All(rows)) => {
+                let written = self.write_host_rows(&mut transaction, change).await;
+                written.map(|()| Applied::All(rows))
+            }
             other => other,
         };
-        usable.store(false, Ordering::Relaxed);
-        if !matches!(applied, Ok(Applied::All)) {
+        let Ok(Applied::All(rows)) = applied else {
+            attempt.enters(Stage::RollingBack);
             match (transaction.rollback().await, &applied) {
                 (Ok(()), _) => {}
                 // SQLite itself ends a transaction when the disk is full.
                 (Err(_), Err(_)) => return applied,
                 (Err(error), Ok(_)) => return Err(B::fault(error).before_commit()),
             }
-            usable.store(B::REUSES_DROPPED, Ordering::Relaxed);
+            attempt.enters(Stage::Open);
             return applied;
-        }
-        committing.store(true, Ordering::Relaxed);
+        };
+        attempt.enters(Stage::Committing);
         match transaction.commit().await {
-            Ok(()) => Ok(Applied::All),
+            Ok(()) => Ok(Applied::All(rows)),
             // A deferred constraint, which a host may have made of one of ours, is checked
             // only now.
             Err(error) => match B::clash(&error, &self.names) {
@@ -273,7 +309,7 @@ impl<B: Backend> SqlStore<B> {
         &self,
         connection: &mut Connection<B>,
         change: &Change,
-    ) -> Result<Applied, Fault> {
+    ) -> Result<(), Fault> {
         if let (Some(host), Some(work)) = (&self.host, &change.host) {
             let written = match work {
                 HostWork::Insert(new) => host.insert(connection, new).await,
@@ -281,7 +317,7 @@ impl<B: Backend> SqlStore<B> {
             };
             written.map_err(|error| Fault::from_host(error, B::fault))?;
         }
-        Ok(Applied::All)
+        Ok(())
     }
 
     async fn apply_steps(
@@ -289,27 +325,28 @@ impl<B: Backend> SqlStore<B> {
         connection: &mut Connection<B>,
         change: &Change,
     ) -> Result<Applied, Fault> {
+        let mut all = 0;
         for step in &change.steps {
-            if let Some(stopped) = self.apply_step(connection, step).await? {
-                return Ok(stopped);
+            match self.apply_step(connection, step).await? {
+                Applied::All(rows) => all += rows,
+                stopped => return Ok(stopped),
             }
         }
-        Ok(Applied::All)
+        Ok(Applied::All(all))
     }
 
-    /// Applies a step. Returns `None` if it affected a row.
     async fn apply_step(
         &self,
         connection: &mut Connection<B>,
         step: &Statement,
-    ) -> Result<Option<Applied>, Fault> {
+    ) -> Result<Applied, Fault> {
         match B::execute(connection, step, self.backend.persistent()).await {
-            Ok(0) if !step.is_optional => Ok(Some(Applied::NotFound)),
-            Ok(_) => Ok(None),
+            Ok(0) if !step.is_optional => Ok(Applied::NotFound),
+            Ok(rows) => Ok(Applied::All(rows)),
             Err(error) => match B::clash(&error, &self.names) {
                 // The host's own foreign key keeps the row.
                 Some(Clash::Orphan) if !step.is_insert() => Err(B::fault(error)),
-                Some(clash) => Ok(Some(Applied::Clash(clash))),
+                Some(clash) => Ok(Applied::Clash(clash)),
                 None => Err(B::fault(error)),
             },
         }
@@ -341,18 +378,18 @@ impl<B: Backend> SqlStore<B> {
         let limited = self.backend.limit(&mut savepoint, self.deadline).await;
         let before = limited.map_err(B::fault)?;
         let applied = self.apply_steps(&mut savepoint, change).await;
-        if !matches!(applied, Ok(Applied::All)) {
+        let Ok(Applied::All(rows)) = applied else {
             savepoint.rollback().await.map_err(B::fault)?;
             if let (Some(before), true) = (before, B::LIMITS_OUTLIVE_SAVEPOINTS) {
                 B::run(connection, before).await.map_err(B::fault)?;
             }
             return applied;
-        }
+        };
         if let Some(before) = before {
             B::run(&mut savepoint, before).await.map_err(B::fault)?;
         }
         savepoint.commit().await.map_err(B::fault)?;
-        Ok(Applied::All)
+        Ok(Applied::All(rows))
     }
 
     /// Begins a transaction that the host will end.

@@ -2,41 +2,58 @@
 
 use std::sync::Arc;
 
+use crate::store::dialect::spelling::Spelling;
+
+/// The columns of an event, of a table `e`.
+const EVENT: &str = "e.account_id, e.number, e.id, e.kind, e.created_at, e.data, e.attempts,
+                     e.delivery, e.due_at";
+
 /// The statements about events, see [`Queries`](super::queries::Queries).
 #[derive(Debug)]
 pub(super) struct EventQueries {
     pub(super) list: Arc<str>,
+    pub(super) find: Arc<str>,
+    pub(super) given_up: Arc<str>,
+    pub(super) given_up_after: Arc<str>,
     pub(super) purge: Arc<str>,
-    pub(super) scrub: Arc<str>,
     pub(super) purge_delivered: Arc<str>,
+    pub(super) purge_notices: Arc<str>,
     pub(super) due_partitions: Arc<str>,
     pub(super) lease_partition: Arc<str>,
     pub(super) renew_lease: Arc<str>,
     pub(super) due: Arc<str>,
     pub(super) settle: Arc<str>,
     pub(super) backlog: Arc<str>,
-    pub(super) list_dead_letters: Arc<str>,
     pub(super) revive_dead_letter: Arc<str>,
     pub(super) skip_dead_letter: Arc<str>,
-    pub(super) add_notice: Arc<str>,
     pub(super) due_notices: Arc<str>,
     pub(super) postpone_notice: Arc<str>,
     pub(super) delete_notice: Arc<str>,
-    pub(super) delete_notices: Arc<str>,
-    pub(super) purge_notices: Arc<str>,
 }
 
 impl EventQueries {
     /// Fills the names of the host into each statement.
-    pub(super) fn new(sql: impl Fn(&str) -> Arc<str>) -> Self {
+    pub(super) fn new(sql: impl Fn(&str) -> Arc<str>, spelling: Spelling) -> Self {
+        let purge = |table, condition| sql(&spelling.delete_some(table, "id", condition));
+        // Each partition by its index.
+        let given_up = |condition: &str| {
+            sql(&format!(
+                "SELECT {EVENT} FROM {{event_leases}} l JOIN {{events}} e
+                   ON e.partition_id = l.partition_id AND e.delivery IN ('stopped', 'skipped')
+                 {condition} ORDER BY e.due_at, e.id LIMIT {{1}}"
+            ))
+        };
         Self {
-            list: sql("SELECT account_id, number, id, kind, created_at, data
-                 FROM {events} WHERE account_id = {1} AND number > {2}
-                 ORDER BY number LIMIT {3}"),
-            purge: sql("DELETE FROM {events} WHERE created_at <= {1}"),
-            scrub: sql("UPDATE {events} SET data = '{}' WHERE account_id = {1}"),
-            purge_delivered: sql("DELETE FROM {events}
-                 WHERE created_at <= {1} AND delivery = 'delivered'"),
+            list: sql(&format!(
+                "SELECT {EVENT} FROM {{events}} e WHERE e.account_id = {{1}} AND e.number > {{2}}
+                 ORDER BY e.number LIMIT {{3}}"
+            )),
+            find: sql("SELECT 1 FROM {events} WHERE id = {1}"),
+            given_up: given_up(""),
+            given_up_after: given_up("WHERE (e.due_at, e.id) > ({2}, {3})"),
+            purge: purge("events", "created_at <= {1}"),
+            purge_delivered: purge("events", "created_at <= {1} AND delivery = 'delivered'"),
+            purge_notices: purge("notices", "created_at <= {1}"),
             // An account has stopped, or waits, if one of its events does.
             due_partitions: sql("SELECT l.partition_id, l.fence FROM {event_leases} l
                  WHERE (l.expires_at <= {1} OR l.expires_at > {2}) AND EXISTS (
@@ -52,18 +69,18 @@ impl EventQueries {
                    AND (expires_at <= {3} OR expires_at > {5})"),
             renew_lease: sql("UPDATE {event_leases} SET expires_at = {3}
                  WHERE partition_id = {1} AND fence = {2}"),
-            due: sql("SELECT e.account_id, e.number, e.id, e.kind, e.created_at, e.data,
-                     e.attempts, e.delivery
-                 FROM {events} e
-                 WHERE e.partition_id = {1} AND e.delivery = 'waiting'
-                   AND (e.due_at <= {2} OR e.due_at > {4})
+            due: sql(&format!(
+                "SELECT {EVENT} FROM {{events}} e
+                 WHERE e.partition_id = {{1}} AND e.delivery = 'waiting'
+                   AND (e.due_at <= {{2}} OR e.due_at > {{4}})
                    AND e.account_id NOT IN (
-                     SELECT o.account_id FROM {events} o WHERE o.partition_id = {1}
+                     SELECT o.account_id FROM {{events}} o WHERE o.partition_id = {{1}}
                        AND (o.delivery = 'stopped' OR (o.delivery = 'waiting'
-                         AND o.due_at > {2} AND o.due_at <= {4})))
-                   AND e.number = (SELECT min(f.number) FROM {events} f
+                         AND o.due_at > {{2}} AND o.due_at <= {{4}})))
+                   AND e.number = (SELECT min(f.number) FROM {{events}} f
                      WHERE f.account_id = e.account_id AND f.delivery = 'waiting')
-                 ORDER BY e.created_at, e.account_id LIMIT {3}"),
+                 ORDER BY e.created_at, e.account_id LIMIT {{3}}"
+            )),
             settle: sql("UPDATE {events} SET delivery = {2}, attempts = {3}, due_at = {4}
                  WHERE id = {1}"),
             backlog: sql("SELECT
@@ -72,21 +89,12 @@ impl EventQueries {
                      count(CASE WHEN e.delivery = 'stopped' THEN 1 END)
                  FROM {event_leases} l JOIN {events} e
                    ON e.partition_id = l.partition_id AND e.delivery IN ('waiting', 'stopped')"),
-            list_dead_letters: sql("SELECT e.account_id, e.number, e.id, e.kind, e.created_at,
-                     e.data, e.attempts, e.delivery
-                 FROM {event_leases} l JOIN {events} e
-                   ON e.partition_id = l.partition_id AND e.delivery IN ('stopped', 'skipped')
-                 ORDER BY e.due_at, e.id LIMIT {1}"),
             revive_dead_letter: sql("UPDATE {events}
                  SET delivery = 'waiting', attempts = 0, due_at = {3}
                  WHERE account_id = {1} AND number = {2}
                    AND delivery IN ('stopped', 'skipped')"),
             skip_dead_letter: sql("UPDATE {events} SET delivery = 'skipped'
                  WHERE account_id = {1} AND number = {2} AND delivery = 'stopped'"),
-            add_notice: sql("INSERT INTO {notices}
-                     (account_id, id, kind, email, email_key, api_keys_ended, api_keys_kept,
-                      created_at, due_at, takeovers)
-                 VALUES ({1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10})"),
             due_notices: sql("SELECT account_id, id, kind, email, email_key, api_keys_ended,
                      api_keys_kept, created_at, due_at, takeovers
                  FROM {notices}
@@ -97,8 +105,6 @@ impl EventQueries {
                  WHERE account_id = {1} AND id = {2} AND due_at = {3}"),
             delete_notice: sql("DELETE FROM {notices}
                  WHERE account_id = {1} AND id = {2} AND due_at = {3}"),
-            delete_notices: sql("DELETE FROM {notices} WHERE account_id = {1}"),
-            purge_notices: sql("DELETE FROM {notices} WHERE created_at <= {1}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::issue::{BoxError, Issue};
-use crate::store::StoreError;
+use crate::store::contract::StoreError;
 
 use crate::store::dialect::spelling::Severity;
 

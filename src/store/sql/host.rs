@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::AccountId;
 use crate::issue::{BoxError, Issue};
-use crate::store::{NewAccount, Wipe};
+use crate::store::contract::{NewAccount, Wipe};
 
 use super::backend::{Backend, Connection};
 

@@ -108,7 +108,7 @@ impl<B: Backend> SqlStore<B> {
     /// let store = SqliteStore::connect("sqlite::memory:").await?;
     /// let store = store.with_prefix(TablePrefix::new("auth_")?);
     /// for migration in store.migrations() {
-    ///     // Into `migrations/0001_accounts_and_api_keys.sql`, and so on.
+    ///     // Into `migrations/0001_accounts.sql`, and so on.
     ///     let name = migration.description.replace(' ', "_");
     ///     println!("-- {:04}_{name}.sql\n{}", migration.version, migration.sql);
     /// }
@@ -117,7 +117,15 @@ impl<B: Backend> SqlStore<B> {
     /// # }
     /// ```
     pub fn migrations(&self) -> Vec<Migration> {
-        migrations(self.backend.steps(&self.names), &self.names, &B::SPELLING)
+        migrations(self.steps(), &self.names, &B::SPELLING)
+    }
+
+    fn steps(&self) -> &'static [Step] {
+        #[cfg(test)]
+        if let Some(steps) = self.steps {
+            return steps;
+        }
+        self.backend.steps(&self.names)
     }
 
     /// Applies missing steps in one transaction that locks out other instances.
@@ -131,9 +139,9 @@ impl<B: Backend> SqlStore<B> {
         B::begin_migration(&mut transaction, &self.names, limit).await.map_err(hinted)?;
         self.prepare_record(&mut transaction).await.map_err(hinted)?;
         for step in self.missing_steps(&mut transaction).await? {
-            let script = trusted(self.names.fill(step.sql));
+            let script = trusted(self.names.fill(&step.template()));
             B::run(&mut transaction, script).await.map_err(hinted)?;
-            self.check_own_tables(&mut transaction, step.version).await?;
+            self.check_own_tables(&mut transaction).await?;
             let record = self.record(step);
             B::execute(&mut transaction, &record, self.backend.persistent())
                 .await
@@ -149,8 +157,8 @@ impl<B: Backend> SqlStore<B> {
             create_schema(&self.names, &B::SPELLING) + &create_record(&self.names, &B::SPELLING);
         self.run_each(connection, &record).await?;
         for step in self.missing_steps(connection).await? {
-            self.run_each(connection, &self.names.fill(step.sql)).await?;
-            self.check_own_tables(connection, step.version).await?;
+            self.run_each(connection, &self.names.fill(&step.template())).await?;
+            self.check_own_tables(connection).await?;
             let record = self.record(step);
             B::execute(connection, &record, self.backend.persistent()).await.map_err(readable)?;
         }
@@ -159,20 +167,15 @@ impl<B: Backend> SqlStore<B> {
 
     /// Rejects tables of the host's that have the names of this crate's: a definition that can
     /// be repeated passes over them.
-    async fn check_own_tables(
-        &self,
-        connection: &mut Connection<B>,
-        version: i64,
-    ) -> Result<(), BoxError> {
-        // With the version that has each of them at the latest.
-        let own = [
-            ("api_keys", "digest", 7),
-            ("used_tickets", "hash", 7),
-            ("events", "partition_id", 7),
-            ("event_leases", "fence", 7),
-            ("notices", "api_keys_kept", 10),
-        ];
-        for (table, column, _) in own.into_iter().filter(|(.., since)| *since <= version) {
+    async fn check_own_tables(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
+        // With a column that only this crate's has.
+        for (table, column) in [
+            ("api_keys", "digest"),
+            ("used_tickets", "hash"),
+            ("events", "partition_id"),
+            ("event_leases", "fence"),
+            ("notices", "api_keys_kept"),
+        ] {
             let find = self.backend.find_column(&self.names, table, column);
             let rows = B::fetch(connection, &find, &[], self.backend.persistent()).await;
             if rows.map_err(readable)?.is_empty() {
@@ -206,18 +209,12 @@ impl<B: Backend> SqlStore<B> {
         Ok(())
     }
 
-    /// Creates the table of records, with the column that earlier versions did not have.
+    /// Creates the table of records.
     async fn prepare_record(&self, connection: &mut Connection<B>) -> Result<(), sqlx::Error> {
-        if !self.has_column(connection, "version").await? {
-            let create = create_record(&self.names, &B::SPELLING);
-            return B::run(connection, trusted(create)).await;
+        if self.has_column(connection, "version").await? {
+            return Ok(());
         }
-        if !self.has_column(connection, "requires").await? {
-            let table = record_table(&self.names);
-            let add = format!("ALTER TABLE {table} ADD COLUMN requires bigint NOT NULL DEFAULT 1");
-            B::run(connection, trusted(add)).await?;
-        }
-        Ok(())
+        B::run(connection, trusted(create_record(&self.names, &B::SPELLING))).await
     }
 
     async fn has_column(
@@ -245,7 +242,7 @@ impl<B: Backend> SqlStore<B> {
         let values = [
             step.version.into(),
             step.description.into(),
-            checksum_of(step.sql).as_slice().into(),
+            checksum_of(&step.template()).as_slice().into(),
             step.requires.into(),
         ];
         Statement::from_parts(sql, values.into())
@@ -261,12 +258,10 @@ impl<B: Backend> SqlStore<B> {
         connection: &mut Connection<B>,
     ) -> Result<Vec<&'static Step>, BoxError> {
         if !self.has_column(connection, "version").await.map_err(readable)? {
-            return Ok(self.backend.steps(&self.names).iter().collect());
+            return Ok(self.steps().iter().collect());
         }
-        let has_requires = self.has_column(connection, "requires").await.map_err(readable)?;
-        let requires = if has_requires { "requires" } else { "1" };
         let table = record_table(&self.names);
-        let find = format!("SELECT version, checksum, {requires} FROM {table} ORDER BY version");
+        let find = format!("SELECT version, checksum, requires FROM {table} ORDER BY version");
         let find = Statement::from_parts(find, Vec::new());
         let kinds = &[Kind::Integer, Kind::Bytes, Kind::Integer];
         let rows = B::fetch(connection, &find, kinds, self.backend.persistent()).await;
@@ -278,7 +273,7 @@ impl<B: Backend> SqlStore<B> {
                 requires: row.integer()?,
             });
         }
-        missing(self.backend.steps(&self.names), &applied)
+        missing(self.steps(), &applied)
     }
 }
 
@@ -303,7 +298,7 @@ fn missing<'a>(steps: &'a [Step], applied: &[Applied]) -> Result<Vec<&'a Step>, 
             .into());
         }
         let step = steps.iter().find(|step| step.version == row.version);
-        if step.is_some_and(|step| !matches(&row.checksum, step.sql)) {
+        if step.is_some_and(|step| row.checksum != checksum_of(&step.template())) {
             return Err(format!(
                 "step {} of its schema is not the one of this crate: was it changed by hand, or \
                  do two applications use these names? Choose a prefix or a schema",
@@ -314,13 +309,6 @@ fn missing<'a>(steps: &'a [Step], applied: &[Applied]) -> Result<Vec<&'a Step>, 
     }
     let is_missing = |step: &&Step| applied.iter().all(|row| row.version != step.version);
     Ok(steps.iter().filter(is_missing).collect())
-}
-
-/// Returns whether a recorded checksum matches a template. Earlier versions recorded the
-/// SHA-384 of the text with its names filled in, which says nothing about the template.
-fn matches(recorded: &[u8], template: &str) -> bool {
-    const LEGACY_BYTES: usize = 48;
-    recorded.len() == LEGACY_BYTES || recorded == checksum_of(template)
 }
 
 /// Adds a hint to the usual errors of a step.
@@ -345,11 +333,17 @@ fn hinted(error: sqlx::Error) -> BoxError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::dialect::spelling::Form;
 
     const STEPS: [Step; 2] = [
-        Step { version: 1, description: "one", sql: "CREATE\nTABLE {t}x", requires: 1 },
-        Step { version: 2, description: "two", sql: "ALTER", requires: 1 },
+        Step { sql: &["CREATE\nTABLE {t}x"], ..step(1, "one") },
+        Step { sql: &["ALTER"], ..step(2, "two") },
     ];
+
+    const fn step(version: i64, description: &'static str) -> Step {
+        let form = Form { if_not_exists: "", bytewise: "", reference: "" };
+        Step { version, description, sql: &[], form, requires: 1 }
+    }
 
     fn applied(version: i64, sql: &str, requires: i64) -> Applied {
         Applied { version, checksum: checksum_of(sql).to_vec(), requires }
@@ -371,12 +365,6 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_an_earlier_version_is_accepted() {
-        let legacy = Applied { version: 1, checksum: vec![7; 48], requires: 1 };
-        assert_eq!(versions(&[legacy]), Ok(vec![2]));
-    }
-
-    #[test]
     fn a_newer_schema_is_accepted_if_it_only_added() {
         let now = || [applied(1, "CREATE\nTABLE {t}x", 1), applied(2, "ALTER", 1)];
         let [one, two] = now();
@@ -384,5 +372,28 @@ mod tests {
         let [one, two] = now();
         let refused = versions(&[one, two, applied(3, "later", 3)]).unwrap_err();
         assert!(refused.contains("newer release") && refused.contains("version 3"), "{refused}");
+    }
+
+    #[tokio::test]
+    #[cfg(feature = "sqlite")]
+    async fn a_database_of_an_earlier_version_is_brought_up_to_date_with_its_rows() {
+        use crate::store::SqliteStore;
+
+        let first = SqliteStore::connect("sqlite::memory:").await.unwrap();
+        first.migrate().await.unwrap();
+        let insert = "INSERT INTO used_tickets VALUES (x'01', 7)";
+        sqlx::query(insert).execute(first.pool()).await.unwrap();
+        let own = first.backend.steps(&first.names)[0];
+        let added = "ALTER TABLE {t}used_tickets ADD COLUMN later INTEGER DEFAULT 9;";
+        let two = Step { version: 2, description: "later", sql: Box::leak([added].into()), ..own };
+        let second = SqlStore { steps: Some(Box::leak([own, two].into())), ..first.clone() };
+        assert!(first.is_up_to_date().await.unwrap() && !second.is_up_to_date().await.unwrap());
+        second.migrate().await.unwrap();
+        second.migrate().await.unwrap();
+        let row = sqlx::query_as("SELECT expires_at, later FROM used_tickets");
+        let row: (i64, i64) = row.fetch_one(first.pool()).await.unwrap();
+        assert_eq!(row, (7, 9));
+        // The earlier release can go on: the step has only added something.
+        assert!(second.is_up_to_date().await.unwrap() && first.is_up_to_date().await.unwrap());
     }
 }

@@ -1,15 +1,13 @@
 //! Commits without an answer: what has become of them.
 
-use std::sync::atomic::AtomicBool;
-
 use tokio::time::Instant;
 
 use crate::issue::BoxError;
-use crate::store::StoreError;
+use crate::store::contract::StoreError;
 
 use super::SqlStore;
 use super::backend::{Backend, Limit};
-use super::change::{ATTEMPTS, Applied, Change, HostWork, wait};
+use super::change::{ATTEMPTS, Applied, Attempt, Change, HostWork, wait};
 use super::fault::Fault;
 use super::queries::Find;
 
@@ -47,8 +45,8 @@ impl<B: Backend> SqlStore<B> {
     ) -> Result<Applied, StoreError> {
         let until = Instant::now() + self.deadline;
         for attempt in 1..=ATTEMPTS {
-            match self.try_change(change, &AtomicBool::new(false), until).await {
-                Ok(Applied::All) => return Ok(Applied::All),
+            match self.try_apply(change, &Attempt::new(), until).await {
+                Ok(Applied::All(rows)) => return Ok(Applied::All(rows)),
                 Ok(refused) => return self.unless_stored(refused, confirm, lost, until).await,
                 Err(Fault::Refused(_) | Fault::Failed(_)) => break,
                 Err(_) => wait(attempt, until).await,
@@ -69,7 +67,7 @@ impl<B: Backend> SqlStore<B> {
     ) -> Result<Applied, StoreError> {
         match self.is_committed(confirm, until).await {
             Ok(false) => Ok(refused),
-            Ok(true) => Ok(Applied::All),
+            Ok(true) => Ok(Applied::All(1)),
             Err(_) => Err(StoreError::OutcomeUnknown(lost)),
         }
     }
@@ -89,7 +87,7 @@ impl<B: Backend> SqlStore<B> {
     async fn confirm_commit(&self, confirm: &Find, lost: BoxError) -> Result<Applied, StoreError> {
         let until = Instant::now() + self.deadline;
         match self.is_committed(confirm, until).await {
-            Ok(true) => Ok(Applied::All),
+            Ok(true) => Ok(Applied::All(1)),
             Ok(false) if B::LOOK_SETTLES_COMMIT => Err(StoreError::Unavailable(lost)),
             // The commit may still happen.
             Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown(lost)),

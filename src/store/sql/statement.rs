@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::clock::Timestamp;
 use crate::issue::BoxError;
-use crate::store::StoreError;
+use crate::store::contract::StoreError;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::store::dialect::statement::Statement;
 use crate::store::dialect::statement::Value;

@@ -1,68 +1,9 @@
-//! For each promise of `EventStore` a store that breaks it, which the suite has to catch.
+//! For each promise of `EventStore` about events and notices a store that breaks it, which the suite has to
+//! catch.
 
-use async_trait::async_trait;
-use signup::account::AccountId;
-use signup::clock::Timestamp;
-use signup::event::{Event, Notice};
-use signup::store::conformance::{self, Eventful};
-use signup::store::{EventStore, StoreError};
+use signup::store::conformance;
 
-use super::flawed_credentials::{Flaw, Flawed};
-
-#[async_trait]
-impl EventStore for Flawed {
-    async fn list_events(
-        &self,
-        account: &AccountId,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        let after = if self.flaw == Flaw::ListsEventsFromTheFirst { 0 } else { after };
-        let mut events = self.store.list_events(account, after, limit).await?;
-        if self.flaw == Flaw::ListsTheNewestEventFirst {
-            events.reverse();
-        }
-        if self.flaw == Flaw::ForgetsTheEventsOfTheDeleted {
-            let accounts = self.store.accounts();
-            events.retain(|event| accounts.iter().any(|new| new.id() == event.account_id()));
-        }
-        Ok(events)
-    }
-
-    async fn purge_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        match self.flaw {
-            Flaw::PurgesNoEvents => Ok(()),
-            Flaw::PurgesAllEvents => self.store.purge_events(Timestamp::MAX).await,
-            _ => self.store.purge_events(until).await,
-        }
-    }
-
-    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
-        let now = if self.flaw == Flaw::SendsNoticesTooEarly { Timestamp::MAX } else { now };
-        self.store.due_notices(now, limit).await
-    }
-
-    async fn settle_notice(
-        &self,
-        notice: &Notice,
-        next: Option<Timestamp>,
-    ) -> Result<bool, StoreError> {
-        match self.flaw {
-            Flaw::SettlesAnyNotice => {
-                let all = self.store.due_notices(Timestamp::MAX, 1000).await?;
-                let kept = all.into_iter().find(|kept| kept.id == notice.id);
-                self.store.settle_notice(&kept.unwrap_or_else(|| notice.clone()), next).await
-            }
-            _ => self.store.settle_notice(notice, next).await,
-        }
-    }
-}
-
-impl Eventful for Flawed {
-    fn events(&self) -> &dyn EventStore {
-        self
-    }
-}
+use super::flawed::Flaw;
 
 /// Returns the promises that a store with this flaw breaks.
 async fn caught(flaw: Flaw) -> Vec<&'static str> {

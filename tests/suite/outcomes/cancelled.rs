@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use signup::store::conformance::{Inspect as _, Sample, dropped_after};
+use signup::store::conformance::{Harness as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore as _, CreateOutcome, CredentialStore as _, MySqlStore, PostgresStore, SqliteStore,
+    AccountStore as _, CreateOutcome, LifecycleStore as _, LifecycleStoreExt as _, MySqlStore,
+    PostgresStore, SqliteStore,
 };
 use tokio::time::timeout;
 
@@ -25,14 +26,14 @@ macro_rules! nothing_is_lost {
             number += 1;
             let new = Sample::new(number).build();
             assert_eq!(store.create(new.clone()).await.unwrap(), CreateOutcome::Stored);
-            let stored = direct.stored_accounts().await;
+            let stored = direct.account_rows().await;
             assert!(
                 stored.iter().any(|account| account.id == new.id().as_str()),
                 "{number} was answered 201 and is not there"
             );
             let key = new.key_digest().key_id();
             assert!(store.revoke_api_key(new.id(), &key).await.unwrap());
-            assert!(direct.find_api_key(new.key_digest()).await.unwrap().is_none());
+            assert!(direct.find_key_owner(new.key_digest()).await.unwrap().is_none());
         };
         create().await;
         for polls in 1..POLLS {
@@ -117,11 +118,11 @@ macro_rules! nothing_is_left {
             }
             let other = Sample::new(1000 + polls).build();
             assert_eq!(store.create(other.clone()).await.unwrap(), CreateOutcome::Stored);
-            let stored = direct.stored_accounts().await;
+            let stored = direct.account_rows().await;
             let is_stored = |id: &str| stored.iter().any(|account| account.id == id);
             assert_eq!(is_stored(new.id().as_str()), is_created, "after {polls} polls");
             assert!(is_stored(other.id().as_str()), "after {polls} polls");
-            let keys = direct.stored_keys().await;
+            let keys = direct.api_key_rows().await;
             assert_eq!(keys.len(), stored.len(), "after {polls} polls");
         }
     }};
@@ -166,5 +167,5 @@ async fn a_dropped_migration_leaves_no_transaction_open() {
     direct.migrate().await.unwrap();
     let new = Sample::new(1).build();
     assert_eq!(store.create(new.clone()).await.unwrap(), CreateOutcome::Stored);
-    assert_eq!(direct.stored_accounts().await.len(), 1);
+    assert_eq!(direct.account_rows().await.len(), 1);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signup::clock::{Clock as _, SystemClock};
-use signup::store::conformance::{Inspect as _, Sample};
+use signup::store::conformance::{Harness as _, Sample};
 use signup::store::{
     AccountStore as _, CreateOutcome, MySqlStore, PostgresStore, SqliteStore, StoreError,
 };
@@ -83,7 +83,7 @@ async fn nothing_is_written_after_its_caller_was_refused() {
     // A write that waits for the lock would be done before this one.
     let created = direct.create(Sample::new(100).build()).await;
     assert_eq!(created.unwrap(), CreateOutcome::Stored);
-    assert_eq!(direct.stored_accounts().await.len(), stored + 1);
+    assert_eq!(direct.account_rows().await.len(), stored + 1);
 }
 
 /// Two transactions insert the same address: the second one waits for the first until the
@@ -112,7 +112,7 @@ async fn an_insert_in_a_transaction_of_the_hosts_has_the_deadline() {
         second.rollback().await.unwrap();
     }
     first.commit().await.unwrap();
-    assert_eq!(direct.stored_accounts().await.len(), 1);
+    assert_eq!(direct.account_rows().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,7 +141,7 @@ async fn an_insert_in_a_transaction_of_mariadb_has_the_deadline() {
         second.rollback().await.unwrap();
     }
     first.commit().await.unwrap();
-    assert_eq!(direct.stored_accounts().await.len(), 1);
+    assert_eq!(direct.account_rows().await.len(), 1);
 }
 
 /// A firewall that drops an idle connection costs half a second.
@@ -212,7 +212,7 @@ async fn a_locked_table_of_mariadb_keeps_no_session() {
     };
     tokio::time::timeout(DEADLINE, ended).await.unwrap();
     locking.execute("UNLOCK TABLES").await.unwrap();
-    assert_eq!(direct.stored_accounts().await.len(), 0);
+    assert_eq!(direct.account_rows().await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,7 +224,7 @@ async fn the_longest_deadline_works() {
     let mut transaction = store.begin().await.unwrap();
     drop(store.create_in(&mut transaction, &Sample::new(2).build()).await.unwrap());
     transaction.commit().await.unwrap();
-    assert_eq!(store.stored_accounts().await.len(), 2);
+    assert_eq!(store.account_rows().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

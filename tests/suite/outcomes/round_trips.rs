@@ -6,7 +6,7 @@ use std::sync::Arc;
 use signup::credentials::ApiKeyOptions;
 use signup::hash::{FakeEngine, HashPool, Pepper};
 use signup::idempotency::{IdempotencyKey, ReplaySecret};
-use signup::store::{EventStore, LifecycleStore, MySqlStore, PostgresStore, ReplayStore};
+use signup::store::{EventStore, LifecycleStore, MySqlStore, PostgresStore};
 use signup::{SignupRequest, SignupService};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -32,7 +32,7 @@ const OPERATIONS: [&str; 14] = [
     "revoke",
 ];
 
-fn service<S: ReplayStore + EventStore + LifecycleStore + Clone>(
+fn service<S: EventStore + LifecycleStore + Clone>(
     store: &S,
     events: bool,
     pepper: Option<Pepper>,
@@ -50,7 +50,7 @@ fn service<S: ReplayStore + EventStore + LifecycleStore + Clone>(
 }
 
 /// Carries the operations out with addresses of a round, and counts.
-async fn count<S: ReplayStore + EventStore + LifecycleStore + Clone>(
+async fn count<S: EventStore + LifecycleStore + Clone>(
     store: &S,
     proxy: &Proxy,
     events: bool,
@@ -107,7 +107,7 @@ async fn count<S: ReplayStore + EventStore + LifecycleStore + Clone>(
 }
 
 /// Compares the table, operation by operation: without events, and with them.
-async fn check<S: ReplayStore + EventStore + LifecycleStore + Clone>(
+async fn check<S: EventStore + LifecycleStore + Clone>(
     store: &S,
     proxy: &Proxy,
     expected: [(usize, usize); OPERATIONS.len()],

@@ -3,9 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use signup::store::conformance::{Inspect as _, Sample};
+use signup::store::conformance::{Harness as _, Sample};
 use signup::store::{
-    AccountStore as _, CreateOutcome, CredentialStore as _, PostgresStore, SqliteStore, StoreError,
+    AccountStore as _, CreateOutcome, LifecycleStore as _, LifecycleStoreExt as _, PostgresStore,
+    SqliteStore, StoreError,
 };
 use sqlx::AssertSqlSafe;
 
@@ -59,7 +60,7 @@ impl Ghost {
         execute(&self.other, "SELECT pg_reload_conf()").await;
         let accounts = async {
             loop {
-                match self.other.stored_accounts().await.len() {
+                match self.other.account_rows().await.len() {
                     0 => {}
                     accounts => return accounts,
                 }
@@ -126,7 +127,7 @@ async fn a_commit_that_breaks_behind_a_pooler_is_settled() {
         let created = store.create(new.clone()).await;
         assert!(proxy.struck(), "nothing happened");
         assert_eq!(created.unwrap(), CreateOutcome::Stored, "{trouble:?}");
-        let stored = direct.stored_accounts().await;
+        let stored = direct.account_rows().await;
         assert!(stored.iter().any(|account| account.id == new.id().as_str()), "{trouble:?}");
     }
 }
@@ -150,7 +151,7 @@ async fn a_row_of_the_hosts_in_the_way_is_an_error() {
         sqlx::raw_sql(uses).execute(store.pool()).await.unwrap();
         let revoked = store.revoke_api_key(new.id(), &new.key_digest().key_id()).await;
         assert!(matches!(revoked, Err(StoreError::Failed(_))), "{revoked:?}");
-        assert!(store.find_api_key(new.key_digest()).await.unwrap().is_some());
+        assert!(store.find_key_owner(new.key_digest()).await.unwrap().is_some());
     }
 }
 

@@ -57,9 +57,9 @@ async fn no_stored_account_is_lost_when_a_standby_takes_over() {
         stop.store(true, Ordering::Relaxed);
         let answers = workers.join_all().await;
 
-        let accounts = store.stored_accounts().await;
+        let accounts = store.account_rows().await;
         let ids: HashSet<_> = accounts.iter().map(|account| account.id.clone()).collect();
-        assert_eq!((ids.len(), store.stored_keys().await.len()), (accounts.len(), accounts.len()));
+        assert_eq!((ids.len(), store.api_key_rows().await.len()), (accounts.len(), accounts.len()));
         let (mut stored, mut unknown) = (0, 0);
         for (kept, refused, lost) in answers {
             assert!(kept.iter().all(|id| ids.contains(id)), "a stored account is lost");

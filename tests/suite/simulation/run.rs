@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::support::events_of;
 use serde_json::json;
 use signup::account::{AccountId, AccountState};
 use signup::clock::{Clock as _, Timestamp};
 use signup::credentials::CredentialError;
 use signup::http::Route;
 use signup::mail::MailKind;
-use signup::store::EventStore as _;
 
 use super::model::{Account, Issued, Model, Pending, Promise, Purpose, Standing};
 use super::steps::{SETTLED, Step, What};
@@ -1169,7 +1169,7 @@ impl Run {
     }
 
     async fn was_takeover_reported(&self, id: &AccountId) -> bool {
-        let events = self.world.store.list_events(id, 0, 1000).await.unwrap_or_default();
+        let events = events_of(&self.world.store, id, 1000).await.unwrap_or_default();
         events.iter().any(|event| event.kind().as_str() == "account.reclaimed")
     }
 

@@ -23,14 +23,13 @@ use signup::mail::{Mail, MailError, MailKind, MailQueue, Mailer};
 use signup::policy::{Attempt, EmailDomains, InvitationOnly, Occasion, SignupPolicy, Verdict};
 use signup::random::SeededRandom;
 use signup::relay::{Delivery, EventRelay, Sink, SinkError};
-use signup::store::{Effect, MemoryStore};
+use signup::store::{Effect, EventStore, MemoryStore};
 use signup::token::{SigningKey, TokenKeys};
 use signup::verification::Verification;
 use signup::{Accounts, SignupError, SignupService};
 use tokio::runtime::Handle;
 
 use crate::support::faults::{ChangeFault, Fault, Faulty};
-use crate::support::stores::WholeStore;
 
 /// The invitation code that the guard accepts.
 pub const INVITATION: &str = "friends";
@@ -44,7 +43,7 @@ const PATIENCE: usize = 24;
 /// No operation may take longer, however slow the host's code is.
 const LONGEST: usize = 120;
 
-type Store = Arc<Faulty<Arc<dyn WholeStore>>>;
+type Store = Arc<Faulty<Arc<dyn EventStore>>>;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// When addresses are verified.
@@ -308,7 +307,7 @@ fn secret(byte: u8) -> ReplaySecret {
 impl World {
     pub fn new(
         seed: u64,
-        store: Arc<dyn WholeStore>,
+        store: Arc<dyn EventStore>,
         elsewhere: Option<Handle>,
         plant: Option<Plant>,
     ) -> Self {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use signup::store::conformance::{Inspect as _, Sample, dropped_after};
+use signup::store::conformance::{Harness as _, Sample, dropped_after};
 use signup::store::{
-    AccountStore as _, CreateOutcome, CredentialStore as _, HostRows, HostRowsError, NewAccount,
+    AccountStore as _, CreateOutcome, HostRows, HostRowsError, LifecycleStoreExt as _, NewAccount,
     SqliteStore, StoreError, TablePrefix,
 };
 use sqlx::sqlite::SqliteConnection;
@@ -56,7 +56,7 @@ async fn all_that_wait_for_another_process_end_and_none_writes_afterwards() {
     // Writers take turns: behind this one nothing is left of the others.
     let created = file.store.create(Sample::new(100).build()).await;
     assert_eq!(created.unwrap(), CreateOutcome::Stored);
-    assert_eq!(file.store.stored_accounts().await.len(), 1);
+    assert_eq!(file.store.account_rows().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +72,7 @@ async fn a_caller_that_leaves_the_queue_leaves_it() {
     other.rollback().await.unwrap();
     let created = patient.create(Sample::new(100).build()).await;
     assert_eq!(created.unwrap(), CreateOutcome::Stored);
-    assert!(file.store.stored_accounts().await.len() <= 2, "those that waited have written");
+    assert!(file.store.account_rows().await.len() <= 2, "those that waited have written");
 }
 
 /// Rows that are never inserted, for one address.
@@ -107,8 +107,8 @@ async fn a_stuck_row_of_the_hosts_stops_nobody_else() {
         let created = with_rows.create(Sample::new(2).build()).await;
         assert_eq!(created.unwrap(), CreateOutcome::Stored);
         assert_eq!(store.create(stuck).await.unwrap(), CreateOutcome::Stored);
-        assert_eq!(store.stored_accounts().await.len(), 2);
-        assert_eq!(store.stored_keys().await.len(), 2);
+        assert_eq!(store.account_rows().await.len(), 2);
+        assert_eq!(store.api_key_rows().await.len(), 2);
     }
 }
 
@@ -130,7 +130,7 @@ async fn a_transaction_of_the_host_takes_its_turn_among_the_writers_of_all_prefi
     held.commit().await.unwrap();
     assert_eq!(file.store.create(Sample::new(2).build()).await.unwrap(), CreateOutcome::Stored);
     assert_eq!(prefixed.create(Sample::new(2).build()).await.unwrap(), CreateOutcome::Stored);
-    assert_eq!(file.store.stored_accounts().await.len(), 2);
+    assert_eq!(file.store.account_rows().await.len(), 2);
 }
 
 #[test]

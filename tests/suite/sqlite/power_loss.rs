@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use signup::store::conformance::{Inspect as _, Sample};
+use signup::store::conformance::{Harness as _, Sample};
 use signup::store::{AccountStore as _, CreateOutcome, SqliteStore};
 
 const ACCOUNTS: usize = 8;
@@ -28,7 +28,7 @@ async fn accounts_in(folder: &Path, database: &[u8], log: &[u8]) -> usize {
     let check = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(store.pool());
     let check: String = check.await.unwrap();
     assert_eq!(check, "ok");
-    let (accounts, keys) = (store.stored_accounts().await, store.stored_keys().await);
+    let (accounts, keys) = (store.account_rows().await, store.api_key_rows().await);
     store.pool().close().await;
     // Those that were stored first are there, each with its key.
     assert_eq!(accounts.len(), keys.len());

@@ -1,6 +1,6 @@
 //! Accounts in transactions of the host, and constraints of the host's own.
 
-use signup::store::conformance::{Inspect as _, Sample};
+use signup::store::conformance::{Harness as _, Sample};
 use signup::store::{AccountStore as _, CreateOutcome, StoreError};
 
 use super::store;
@@ -19,10 +19,10 @@ async fn a_second_insert_that_fails_leaves_nothing_and_the_transaction_goes_on()
     let inserted = store.create_in(&mut transaction, &other).await.unwrap();
     assert_eq!(inserted.into_id(), *other.id());
     transaction.commit().await.unwrap();
-    let accounts = store.stored_accounts().await;
+    let accounts = store.account_rows().await;
     assert_eq!(accounts.len(), 1);
     assert_eq!(accounts[0].id, other.id().as_str());
-    assert_eq!(store.stored_keys().await.len(), 1);
+    assert_eq!(store.api_key_rows().await.len(), 1);
 }
 
 #[tokio::test]

@@ -268,9 +268,9 @@ impl<B: Backend> SqlStore<B> {
             }
             let adopted = u64::try_from(steps.len())?;
             let change = Change { steps, host: None };
-            match self.change(change, None).await? {
+            match self.apply(change, None).await? {
                 Applied::Clash(Clash::Email | Clash::Identifier) => {}
-                Applied::All => {
+                Applied::All(_) => {
                     report.adopted += adopted;
                     report.collisions.extend(collisions);
                     return Ok(());

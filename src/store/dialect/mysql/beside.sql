@@ -1,45 +1,21 @@
--- The definition of a table is one statement that commits by itself, and can be repeated.
--- The order of the keys is that in which they are checked: a taken address comes first.
-CREATE TABLE IF NOT EXISTS {t}accounts (
-    row_id            bigint AUTO_INCREMENT NOT NULL PRIMARY KEY,
-    id                varchar(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    email             varchar(320)    NOT NULL,
-    email_key         varbinary(1280) NOT NULL, -- UTF-8, compared by its bytes
-    name              text,
-    plan              varchar(64)     NOT NULL,
-    password_hash     text            CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- a PHC string
-    pepper_version    bigint,
-    created_at        bigint          NOT NULL, -- milliseconds since 1970
-    token_generation  bigint          NOT NULL DEFAULT 0,
-    replay_nonce      varbinary(16),
-    replay_version    bigint,
-    replay_tag        varbinary(32),
-    email_verified_at bigint,
-    state             varchar(32)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'active',
-    delete_at         bigint,
-    event_number      bigint          NOT NULL DEFAULT 0,
-    CONSTRAINT {p}accounts_email_key_key UNIQUE (email_key),
-    CONSTRAINT {p}accounts_id_key UNIQUE (id),
-    INDEX {p}accounts_created_at (created_at, id)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-
 CREATE TABLE IF NOT EXISTS {t}api_keys (
     digest         varbinary(32) NOT NULL PRIMARY KEY,
     account_id     varchar(64)   CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    name           varchar(100), -- what its owner calls it
     prefix         varchar(64)   NOT NULL,
     last_four      varchar(16)   NOT NULL DEFAULT '', -- the last digits, which are of the checksum
-    created_at     bigint        NOT NULL,
+    created_at     bigint        NOT NULL, -- milliseconds since 1970, as all times
     expires_at     bigint,
     replay_nonce   varbinary(16),
     replay_version bigint,
     replay_tag     varbinary(32),
     CONSTRAINT {p}api_keys_replay_tag UNIQUE (account_id, replay_tag),
     CONSTRAINT {p}api_keys_account_id_fkey FOREIGN KEY (account_id)
-        REFERENCES {t}accounts (id) ON DELETE CASCADE
+        REFERENCES {accounts} (@id) ON DELETE CASCADE
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- A ticket that was used once stays used until it expires, even if its account is gone:
--- only its hash is kept, and nothing of a person's.
+-- A ticket that was used stays used until it expires, even if its account is gone: only its
+-- hash is kept.
 CREATE TABLE IF NOT EXISTS {t}used_tickets (
     row_id     bigint AUTO_INCREMENT NOT NULL PRIMARY KEY,
     hash       varbinary(32) NOT NULL,
@@ -47,8 +23,8 @@ CREATE TABLE IF NOT EXISTS {t}used_tickets (
     CONSTRAINT {p}used_tickets_hash_key UNIQUE (hash)
 ) ENGINE = InnoDB;
 
--- What has happened to accounts, numbered for each. There is no foreign key: an event
--- outlives its account.
+-- The events of accounts, numbered for each. There is no foreign key: an event outlives its
+-- account.
 CREATE TABLE IF NOT EXISTS {t}events (
     account_id   varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     number       bigint      NOT NULL,
@@ -62,10 +38,11 @@ CREATE TABLE IF NOT EXISTS {t}events (
     due_at       bigint      NOT NULL DEFAULT 0, -- the time of the next attempt
     PRIMARY KEY (account_id, number),
     CONSTRAINT {p}events_id_key UNIQUE (id),
-    INDEX {p}events_due (partition_id, delivery, due_at)
+    INDEX {p}events_due (partition_id, delivery, due_at),
+    INDEX {p}events_waiting (account_id, delivery, number)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- The instance that delivers the events of a partition is the one that knows its fence.
+-- Only the instance that knows the fence of a partition delivers its events.
 CREATE TABLE IF NOT EXISTS {t}event_leases (
     partition_id bigint NOT NULL PRIMARY KEY,
     fence        bigint NOT NULL,
@@ -76,3 +53,19 @@ INSERT INTO {t}event_leases
         SELECT 0 UNION ALL SELECT id + 1 FROM partitions WHERE id < 63)
     SELECT id, 0, 0 FROM partitions
     ON DUPLICATE KEY UPDATE partition_id = partition_id;
+
+-- Security notices that are not sent yet.
+CREATE TABLE IF NOT EXISTS {t}notices (
+    account_id     varchar(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    id             varchar(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL, -- that of the event
+    kind           varchar(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    email          varchar(320)    NOT NULL,
+    email_key      varbinary(1280) NOT NULL,
+    api_keys_ended bigint,
+    api_keys_kept  bigint,
+    created_at     bigint          NOT NULL,
+    due_at         bigint          NOT NULL, -- from then on any instance may send it
+    takeovers      bigint          NOT NULL,
+    PRIMARY KEY (account_id, id),
+    INDEX {p}notices_due (due_at)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

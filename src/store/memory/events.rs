@@ -1,4 +1,4 @@
-//! [`RelayStore`] in memory.
+//! [`EventStore`] in memory.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::{Event, NewEvent, PARTITIONS};
-use crate::store::relay::believed;
-use crate::store::{
-    DeliveryState, EventBacklog, EventLease, RelayStore, Settled, StoreError, UndeliveredEvent,
+use crate::event::{Event, NewEvent, Notice, PARTITIONS};
+use crate::store::contract::{
+    DeliveryState, EventBacklog, EventLease, EventQuery, EventStore, OldEvents, Purged, Settled,
+    StoreError, StoredEvent, believed,
 };
 
-use super::MemoryStore;
 use super::tables::Tables;
+use super::{MemoryStore, limit, takes_one};
 
 /// An event and the state of its delivery.
 #[derive(Debug)]
@@ -32,17 +32,22 @@ impl EventRow {
         Self { event, partition, state, attempts: 0, due_at }
     }
 
+    /// The place among the events that were given up.
+    fn place(&self) -> (Timestamp, &str) {
+        (self.due_at, self.event.id())
+    }
+
     fn is_dead(&self) -> bool {
         matches!(self.state, DeliveryState::Stopped | DeliveryState::Skipped)
     }
 
-    fn undelivered(&self) -> UndeliveredEvent {
-        UndeliveredEvent::new(self.event.clone(), self.attempts, self.state)
+    fn stored(&self) -> StoredEvent {
+        StoredEvent::new(self.event.clone(), self.attempts, self.state, self.due_at)
     }
 }
 
 /// Returns whether a moment is over, or so late that a clock was ahead when it was written.
-pub(super) fn is_past(moment: Timestamp, now: Timestamp) -> bool {
+fn is_past(moment: Timestamp, now: Timestamp) -> bool {
     moment <= now || moment > believed(now)
 }
 
@@ -86,7 +91,34 @@ impl Tables {
 }
 
 #[async_trait]
-impl RelayStore for MemoryStore {
+impl EventStore for MemoryStore {
+    async fn list_events(
+        &self,
+        query: EventQuery<'_>,
+        rows: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        Ok(self.with(|tables| {
+            let mut found: Vec<&EventRow> = match query {
+                EventQuery::OfAccount { account, after } => {
+                    let is_it = |row: &&EventRow| {
+                        row.event.account_id() == account && row.event.number() > after
+                    };
+                    tables.events.iter().filter(is_it).collect()
+                }
+                EventQuery::GivenUp { after } => {
+                    let after = after.map(|last| (last.due_at, last.event.id()));
+                    let is_later = |row: &&EventRow| after.is_none_or(|last| row.place() > last);
+                    let dead = tables.events.iter().filter(|row| row.is_dead());
+                    dead.filter(is_later).collect()
+                }
+            };
+            if let EventQuery::GivenUp { .. } = query {
+                found.sort_by_key(|row| row.place());
+            }
+            found.into_iter().take(limit(rows)).map(EventRow::stored).collect()
+        }))
+    }
+
     async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
         Ok(self.with(|tables| {
             let due: HashSet<u8> = tables.due(now).map(|row| row.partition).collect();
@@ -119,14 +151,13 @@ impl RelayStore for MemoryStore {
         &self,
         partition: u8,
         now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<UndeliveredEvent>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        rows: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         Ok(self.with(|tables| {
             let due = tables.due(now).filter(|row| row.partition == partition);
             let mut due: Vec<_> = due.collect();
             due.sort_by_key(|row| (row.event.created_at(), row.event.account_id()));
-            due.into_iter().take(limit).map(EventRow::undelivered).collect()
+            due.into_iter().take(limit(rows)).map(EventRow::stored).collect()
         }))
     }
 
@@ -163,15 +194,6 @@ impl RelayStore for MemoryStore {
         }))
     }
 
-    async fn list_dead_letters(&self, limit: u32) -> Result<Vec<UndeliveredEvent>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(self.with(|tables| {
-            let mut dead: Vec<_> = tables.events.iter().filter(|row| row.is_dead()).collect();
-            dead.sort_by_key(|row| row.due_at);
-            dead.into_iter().take(limit).map(EventRow::undelivered).collect()
-        }))
-    }
-
     async fn settle_dead_letter(
         &self,
         account: &AccountId,
@@ -198,11 +220,50 @@ impl RelayStore for MemoryStore {
         }))
     }
 
-    async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
-        let is_kept = |row: &EventRow| {
-            row.state != DeliveryState::Delivered || row.event.created_at() > until
-        };
-        self.with(|tables| tables.events.retain(is_kept));
-        Ok(())
+    async fn purge_events(
+        &self,
+        which: OldEvents,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Purged, StoreError> {
+        Ok(self.with(|tables| {
+            let (mut events, mut notices) = (limit, limit);
+            let is_old = |row: &EventRow| {
+                let is_one = which == OldEvents::All || row.state == DeliveryState::Delivered;
+                is_one && row.event.created_at() <= until
+            };
+            tables.events.retain(|row| !(is_old(row) && takes_one(&mut events)));
+            if which == OldEvents::All {
+                let is_old = |notice: &Notice| notice.created_at <= until;
+                tables.notices.retain(|it| !(is_old(it) && takes_one(&mut notices)));
+            }
+            let rows = u64::from(limit - events) + u64::from(limit - notices);
+            Purged::new(rows, limit)
+        }))
+    }
+
+    async fn due_notices(&self, now: Timestamp, rows: u32) -> Result<Vec<Notice>, StoreError> {
+        Ok(self.with(|tables| {
+            let mut due = tables.notices.clone();
+            due.retain(|notice| is_past(notice.due_at, now));
+            due.sort_by_key(|notice| notice.due_at);
+            due.truncate(limit(rows));
+            due
+        }))
+    }
+
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|tables| {
+            let is_it = |kept: &Notice| (&kept.id, kept.due_at) == (&notice.id, notice.due_at);
+            let Some(place) = tables.notices.iter().position(is_it) else { return false };
+            let kept = tables.notices.swap_remove(place);
+            let takeovers = notice.takeovers;
+            tables.notices.extend(next.map(|next| kept.due_at(next).takeovers(takeovers)));
+            true
+        }))
     }
 }

@@ -1,4 +1,4 @@
-//! The values that a [`CredentialStore`](super::CredentialStore) takes and returns.
+//! The rows that a store writes and returns.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::hash::PasswordHash;
 use crate::idempotency::Receipt;
 
-/// The owner of an API key, and its expiry.
+/// The owner of an API key, and its expiry: what a verified key costs to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyOwner {
@@ -23,58 +23,19 @@ pub struct KeyOwner {
 }
 
 impl KeyOwner {
-    /// Creates the result of a look-up, of an active owner whose address was not proven.
-    pub const fn new(account_id: AccountId, expires_at: Option<Timestamp>) -> Self {
-        let state = AccountState::Active;
+    /// Creates the owner of a key, whose address was not verified.
+    pub const fn new(
+        account_id: AccountId,
+        state: AccountState,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
         Self { account_id, expires_at, email_verified_at: None, state }
-    }
-
-    /// Sets the state of the owner.
-    #[must_use]
-    pub const fn state(mut self, state: AccountState) -> Self {
-        self.state = state;
-        self
     }
 
     /// Sets when the owner's address was proven.
     #[must_use]
     pub const fn email_verified_at(mut self, email_verified_at: Option<Timestamp>) -> Self {
         self.email_verified_at = email_verified_at;
-        self
-    }
-}
-
-/// The password hash of an account.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct StoredPassword {
-    /// `accounts.id`
-    pub account_id: AccountId,
-    /// `accounts.password_hash`, and `accounts.pepper_version`
-    pub hash: PasswordHash,
-    /// `accounts.state`
-    pub state: AccountState,
-    /// `accounts.token_generation`
-    pub token_generation: i64,
-}
-
-impl StoredPassword {
-    /// Creates the result of a look-up, of an active account in generation 0.
-    pub const fn new(account_id: AccountId, hash: PasswordHash) -> Self {
-        Self { account_id, hash, state: AccountState::Active, token_generation: 0 }
-    }
-
-    /// Sets the generation of the account's tokens.
-    #[must_use]
-    pub const fn token_generation(mut self, token_generation: i64) -> Self {
-        self.token_generation = token_generation;
-        self
-    }
-
-    /// Sets the state of the account.
-    #[must_use]
-    pub const fn state(mut self, state: AccountState) -> Self {
-        self.state = state;
         self
     }
 }
@@ -87,6 +48,8 @@ impl StoredPassword {
 pub struct ApiKeyInfo {
     /// Identifies the key when it is rotated or revoked.
     pub id: ApiKeyId,
+    /// `api_keys.name`: what its owner calls it, if anything.
+    pub name: Option<String>,
     /// `api_keys.prefix`: the beginning of the key.
     pub prefix: String,
     /// `api_keys.last_four`: its last four digits; empty for a key stored before they were
@@ -106,7 +69,19 @@ impl ApiKeyInfo {
         last_four: String,
         created_at: Timestamp,
     ) -> Self {
-        Self { id, prefix, last_four, created_at, expires_at: None }
+        Self { id, name: None, prefix, last_four, created_at, expires_at: None }
+    }
+
+    /// Sets what its owner calls the key.
+    #[must_use]
+    pub fn name(mut self, name: Option<String>) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Returns whether the key has not expired at this time.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| end > now)
     }
 
     /// Sets when the key expires.
@@ -117,11 +92,36 @@ impl ApiKeyInfo {
     }
 }
 
+/// An API key as a store returns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredApiKey {
+    /// The part that its owner sees.
+    pub info: ApiKeyInfo,
+    /// `api_keys.replay_nonce`, `replay_version` and `replay_tag`; `None` if they are null.
+    pub receipt: Option<Receipt>,
+}
+
+impl StoredApiKey {
+    /// Creates the row of a key whose request can't be retried.
+    pub const fn new(info: ApiKeyInfo) -> Self {
+        Self { info, receipt: None }
+    }
+
+    /// Sets the receipt of the request.
+    #[must_use]
+    pub const fn receipt(mut self, receipt: Option<Receipt>) -> Self {
+        self.receipt = receipt;
+        self
+    }
+}
+
 /// An API key to be stored.
 #[derive(Debug, Clone)]
 pub struct NewApiKey {
     pub(crate) account_id: AccountId,
     pub(crate) digest: ApiKeyDigest,
+    pub(crate) name: Option<String>,
     pub(crate) prefix: String,
     pub(crate) last_four: String,
     pub(crate) created_at: Timestamp,
@@ -139,6 +139,7 @@ impl NewApiKey {
         Self {
             account_id,
             digest: key.digest(),
+            name: None,
             prefix: key.display_prefix().to_owned(),
             last_four: key.last_four().to_owned(),
             created_at,
@@ -158,7 +159,8 @@ impl NewApiKey {
         expires_at: Option<Timestamp>,
     ) -> Self {
         let (prefix, last_four) = (prefix.into(), String::new());
-        Self { account_id, digest, prefix, last_four, created_at, expires_at, receipt: None }
+        let (name, receipt) = (None, None);
+        Self { account_id, digest, name, prefix, last_four, created_at, expires_at, receipt }
     }
 
     /// Returns `api_keys.account_id`.
@@ -171,9 +173,8 @@ impl NewApiKey {
         &self.digest
     }
 
-    /// Returns `api_keys.replay_nonce`, `replay_version` and `replay_tag`, if the request
-    /// can be retried, for a [`ReplayStore`](super::ReplayStore). The first key of an
-    /// account has none: its account has them.
+    /// Returns `api_keys.replay_nonce`, `replay_version` and `replay_tag`, if the request can be
+    /// retried. The first key of an account has none: its account has them.
     pub fn receipt(&self) -> Option<&Receipt> {
         self.receipt.as_ref()
     }
@@ -182,6 +183,7 @@ impl NewApiKey {
     pub fn info(&self) -> ApiKeyInfo {
         ApiKeyInfo {
             id: self.digest.key_id(),
+            name: self.name.clone(),
             prefix: self.prefix.clone(),
             last_four: self.last_four.clone(),
             created_at: self.created_at,
@@ -190,10 +192,10 @@ impl NewApiKey {
     }
 }
 
-/// An account as a store returns it.
+/// An account as a store returns it, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct AccountRecord {
+pub struct StoredAccount {
     /// The part that its owner sees.
     pub account: Account,
     /// `accounts.created_at`
@@ -212,21 +214,36 @@ pub struct AccountRecord {
     pub email_unverified: bool,
     /// `accounts.ticket_nonce`
     pub ticket_nonce: Option<TicketNonce>,
+    /// The API key by which the account was found, if it was found by one.
+    pub found_by: Option<ApiKeyInfo>,
 }
 
-impl AccountRecord {
-    /// Creates the record of an active account, nothing of whose address is known.
-    pub const fn new(account: Account, created_at: Timestamp, token_generation: i64) -> Self {
+impl StoredAccount {
+    /// Creates the row of an account, nothing of whose address is known.
+    pub const fn new(
+        account: Account,
+        created_at: Timestamp,
+        token_generation: i64,
+        state: AccountState,
+    ) -> Self {
         Self {
             account,
             created_at,
             token_generation,
             email_verified_at: None,
-            state: AccountState::Active,
+            state,
             delete_at: None,
             email_unverified: false,
             ticket_nonce: None,
+            found_by: None,
         }
+    }
+
+    /// Sets the API key by which the account was found.
+    #[must_use]
+    pub fn found_by(mut self, key: Option<ApiKeyInfo>) -> Self {
+        self.found_by = key;
+        self
     }
 
     /// Returns whether the address is known to be the owner's.
@@ -252,10 +269,9 @@ impl AccountRecord {
         self
     }
 
-    /// Sets the state, and when the account will be deleted.
+    /// Sets when the account will be deleted.
     #[must_use]
-    pub const fn state(mut self, state: AccountState, delete_at: Option<Timestamp>) -> Self {
-        self.state = state;
+    pub const fn delete_at(mut self, delete_at: Option<Timestamp>) -> Self {
         self.delete_at = delete_at;
         self
     }
@@ -264,6 +280,34 @@ impl AccountRecord {
     #[must_use]
     pub const fn email_verified_at(mut self, email_verified_at: Option<Timestamp>) -> Self {
         self.email_verified_at = email_verified_at;
+        self
+    }
+}
+
+/// An account with what verifies its owner: the hash of the password, and the receipt of the
+/// sign-up.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredLogin {
+    /// The account.
+    pub account: StoredAccount,
+    /// `accounts.password_hash`, and `accounts.pepper_version`. Empty for an account without a
+    /// password.
+    pub password_hash: PasswordHash,
+    /// `accounts.replay_nonce`, `replay_version` and `replay_tag`; `None` if they are null.
+    pub receipt: Option<Receipt>,
+}
+
+impl StoredLogin {
+    /// Creates the row of an account whose sign-up can't be retried.
+    pub const fn new(account: StoredAccount, password_hash: PasswordHash) -> Self {
+        Self { account, password_hash, receipt: None }
+    }
+
+    /// Sets the receipt of the sign-up.
+    #[must_use]
+    pub const fn receipt(mut self, receipt: Option<Receipt>) -> Self {
+        self.receipt = receipt;
         self
     }
 }
@@ -298,62 +342,5 @@ impl UsedTicket {
     /// row can go.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
-    }
-}
-
-/// A sign-up as a store finds it by its email key, for a retry.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct StoredSignup {
-    /// `accounts.replay_nonce`, `replay_version` and `replay_tag`; `None` if they are null.
-    pub receipt: Option<Receipt>,
-    /// `accounts.created_at`
-    pub created_at: Timestamp,
-    /// `accounts.password_hash`, and `accounts.pepper_version`
-    pub password_hash: PasswordHash,
-}
-
-impl StoredSignup {
-    /// Creates the result of a look-up.
-    pub const fn new(
-        receipt: Option<Receipt>,
-        created_at: Timestamp,
-        password_hash: PasswordHash,
-    ) -> Self {
-        Self { receipt, created_at, password_hash }
-    }
-}
-
-/// An account as a store finds it by one of its API keys, for a retry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RetriedAccount {
-    /// The account as it is now.
-    pub record: AccountRecord,
-    /// `api_keys.expires_at`
-    pub key_expires_at: Option<Timestamp>,
-}
-
-impl RetriedAccount {
-    /// Creates the result of a look-up.
-    pub const fn new(record: AccountRecord, key_expires_at: Option<Timestamp>) -> Self {
-        Self { record, key_expires_at }
-    }
-}
-
-/// An API key as a store finds it by the tag of its receipt, for a retry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RetriedApiKey {
-    /// `api_keys.replay_nonce`, `replay_version` and `replay_tag`
-    pub receipt: Receipt,
-    /// The other columns.
-    pub info: ApiKeyInfo,
-}
-
-impl RetriedApiKey {
-    /// Creates the result of a look-up.
-    pub const fn new(receipt: Receipt, info: ApiKeyInfo) -> Self {
-        Self { receipt, info }
     }
 }

@@ -1,4 +1,4 @@
-//! The contract of a store whose events are delivered.
+//! The contract of a store that keeps events, and delivers them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,42 +9,51 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Event, Notice};
 use crate::issue::InvalidValue;
 
-use super::{EventStore, StoreError};
+use super::error::StoreError;
+use super::lifecycle::{BATCH, LifecycleStore};
+use super::query::{EventQuery, OldEvents, Purged};
 
 const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
 
-/// A store whose events are delivered by an [`EventRelay`](crate::relay::EventRelay), beside
-/// [`EventStore`].
+/// A store that keeps events and security notices, for an
+/// [`EventRelay`](crate::relay::EventRelay).
 ///
 /// # Contract
+/// - [`create`](super::AccountStore::create) stores the [event](super::NewAccount::event) of an
+///   account with its rows, and [`change`](LifecycleStore::change) that of
+///   [`Effect::Emit`](super::Effect::Emit) with the other effects: all or nothing.
+/// - The events of an account are numbered from one, without a gap, in the order in which
+///   their changes were made. They outlive the account's row.
 /// - The events of an account belong to one partition, which
-///   [`NewEvent::partition`](crate::event::NewEvent::partition) names. An event that is
-///   stored is [waiting](DeliveryState::Waiting), and due at once.
+///   [`NewEvent::partition`](crate::event::NewEvent::partition) names. A new event is
+///   [waiting](DeliveryState::Waiting), and due at once.
 /// - Of several instances that [lease](Self::lease_partition) a partition, one gets it. Each
 ///   lease has a fence that is higher than those before it, and
 ///   [`settle_events`](Self::settle_events) changes nothing if the fence is no longer that of
 ///   the partition: the write decides, not a read before it.
-/// - Of an account the first event that waits is [due](Self::due_events), and none while one
-///   of its events is stopped, or waits for its next attempt, so that no event overtakes an
-///   earlier one. The oldest of those that are due come first.
+/// - Of an account the first event that waits is [due](Self::due_events), unless one of its
+///   events is stopped or waits for its next attempt: no event overtakes an earlier one. The
+///   oldest of those that are due come first.
+/// - A [notice](super::Effect::AddNotice) is stored with the change that it reports, all or
+///   nothing, until it is [settled](Self::settle_notice) or the account is
+///   [scrubbed](super::Effect::ScrubEvents). Of several instances that settle the same one, one
+///   does.
 /// - A time that is more than 7.5 hours ahead of `now` was written by a clock that was ahead,
-///   for no attempt waits so long and no lease lasts so long: the event is due, and the lease
-///   has expired.
+///   for no attempt waits so long and no lease lasts so long: the event or the notice is due, and
+///   the lease has expired.
 ///
-/// The suite of [`relay_conformance_tests!`](crate::relay_conformance_tests) tests all of
-/// this. A wrapper passes each call on:
+/// The suite of [`event_conformance_tests!`](crate::event_conformance_tests) tests all of this.
 ///
 /// ```
-/// use signup::account::AccountId;
 /// use signup::clock::Timestamp;
-/// use signup::store::{EventLease, RelayStore, Settled, StoreError};
+/// use signup::store::{EventLease, EventStore, StoreError};
 ///
 /// /// Takes the lease of the first partition that has events due.
 /// async fn lease_any(
-///     store: &impl RelayStore,
+///     store: &impl EventStore,
 ///     now: Timestamp,
 ///     until: Timestamp,
 /// ) -> Result<Option<EventLease>, StoreError> {
@@ -55,17 +64,24 @@ const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
 /// }
 /// ```
 #[async_trait]
-pub trait RelayStore: EventStore {
-    /// Returns the last leases of the partitions that have events [due](Self::due_events) at
-    /// `now`, if they have expired.
+pub trait EventStore: LifecycleStore {
+    /// Returns up to `limit` events, in the order of the query.
     ///
     /// # Errors
     /// Fails if the store does not answer. The same holds for all that follows.
+    async fn list_events(
+        &self,
+        query: EventQuery<'_>,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Returns the last leases of the partitions that have events [due](Self::due_events) at
+    /// `now`, if they have expired.
     async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError>;
 
     /// Leases a partition until this time, with the fence after that of `last`. Returns
-    /// `None`, and changes nothing, if there was another lease after it, or it has not
-    /// expired at `now`.
+    /// `None`, and changes nothing, if another lease came after it, or if it has not expired at
+    /// `now`.
     async fn lease_partition(
         &self,
         last: EventLease,
@@ -81,7 +97,7 @@ pub trait RelayStore: EventStore {
         partition: u8,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<UndeliveredEvent>, StoreError>;
+    ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// Stores how attempts have ended, and lets the lease expire at `until`. Returns false,
     /// and changes nothing, if the partition has another lease.
@@ -95,9 +111,6 @@ pub trait RelayStore: EventStore {
     /// Returns how much is left to deliver.
     async fn event_backlog(&self) -> Result<EventBacklog, StoreError>;
 
-    /// Returns events that were given up, the earliest ones first.
-    async fn list_dead_letters(&self, limit: u32) -> Result<Vec<UndeliveredEvent>, StoreError>;
-
     /// Lets an event that was given up be delivered again at `due_at`, or skips one that has
     /// stopped its account. Returns false if it is no such event.
     async fn settle_dead_letter(
@@ -107,14 +120,40 @@ pub trait RelayStore: EventStore {
         due_at: Option<Timestamp>,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes the events that were delivered and have happened at this time or earlier.
-    async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError>;
+    /// Deletes up to `limit` events that happened at `until` or earlier.
+    async fn purge_events(
+        &self,
+        which: OldEvents,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Purged, StoreError>;
+
+    /// Returns up to `limit` notices that are due at `now`, the earliest ones first. Kinds of a
+    /// newer release are left to it.
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError>;
+
+    /// Postpones a notice until `next` and stores its `takeovers`, or deletes it. Returns
+    /// false, and changes nothing, if it does not exist or its time is no longer
+    /// `notice.due_at`.
+    async fn settle_notice(
+        &self,
+        notice: &Notice,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
 }
 
 macro_rules! forward {
     ($($wrapper:ident),+) => {$(
         #[async_trait]
-        impl<S: RelayStore + ?Sized> RelayStore for $wrapper<S> {
+        impl<S: EventStore + ?Sized> EventStore for $wrapper<S> {
+            async fn list_events(
+                &self,
+                query: EventQuery<'_>,
+                limit: u32,
+            ) -> Result<Vec<StoredEvent>, StoreError> {
+                (**self).list_events(query, limit).await
+            }
+
             async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError> {
                 (**self).due_partitions(now).await
             }
@@ -133,7 +172,7 @@ macro_rules! forward {
                 partition: u8,
                 now: Timestamp,
                 limit: u32,
-            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
+            ) -> Result<Vec<StoredEvent>, StoreError> {
                 (**self).due_events(partition, now, limit).await
             }
 
@@ -150,13 +189,6 @@ macro_rules! forward {
                 (**self).event_backlog().await
             }
 
-            async fn list_dead_letters(
-                &self,
-                limit: u32,
-            ) -> Result<Vec<UndeliveredEvent>, StoreError> {
-                (**self).list_dead_letters(limit).await
-            }
-
             async fn settle_dead_letter(
                 &self,
                 account: &AccountId,
@@ -166,13 +198,60 @@ macro_rules! forward {
                 (**self).settle_dead_letter(account, number, due_at).await
             }
 
-            async fn purge_delivered_events(&self, until: Timestamp) -> Result<(), StoreError> {
-                (**self).purge_delivered_events(until).await
+            async fn purge_events(
+                &self,
+                which: OldEvents,
+                until: Timestamp,
+                limit: u32,
+            ) -> Result<Purged, StoreError> {
+                (**self).purge_events(which, until, limit).await
+            }
+
+            async fn due_notices(
+                &self,
+                now: Timestamp,
+                limit: u32,
+            ) -> Result<Vec<Notice>, StoreError> {
+                (**self).due_notices(now, limit).await
+            }
+
+            async fn settle_notice(
+                &self,
+                notice: &Notice,
+                next: Option<Timestamp>,
+            ) -> Result<bool, StoreError> {
+                (**self).settle_notice(notice, next).await
             }
         }
     )+};
 }
 forward!(Arc, Box);
+
+/// Usual operations of an [`EventStore`], for every store.
+#[async_trait]
+pub trait EventStoreExt: EventStore {
+    /// Purges all events that happened at `until` or earlier, 1,000 at a time. Returns how many
+    /// rows were deleted.
+    ///
+    /// # Errors
+    /// Fails if the store does not answer. Earlier batches are deleted then.
+    async fn purge_all_events(
+        &self,
+        which: OldEvents,
+        until: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut rows = 0;
+        loop {
+            let purged = self.purge_events(which, until, BATCH).await?;
+            rows += purged.rows;
+            if !purged.more {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+impl<S: EventStore + ?Sized> EventStoreExt for S {}
 
 /// A lease of a partition of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -230,22 +309,24 @@ impl fmt::Display for DeliveryState {
     }
 }
 
-/// An event that is to be delivered, or was given up.
+/// An event as a store returns it, with the state of its delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UndeliveredEvent {
+pub struct StoredEvent {
     /// The event.
     pub event: Event,
     /// The attempts so far that have failed.
     pub attempts: u32,
     /// The state of its delivery.
     pub state: DeliveryState,
+    /// `events.due_at`: the time of the next attempt, or that of the last one.
+    pub due_at: Timestamp,
 }
 
-impl UndeliveredEvent {
-    /// Creates the result of a look-up.
-    pub fn new(event: Event, attempts: u32, state: DeliveryState) -> Self {
-        Self { event, attempts, state }
+impl StoredEvent {
+    /// Creates the row of an event.
+    pub fn new(event: Event, attempts: u32, state: DeliveryState, due_at: Timestamp) -> Self {
+        Self { event, attempts, state, due_at }
     }
 }
 
@@ -265,7 +346,7 @@ pub struct Settled {
 
 impl Settled {
     /// Creates the end of an attempt.
-    pub fn new(event: &UndeliveredEvent, state: DeliveryState, due_at: Timestamp) -> Self {
+    pub fn new(event: &StoredEvent, state: DeliveryState, due_at: Timestamp) -> Self {
         let failed = u32::from(state != DeliveryState::Delivered);
         let attempts = event.attempts.saturating_add(failed);
         Self { event_id: event.event.id().to_owned(), state, attempts, due_at }

@@ -3,7 +3,7 @@
 use crate::account::{AccountId, AccountState, Plan};
 use crate::clock::Timestamp;
 
-use super::AccountRecord;
+use super::records::StoredAccount;
 
 /// A filter of accounts, for a page of them.
 ///
@@ -74,7 +74,7 @@ impl AccountFilter {
     }
 
     /// Begins after this account: the last one of the page before.
-    pub fn after(mut self, last: &AccountRecord) -> Self {
+    pub fn after(mut self, last: &StoredAccount) -> Self {
         self.after = Some((last.created_at, last.account.id().clone()));
         self
     }
@@ -85,7 +85,7 @@ impl AccountFilter {
     }
 
     /// Returns whether an account is let through, apart from the limit.
-    pub fn admits(&self, record: &AccountRecord) -> bool {
+    pub fn admits(&self, record: &StoredAccount) -> bool {
         let is_due = |now: Timestamp| record.delete_at.is_some_and(|due| due <= now);
         let is_after = |(at, id): &(Timestamp, AccountId)| {
             (record.created_at, record.account.id()) > (*at, id)

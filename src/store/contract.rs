@@ -1,0 +1,24 @@
+//! The contract of a store: three traits, and the data that they take and return.
+
+mod account;
+mod change;
+mod error;
+mod events;
+mod filter;
+mod lifecycle;
+mod query;
+mod records;
+
+pub use account::{AccountStore, CreateOutcome, InsertProof, NewAccount};
+pub use change::{AccountChange, ChangeOutcome, Condition, Effect, Wipe};
+pub use error::StoreError;
+pub(super) use events::believed;
+pub use events::{
+    DeliveryState, EventBacklog, EventLease, EventStore, EventStoreExt, Settled, StoredEvent,
+};
+pub use filter::AccountFilter;
+pub use lifecycle::{LifecycleStore, LifecycleStoreExt};
+pub use query::{EventQuery, Expired, FindBy, KeyQuery, OldEvents, Purged};
+pub use records::{
+    ApiKeyInfo, KeyOwner, NewApiKey, StoredAccount, StoredApiKey, StoredLogin, UsedTicket,
+};

@@ -1,0 +1,49 @@
+//! Statements whose text depends on what is asked.
+
+use crate::clock::Timestamp;
+
+use super::fill::read_times;
+use super::names::Names;
+use super::spelling::Spelling;
+use super::statement::{Statement, Value};
+use super::table::AccountColumn;
+
+/// A statement that is being written.
+pub(in crate::store) struct Sql<'a> {
+    values: Vec<Value>,
+    names: &'a Names,
+    spelling: Spelling,
+}
+
+impl<'a> Sql<'a> {
+    pub(in crate::store) const fn new(names: &'a Names, spelling: Spelling) -> Self {
+        Self { values: Vec::new(), names, spelling }
+    }
+
+    /// Returns the name of a table.
+    pub(in crate::store) fn table(&self, name: &str) -> String {
+        self.names.table(name)
+    }
+
+    /// Fills in the names of columns.
+    pub(in crate::store) fn statement(self, text: &str) -> Statement {
+        let text = read_times(text, self.names, self.spelling);
+        Statement::from_parts(self.names.fill_columns(&text), self.values)
+    }
+
+    /// Adds a value and returns its placeholder.
+    pub(in crate::store) fn value(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        (self.spelling.placeholder)(self.values.len())
+    }
+
+    /// Adds a time for a column and returns the expression that writes it.
+    pub(in crate::store) fn time(
+        &mut self,
+        column: AccountColumn,
+        at: impl Into<Option<Timestamp>>,
+    ) -> String {
+        let millis = self.value(at.into().map(Timestamp::as_millis));
+        self.names.write_time(column, &millis, self.spelling)
+    }
+}
