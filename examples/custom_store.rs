@@ -1,6 +1,6 @@
-//! A store of your own: accounts in a `users` table that was there before, through a driver
-//! that this crate does not know. [`Dialect`] writes and classifies, and the host runs the
-//! statements and reads its own rows. The crate's own tests run the suite of `store::conformance` on it.
+//! A store of your own: accounts in an existing `users` table, through a driver of your own.
+//! [`Dialect`] writes the statements and classifies errors; the host runs them and reads its
+//! rows. The tests of this repository run the suite of `store::conformance` on it.
 //!
 //! ```text
 //! cargo run -p signup-examples --example custom_store --features verification
@@ -26,8 +26,8 @@ use signup::store::{
 };
 use signup::verification::Verification;
 use signup::{SignupRequest, SignupService};
-use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _};
 
 const USERS: &str = "
     CREATE TABLE users (
@@ -38,22 +38,11 @@ const USERS: &str = "
         delete_at INTEGER, event_number INTEGER NOT NULL DEFAULT 0, email_unverified INTEGER,
         ticket_nonce BLOB, replay_nonce BLOB, replay_version INTEGER, replay_tag BLOB);";
 
-fn users() -> TableMap {
-    TableMap::new("users")
-        .primary_key("user_id")
-        .column(AccountColumn::Id, "public_id")
-        .column(AccountColumn::Email, "mail")
-        .column(AccountColumn::EmailKey, "mail_key")
-        .column(AccountColumn::Name, "full_name")
-        .column(AccountColumn::Plan, "tier")
-        .column(AccountColumn::PasswordHash, "pw")
-        .column(AccountColumn::CreatedAt, "since")
-}
-
 /// The wrapper, which is all that a host writes.
 #[derive(Debug, Clone)]
 pub struct Users {
-    pool: SqlitePool,
+    /// The pool, for the host's own queries.
+    pub pool: SqlitePool,
     dialect: Arc<Dialect>,
 }
 
@@ -64,17 +53,21 @@ impl Users {
     /// Fails if the tables can't be created.
     pub async fn open() -> Result<Self, BoxError> {
         let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
-        let dialect = Dialect::sqlite().with_table(users())?;
+        let users = TableMap::new("users")
+            .primary_key("user_id")
+            .column(AccountColumn::Id, "public_id")
+            .column(AccountColumn::Email, "mail")
+            .column(AccountColumn::EmailKey, "mail_key")
+            .column(AccountColumn::Name, "full_name")
+            .column(AccountColumn::Plan, "tier")
+            .column(AccountColumn::PasswordHash, "pw")
+            .column(AccountColumn::CreatedAt, "since");
+        let dialect = Dialect::sqlite().with_table(users)?;
         sqlx::raw_sql(USERS).execute(&pool).await?;
         for migration in dialect.migrations() {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(migration.sql)).execute(&pool).await?;
+            sqlx::raw_sql(AssertSqlSafe(migration.sql)).execute(&pool).await?;
         }
         Ok(Self { pool, dialect: Arc::new(dialect) })
-    }
-
-    /// Returns the pool, for the host's own queries.
-    pub fn pool(&self) -> &SqlitePool {
-        &self.pool
     }
 
     /// Runs statements in one transaction. Returns false, and changes nothing, if one of them
@@ -85,7 +78,7 @@ impl Users {
         let task = tokio::spawn(async move {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
             for statement in statements {
-                let mut query = sqlx::query(sqlx::AssertSqlSafe(statement.sql().to_owned()));
+                let mut query = sqlx::query(AssertSqlSafe(statement.sql().to_owned()));
                 for value in statement.values() {
                     query = match value {
                         SqlValue::Text(text) => query.bind(text.map(str::to_owned)),
@@ -144,15 +137,16 @@ impl LifecycleStore for Users {
         const BY_KEY: &str = "SELECT u.*, k.digest, k.name, k.prefix, k.last_four, k.created_at,
             k.expires_at FROM api_keys k JOIN users u ON u.public_id = k.account_id
             WHERE k.digest = ?";
-        let query =
-            match by {
-                FindBy::Id(id) => sqlx::query("SELECT * FROM users WHERE public_id = ?")
-                    .bind(id.as_str().to_owned()),
-                FindBy::Email(key) => sqlx::query("SELECT * FROM users WHERE mail_key = ?")
-                    .bind(key.as_str().to_owned()),
-                FindBy::ApiKey(digest) => sqlx::query(BY_KEY).bind(digest.as_bytes().to_vec()),
-                _ => return Err(StoreError::Failed("an unknown way to find an account".into())),
-            };
+        let find = |column: &str, text: &str| {
+            let sql = format!("SELECT * FROM users WHERE {column} = ?");
+            sqlx::query(AssertSqlSafe(sql)).bind(text.to_owned())
+        };
+        let query = match by {
+            FindBy::Id(id) => find("public_id", id.as_str()),
+            FindBy::Email(key) => find("mail_key", key.as_str()),
+            FindBy::ApiKey(digest) => sqlx::query(BY_KEY).bind(digest.as_bytes().to_vec()),
+            _ => return Err(StoreError::Failed("an unknown way to find an account".into())),
+        };
         let row = query.fetch_optional(&self.pool).await.map_err(unavailable)?;
         row.map(|row| login(&row, matches!(by, FindBy::ApiKey(_)))).transpose().map_err(failed)
     }
@@ -195,17 +189,13 @@ impl LifecycleStore for Users {
         until: Timestamp,
         limit: u32,
     ) -> Result<Purged, StoreError> {
-        let delete = match expired {
-            Expired::ApiKeys => {
-                "DELETE FROM api_keys WHERE digest IN
-                 (SELECT digest FROM api_keys WHERE expires_at <= ? LIMIT ?)"
-            }
-            Expired::Tickets => {
-                "DELETE FROM used_tickets WHERE hash IN
-                 (SELECT hash FROM used_tickets WHERE expires_at <= ? LIMIT ?)"
-            }
+        let (table, key) = match expired {
+            Expired::ApiKeys => ("api_keys", "digest"),
+            Expired::Tickets => ("used_tickets", "hash"),
             _ => return Err(StoreError::Failed("unknown rows".into())),
         };
+        let some = format!("SELECT {key} FROM {table} WHERE expires_at <= ? LIMIT ?");
+        let delete = AssertSqlSafe(format!("DELETE FROM {table} WHERE {key} IN ({some})"));
         let delete = sqlx::query(delete).bind(until.as_millis()).bind(limit);
         let done = delete.execute(&self.pool).await.map_err(unavailable)?;
         Ok(Purged::new(done.rows_affected(), limit))

@@ -81,7 +81,7 @@ pub(crate) enum Rule {
     /// This many until the counter ends, this long after its first event.
     Window(u32, Duration),
     /// This many until the counter ends, this long after its last event: no span of this length
-    /// has more of them.
+    /// has more.
     #[cfg_attr(
         not(feature = "verification"),
         expect(dead_code, reason = "codes belong to email verification")
@@ -131,7 +131,7 @@ impl Rule {
         Duration::from_secs(seconds).min(LONGEST_WAIT)
     }
 
-    /// Returns whether each event lets the counter last anew.
+    /// Returns whether each event extends the life of the counter.
     const fn renews(self) -> bool {
         matches!(self, Self::Growing(_) | Self::Sliding(..))
     }

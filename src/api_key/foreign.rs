@@ -26,7 +26,7 @@ const INVALID_PREFIX: InvalidValue = InvalidValue::new(
 /// use signup::account::AccountId;
 /// use signup::api_key::ForeignApiKeys;
 /// use signup::clock::Timestamp;
-/// use signup::store::{LifecycleStore, MemoryStore, NewApiKey};
+/// use signup::store::{LifecycleStoreExt as _, MemoryStore, NewApiKey};
 /// use signup::{SignupRequest, SignupService};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

@@ -20,6 +20,7 @@ pub(super) mod checks;
 mod event_queries;
 mod events;
 pub(super) mod fault;
+mod find;
 mod gate;
 mod host;
 mod lifecycle;

@@ -89,98 +89,102 @@ fn the_table_has_every_module_and_goes_down() {
     }
 }
 
+/// The files that may name a framework, a database or a runtime.
+const HOMES: &[(&str, &[&str])] = &[
+    ("axum::", &["adapters/axum.rs"]),
+    ("actix_web::", &["adapters/actix.rs"]),
+    (
+        "utoipa::",
+        &[
+            "openapi.rs",
+            "openapi/event.rs",
+            "openapi/verification.rs",
+            "openapi/verification/after.rs",
+        ],
+    ),
+    ("lettre::", &["mail/smtp.rs"]),
+    (
+        "sqlx::",
+        &[
+            "store/sql.rs",
+            "store/sql/backend.rs",
+            "store/sql/change.rs",
+            "store/sql/find.rs",
+            "store/sql/event_queries.rs",
+            "store/sql/fault.rs",
+            "store/sql/host.rs",
+            "store/sql/migrate.rs",
+            "store/sql/numbered.rs",
+            "store/sql/open.rs",
+            "store/sql/queries.rs",
+            "store/sql/statement.rs",
+            "store/mysql.rs",
+            "store/sqlite.rs",
+            "store/postgres.rs",
+            "store/postgres/backend.rs",
+            "store/postgres/backend/vocabulary.rs",
+        ],
+    ),
+    (
+        "tokio::spawn",
+        &[
+            "limit/link.rs",
+            "store/sql/gate.rs",
+            "mail/queue.rs",
+            "counters.rs",
+            "service/accounts/notices.rs",
+            "store/conformance/",
+        ],
+    ),
+    (
+        "redis::",
+        &[
+            "credentials/throttle.rs",
+            "credentials/throttle/redis.rs",
+            "limit/limiter.rs",
+            "limit/link.rs",
+            "limit/redis.rs",
+            "counters.rs",
+            "counters/redis.rs",
+        ],
+    ),
+    ("hyper::", &["relay/webhook.rs"]),
+    ("hyper_util::", &["relay/webhook.rs", "relay/webhook/address.rs"]),
+    ("metrics::", &["observe.rs", "observe/metrics.rs"]),
+    ("tracing::", &["observe.rs", "observe/tracing.rs"]),
+    (
+        "tokio::time",
+        &[
+            "adapters.rs",
+            "mail/queue.rs",
+            "policy/evaluate.rs",
+            "service/turns.rs",
+            "relay.rs",
+            "relay/notices.rs",
+            "relay/partition.rs",
+            "relay/webhook.rs",
+            "limit/link.rs",
+            "store/mysql.rs",
+            "store/postgres.rs",
+            "store/postgres/backend.rs",
+            "store/sqlite.rs",
+            "store/sql/change.rs",
+            "store/sql/find.rs",
+            "store/sql/gate.rs",
+            "store/sql/migrate.rs",
+            "store/sql/settle.rs",
+        ],
+    ),
+    ("SystemTime::now", &["clock.rs"]),
+    // The timers of tokio's are the runtime's, and may be waited for.
+    ("std::time::Instant", &["clock.rs"]),
+    ("time::{Duration, Instant", &["clock.rs"]),
+    ("SysRng", &["random.rs"]),
+];
+
 #[test]
 fn frameworks_and_databases_are_named_where_they_belong() {
-    let homes = [
-        ("axum::", &["adapters/axum.rs"][..]),
-        ("actix_web::", &["adapters/actix.rs"]),
-        (
-            "utoipa::",
-            &[
-                "openapi.rs",
-                "openapi/event.rs",
-                "openapi/verification.rs",
-                "openapi/verification/after.rs",
-            ],
-        ),
-        ("lettre::", &["mail/smtp.rs"]),
-        (
-            "sqlx::",
-            &[
-                "store/sql.rs",
-                "store/sql/backend.rs",
-                "store/sql/change.rs",
-                "store/sql/event_queries.rs",
-                "store/sql/fault.rs",
-                "store/sql/host.rs",
-                "store/sql/migrate.rs",
-                "store/sql/numbered.rs",
-                "store/sql/open.rs",
-                "store/sql/queries.rs",
-                "store/sql/statement.rs",
-                "store/mysql.rs",
-                "store/sqlite.rs",
-                "store/postgres.rs",
-                "store/postgres/backend.rs",
-                "store/postgres/backend/vocabulary.rs",
-            ],
-        ),
-        (
-            "tokio::spawn",
-            &[
-                "limit/link.rs",
-                "store/sql/gate.rs",
-                "mail/queue.rs",
-                "counters.rs",
-                "service/accounts/notices.rs",
-                "store/conformance/",
-            ],
-        ),
-        (
-            "redis::",
-            &[
-                "credentials/throttle.rs",
-                "credentials/throttle/redis.rs",
-                "limit/limiter.rs",
-                "limit/link.rs",
-                "limit/redis.rs",
-                "counters.rs",
-                "counters/redis.rs",
-            ],
-        ),
-        ("hyper::", &["relay/webhook.rs"]),
-        ("hyper_util::", &["relay/webhook.rs", "relay/webhook/address.rs"]),
-        ("metrics::", &["observe.rs", "observe/metrics.rs"]),
-        ("tracing::", &["observe.rs", "observe/tracing.rs"]),
-        (
-            "tokio::time",
-            &[
-                "adapters.rs",
-                "mail/queue.rs",
-                "policy/evaluate.rs",
-                "service/turns.rs",
-                "relay.rs",
-                "relay/notices.rs",
-                "relay/partition.rs",
-                "relay/webhook.rs",
-                "limit/link.rs",
-                "store/mysql.rs",
-                "store/postgres.rs",
-                "store/postgres/backend.rs",
-                "store/sqlite.rs",
-                "store/sql/change.rs",
-                "store/sql/gate.rs",
-                "store/sql/migrate.rs",
-                "store/sql/settle.rs",
-            ],
-        ),
-        ("SystemTime::now", &["clock.rs"]),
-        // The timers of tokio's are the runtime's, and may be waited for.
-        ("std::time::Instant", &["clock.rs"]),
-        ("time::{Duration, Instant", &["clock.rs"]),
-        ("SysRng", &["random.rs"]),
-    ];
-    for (name, homes) in homes {
+    for (name, homes) in HOMES {
         for (_, path) in modules() {
             let relative = path.strip_prefix(root().join("src")).unwrap().to_str().unwrap();
             // A module of ours may be called like the framework.

@@ -166,7 +166,7 @@ impl Harness for custom_store::Users {
     }
 
     async fn account_rows(&self) -> Vec<AccountRow> {
-        let rows = sqlx::query("SELECT * FROM users").fetch_all(self.pool()).await.unwrap();
+        let rows = sqlx::query("SELECT * FROM users").fetch_all(&self.pool).await.unwrap();
         let account = |row: sqlx::sqlite::SqliteRow| AccountRow {
             id: row.get("public_id"),
             email: row.get("mail"),
@@ -181,7 +181,7 @@ impl Harness for custom_store::Users {
     }
 
     async fn api_key_rows(&self) -> Vec<ApiKeyRow> {
-        let rows = sqlx::query("SELECT * FROM api_keys").fetch_all(self.pool()).await.unwrap();
+        let rows = sqlx::query("SELECT * FROM api_keys").fetch_all(&self.pool).await.unwrap();
         let key = |row: sqlx::sqlite::SqliteRow| ApiKeyRow {
             digest: row.get("digest"),
             account_id: row.get("account_id"),
@@ -193,7 +193,7 @@ impl Harness for custom_store::Users {
 
     async fn delete_account(&self, id: &AccountId) {
         let delete = sqlx::query("DELETE FROM users WHERE public_id = ?").bind(id.as_str());
-        delete.execute(self.pool()).await.unwrap();
+        delete.execute(&self.pool).await.unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use signup::SignupService;
 use signup::credentials::Credentials;
 use signup::store::conformance::Harness;
-use signup::store::{AccountStore, LifecycleStore, MySqlStore, PostgresStore, SqliteStore};
+use signup::store::{LifecycleStore, MySqlStore, PostgresStore, SqliteStore};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,7 +28,7 @@ pub const SERVERS: [&str; 3] = ["axum", "actix", "hyper"];
 /// The databases that the servers run on.
 pub enum Database {
     Sqlite(tempfile::TempDir),
-    /// A database of its own on the server that is there for all tests.
+    /// A database of its own on the server of all tests.
     Postgres(String),
     /// The same of MariaDB's.
     MariaDb(String),
@@ -101,7 +101,7 @@ impl Database {
     }
 }
 
-fn credentials(store: impl AccountStore + LifecycleStore) -> Credentials {
+fn credentials(store: impl LifecycleStore) -> Credentials {
     SignupService::builder(store).jwt_secret(&[7; 32]).build().unwrap().credentials()
 }
 

@@ -17,7 +17,7 @@ pub struct Galera {
 }
 
 impl Galera {
-    /// The cluster that is there for all tests.
+    /// The cluster of all tests.
     pub fn shared() -> Self {
         let folder = std::env::var("SIGNUP_TEST_GALERA");
         let folder = folder.expect("SIGNUP_TEST_GALERA is not set: run scripts/test.sh");

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::proxy::Proxy;
 
-/// The server that is there for all tests.
+/// The server of all tests.
 pub fn url() -> String {
     let url = std::env::var("SIGNUP_TEST_MARIADB");
     url.unwrap_or_else(|_| panic!("SIGNUP_TEST_MARIADB is not set: run scripts/test.sh"))

@@ -10,7 +10,7 @@ use signup::store::{PostgresStore, Schema};
 
 use super::proxy::Proxy;
 
-/// Of the server that is there for all tests.
+/// Of the server of all tests.
 pub fn url() -> String {
     variable("SIGNUP_TEST_POSTGRES")
 }

@@ -47,7 +47,7 @@ pub async fn added_keys_are_listed<S: Harness<Store: LifecycleStore>>(store: S) 
     for (number, expires_in) in [(10, None), (11, Some(1)), (12, Some(60))] {
         let expires_at = expires_in.map(|seconds| later(&one, seconds));
         let name = expires_at.map(|_| format!("Key {number} \u{1f511}"));
-        let new = NewApiKey { expires_at, name, ..key(&one, number, number) };
+        let new = NewApiKey { name, expires_at, ..key(&one, number, number) };
         let owner = KeyOwner::new(one.id().clone(), AccountState::Active, expires_at);
         expected.push(new.info());
         assert!(ok(store.under_test().add_api_key(new.clone()).await), "a key could not be added");

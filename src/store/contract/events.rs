@@ -319,7 +319,7 @@ pub struct StoredEvent {
     pub attempts: u32,
     /// The state of its delivery.
     pub state: DeliveryState,
-    /// `events.due_at`: the time of the next attempt, or that of the last one.
+    /// `events.due_at`: the time of the next attempt, or of the last one.
     pub due_at: Timestamp,
 }
 

@@ -140,7 +140,7 @@ pub enum OldEvents {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Purged {
-    /// How many.
+    /// The number of rows.
     pub rows: u64,
     /// Whether there may be more: the limit was reached.
     pub more: bool,

@@ -1,7 +1,7 @@
 //! The language of MySQL and MariaDB.
 
 use super::names::Names;
-use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types};
+use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_limit};
 use super::table::{AccountColumn, TimeFormat};
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -36,7 +36,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "",
     numbers_placeholders: false,
     inserts_at_once: false,
-    limits_deletes: true,
+    delete_some: delete_by_limit,
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
@@ -47,17 +47,13 @@ const BESIDE: &str = include_str!("mysql/beside.sql");
 const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "" };
 
 /// The numbered steps of the schema.
-const STEPS: &[Step] = &[Step {
-    version: 1,
-    description: "accounts",
-    sql: &[ACCOUNTS, BESIDE],
-    form: FORM,
-    requires: 1,
-}];
+const STEPS: &[Step] = &[STEP];
+const STEP: Step =
+    Step { version: 1, description: "accounts", sql: &[ACCOUNTS, BESIDE], form: FORM, requires: 1 };
 
 /// Those next to a table of the host.
-const MAPPED_STEPS: &[Step] =
-    &[Step { description: "next to accounts", sql: &[BESIDE], ..STEPS[0] }];
+const MAPPED_STEPS: &[Step] = &[MAPPED_STEP];
+const MAPPED_STEP: Step = Step { description: "next to accounts", sql: &[BESIDE], ..STEP };
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT column_name, CONCAT(data_type, ' ', COALESCE(collation_name, '')),

@@ -1,7 +1,7 @@
 //! The language of PostgreSQL.
 
 use super::names::Names;
-use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types};
+use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key};
 use super::table::{AccountColumn, TimeFormat};
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -27,7 +27,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     numbers_placeholders: true,
     inserts_at_once: true,
-    limits_deletes: false,
+    delete_some: delete_by_key,
     creates_schema: true,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
@@ -43,25 +43,21 @@ const FORM: Form = Form {
 };
 
 /// The numbered steps of the schema.
-const STEPS: &[Step] = &[Step {
-    version: 1,
-    description: "accounts",
-    sql: &[ACCOUNTS, BESIDE],
-    form: FORM,
-    requires: 1,
-}];
+const STEPS: &[Step] = &[STEP];
+const STEP: Step =
+    Step { version: 1, description: "accounts", sql: &[ACCOUNTS, BESIDE], form: FORM, requires: 1 };
 
 /// Those next to a table of the host.
-const MAPPED_STEPS: &[Step] =
-    &[Step { description: "next to accounts", sql: &[BESIDE], ..STEPS[0] }];
+const MAPPED_STEPS: &[Step] = &[MAPPED_STEP];
+const MAPPED_STEP: Step = Step { description: "next to accounts", sql: &[BESIDE], ..STEP };
 
 /// Those of a distributed database, which has neither collations nor references. Each statement
 /// commits by itself and can be repeated.
-pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[Step { form: DISTRIBUTED, ..STEPS[0] }];
+pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[Step { form: DISTRIBUTED, ..STEP }];
 
 /// Those of a distributed database next to a table of the host.
 pub(in crate::store) const DISTRIBUTED_MAPPED_STEPS: &[Step] =
-    &[Step { form: DISTRIBUTED, ..MAPPED_STEPS[0] }];
+    &[Step { form: DISTRIBUTED, ..MAPPED_STEP }];
 const DISTRIBUTED: Form = Form { if_not_exists: "IF NOT EXISTS ", bytewise: "", reference: "" };
 
 const CATALOG: Catalog = Catalog {

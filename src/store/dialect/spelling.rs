@@ -43,8 +43,9 @@ pub struct Spelling {
     pub numbers_placeholders: bool,
     /// Whether one statement can insert into several tables.
     pub inserts_at_once: bool,
-    /// Whether a `DELETE` can have a limit. Where it can, it can't read its own table.
-    pub limits_deletes: bool,
+    /// The template of a statement that deletes up to `{2}` rows: of a table, which has this key,
+    /// where a condition holds.
+    pub delete_some: fn(&str, &str, &str) -> String,
     /// Whether a schema is created with the tables.
     pub creates_schema: bool,
     /// The numbered steps of the schema.
@@ -60,18 +61,17 @@ impl fmt::Debug for Spelling {
     }
 }
 
-impl Spelling {
-    /// Writes the template of a statement that deletes up to `{2}` rows of a table.
-    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-    pub(in crate::store) fn delete_some(&self, table: &str, key: &str, condition: &str) -> String {
-        if self.limits_deletes {
-            return format!("DELETE FROM {{{table}}} WHERE {condition} LIMIT {{2}}");
-        }
-        format!(
-            "DELETE FROM {{{table}}} WHERE {key} IN (
-                 SELECT {key} FROM {{{table}}} WHERE {condition} LIMIT {{2}})"
-        )
-    }
+/// Deletes some rows where a `DELETE` can't have a limit.
+pub(super) fn delete_by_key(table: &str, key: &str, condition: &str) -> String {
+    format!(
+        "DELETE FROM {{{table}}} WHERE {key} IN (
+             SELECT {key} FROM {{{table}}} WHERE {condition} LIMIT {{2}})"
+    )
+}
+
+/// Deletes some rows where a `DELETE` can have a limit, and can't read its own table.
+pub(super) fn delete_by_limit(table: &str, _key: &str, condition: &str) -> String {
+    format!("DELETE FROM {{{table}}} WHERE {condition} LIMIT {{2}}")
 }
 
 /// The catalogue of a database: what it says about a table, and the types that columns of
@@ -130,9 +130,9 @@ pub struct Step {
 /// The differences between the forms of one schema.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Form {
-    /// What lets the definition of a table be repeated.
+    /// The clause that lets the definition of a table be repeated.
     pub if_not_exists: &'static str,
-    /// What lets text be compared by its bytes.
+    /// The collation in which text is compared by its bytes.
     pub bytewise: &'static str,
     /// The reference of an API key to its account.
     pub reference: &'static str,

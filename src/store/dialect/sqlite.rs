@@ -1,7 +1,7 @@
 //! The language of SQLite.
 
 use super::names::Names;
-use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types};
+use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key};
 use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -27,7 +27,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     numbers_placeholders: true,
     inserts_at_once: false,
-    limits_deletes: false,
+    delete_some: delete_by_key,
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
@@ -38,17 +38,13 @@ const BESIDE: &str = include_str!("sqlite/beside.sql");
 const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "" };
 
 /// The numbered steps of the schema.
-const STEPS: &[Step] = &[Step {
-    version: 1,
-    description: "accounts",
-    sql: &[ACCOUNTS, BESIDE],
-    form: FORM,
-    requires: 1,
-}];
+const STEPS: &[Step] = &[STEP];
+const STEP: Step =
+    Step { version: 1, description: "accounts", sql: &[ACCOUNTS, BESIDE], form: FORM, requires: 1 };
 
 /// Those next to a table of the host.
-const MAPPED_STEPS: &[Step] =
-    &[Step { description: "next to accounts", sql: &[BESIDE], ..STEPS[0] }];
+const MAPPED_STEPS: &[Step] = &[MAPPED_STEP];
+const MAPPED_STEP: Step = Step { description: "next to accounts", sql: &[BESIDE], ..STEP };
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT name, lower(type), \"notnull\" = 0, dflt_value IS NOT NULL OR pk > 0

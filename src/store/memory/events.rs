@@ -32,7 +32,7 @@ impl EventRow {
         Self { event, partition, state, attempts: 0, due_at }
     }
 
-    /// The place among the events that were given up.
+    /// Returns the place among the events that were given up.
     fn place(&self) -> (Timestamp, &str) {
         (self.due_at, self.event.id())
     }

@@ -34,7 +34,7 @@ pub(super) struct EventQueries {
 impl EventQueries {
     /// Fills the names of the host into each statement.
     pub(super) fn new(sql: impl Fn(&str) -> Arc<str>, spelling: Spelling) -> Self {
-        let purge = |table, condition| sql(&spelling.delete_some(table, "id", condition));
+        let purge = |table, condition| sql(&(spelling.delete_some)(table, "id", condition));
         // Each partition by its index.
         let given_up = |condition: &str| {
             sql(&format!(

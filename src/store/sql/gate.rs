@@ -102,6 +102,20 @@ pub(in crate::store) async fn run_past<T: Send + 'static>(
     timeout_at(until, task).await.map_or_else(late, join_task)
 }
 
+/// Joins the store's task. A panic (in the host's rows, for example) rolls the transaction
+/// back; its message goes to the panic hook only.
+fn join_task<T>(
+    ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
+) -> Result<T, StoreError> {
+    ended.unwrap_or_else(|lost| {
+        if lost.is_panic() {
+            Err(StoreError::Failed("the task of the store panicked".into()))
+        } else {
+            Err(StoreError::OutcomeUnknown("the runtime ended before the store answered".into()))
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,17 +133,4 @@ mod tests {
         assert!(gate.writer(now).await.is_ok());
         assert!(Gate::new(4, None).writer_alone(now).await.unwrap().is_none());
     }
-}
-/// Joins the store's task. A panic (in the host's rows, for example) rolls the transaction
-/// back; its message goes to the panic hook only.
-fn join_task<T>(
-    ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
-) -> Result<T, StoreError> {
-    ended.unwrap_or_else(|lost| {
-        if lost.is_panic() {
-            Err(StoreError::Failed("the task of the store panicked".into()))
-        } else {
-            Err(StoreError::OutcomeUnknown("the runtime ended before the store answered".into()))
-        }
-    })
 }

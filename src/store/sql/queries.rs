@@ -86,7 +86,7 @@ pub struct Queries {
 impl Queries {
     pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
         let sql = |template: &str| Arc::from(fill(template, names, spelling));
-        let purge = |table, key, condition| sql(&spelling.delete_some(table, key, condition));
+        let purge = |table, key, condition| sql(&(spelling.delete_some)(table, key, condition));
         Self {
             names: names.clone(),
             spelling,
@@ -229,4 +229,30 @@ impl Queries {
 
 fn is_by_key(by: FindBy<'_>) -> bool {
     matches!(by, FindBy::ApiKey(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::dialect::table::TableMap;
+    use crate::store::dialect::{mysql, postgres, sqlite};
+
+    #[test]
+    fn no_name_in_a_template_is_left_unfilled() {
+        let is_left = |text: &str| {
+            let opened = text.split('{').skip(1);
+            let mut names = opened.filter_map(|rest| rest.chars().next());
+            names.any(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+                || text.contains('@')
+        };
+        assert!(is_left("SELECT {1}") && is_left("{accounts}") && is_left("SELECT @id"));
+        for spelling in [sqlite::SPELLING, postgres::SPELLING, mysql::SPELLING] {
+            let own = Names::default();
+            let mapped = own.clone().with_table(TableMap::new("users"), spelling).unwrap();
+            for names in [own, mapped] {
+                let all = format!("{:?}", Queries::new(&names, spelling));
+                assert!(all.contains("SELECT") && !is_left(&all), "{all}");
+            }
+        }
+    }
 }

@@ -171,25 +171,27 @@ pub(super) fn login_columns(by_key: bool) -> String {
     format!("{}, {}", account_columns(by_key), columns(&SECRETS))
 }
 
-/// The types of the columns of [`found`] and [`login`], by whether the account is found by a key.
+/// Returns the types of the columns of [`found`].
 pub(super) const fn account_kinds(by_key: bool) -> &'static [Kind] {
     const ALONE: [Kind; 12] = kinds(ACCOUNT);
     const WITH_KEY: [Kind; 18] = joined(ALONE, KEY);
     if by_key { &WITH_KEY } else { &ALONE }
 }
 
+/// Returns the types of the columns of [`login`].
 pub(super) const fn login_kinds(by_key: bool) -> &'static [Kind] {
     const ALONE: [Kind; 17] = joined(kinds(ACCOUNT), kinds(SECRETS));
     const WITH_KEY: [Kind; 23] = joined::<18, 5, 23>(joined(kinds(ACCOUNT), KEY), kinds(SECRETS));
     if by_key { &WITH_KEY } else { &ALONE }
 }
 
-/// The types of the columns of [`api_key`].
+/// Returns the types of the columns of [`api_key`].
 pub(super) const fn api_key_kinds() -> &'static [Kind] {
     const ALL: [Kind; 9] = joined(KEY, RECEIPT);
     &ALL
 }
 
+#[expect(clippy::indexing_slicing, reason = "it is evaluated by the compiler")]
 const fn kinds<const N: usize>(columns: [Column; N]) -> [Kind; N] {
     let mut all = [Text; N];
     let mut at = 0;
@@ -200,6 +202,7 @@ const fn kinds<const N: usize>(columns: [Column; N]) -> [Kind; N] {
     all
 }
 
+#[expect(clippy::indexing_slicing, reason = "it is evaluated by the compiler")]
 const fn joined<const A: usize, const B: usize, const N: usize>(
     one: [Kind; A],
     other: [Kind; B],
