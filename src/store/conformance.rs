@@ -35,6 +35,7 @@ use super::contract::{AccountStore, CreateOutcome, NewAccount};
 mod credentials;
 mod drop_at;
 mod event;
+mod given;
 mod inspect;
 mod lifecycle;
 mod listing;

@@ -2,6 +2,7 @@
 
 mod account;
 mod change;
+mod delivery;
 mod error;
 mod events;
 mod filter;
@@ -11,11 +12,10 @@ mod records;
 
 pub use account::{AccountStore, CreateOutcome, InsertProof, NewAccount};
 pub use change::{AccountChange, ChangeOutcome, Condition, Effect, Wipe};
+pub(super) use delivery::believed;
+pub use delivery::{DeliveryState, EventBacklog, EventLease, Settled, StoredEvent};
 pub use error::StoreError;
-pub(super) use events::believed;
-pub use events::{
-    DeliveryState, EventBacklog, EventLease, EventStore, EventStoreExt, Settled, StoredEvent,
-};
+pub use events::{EventStore, EventStoreExt};
 pub use filter::AccountFilter;
 pub use lifecycle::{LifecycleStore, LifecycleStoreExt};
 pub use query::{EventQuery, Expired, FindBy, KeyQuery, OldEvents, Purged};

@@ -7,6 +7,7 @@ use super::contract::{AccountChange, ChangeOutcome, CreateOutcome, NewAccount, S
 
 mod at_once;
 pub(super) mod change;
+mod columns;
 pub(super) mod fill;
 pub(super) mod inserts;
 pub(super) mod migration;
@@ -21,8 +22,9 @@ pub(super) mod table;
 
 pub use migration::Migration;
 pub use names::{Schema, TablePrefix};
+pub use spelling::TimeFormat;
 pub use statement::{SqlValue, Statement};
-pub use table::{AccountColumn, TableMap, TimeFormat};
+pub use table::{AccountColumn, TableMap};
 
 use change::Changes;
 use fill::fill;

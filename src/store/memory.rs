@@ -15,6 +15,7 @@ use super::contract::{
 };
 
 mod events;
+mod rows;
 mod tables;
 
 use tables::{AccountRow, Tables};

@@ -33,6 +33,7 @@ mod rows;
 mod settle;
 pub(super) mod statement;
 pub(super) mod table;
+mod transaction;
 
 use super::dialect::names::{Names, TablePrefix};
 use super::dialect::spelling::Clash;
@@ -42,12 +43,13 @@ use super::dialect::table::AccountColumn;
 use backend::{Backend, Connection};
 use change::{Applied, Change, HostWork};
 use checks::Checks;
-pub use host::{HostRows, HostRowsError, HostTransaction};
+pub use host::{HostRows, HostRowsError};
 use open::Location;
 pub use open::OpenError;
 use queries::Queries;
 pub use table::adopt::{AdoptedRow, Adoption, AdoptionReport};
 pub use table::check::TableProblem;
+pub use transaction::HostTransaction;
 
 /// The default deadline of a call: longer than anyone waits for a sign-up.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);

@@ -118,6 +118,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "store/sql/open.rs",
             "store/sql/queries.rs",
             "store/sql/statement.rs",
+            "store/sql/transaction.rs",
             "store/mysql.rs",
             "store/sqlite.rs",
             "store/postgres.rs",

@@ -4,20 +4,18 @@
 #![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Barrier;
 
-use crate::account::{AccountId, AccountState};
+use crate::account::AccountState;
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
-use crate::issue::Chain;
 
-use super::log_in::password;
+use super::given::{key, keys, later, ok, password, signed_up};
 use super::{Harness, Sample, dropped_after};
 use crate::store::contract::{
-    AccountStore as _, ApiKeyInfo, CreateOutcome, Expired, FindBy, KeyOwner, KeyQuery,
-    LifecycleStore, LifecycleStoreExt as _, NewAccount, NewApiKey, StoreError, StoredApiKey,
+    ApiKeyInfo, Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore, LifecycleStoreExt as _,
+    NewAccount, NewApiKey, StoredApiKey,
 };
 
 /// Checks that a sign-up's key is found by its digest, and no other is.
@@ -234,33 +232,6 @@ pub async fn nothing_of_a_deleted_account_is_found<S: Harness<Store: LifecycleSt
     assert!(ok(store.under_test().find_key_owner(other.key_digest()).await).is_some());
 }
 
-pub(super) async fn created<S: Harness<Store: LifecycleStore>>(store: &S, new: &NewAccount) {
-    assert_eq!(ok(store.under_test().create(new.clone()).await), CreateOutcome::Stored);
-}
-
-pub(super) async fn signed_up<S: Harness<Store: LifecycleStore>>(
-    store: &S,
-    number: u64,
-) -> NewAccount {
-    let new = Sample::new(number).build();
-    created(store, &new).await;
-    new
-}
-
-/// Creates another key of an account, `seconds` after it.
-pub(super) fn key(of: &NewAccount, number: u64, seconds: u64) -> NewApiKey {
-    NewApiKey {
-        account_id: of.id().clone(),
-        created_at: later(of, seconds),
-        ..Sample::new(number).build().key
-    }
-}
-
-pub(super) fn later(than: &NewAccount, seconds: u64) -> Timestamp {
-    let later = than.created_at().plus(Duration::from_secs(seconds));
-    later.unwrap_or_else(|error| panic!("a moment of the suite's: {error}"))
-}
-
 async fn expires<S: Harness<Store: LifecycleStore>>(
     store: &S,
     of: &NewAccount,
@@ -270,17 +241,4 @@ async fn expires<S: Harness<Store: LifecycleStore>>(
     let keys = keys(store, of.id()).await;
     let key: Option<&ApiKeyInfo> = keys.iter().find(|key| key.id == *id);
     assert_eq!(key.map(|key| key.expires_at), Some(at), "when a key expires");
-}
-
-/// Returns all API keys of an account.
-pub(super) async fn keys<S: Harness<Store: LifecycleStore>>(
-    store: &S,
-    of: &AccountId,
-) -> Vec<ApiKeyInfo> {
-    let keys = ok(store.under_test().list_api_keys(KeyQuery::of(of)).await);
-    keys.into_iter().map(|key| key.info).collect()
-}
-
-pub(super) fn ok<T>(answer: Result<T, StoreError>) -> T {
-    answer.unwrap_or_else(|error| panic!("the store failed: {}", Chain(&error)))
 }

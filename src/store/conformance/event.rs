@@ -14,8 +14,8 @@ use crate::store::contract::{
     EventStore, FindBy, LifecycleStore, NewAccount, OldEvents,
 };
 
-use super::credentials::{created, later, ok, signed_up};
 use super::drop_at::settles;
+use super::given::{created, later, ok, signed_up};
 use super::lifecycle::change;
 use super::{Harness, Sample, dropped_after, sample};
 

@@ -16,8 +16,8 @@ use crate::store::contract::{
     LifecycleStoreExt as _, NewAccount, NewApiKey, Wipe,
 };
 
-use super::credentials::{created, key, later, ok, signed_up};
 use super::drop_at::settles;
+use super::given::{created, key, later, ok, signed_up};
 use super::state::{all_reads_agree, state};
 use super::{Harness, Sample, dropped_after};
 

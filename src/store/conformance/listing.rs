@@ -5,7 +5,7 @@
 use crate::account::{AccountState, Plan};
 use crate::store::contract::{AccountChange, AccountFilter, Effect, FindBy, LifecycleStore};
 
-use super::credentials::{later, ok, signed_up};
+use super::given::{later, ok, signed_up};
 use super::lifecycle::{PENDING, change};
 use super::{Harness, Sample};
 

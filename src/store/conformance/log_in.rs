@@ -3,11 +3,9 @@
 
 #![expect(clippy::missing_panics_doc, reason = "all of them panic on failure")]
 
-use crate::account::AccountId;
-use crate::fields::{EmailKey, EmailProfile};
 use crate::hash::PasswordHash;
 
-use super::credentials::{created, ok, signed_up};
+use super::given::{created, hash_of, ok, password, signed_up};
 use super::{Harness, Sample};
 use crate::store::contract::{FindBy, LifecycleStore, LifecycleStoreExt as _, NewAccount};
 
@@ -64,20 +62,4 @@ pub async fn an_account_is_found_and_its_tokens_are_revoked<S: Harness<Store: Li
 async fn generation<S: Harness<Store: LifecycleStore>>(store: &S, of: &NewAccount) -> Option<i64> {
     let found = ok(store.under_test().find_account(FindBy::Id(of.id())).await);
     found.map(|found| found.token_generation)
-}
-
-pub(super) type Found = Option<(AccountId, PasswordHash)>;
-
-pub(super) async fn password<S: Harness<Store: LifecycleStore>>(store: &S, email: &str) -> Found {
-    match EmailKey::parse(email, EmailProfile::Strict) {
-        Ok(key) => {
-            let found = ok(store.under_test().find_login(FindBy::Email(&key)).await);
-            found.map(|found| (found.account.account.id().clone(), found.password_hash))
-        }
-        Err(error) => panic!("an address of the suite's: {error}"),
-    }
-}
-
-pub(super) fn hash_of(new: &NewAccount) -> (AccountId, PasswordHash) {
-    (new.id().clone(), new.password_hash().clone())
 }

@@ -16,8 +16,8 @@ use crate::store::contract::{
 };
 
 use super::Harness;
-use super::credentials::{created, later, ok};
 use super::event::{event, purge, tells, told};
+use super::given::{created, later, ok};
 use super::lifecycle::change;
 
 /// The number of simultaneous settlements.

@@ -14,9 +14,9 @@ use crate::store::contract::{
     DeliveryState, EventLease, EventQuery, EventStore, NewAccount, OldEvents, Settled, StoredEvent,
 };
 
-use super::credentials::{created, later, ok};
 use super::drop_at::settles;
 use super::event::{all, event, purge, tells, told};
+use super::given::{created, later, ok};
 use super::lifecycle::change;
 use super::{Harness, Sample, dropped_after};
 

@@ -15,7 +15,7 @@ use crate::store::contract::{
     NewAccount, NewApiKey, StoredAccount, StoredApiKey, StoredLogin,
 };
 
-use super::credentials::{created, key, keys, later, ok, signed_up};
+use super::given::{created, key, keys, later, ok, signed_up};
 use super::{Harness, Sample, dropped_after};
 
 /// Checks that a sign-up is found by its email key with its receipt, byte for byte, and

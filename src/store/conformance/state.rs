@@ -8,8 +8,8 @@ use crate::store::contract::{
 };
 
 use super::Harness;
-use super::credentials::{keys, ok};
-use super::log_in::Found;
+
+use super::given::{Found, keys, ok};
 
 /// All that a store tells of an account.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use crate::store::contract::{
     AccountStore as _, CreateOutcome, Expired, LifecycleStore, NewAccount, UsedTicket,
 };
 
-use super::credentials::{created, later, ok};
+use super::given::{created, later, ok};
 use super::{Harness, Sample, counts, dropped_after};
 
 /// Checks that a ticket is used with its account, and for no other account afterwards,

@@ -1,22 +1,17 @@
 //! The contract of a store that keeps events, and delivers them.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::{Event, Notice};
-use crate::issue::InvalidValue;
+use crate::event::Notice;
 
+use super::delivery::{EventBacklog, EventLease, Settled, StoredEvent};
 use super::error::StoreError;
 use super::lifecycle::{BATCH, LifecycleStore};
 use super::query::{EventQuery, OldEvents, Purged};
-
-const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
 
 /// A store that keeps events and security notices, for an
 /// [`EventRelay`](crate::relay::EventRelay).
@@ -29,7 +24,7 @@ const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
 ///   their changes were made. They outlive the account's row.
 /// - The events of an account belong to one partition, which
 ///   [`NewEvent::partition`](crate::event::NewEvent::partition) names. A new event is
-///   [waiting](DeliveryState::Waiting), and due at once.
+///   [waiting](super::DeliveryState::Waiting), and due at once.
 /// - Of several instances that [lease](Self::lease_partition) a partition, one gets it. Each
 ///   lease has a fence that is higher than those before it, and
 ///   [`settle_events`](Self::settle_events) changes nothing if the fence is no longer that of
@@ -252,128 +247,3 @@ pub trait EventStoreExt: EventStore {
 }
 
 impl<S: EventStore + ?Sized> EventStoreExt for S {}
-
-/// A lease of a partition of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EventLease {
-    /// The partition, below [`PARTITIONS`](crate::event::PARTITIONS).
-    pub partition: u8,
-    /// The number of the lease, higher than those of the partition's earlier ones.
-    pub fence: i64,
-}
-
-/// The state of an event's delivery.
-///
-/// ```
-/// use signup::store::DeliveryState;
-///
-/// assert_eq!(DeliveryState::Stopped.as_str(), "stopped");
-/// assert_eq!("waiting".parse(), Ok(DeliveryState::Waiting));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeliveryState {
-    /// Before its first attempt, or the next one.
-    Waiting,
-    /// Delivered.
-    Delivered,
-    /// Given up, and the later events of its account wait for it.
-    Stopped,
-    /// Given up, and the later events of its account go on.
-    Skipped,
-}
-
-impl DeliveryState {
-    /// Returns the state as stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Delivered => "delivered",
-            Self::Stopped => "stopped",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
-impl FromStr for DeliveryState {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let all = [Self::Waiting, Self::Delivered, Self::Stopped, Self::Skipped];
-        all.into_iter().find(|state| state.as_str() == text).ok_or(UNKNOWN)
-    }
-}
-
-impl fmt::Display for DeliveryState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// An event as a store returns it, with the state of its delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoredEvent {
-    /// The event.
-    pub event: Event,
-    /// The attempts so far that have failed.
-    pub attempts: u32,
-    /// The state of its delivery.
-    pub state: DeliveryState,
-    /// `events.due_at`: the time of the next attempt, or of the last one.
-    pub due_at: Timestamp,
-}
-
-impl StoredEvent {
-    /// Creates the row of an event.
-    pub fn new(event: Event, attempts: u32, state: DeliveryState, due_at: Timestamp) -> Self {
-        Self { event, attempts, state, due_at }
-    }
-}
-
-/// The end of an attempt to deliver an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Settled {
-    /// `events.id`.
-    pub event_id: String,
-    /// `events.delivery`.
-    pub state: DeliveryState,
-    /// `events.attempts`.
-    pub attempts: u32,
-    /// `events.due_at`: the time of the next attempt, or that of this one if there is none.
-    pub due_at: Timestamp,
-}
-
-impl Settled {
-    /// Creates the end of an attempt.
-    pub fn new(event: &StoredEvent, state: DeliveryState, due_at: Timestamp) -> Self {
-        let failed = u32::from(state != DeliveryState::Delivered);
-        let attempts = event.attempts.saturating_add(failed);
-        Self { event_id: event.event.id().to_owned(), state, attempts, due_at }
-    }
-}
-
-/// The events that are left to deliver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct EventBacklog {
-    /// Events that are waiting.
-    pub waiting: u64,
-    /// The time of the oldest of them.
-    pub oldest: Option<Timestamp>,
-    /// Events that have stopped their account.
-    pub stopped: u64,
-}
-
-impl EventBacklog {
-    /// Creates the result of a look-up.
-    pub fn new(waiting: u64, oldest: Option<Timestamp>, stopped: u64) -> Self {
-        Self { waiting, oldest, stopped }
-    }
-}
-
-/// Returns the latest time that an attempt or a lease can have been given at this moment: the
-/// longest wait and its jitter later.
-pub(in crate::store) fn believed(now: Timestamp) -> Timestamp {
-    now.plus(Duration::from_mins(450)).unwrap_or(Timestamp::MAX)
-}

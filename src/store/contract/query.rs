@@ -5,7 +5,7 @@ use crate::api_key::ApiKeyDigest;
 use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 
-use super::events::StoredEvent;
+use super::delivery::StoredEvent;
 use super::records::{ApiKeyInfo, StoredApiKey};
 
 /// The column by which an account is found. Each is unique.

@@ -1,6 +1,6 @@
 //! The insert of a whole sign-up as one statement.
 
-use super::inserts::{INSERTED, account_lists};
+use super::columns::{INSERTED, account_lists};
 use super::table::AccountColumn;
 
 /// Writes the insert of an account, its first API key, its ticket and its event as one

@@ -1,6 +1,6 @@
 //! Templates of SQL, filled with the names of the host and the spelling of the database.
 
-use super::inserts::INSERTED;
+use super::columns::INSERTED;
 use super::names::Names;
 use super::spelling::Spelling;
 use super::table::AccountColumn;

@@ -9,43 +9,12 @@ use crate::idempotency::Receipt;
 use crate::store::contract::NewAccount;
 
 use super::at_once;
+use super::columns::account_lists;
 use super::fill::fill;
 use super::names::Names;
 use super::spelling::Spelling;
 use super::statement::{Statement, Value};
-use super::table::AccountColumn::{
-    self, CreatedAt, Email, EmailKey, EmailUnverified, EmailVerifiedAt, Id, Name, PasswordHash,
-    PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, TicketNonce,
-};
 use super::table::Mapped;
-
-/// The columns of an account that are inserted, in the order of their values.
-pub(super) const INSERTED: [AccountColumn; 14] = [
-    Id,
-    Email,
-    EmailKey,
-    Name,
-    Plan,
-    PasswordHash,
-    PepperVersion,
-    CreatedAt,
-    ReplayNonce,
-    ReplayVersion,
-    ReplayTag,
-    EmailVerifiedAt,
-    EmailUnverified,
-    TicketNonce,
-];
-
-/// Returns the list of these columns, and that of their values, as they stand in a template.
-pub(super) fn account_lists() -> (String, String) {
-    let value = |(number, column): (usize, AccountColumn)| match column {
-        CreatedAt | EmailVerifiedAt => format!("{{{}:{number}}}", column.own_name()),
-        _ => format!("{{{number}}}"),
-    };
-    let columns = INSERTED.map(|column| format!("@{}", column.own_name())).join(", ");
-    (columns, (1..).zip(INSERTED).map(value).collect::<Vec<_>>().join(", "))
-}
 
 /// The statements that insert an account with what belongs to it.
 #[derive(Debug)]

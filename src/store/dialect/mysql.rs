@@ -1,8 +1,9 @@
 //! The language of MySQL and MariaDB.
 
 use super::names::Names;
+use super::spelling::TimeFormat;
 use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_limit};
-use super::table::{AccountColumn, TimeFormat};
+use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
     // The number goes when the statement is sent: MySQL has none.

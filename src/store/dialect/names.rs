@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::issue::InvalidValue;
 
 use super::spelling::Spelling;
-use super::table::{AccountColumn, Mapped, TableMap, TimeFormat};
+use super::spelling::TimeFormat;
+use super::table::{AccountColumn, Mapped, TableMap};
 
 const INVALID_PREFIX: InvalidValue = InvalidValue::new(
     "invalid table prefix: needs up to 32 lower-case letters, digits and underscores",

@@ -1,8 +1,9 @@
 //! The language of PostgreSQL.
 
 use super::names::Names;
+use super::spelling::TimeFormat;
 use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key};
-use super::table::{AccountColumn, TimeFormat};
+use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
     placeholder: |number| format!("${number}"),

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::table::TimeFormat;
-
 /// Differences in spelling between databases.
 #[derive(Clone, Copy)]
 pub struct Spelling {
@@ -176,4 +174,19 @@ pub(in crate::store) enum Severity {
     Unavailable,
     /// The database fails, and will fail again. Nothing is stored.
     Failed,
+}
+
+/// The form in which a column holds a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TimeFormat {
+    /// Milliseconds since 1970, in an integer of eight octets.
+    #[default]
+    Milliseconds,
+    /// A point in time: `timestamptz` in PostgreSQL, `timestamp(3)` in MySQL, which ends in
+    /// 2038, text in SQLite.
+    Timestamp,
+    /// Date and time in UTC, without a time zone: `timestamp` in PostgreSQL, `datetime(3)` in
+    /// MySQL, text in SQLite.
+    DateTime,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::issue::InvalidValue;
 use crate::store::contract::NewAccount;
 
-use super::spelling::Spelling;
+use super::spelling::{Spelling, TimeFormat};
 use super::statement::Value;
 
 const INVALID_NAME: InvalidValue = InvalidValue::new(
@@ -156,21 +156,6 @@ impl FromStr for AccountColumn {
              email_unverified or ticket_nonce",
         ))
     }
-}
-
-/// The form in which a column holds a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum TimeFormat {
-    /// Milliseconds since 1970, in an integer of eight octets.
-    #[default]
-    Milliseconds,
-    /// A point in time: `timestamptz` in PostgreSQL, `timestamp(3)` in MySQL, which ends in
-    /// 2038, text in SQLite.
-    Timestamp,
-    /// Date and time in UTC, without a time zone: `timestamp` in PostgreSQL, `datetime(3)` in
-    /// MySQL, text in SQLite.
-    DateTime,
 }
 
 impl TableMap {

@@ -6,63 +6,15 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::{Event, NewEvent, Notice, PARTITIONS};
+use crate::event::{Notice, PARTITIONS};
 use crate::store::contract::{
     DeliveryState, EventBacklog, EventLease, EventQuery, EventStore, OldEvents, Purged, Settled,
-    StoreError, StoredEvent, believed,
+    StoreError, StoredEvent,
 };
 
+use super::rows::{EventRow, Lease, is_past};
 use super::tables::Tables;
 use super::{MemoryStore, limit, takes_one};
-
-/// An event and the state of its delivery.
-#[derive(Debug)]
-pub(super) struct EventRow {
-    pub(super) event: Event,
-    partition: u8,
-    state: DeliveryState,
-    attempts: u32,
-    due_at: Timestamp,
-}
-
-impl EventRow {
-    pub(super) fn new(event: NewEvent, number: i64) -> Self {
-        let (partition, event) = (event.partition(), event.numbered(number));
-        let (state, due_at) = (DeliveryState::Waiting, Timestamp::EPOCH);
-        Self { event, partition, state, attempts: 0, due_at }
-    }
-
-    /// Returns the place among the events that were given up.
-    fn place(&self) -> (Timestamp, &str) {
-        (self.due_at, self.event.id())
-    }
-
-    fn is_dead(&self) -> bool {
-        matches!(self.state, DeliveryState::Stopped | DeliveryState::Skipped)
-    }
-
-    fn stored(&self) -> StoredEvent {
-        StoredEvent::new(self.event.clone(), self.attempts, self.state, self.due_at)
-    }
-}
-
-/// Returns whether a moment is over, or so late that a clock was ahead when it was written.
-fn is_past(moment: Timestamp, now: Timestamp) -> bool {
-    moment <= now || moment > believed(now)
-}
-
-/// The last lease of a partition.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lease {
-    fence: i64,
-    expires_at: Timestamp,
-}
-
-impl Default for Lease {
-    fn default() -> Self {
-        Self { fence: 0, expires_at: Timestamp::EPOCH }
-    }
-}
 
 impl Tables {
     fn lease(&mut self, partition: u8) -> &mut Lease {

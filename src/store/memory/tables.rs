@@ -15,7 +15,7 @@ use crate::store::contract::{
     StoredAccount,
 };
 
-use super::events::{EventRow, Lease};
+use super::rows::{EventRow, Lease};
 
 #[derive(Debug, Default)]
 pub(super) struct Tables {

@@ -18,8 +18,8 @@ use crate::store::dialect::statement::Statement;
 use super::backend::{Backend, Connection, Limit};
 use super::fault::{Fault, late, without_rows};
 use super::gate::{check_runtime, run_past, run_task};
-use super::host::HostTransaction;
 use super::queries::Find;
+use super::transaction::HostTransaction;
 use super::{SESSION_LIMIT, SqlStore};
 
 /// The maximum number of attempts of a transaction that conflicts with others, and of a read

@@ -1,16 +1,10 @@
 //! The host's own rows: stored with an account, or not at all.
 
-use std::ops::{Deref, DerefMut};
-
 use async_trait::async_trait;
-use sqlx::Transaction;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::AccountId;
 use crate::issue::{BoxError, Issue};
 use crate::store::contract::{NewAccount, Wipe};
-
-use super::backend::{Backend, Connection};
 
 /// Rows of the host that are stored with an account: a workspace, a membership, a used
 /// invitation, an outbox entry.
@@ -136,66 +130,5 @@ impl HostRowsError {
 impl From<&str> for HostRowsError {
     fn from(message: &str) -> Self {
         Self::Failed(message.into())
-    }
-}
-
-/// A transaction of the host in the store's database, begun by
-/// [`SqlStore::begin`](super::SqlStore::begin), for
-/// [`create_in`](super::SqlStore::create_in) and the host's own rows.
-///
-/// Dropping it rolls it back.
-pub struct HostTransaction<B: Backend> {
-    transaction: Transaction<'static, B::Database>,
-    /// The permit of this writer, in SQLite.
-    _turn: Option<OwnedSemaphorePermit>,
-}
-
-impl<B: Backend> HostTransaction<B> {
-    pub(in crate::store) fn new(
-        transaction: Transaction<'static, B::Database>,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self { transaction, _turn: turn }
-    }
-
-    /// Commits. Only then does the account exist, and may the answer be shown.
-    ///
-    /// # Errors
-    /// Fails if the database does; the outcome is unknown if the connection was lost.
-    pub async fn commit(self) -> Result<(), sqlx::Error> {
-        self.transaction.commit().await
-    }
-
-    /// Rolls everything back.
-    ///
-    /// # Errors
-    /// Fails if the database does not answer; it rolls back by itself then.
-    pub async fn rollback(self) -> Result<(), sqlx::Error> {
-        self.transaction.rollback().await
-    }
-
-    /// Returns the connection, for the host's own statements.
-    pub fn connection(&mut self) -> &mut Connection<B> {
-        &mut self.transaction
-    }
-}
-
-impl<B: Backend> Deref for HostTransaction<B> {
-    type Target = Transaction<'static, B::Database>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.transaction
-    }
-}
-
-impl<B: Backend> DerefMut for HostTransaction<B> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.transaction
-    }
-}
-
-impl<B: Backend> std::fmt::Debug for HostTransaction<B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HostTransaction")
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::issue::BoxError;
 
+use crate::store::dialect::spelling::TimeFormat;
 use crate::store::dialect::spelling::Types;
 use crate::store::dialect::statement::Statement;
 use crate::store::dialect::table::AccountColumn::{
@@ -11,7 +12,7 @@ use crate::store::dialect::table::AccountColumn::{
     PasswordHash, PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TicketNonce,
     TokenGeneration,
 };
-use crate::store::dialect::table::{AccountColumn, COLUMNS, Mapped, TimeFormat};
+use crate::store::dialect::table::{AccountColumn, COLUMNS, Mapped};
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
 use crate::store::sql::open::{OpenError, readable};
