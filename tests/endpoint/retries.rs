@@ -367,8 +367,10 @@ async fn issues_once(service: SignupService<Store>, clock: ManualClock) -> Accou
     let signup = service.signup(request()).await.unwrap();
     let (credentials, id) = (service.credentials(), signup.account().id().clone());
     let hour = Duration::from_hours(1);
-    let options = || ApiKeyOptions::new().idempotency_key(key(KEY)).lifetime(hour);
+    let named = |name| ApiKeyOptions::new().idempotency_key(key(KEY)).lifetime(hour).name(name);
+    let options = || named("deploy \u{1f680}").unwrap();
     let first = credentials.issue_api_key_with(&id, &options()).await.unwrap();
+    assert_eq!(first.info().name.as_deref(), Some("deploy \u{1f680}"));
     assert_ne!(first.key().reveal(), signup.api_key().reveal());
     let mut crowd = JoinSet::new();
     for _ in 0..20 {
@@ -396,6 +398,9 @@ async fn issues_once(service: SignupService<Store>, clock: ManualClock) -> Accou
     let refused = credentials.issue_api_key_with(&id, &longer).await.unwrap_err();
     assert!(matches!(refused, CredentialError::Conflict));
     assert_eq!(refused.code(), ErrorCode::Conflict);
+    let renamed = named("another name").unwrap();
+    let refused = credentials.issue_api_key_with(&id, &renamed).await.unwrap_err();
+    assert!(matches!(refused, CredentialError::Conflict), "another name");
     clock.advance(hour);
     let refused = credentials.issue_api_key_with(&id, &options()).await.unwrap_err();
     assert!(matches!(refused, CredentialError::Conflict), "it has expired");

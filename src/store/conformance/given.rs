@@ -1,4 +1,4 @@
-//! What the promises share: accounts, keys, and answers of the store.
+//! Accounts, keys and answers of a store that the promises share.
 
 use std::time::Duration;
 
