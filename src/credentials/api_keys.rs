@@ -405,11 +405,11 @@ mod tests {
         let service = service.hash_pool(Arc::new(pool)).build().unwrap();
         let signup = service.signup(SignupRequest::new("dev@x.co", "correct horse")).await.unwrap();
         let (credentials, id) = (service.credentials(), signup.account().id());
-        let named = |name| ApiKeyOptions::new().name(name).unwrap();
-        let issued = credentials.issue_api_key_with(id, &named("deploy")).await.unwrap();
+        let options = |name| ApiKeyOptions::new().name(name).unwrap();
+        let issued = credentials.issue_api_key_with(id, &options("deploy")).await.unwrap();
         let heir = credentials.rotate_api_key(id, &issued.info().id, Duration::ZERO, None).await;
         let heir = heir.unwrap().info().clone();
-        let with = named("another");
+        let with = options("another");
         let other = credentials.rotate_api_key_with(id, &heir.id, Duration::ZERO, &with).await;
         let other = other.unwrap().info().clone();
         let listed = credentials.api_keys(id).await.unwrap();
