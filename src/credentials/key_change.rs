@@ -65,12 +65,12 @@ impl Credentials {
         generation: Option<i64>,
         change: KeyChange,
     ) -> Result<bool, CredentialError> {
-        let (kind, told) = (change.kind(), self.context.events.then(|| change.data()));
+        let (kind, data) = (change.kind(), self.context.events.then(|| change.data()));
         let mut change = AccountChange::new(account.clone()).with(change.into());
         // Without an event, the change is one statement, which has no condition.
-        if let Some(told) = told {
+        if let Some(data) = data {
             let (now, mut draw) = (self.now()?, self.draw()?);
-            let event = NewEvent::mint(kind, account.clone(), now, &told, &mut draw);
+            let event = NewEvent::mint(kind, account.clone(), now, &data, &mut draw);
             change = change.with(Effect::Emit(event.map_err(internal)?));
             if let Some(generation) = generation {
                 change = change.provided(Condition::Generation(generation));

@@ -33,9 +33,8 @@ use super::After;
 
 impl<S: AccountStore> SignupService<S> {
     /// Begins to take over the account of an unverified address: mails a code, and returns a
-    /// ticket. An account from before addresses were verified is not offered. The answer is the
-    /// same whether or not there is such an account;
-    /// where there is none, no code proves anything.
+    /// ticket. An account from before addresses were verified can't be reclaimed. The answer is
+    /// the same whether or not there is such an account; if there is none, no code is valid.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address, and

@@ -69,8 +69,8 @@ impl AccountChange {
         &self.effects
     }
 
-    /// Returns whether it consists of changes of API keys, which hold by themselves: the account's
-    /// own row neither changes nor decides.
+    /// Returns whether the change is only of API keys: it neither changes the account's own row nor
+    /// has a condition on it.
     #[cfg(feature = "statements")]
     pub(in crate::store) fn is_of_keys_alone(&self) -> bool {
         let is_of_key = |effect: &Effect| {
@@ -122,7 +122,8 @@ pub enum Effect {
     Disable,
     /// Sets `accounts.email` to `erased:` and the id, and `accounts.email_key` to the same,
     /// or to this key of a banned address; `name`, `pepper_version`, `email_verified_at`,
-    /// `email_unverified`, `ticket_nonce` and `delete_at` to null, `password_hash` to nothing, and `state` to `erased`.
+    /// `email_unverified`, `ticket_nonce` and `delete_at` to null, `password_hash` to the empty
+    /// text, and `state` to `erased`.
     Erase(Option<EmailKey>),
     /// Sets `accounts.email_verified_at`, if it is null.
     VerifyEmail(Timestamp),
