@@ -28,8 +28,8 @@ use signup::http::{Head, SignupEndpoint};
 use signup::idempotency::ReplaySecret;
 use signup::random::{SecureRandom, SystemRandom};
 use signup::store::{
-    AccountChange, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome, Expired, FindBy,
-    KeyOwner, KeyQuery, LifecycleStore, NewAccount, Purged, StoreError, StoredAccount,
+    AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, CreateOutcome, Expired,
+    FindBy, KeyOwner, KeyQuery, LifecycleStore, NewAccount, Purged, StoreError, StoredAccount,
     StoredApiKey, StoredLogin,
 };
 use signup::token::SigningKey;
@@ -67,8 +67,8 @@ impl LifecycleStore for Nowhere {
         Ok(None)
     }
 
-    async fn list_accounts(&self, _: &AccountFilter) -> Result<Vec<StoredAccount>, StoreError> {
-        Ok(Vec::new())
+    async fn list_accounts(&self, _: &AccountFilter) -> Result<AccountPage, StoreError> {
+        Ok(AccountPage::new(Vec::new(), None))
     }
 
     async fn list_api_keys(&self, _: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {

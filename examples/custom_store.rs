@@ -19,10 +19,10 @@ use signup::hash::PasswordHash;
 use signup::idempotency::{Receipt, ReplaySecret};
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::store::{
-    AccountChange, AccountColumn, AccountFilter, AccountStore, ApiKeyInfo, ChangeOutcome,
-    CreateOutcome, Dialect, Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore, NewAccount,
-    Purged, SqlValue, Statement, StatementError, StoreError, StoredAccount, StoredApiKey,
-    StoredLogin, TableMap,
+    AccountChange, AccountColumn, AccountFilter, AccountPage, AccountStore, ApiKeyInfo,
+    ChangeOutcome, CreateOutcome, Dialect, Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore,
+    NewAccount, Purged, SqlValue, Statement, StatementError, StoreError, StoredAccount,
+    StoredApiKey, StoredLogin, TableMap,
 };
 use signup::verification::Verification;
 use signup::{SignupRequest, SignupService};
@@ -151,14 +151,11 @@ impl LifecycleStore for Users {
         row.map(|row| login(&row, matches!(by, FindBy::ApiKey(_)))).transpose().map_err(failed)
     }
 
-    async fn list_accounts(
-        &self,
-        filter: &AccountFilter,
-    ) -> Result<Vec<StoredAccount>, StoreError> {
+    async fn list_accounts(&self, filter: &AccountFilter) -> Result<AccountPage, StoreError> {
         let rows = sqlx::query("SELECT * FROM users ORDER BY since, public_id");
         let rows = rows.fetch_all(&self.pool).await.map_err(unavailable)?;
         let all = rows.iter().map(account).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        Ok(all.into_iter().filter(|it| filter.admits(it)).take(filter.limit() as usize).collect())
+        Ok(filter.page(all))
     }
 
     async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {

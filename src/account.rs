@@ -196,7 +196,8 @@ pub enum AccountState {
 }
 
 impl AccountState {
-    const ALL: [Self; 4] = [Self::Active, Self::Disabled, Self::PendingDeletion, Self::Erased];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Active, Self::Disabled, Self::PendingDeletion, Self::Erased];
     /// Those of an account that is not erased.
     pub(crate) const NOT_ERASED: &'static [Self] =
         &[Self::Active, Self::Disabled, Self::PendingDeletion];

@@ -185,8 +185,7 @@ impl NewEvent {
     /// Returns `events.partition_id`, below [`PARTITIONS`]: the same for all events of an
     /// account.
     pub fn partition(&self) -> u8 {
-        let hash = crc32fast::hash(self.account_id.as_str().as_bytes());
-        hash.to_be_bytes().last().map_or(0, |byte| byte % PARTITIONS)
+        partition_of(&self.account_id)
     }
 
     /// Returns the event as it is stored under this number.
@@ -194,6 +193,12 @@ impl NewEvent {
         let Self { id, kind, account_id, created_at, data } = self;
         Event { id, number, kind: kind.as_str().into(), account_id, created_at, data }
     }
+}
+
+/// Returns the partition of the events of an account.
+pub(crate) fn partition_of(account: &AccountId) -> u8 {
+    let hash = crc32fast::hash(account.as_str().as_bytes());
+    hash.to_be_bytes().last().map_or(0, |byte| byte % PARTITIONS)
 }
 
 /// An event of an account.

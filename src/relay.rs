@@ -42,6 +42,8 @@ const LONGEST_WAIT: Duration = Duration::from_hours(6);
 /// With it no lease is longer than any that a store [believes](EventStore).
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);
 const POLL: Duration = Duration::from_secs(1);
+/// The waiting events that are counted.
+const COUNTED: u32 = 10_001;
 
 /// A relay that delivers stored events to a [`Sink`].
 ///
@@ -310,12 +312,13 @@ impl EventRelay {
         Self { problem: Some(problem), ..self }
     }
 
-    /// Returns how much is left to deliver.
+    /// Returns how much is left to deliver. A number up to 10,000 is exact; 10,001 means that
+    /// there are more.
     ///
     /// # Errors
     /// Fails if the store does not answer.
     pub async fn backlog(&self) -> Result<EventBacklog, RelayError> {
-        Ok(self.store.event_backlog().await?)
+        Ok(self.store.event_backlog(COUNTED).await?)
     }
 
     /// Returns how old the oldest event is that is waiting; zero if none is.
@@ -323,7 +326,7 @@ impl EventRelay {
     /// # Errors
     /// Fails if the store or the clock does.
     pub async fn lag(&self) -> Result<Duration, RelayError> {
-        let (oldest, now) = (self.backlog().await?.oldest, self.now()?);
+        let (oldest, now) = (self.store.event_backlog(0).await?.oldest, self.now()?);
         Ok(oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)))
     }
 

@@ -20,11 +20,11 @@ mod sql;
 mod sqlite;
 
 pub use contract::{
-    AccountChange, AccountFilter, AccountStore, ApiKeyInfo, ChangeOutcome, Condition,
-    CreateOutcome, DeliveryState, Effect, EventBacklog, EventLease, EventQuery, EventStore,
-    EventStoreExt, Expired, FindBy, InsertProof, KeyOwner, KeyQuery, LifecycleStore,
-    LifecycleStoreExt, NewAccount, NewApiKey, OldEvents, Purged, Settled, StoreError,
-    StoredAccount, StoredApiKey, StoredEvent, StoredLogin, UsedTicket, Wipe,
+    AccountChange, AccountCursor, AccountFilter, AccountPage, AccountStore, ApiKeyInfo,
+    ChangeOutcome, Condition, CreateOutcome, DeliveryState, Effect, EventBacklog, EventLease,
+    EventQuery, EventStore, EventStoreExt, Expired, FindBy, InsertProof, KeyOwner, KeyQuery,
+    LifecycleStore, LifecycleStoreExt, NewAccount, NewApiKey, OldEvents, Purged, Settled,
+    StoreError, StoredAccount, StoredApiKey, StoredEvent, StoredLogin, UsedTicket, Wipe,
 };
 #[cfg(feature = "statements")]
 pub use dialect::{

@@ -11,8 +11,8 @@ use crate::error::{Issue, SignupError};
 use crate::event::EventKind;
 use crate::fields::{Email, EmailProfile, Name};
 use crate::store::{
-    AccountChange, AccountFilter, AccountStore, ChangeOutcome, Condition, Effect, FindBy, KeyQuery,
-    LifecycleStore, StoredAccount,
+    AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, Condition, Effect,
+    FindBy, KeyQuery, LifecycleStore, StoredAccount,
 };
 
 use super::SignupService;
@@ -106,15 +106,13 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         Ok(self.store().find_account(FindBy::Email(email.key())).await?)
     }
 
-    /// Returns a page of the accounts that a filter lets through, the oldest first. The
-    /// next page is that of [`after`](AccountFilter::after) the last one.
+    /// Returns a page of the accounts that a filter lets through, the oldest first. The filter
+    /// of the next page is one [`after`](AccountFilter::after) its
+    /// [`next`](AccountPage::next) place.
     ///
     /// # Errors
     /// Fails if the store does not answer.
-    pub async fn list(
-        &self,
-        filter: &AccountFilter,
-    ) -> Result<Vec<StoredAccount>, CredentialError> {
+    pub async fn list(&self, filter: &AccountFilter) -> Result<AccountPage, CredentialError> {
         Ok(self.store().list_accounts(filter).await?)
     }
 

@@ -75,10 +75,10 @@ pub use notice::{
 };
 pub use race::{an_outage_is_not_a_failure, one_winner};
 pub use relay::{
-    a_clock_that_was_ahead_holds_nothing, a_dropped_settlement_is_whole,
-    a_lost_lease_settles_nothing, dead_letters_are_kept, dead_letters_are_listed_in_pages,
-    delivered_events_are_purged, events_are_due_in_their_order, one_lease_wins,
-    the_oldest_events_are_due_first,
+    a_clock_that_was_ahead_holds_nothing, a_crowd_that_waits_hides_nothing,
+    a_dropped_settlement_is_whole, a_lost_lease_settles_nothing, dead_letters_are_kept,
+    dead_letters_are_listed_in_pages, delivered_events_are_purged, events_are_due_in_their_order,
+    one_lease_wins, the_oldest_events_are_due_first,
 };
 pub use replay::{
     a_dropped_signup_has_its_receipt, a_key_is_found_by_its_tag, a_signup_keeps_its_receipt,

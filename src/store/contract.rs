@@ -16,7 +16,7 @@ pub(super) use delivery::believed;
 pub use delivery::{DeliveryState, EventBacklog, EventLease, Settled, StoredEvent};
 pub use error::StoreError;
 pub use events::{EventStore, EventStoreExt};
-pub use filter::AccountFilter;
+pub use filter::{AccountCursor, AccountFilter, AccountPage};
 pub use lifecycle::{LifecycleStore, LifecycleStoreExt};
 pub use query::{EventQuery, Expired, FindBy, KeyQuery, OldEvents, Purged};
 pub use records::{

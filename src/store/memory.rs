@@ -9,9 +9,9 @@ use crate::clock::Timestamp;
 use crate::fields::EmailKey;
 
 use super::contract::{
-    AccountChange, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome, Expired, FindBy,
-    KeyOwner, KeyQuery, LifecycleStore, NewAccount, NewApiKey, Purged, StoreError, StoredAccount,
-    StoredApiKey, StoredLogin,
+    AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, CreateOutcome, Expired,
+    FindBy, KeyOwner, KeyQuery, LifecycleStore, NewAccount, NewApiKey, Purged, StoreError,
+    StoredAccount, StoredApiKey, StoredLogin,
 };
 
 mod events;
@@ -88,20 +88,8 @@ impl LifecycleStore for MemoryStore {
         }))
     }
 
-    async fn list_accounts(
-        &self,
-        filter: &AccountFilter,
-    ) -> Result<Vec<StoredAccount>, StoreError> {
-        let mut accounts: Vec<_> = self.with(|tables| {
-            let accounts = tables.accounts.values().map(AccountRow::stored);
-            accounts.filter(|account| filter.admits(account)).collect()
-        });
-        accounts.sort_by(|one, other| {
-            let place = |it: &StoredAccount| (it.created_at, it.account.id().clone());
-            place(one).cmp(&place(other))
-        });
-        accounts.truncate(limit(filter.limit()));
-        Ok(accounts)
+    async fn list_accounts(&self, filter: &AccountFilter) -> Result<AccountPage, StoreError> {
+        Ok(self.with(|tables| filter.page(tables.accounts.values().map(AccountRow::stored))))
     }
 
     async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {

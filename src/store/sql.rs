@@ -24,6 +24,7 @@ mod find;
 mod gate;
 mod host;
 mod lifecycle;
+mod list;
 mod migrate;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) mod numbered;

@@ -602,12 +602,14 @@ async fn accounts_are_found_and_listed(backend: Backend) {
     lives.set_plan(&ids[2], Plan::SCALE).await.unwrap();
     let listed = async |filter: AccountFilter| -> Vec<AccountId> {
         let page = lives.list(&filter).await.unwrap();
-        page.into_iter().map(|record| record.account.id().clone()).collect()
+        page.accounts.into_iter().map(|record| record.account.id().clone()).collect()
     };
     assert_eq!(listed(AccountFilter::new(10)).await, ids);
     assert_eq!(listed(AccountFilter::new(2)).await, ids[..2]);
     let second = lives.get(&ids[1]).await.unwrap().unwrap();
-    assert_eq!(listed(AccountFilter::new(2).after(&second)).await, ids[2..4]);
+    let next = lives.list(&AccountFilter::new(2)).await.unwrap().next.unwrap();
+    let next = next.to_string().parse().unwrap();
+    assert_eq!(listed(AccountFilter::new(2).after(next)).await, ids[2..4]);
     assert_eq!(listed(AccountFilter::new(9).state(AccountState::Disabled)).await, ids[1..2]);
     assert_eq!(listed(AccountFilter::new(9).plan(Plan::SCALE)).await, ids[2..3]);
     let from = AccountFilter::new(9).created_from(second.created_at);

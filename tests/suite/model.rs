@@ -450,7 +450,7 @@ impl World {
         self.relay().await;
         let accounts = self.service.accounts();
         let listed = accounts.list(&AccountFilter::new(1000)).await.unwrap();
-        assert_eq!(listed.len(), self.owners.len());
+        assert_eq!(listed.accounts.len(), self.owners.len());
         for owner in &self.owners {
             let record = accounts.get(&owner.id).await.unwrap().unwrap();
             assert_eq!(record.state, owner.state);

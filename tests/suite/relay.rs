@@ -149,11 +149,11 @@ impl Host {
     }
 
     async fn waiting(&self) -> u64 {
-        self.store.event_backlog().await.unwrap().waiting
+        self.store.event_backlog(1_000).await.unwrap().waiting
     }
 
     async fn stopped(&self) -> u64 {
-        self.store.event_backlog().await.unwrap().stopped
+        self.store.event_backlog(1_000).await.unwrap().stopped
     }
 }
 

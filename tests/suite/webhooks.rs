@@ -256,8 +256,8 @@ async fn store_events(store: &PostgresStore) -> Vec<String> {
     let ids: Vec<String> = (0..ACCOUNTS).map(|number| format!("acc_{number:020}")).collect();
     let partition = |id: &String| i64::from(crc32fast::hash(id.as_bytes()) % u32::from(PARTITIONS));
     let insert = format!(
-        "INSERT INTO {} (account_id, number, id, kind, created_at, data, partition_id)
-         SELECT a.id, n, a.id || n, 'account.updated', 0, '{{}}', a.partition_id
+        "INSERT INTO {} (account_id, number, id, kind, created_at, data, partition_id, due_at)
+         SELECT a.id, n, a.id || n, 'account.updated', 0, '{{}}', a.partition_id, 0
          FROM unnest($1::text[], $2::bigint[]) AS a (id, partition_id),
               generate_series(1, $3::bigint) AS n",
         store.table("events")
@@ -291,7 +291,7 @@ async fn of_two_servers_one_is_killed_each_second_and_no_event_is_lost() {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     seconds.tick().await;
     let mut killed = 0;
-    while store.event_backlog().await.unwrap().waiting > 0 {
+    while store.event_backlog(1_000).await.unwrap().waiting > 0 {
         seconds.tick().await;
         let at = killed % servers.len();
         if let Some(server) = servers[at].take() {

@@ -12,10 +12,10 @@ use signup::event::Notice;
 use signup::fields::EmailKey;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
-    AccountChange, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome, EventBacklog,
-    EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore,
-    NewAccount, OldEvents, Purged, Settled, StoreError, StoredAccount, StoredApiKey, StoredEvent,
-    StoredLogin,
+    AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, CreateOutcome,
+    EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner, KeyQuery,
+    LifecycleStore, NewAccount, OldEvents, Purged, Settled, StoreError, StoredAccount,
+    StoredApiKey, StoredEvent, StoredLogin,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
@@ -154,10 +154,7 @@ impl<S: LifecycleStore> LifecycleStore for Faulty<S> {
         self.call(self.at_look, self.store.find_login(by)).await
     }
 
-    async fn list_accounts(
-        &self,
-        filter: &AccountFilter,
-    ) -> Result<Vec<StoredAccount>, StoreError> {
+    async fn list_accounts(&self, filter: &AccountFilter) -> Result<AccountPage, StoreError> {
         self.call(None, self.store.list_accounts(filter)).await
     }
 
@@ -225,8 +222,8 @@ impl<S: EventStore> EventStore for Faulty<S> {
         self.call(None, self.store.settle_events(lease, until, settled)).await
     }
 
-    async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
-        self.call(None, self.store.event_backlog()).await
+    async fn event_backlog(&self, limit: u32) -> Result<EventBacklog, StoreError> {
+        self.call(None, self.store.event_backlog(limit)).await
     }
 
     async fn settle_dead_letter(

@@ -13,10 +13,11 @@ use signup::event::Notice;
 use signup::fields::EmailKey;
 use signup::store::conformance::{AccountRow, ApiKeyRow, Harness, Outage};
 use signup::store::{
-    AccountChange, AccountColumn, AccountFilter, AccountStore, ChangeOutcome, CreateOutcome,
-    EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner, KeyQuery,
-    LifecycleStore, MemoryStore, MySqlStore, NewAccount, OldEvents, PostgresStore, Purged, Settled,
-    SqliteStore, StoreError, StoredAccount, StoredApiKey, StoredEvent, StoredLogin,
+    AccountChange, AccountColumn, AccountFilter, AccountPage, AccountStore, ChangeOutcome,
+    CreateOutcome, EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner,
+    KeyQuery, LifecycleStore, MemoryStore, MySqlStore, NewAccount, OldEvents, PostgresStore,
+    Purged, Settled, SqliteStore, StoreError, StoredAccount, StoredApiKey, StoredEvent,
+    StoredLogin,
 };
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -175,7 +176,7 @@ macro_rules! delegate {
             async fn list_accounts(
                 &self,
                 filter: &AccountFilter,
-            ) -> Result<Vec<StoredAccount>, StoreError> {
+            ) -> Result<AccountPage, StoreError> {
                 self.$store.list_accounts(filter).await
             }
 
@@ -245,8 +246,8 @@ macro_rules! delegate {
                 self.$store.settle_events(lease, until, settled).await
             }
 
-            async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
-                self.$store.event_backlog().await
+            async fn event_backlog(&self, limit: u32) -> Result<EventBacklog, StoreError> {
+                self.$store.event_backlog(limit).await
             }
 
             async fn settle_dead_letter(

@@ -82,26 +82,21 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     pub async fn erase_due(&self) -> Result<Erased, CredentialError> {
         self.store().check_clock().await?;
         let (now, mut done) = (self.now()?, Erased::default());
-        for state in [AccountState::PendingDeletion, AccountState::Disabled] {
-            let mut page = AccountFilter::new(ERASED_AT_A_TIME).state(state).due_at(now);
-            // What fails stays on the list, so the next page begins behind it.
-            loop {
-                let due = self.list(&page).await?;
-                let Some(last) = due.last() else { break };
-                page = page.after(last);
-                let is_last = due.len() < ERASED_AT_A_TIME as usize;
-                for record in due {
-                    let id = record.account.id();
-                    match self.erase_planned(id, state, now).await {
-                        Ok(erased) => done.erased += usize::from(erased),
-                        Err(error) => done.failed.push((id.clone(), error)),
-                    }
-                }
-                if is_last || done.erased >= ERASED_AT_MOST {
-                    break;
+        let mut filter = AccountFilter::new(ERASED_AT_A_TIME).due_at(now);
+        // What fails stays on the list, so the next page begins behind it.
+        while done.erased < ERASED_AT_MOST {
+            let page = self.list(&filter).await?;
+            for record in page.accounts {
+                let id = record.account.id();
+                match self.erase_planned(id, record.state, now).await {
+                    Ok(erased) => done.erased += usize::from(erased),
+                    Err(error) => done.failed.push((id.clone(), error)),
                 }
             }
+            let Some(next) = page.next else { return Ok(done) };
+            filter = filter.after(next);
         }
+        done.more = true;
         Ok(done)
     }
 
@@ -144,4 +139,6 @@ pub struct Erased {
     pub erased: usize,
     /// The accounts that stay, each with the reason. They are tried again by the next call.
     pub failed: Vec<(AccountId, CredentialError)>,
+    /// Whether more may be due.
+    pub more: bool,
 }

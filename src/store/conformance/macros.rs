@@ -137,6 +137,7 @@ macro_rules! event_conformance_tests {
             events_are_due_in_their_order($open),
             the_oldest_events_are_due_first($open),
             a_clock_that_was_ahead_holds_nothing($open),
+            a_crowd_that_waits_hides_nothing($open),
             one_lease_wins($open),
             a_lost_lease_settles_nothing($open),
             dead_letters_are_kept($open),

@@ -54,7 +54,7 @@ pub async fn events_are_due_in_their_order<S: Harness<Store: EventStore>>(store:
     }
 }
 
-/// Checks that the oldest events of several accounts are due first.
+/// Checks that the events which have been due longest come first.
 pub async fn the_oldest_events_are_due_first<S: Harness<Store: EventStore>>(store: S) {
     let first = Sample::new(1).build();
     let mut others = (2..).map(|number| Sample::new(number).build());
@@ -156,19 +156,56 @@ pub async fn a_lost_lease_settles_nothing<S: Harness<Store: EventStore>>(store: 
     assert_eq!(due(&store, &one, now).await, [0; 0], "an event was not settled");
 }
 
+/// Checks that events of an account which wait for an earlier one neither hide those of other
+/// accounts nor are lost, however many there are.
+pub async fn a_crowd_that_waits_hides_nothing<S: Harness<Store: EventStore>>(store: S) {
+    let one = with_events(&store, 1, 200).await;
+    let mut others = (2..).map(told).filter(|other| partition(other) == partition(&one));
+    let Some(other) = others.next() else { panic!("no two accounts of one partition") };
+    created(&store, &other).await;
+    let now = later(&one, 60);
+    let lease = leased(&store, &one, now).await;
+    // The first event of the crowd is tried again later, and then it has stopped its account.
+    settled(&store, lease, &one, DeliveryState::Waiting, later(&one, 85)).await;
+    for (moment, expected) in [(70, 0), (90, 1), (95, 0)] {
+        let moment = later(&one, moment);
+        let limited = store.under_test().due_events(partition(&other), moment, 2).await;
+        let limited = ok(limited).into_iter().map(|due| due.event.account_id().clone());
+        let limited: Vec<_> = limited.collect();
+        assert!(limited.contains(other.id()), "the other account's event is not due");
+        assert_eq!(limited.len(), 1 + expected, "the events that are due");
+        if expected == 1 {
+            settled(&store, lease, &one, DeliveryState::Stopped, moment).await;
+        }
+    }
+    settled(&store, lease, &other, DeliveryState::Delivered, now).await;
+    let free = ok(store.under_test().due_partitions(later(&one, 900)).await);
+    assert_eq!(free, [], "a partition has nothing that is due, after a look");
+    // Once it is settled, they follow one by one.
+    assert!(ok(store.under_test().settle_dead_letter(one.id(), 1, None).await), "it is skipped");
+    for number in 2..=200 {
+        assert_eq!(due(&store, &one, now).await, [number], "the next event of the crowd");
+        settled(&store, lease, &one, DeliveryState::Delivered, now).await;
+    }
+    assert_eq!(due(&store, &one, later(&one, 90)).await, [0; 0], "all are delivered");
+}
+
 /// Checks that the backlog is counted, and that events which were given up are listed, can
 /// be delivered again, and skipped.
 pub async fn dead_letters_are_kept<S: Harness<Store: EventStore>>(store: S) {
-    let empty = ok(store.under_test().event_backlog().await);
+    let empty = ok(store.under_test().event_backlog(ALL).await);
     assert_eq!((empty.waiting, empty.oldest, empty.stopped), (0, None, 0));
     let (one, other) = (with_events(&store, 1, 2).await, with_events(&store, 2, 1).await);
     let now = later(&one, 60);
-    let backlog = ok(store.under_test().event_backlog().await);
+    let backlog = ok(store.under_test().event_backlog(ALL).await);
     assert_eq!((backlog.waiting, backlog.stopped), (3, 0), "the backlog");
     assert_eq!(backlog.oldest, Some(one.created_at()), "the oldest event");
+    let counted = ok(store.under_test().event_backlog(2).await);
+    assert_eq!(counted.waiting, 2, "more is counted than was asked for");
+    assert_eq!(counted.oldest, backlog.oldest, "the oldest event, which is not counted");
     let lease = leased(&store, &one, now).await;
     settled(&store, lease, &one, DeliveryState::Stopped, now).await;
-    let backlog = ok(store.under_test().event_backlog().await);
+    let backlog = ok(store.under_test().event_backlog(ALL).await);
     assert_eq!((backlog.waiting, backlog.stopped), (2, 1), "the backlog with a dead letter");
     let free = ok(store.under_test().due_partitions(later(&one, 900)).await);
     let of_other = [partition(&other)].into_iter().filter(|it| *it != partition(&one));
@@ -204,18 +241,17 @@ pub async fn dead_letters_are_listed_in_pages<S: Harness<Store: EventStore>>(sto
     for number in 1..=5 {
         let one = with_events(&store, number, 1).await;
         let (lease, event) = (leased(&store, &one, later(&one, 60)).await, first_of(&one));
-        // Some at the same time, and none in the order of their numbers.
-        let due_at = later(&one, 60 + 10 * (number % 3));
-        let skipped = vec![Settled::new(&event, DeliveryState::Skipped, due_at)];
-        assert!(ok(store.under_test().settle_events(lease, later(&one, 0), skipped).await));
-        expected.push((due_at, event.event.id().to_owned()));
+        let state = if number % 2 == 0 { DeliveryState::Skipped } else { DeliveryState::Stopped };
+        let given_up = vec![Settled::new(&event, state, later(&one, 60))];
+        assert!(ok(store.under_test().settle_events(lease, later(&one, 0), given_up).await));
+        expected.push((event.event.created_at(), event.event.id().to_owned()));
     }
     expected.sort();
     let (mut found, mut last) = (Vec::new(), None);
     loop {
         let query = EventQuery::GivenUp { after: last.as_ref() };
         let page = ok(store.under_test().list_events(query, 2).await);
-        found.extend(page.iter().map(|row| (row.due_at, row.event.id().to_owned())));
+        found.extend(page.iter().map(|row| (row.event.created_at(), row.event.id().to_owned())));
         assert!(found.len() <= expected.len(), "pages without an end");
         match page.into_iter().next_back() {
             Some(row) => last = Some(row),

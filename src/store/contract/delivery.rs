@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::issue::InvalidValue;
@@ -40,6 +41,14 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    pub(in crate::store) const ALL: [Self; 4] =
+        [Self::Waiting, Self::Delivered, Self::Stopped, Self::Skipped];
+
+    /// Returns whether later events of the account no longer wait for it.
+    pub(in crate::store) const fn is_done(self) -> bool {
+        matches!(self, Self::Delivered | Self::Skipped)
+    }
+
     /// Returns the state as stored.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,8 +64,7 @@ impl FromStr for DeliveryState {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let all = [Self::Waiting, Self::Delivered, Self::Stopped, Self::Skipped];
-        all.into_iter().find(|state| state.as_str() == text).ok_or(UNKNOWN)
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(UNKNOWN)
     }
 }
 
@@ -76,7 +84,8 @@ pub struct StoredEvent {
     pub attempts: u32,
     /// The state of its delivery.
     pub state: DeliveryState,
-    /// `events.due_at`: the time of the next attempt, or of the last one.
+    /// `events.due_at`: the time of the next attempt, or of the last one. Before its first one,
+    /// an event that waits for an earlier one may have any time.
     pub due_at: Timestamp,
 }
 
@@ -91,8 +100,10 @@ impl StoredEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settled {
-    /// `events.id`.
-    pub event_id: String,
+    /// The account of the event.
+    pub account_id: AccountId,
+    /// `events.number`.
+    pub number: i64,
     /// `events.delivery`.
     pub state: DeliveryState,
     /// `events.attempts`.
@@ -106,11 +117,13 @@ impl Settled {
     pub fn new(event: &StoredEvent, state: DeliveryState, due_at: Timestamp) -> Self {
         let failed = u32::from(state != DeliveryState::Delivered);
         let attempts = event.attempts.saturating_add(failed);
-        Self { event_id: event.event.id().to_owned(), state, attempts, due_at }
+        let (account_id, number) = (event.event.account_id().clone(), event.event.number());
+        Self { account_id, number, state, attempts, due_at }
     }
 }
 
-/// The events that are left to deliver.
+/// The events that are left to deliver. Each number is counted up to the limit that was asked for,
+/// and is exact below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct EventBacklog {

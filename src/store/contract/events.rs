@@ -24,14 +24,16 @@ use super::query::{EventQuery, OldEvents, Purged};
 ///   their changes were made. They outlive the account's row.
 /// - The events of an account belong to one partition, which
 ///   [`NewEvent::partition`](crate::event::NewEvent::partition) names. A new event is
-///   [waiting](super::DeliveryState::Waiting), and due at once.
+///   [waiting](super::DeliveryState::Waiting), and due from the time at which it happened.
 /// - Of several instances that [lease](Self::lease_partition) a partition, one gets it. Each
 ///   lease has a fence that is higher than those before it, and
 ///   [`settle_events`](Self::settle_events) changes nothing if the fence is no longer that of
 ///   the partition: the write decides, not a read before it.
-/// - Of an account the first event that waits is [due](Self::due_events), unless one of its
-///   events is stopped or waits for its next attempt: no event overtakes an earlier one. The
-///   oldest of those that are due come first.
+/// - Of the events of an account that are waiting or stopped, only the first one can be
+///   [due](Self::due_events): no event overtakes an earlier one. Those that have been due longest
+///   come first.
+/// - The cost of a look depends neither on the events that were delivered nor on those that wait:
+///   a relay looks every second.
 /// - A [notice](super::Effect::AddNotice) is stored with the change that it reports, all or
 ///   nothing, until it is [settled](Self::settle_notice) or the account is
 ///   [scrubbed](super::Effect::ScrubEvents). Of several instances that settle the same one, one
@@ -71,7 +73,8 @@ pub trait EventStore: LifecycleStore {
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// Returns the last leases of the partitions that have events [due](Self::due_events) at
-    /// `now`, if they have expired.
+    /// `now`, if they have expired. There may be other partitions among them, which a look for
+    /// what is due in them leaves out from then on.
     async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError>;
 
     /// Leases a partition until this time, with the fence after that of `last`. Returns
@@ -84,9 +87,9 @@ pub trait EventStore: LifecycleStore {
         until: Timestamp,
     ) -> Result<Option<EventLease>, StoreError>;
 
-    /// Returns events of a partition that are due at `now`, up to `limit`, the oldest ones
-    /// first: of each account the first one that is waiting, unless the account has an event
-    /// which is stopped or waits for a later time.
+    /// Returns events of a partition that are due at `now`, up to `limit`, those that have been
+    /// due longest first: of each account the first one that is waiting or stopped, if it is
+    /// waiting and its time has come.
     async fn due_events(
         &self,
         partition: u8,
@@ -103,8 +106,8 @@ pub trait EventStore: LifecycleStore {
         settled: Vec<Settled>,
     ) -> Result<bool, StoreError>;
 
-    /// Returns how much is left to deliver.
-    async fn event_backlog(&self) -> Result<EventBacklog, StoreError>;
+    /// Returns how much is left to deliver, where each number is counted up to `limit`.
+    async fn event_backlog(&self, limit: u32) -> Result<EventBacklog, StoreError>;
 
     /// Lets an event that was given up be delivered again at `due_at`, or skips one that has
     /// stopped its account. Returns false if it is no such event.
@@ -180,8 +183,8 @@ macro_rules! forward {
                 (**self).settle_events(lease, until, settled).await
             }
 
-            async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
-                (**self).event_backlog().await
+            async fn event_backlog(&self, limit: u32) -> Result<EventBacklog, StoreError> {
+                (**self).event_backlog(limit).await
             }
 
             async fn settle_dead_letter(

@@ -12,7 +12,7 @@ use crate::hash::PasswordHash;
 use super::account::AccountStore;
 use super::change::{AccountChange, ChangeOutcome, Condition, Effect};
 use super::error::StoreError;
-use super::filter::AccountFilter;
+use super::filter::{AccountFilter, AccountPage};
 use super::query::{Expired, FindBy, KeyQuery, Purged};
 use super::records::{KeyOwner, NewApiKey, StoredAccount, StoredApiKey, StoredLogin};
 
@@ -83,10 +83,9 @@ pub trait LifecycleStore: AccountStore {
     /// Returns an account with the hash of its password and the receipt of its sign-up.
     async fn find_login(&self, by: FindBy<'_>) -> Result<Option<StoredLogin>, StoreError>;
 
-    /// Returns the accounts that a filter lets through, by `created_at` and then by id, up to its
-    /// [limit](AccountFilter::limit).
-    async fn list_accounts(&self, filter: &AccountFilter)
-    -> Result<Vec<StoredAccount>, StoreError>;
+    /// Returns a page of the accounts that a filter lets through, by `created_at` and then by id,
+    /// or by `delete_at` if their deletion is [due](AccountFilter::due_at).
+    async fn list_accounts(&self, filter: &AccountFilter) -> Result<AccountPage, StoreError>;
 
     /// Returns the API keys that a query lets through, the oldest first.
     async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError>;
@@ -146,7 +145,7 @@ macro_rules! forward {
             async fn list_accounts(
                 &self,
                 filter: &AccountFilter,
-            ) -> Result<Vec<StoredAccount>, StoreError> {
+            ) -> Result<AccountPage, StoreError> {
                 (**self).list_accounts(filter).await
             }
 

@@ -107,7 +107,7 @@ pub enum EventQuery<'a> {
         /// The number after which the page begins; 0 for the first page.
         after: i64,
     },
-    /// The events that were given up, by their last attempt and then by id.
+    /// The events that were given up, by the time at which they happened and then by id.
     GivenUp {
         /// The last event of the page before.
         after: Option<&'a StoredEvent>,

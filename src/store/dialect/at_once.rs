@@ -31,8 +31,8 @@ pub(super) fn template(ticket: bool, event: bool) -> String {
         sql += &format!(
             ", event AS (
              INSERT INTO {{events}}
-                 (account_id, number, id, kind, created_at, data, partition_id)
-             SELECT id, 1, {id}, {kind}, {at}, {data}, {partition} FROM account)"
+                 (account_id, number, id, kind, created_at, data, partition_id, due_at)
+             SELECT id, 1, {id}, {kind}, {at}, {data}, {partition}, {at} FROM account)"
         );
     }
     let [digest, prefix, last_four] = key;

@@ -53,8 +53,8 @@ impl Inserts {
             count_event: sql("UPDATE {accounts} SET @event_number = @event_number + 1
                  WHERE @id = {1}"),
             event: sql("INSERT INTO {events}
-                     (account_id, number, id, kind, created_at, data, partition_id)
-                 SELECT a.@id, a.@event_number, {2}, {3}, {4}, {5}, {6}
+                     (account_id, number, id, kind, created_at, data, partition_id, due_at)
+                 SELECT a.@id, a.@event_number, {2}, {3}, {4}, {5}, {6}, {4}
                  FROM {accounts} a WHERE a.@id = {1}"),
             at_once,
         }

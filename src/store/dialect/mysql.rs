@@ -2,7 +2,9 @@
 
 use super::names::Names;
 use super::spelling::TimeFormat;
-use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_limit};
+use super::spelling::{
+    Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_limit, is_after,
+};
 use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -38,6 +40,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     numbers_placeholders: false,
     inserts_at_once: false,
     delete_some: delete_by_limit,
+    is_after,
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
@@ -45,7 +48,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
 
 const ACCOUNTS: &str = include_str!("mysql/accounts.sql");
 const BESIDE: &str = include_str!("mysql/beside.sql");
-const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "" };
+const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "", indexes: &[] };
 
 /// The numbered steps of the schema.
 const STEPS: &[Step] = &[STEP];

@@ -2,7 +2,9 @@
 
 use super::names::Names;
 use super::spelling::TimeFormat;
-use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key};
+use super::spelling::{
+    Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key, is_row_after,
+};
 use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -29,6 +31,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     numbers_placeholders: true,
     inserts_at_once: true,
     delete_some: delete_by_key,
+    is_after: is_row_after,
     creates_schema: true,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
@@ -36,30 +39,82 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
 
 const ACCOUNTS: &str = include_str!("postgres/accounts.sql");
 const BESIDE: &str = include_str!("postgres/beside.sql");
+const ACCOUNTS_INDEXES: &str = include_str!("postgres/accounts_indexes.sql");
+const BESIDE_INDEXES: &str = include_str!("postgres/beside_indexes.sql");
 const FORM: Form = Form {
     if_not_exists: "",
     bytewise: " COLLATE \"C\"",
     reference: " CONSTRAINT {p}api_keys_account_id_fkey
         REFERENCES {accounts} (@id) ON DELETE CASCADE",
+    indexes: &[
+        ("accounts", ""),
+        ("api_keys", ""),
+        ("used_tickets", ""),
+        ("events", ""),
+        ("notices", ""),
+    ],
 };
 
 /// The numbered steps of the schema.
 const STEPS: &[Step] = &[STEP];
-const STEP: Step =
-    Step { version: 1, description: "accounts", sql: &[ACCOUNTS, BESIDE], form: FORM, requires: 1 };
+const STEP: Step = Step {
+    version: 1,
+    description: "accounts",
+    sql: &[ACCOUNTS, ACCOUNTS_INDEXES, BESIDE, BESIDE_INDEXES],
+    form: FORM,
+    requires: 1,
+};
 
 /// Those next to a table of the host.
 const MAPPED_STEPS: &[Step] = &[MAPPED_STEP];
-const MAPPED_STEP: Step = Step { description: "next to accounts", sql: &[BESIDE], ..STEP };
+const MAPPED_STEP: Step =
+    Step { description: "next to accounts", sql: &[BESIDE, BESIDE_INDEXES], ..STEP };
 
-/// Those of a distributed database, which has neither collations nor references. Each statement
-/// commits by itself and can be repeated.
-pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] = &[Step { form: DISTRIBUTED, ..STEP }];
+/// Those of a distributed database, which has neither collations nor references, and no indexes
+/// but constraints. Each statement commits by itself and can be repeated.
+pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] =
+    &[Step { form: DISTRIBUTED, sql: &[ACCOUNTS, BESIDE], ..STEP }];
 
 /// Those of a distributed database next to a table of the host.
 pub(in crate::store) const DISTRIBUTED_MAPPED_STEPS: &[Step] =
-    &[Step { form: DISTRIBUTED, ..MAPPED_STEP }];
-const DISTRIBUTED: Form = Form { if_not_exists: "IF NOT EXISTS ", bytewise: "", reference: "" };
+    &[Step { form: DISTRIBUTED, sql: &[BESIDE], ..MAPPED_STEP }];
+const DISTRIBUTED: Form = Form {
+    if_not_exists: "IF NOT EXISTS ",
+    bytewise: "",
+    reference: "",
+    indexes: &[
+        (
+            "accounts",
+            ",
+    CONSTRAINT {p}accounts_state UNIQUE (state, created_at, id),
+    CONSTRAINT {p}accounts_plan UNIQUE (plan, created_at, id),
+    CONSTRAINT {p}accounts_delete_at UNIQUE (delete_at, id)",
+        ),
+        (
+            "api_keys",
+            ",
+    CONSTRAINT {p}api_keys_expires_at UNIQUE (expires_at, digest)",
+        ),
+        (
+            "used_tickets",
+            ",
+    CONSTRAINT {p}used_tickets_expires_at UNIQUE (expires_at, hash)",
+        ),
+        (
+            "events",
+            ",
+    CONSTRAINT {p}events_due UNIQUE (partition_id, delivery, due_at, id),
+    CONSTRAINT {p}events_open UNIQUE (account_id, delivery, number),
+    CONSTRAINT {p}events_age UNIQUE (delivery, created_at, id)",
+        ),
+        (
+            "notices",
+            ",
+    CONSTRAINT {p}notices_due UNIQUE (due_at, account_id, id),
+    CONSTRAINT {p}notices_age UNIQUE (created_at, account_id, id)",
+        ),
+    ],
+};
 
 const CATALOG: Catalog = Catalog {
     // The blank tells `timestamp` from `timestamptz`.

@@ -41,9 +41,11 @@ pub struct Spelling {
     pub numbers_placeholders: bool,
     /// Whether one statement can insert into several tables.
     pub inserts_at_once: bool,
-    /// The template of a statement that deletes up to `{2}` rows: of a table, which has this key,
-    /// where a condition holds.
-    pub delete_some: fn(&str, &str, &str) -> String,
+    /// The template of a statement that deletes up to `LIMIT_ROWS` rows: of a table, which has this key,
+    /// where a condition holds, in the order of a column.
+    pub delete_some: fn(&str, &str, &str, &str) -> String,
+    /// The condition that two columns of an index come after two values.
+    pub is_after: fn([&str; 2], [&str; 2]) -> String,
     /// Whether a schema is created with the tables.
     pub creates_schema: bool,
     /// The numbered steps of the schema.
@@ -60,16 +62,27 @@ impl fmt::Debug for Spelling {
 }
 
 /// Deletes some rows where a `DELETE` can't have a limit.
-pub(super) fn delete_by_key(table: &str, key: &str, condition: &str) -> String {
+pub(super) fn delete_by_key(table: &str, key: &str, condition: &str, order: &str) -> String {
     format!(
-        "DELETE FROM {{{table}}} WHERE {key} IN (
-             SELECT {key} FROM {{{table}}} WHERE {condition} LIMIT {{2}})"
+        "DELETE FROM {{{table}}} WHERE ({key}) IN (
+             SELECT {key} FROM {{{table}}} WHERE {condition} ORDER BY {order} LIMIT LIMIT_ROWS)"
     )
 }
 
 /// Deletes some rows where a `DELETE` can have a limit, and can't read its own table.
-pub(super) fn delete_by_limit(table: &str, _key: &str, condition: &str) -> String {
-    format!("DELETE FROM {{{table}}} WHERE {condition} LIMIT {{2}}")
+pub(super) fn delete_by_limit(table: &str, _key: &str, condition: &str, order: &str) -> String {
+    format!("DELETE FROM {{{table}}} WHERE {condition} ORDER BY {order} LIMIT LIMIT_ROWS")
+}
+
+/// Compares two columns with two values as rows.
+pub(super) fn is_row_after(columns: [&str; 2], values: [&str; 2]) -> String {
+    format!("({}) > ({})", columns.join(", "), values.join(", "))
+}
+
+/// Compares two columns with two values where an index can't compare rows.
+pub(super) fn is_after(columns: [&str; 2], values: [&str; 2]) -> String {
+    let ([first, second], [one, other]) = (columns, values);
+    format!("({first} > {one} OR ({first} = {one} AND {second} > {other}))")
 }
 
 /// The catalogue of a database: what it says about a table, and the types that columns of
@@ -134,17 +147,24 @@ pub struct Form {
     pub bytewise: &'static str,
     /// The reference of an API key to its account.
     pub reference: &'static str,
+    /// The constraints that are the indexes of a database without others, by the table in whose
+    /// definition they are.
+    pub indexes: &'static [(&'static str, &'static str)],
 }
 
 impl Step {
     /// Returns the statements, without the names of the host.
     pub(in crate::store) fn template(&self) -> String {
-        let Form { if_not_exists, bytewise, reference } = self.form;
-        self.sql
+        let Form { if_not_exists, bytewise, reference, indexes } = self.form;
+        let template = self
+            .sql
             .join("\n")
             .replace("{if_not_exists}", if_not_exists)
             .replace("{bytewise}", bytewise)
-            .replace("{reference}", reference)
+            .replace("{reference}", reference);
+        indexes.iter().fold(template, |template, (table, constraints)| {
+            template.replace(&format!("{{{table}_indexes}}"), constraints)
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! The language of SQLite.
 
 use super::names::Names;
-use super::spelling::{Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key};
+use super::spelling::{
+    Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key, is_row_after,
+};
 use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
@@ -28,6 +30,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     numbers_placeholders: true,
     inserts_at_once: false,
     delete_some: delete_by_key,
+    is_after: is_row_after,
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,
@@ -35,7 +38,7 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
 
 const ACCOUNTS: &str = include_str!("sqlite/accounts.sql");
 const BESIDE: &str = include_str!("sqlite/beside.sql");
-const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "" };
+const FORM: Form = Form { if_not_exists: "", bytewise: "", reference: "", indexes: &[] };
 
 /// The numbered steps of the schema.
 const STEPS: &[Step] = &[STEP];

@@ -21,24 +21,18 @@ impl Tables {
         self.leases.entry(partition).or_default()
     }
 
-    /// Returns the first event of each account that is waiting, if it is due and no event of
-    /// the account holds it.
+    /// Returns the first event of each account that is waiting or stopped, if it is due.
     fn due(&self, now: Timestamp) -> impl Iterator<Item = &EventRow> {
         let mut firsts: HashMap<&AccountId, &EventRow> = HashMap::new();
-        for row in self.events.iter().filter(|row| row.state == DeliveryState::Waiting) {
+        for row in self.events.iter().filter(|row| !row.state.is_done()) {
             let first = firsts.entry(row.event.account_id()).or_insert(row);
             if row.event.number() < first.event.number() {
                 *first = row;
             }
         }
-        let holds = |row: &&EventRow| match row.state {
-            DeliveryState::Waiting => !is_past(row.due_at, now),
-            state => state == DeliveryState::Stopped,
-        };
-        for held in self.events.iter().filter(holds) {
-            firsts.remove(held.event.account_id());
-        }
-        firsts.into_values()
+        let is_due =
+            move |row: &&EventRow| row.state == DeliveryState::Waiting && is_past(row.due_at, now);
+        firsts.into_values().filter(is_due)
     }
 }
 
@@ -58,7 +52,7 @@ impl EventStore for MemoryStore {
                     tables.events.iter().filter(is_it).collect()
                 }
                 EventQuery::GivenUp { after } => {
-                    let after = after.map(|last| (last.due_at, last.event.id()));
+                    let after = after.map(|last| (last.event.created_at(), last.event.id()));
                     let is_later = |row: &&EventRow| after.is_none_or(|last| row.place() > last);
                     let dead = tables.events.iter().filter(|row| row.is_dead());
                     dead.filter(is_later).collect()
@@ -108,7 +102,7 @@ impl EventStore for MemoryStore {
         Ok(self.with(|tables| {
             let due = tables.due(now).filter(|row| row.partition == partition);
             let mut due: Vec<_> = due.collect();
-            due.sort_by_key(|row| (row.event.created_at(), row.event.account_id()));
+            due.sort_by_key(|row| (row.due_at, row.event.id()));
             due.into_iter().take(limit(rows)).map(EventRow::stored).collect()
         }))
     }
@@ -126,8 +120,11 @@ impl EventStore for MemoryStore {
             }
             held.expires_at = until;
             for ended in settled {
-                let mut rows = tables.events.iter_mut();
-                if let Some(row) = rows.find(|row| row.event.id() == ended.event_id) {
+                let is_it = |row: &&mut EventRow| {
+                    let event = &row.event;
+                    (event.account_id(), event.number()) == (&ended.account_id, ended.number)
+                };
+                if let Some(row) = tables.events.iter_mut().find(is_it) {
                     (row.state, row.attempts) = (ended.state, ended.attempts);
                     row.due_at = ended.due_at;
                 }
@@ -136,11 +133,11 @@ impl EventStore for MemoryStore {
         }))
     }
 
-    async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
+    async fn event_backlog(&self, rows: u32) -> Result<EventBacklog, StoreError> {
         Ok(self.with(|tables| {
             let in_state = |state| tables.events.iter().filter(move |row| row.state == state);
             let oldest = in_state(DeliveryState::Waiting).map(|row| row.event.created_at()).min();
-            let count = |state| in_state(state).map(|_| 1).sum();
+            let count = |state| in_state(state).take(limit(rows)).map(|_| 1).sum();
             let (waiting, stopped) = (count(DeliveryState::Waiting), count(DeliveryState::Stopped));
             EventBacklog::new(waiting, oldest, stopped)
         }))

@@ -17,13 +17,13 @@ pub(super) struct EventRow {
 impl EventRow {
     pub(super) fn new(event: NewEvent, number: i64) -> Self {
         let (partition, event) = (event.partition(), event.numbered(number));
-        let (state, due_at) = (DeliveryState::Waiting, Timestamp::EPOCH);
+        let (state, due_at) = (DeliveryState::Waiting, event.created_at());
         Self { event, partition, state, attempts: 0, due_at }
     }
 
     /// Returns the place among the events that were given up.
     pub(super) fn place(&self) -> (Timestamp, &str) {
-        (self.due_at, self.event.id())
+        (self.event.created_at(), self.event.id())
     }
 
     pub(super) fn is_dead(&self) -> bool {

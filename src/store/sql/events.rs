@@ -1,27 +1,37 @@
 //! [`EventStore`] in SQL.
 
 use std::iter;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::clock::Timestamp;
-use crate::event::Notice;
+use crate::event::{Event, Notice, partition_of};
 use crate::store::contract::{
-    EventBacklog, EventLease, EventQuery, EventStore, OldEvents, Purged, Settled, StoreError,
-    StoredEvent, believed,
+    DeliveryState, EventBacklog, EventLease, EventQuery, EventStore, OldEvents, Purged, Settled,
+    StoreError, StoredEvent, believed,
 };
 use crate::store::dialect::statement::{Statement, Value};
 
 use super::SqlStore;
 use super::backend::Backend;
 use super::change::{Applied, Change};
-use super::queries::{Find, Queries};
+use super::queries::{Find, Queries, deletion};
 use super::rows;
 use super::statement::Kind::{self, Integer, Text};
 use super::statement::decode;
 
 const EVENT: &[Kind] = &[Text, Integer, Text, Text, Integer, Text, Integer, Text, Integer];
+/// An event, and whether it waits for an earlier one.
+const DUE: &[Kind] = &[Text, Integer, Text, Text, Integer, Text, Integer, Text, Integer, Integer];
+/// The fewest events that are looked at together, of which some may wait for earlier ones.
+const LOOKED_AT: u32 = 64;
+/// The time after which an event that waits for an earlier one is looked at again.
+const LATER: Duration = Duration::from_hours(6);
+/// The most looks at what is due, of each of which all events wait for earlier ones.
+const LOOKS: u32 = 50;
+
 const NOTICE: &[Kind] =
     &[Text, Text, Text, Text, Text, Integer, Integer, Integer, Integer, Integer];
 
@@ -43,7 +53,7 @@ impl<B: Backend> EventStore for SqlStore<B> {
             }
             EventQuery::GivenUp { after: None } => Statement::new(&sql.given_up, [limit]),
             EventQuery::GivenUp { after: Some(last) } => {
-                let values = [limit, millis(last.due_at), last.event.id().into()];
+                let values = [limit, millis(last.event.created_at()), last.event.id().into()];
                 Statement::new(&sql.given_up_after, values)
             }
         };
@@ -81,14 +91,30 @@ impl<B: Backend> EventStore for SqlStore<B> {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let values = [
-            i64::from(partition).into(),
-            millis(now),
-            i64::from(limit).into(),
-            millis(believed(now)),
-        ];
-        let statement = Statement::new(&self.queries.events.due, values);
-        decode(self.find(Find { statement, columns: EVENT }).await?, rows::event)
+        let looked_at = limit.saturating_mul(2).max(LOOKED_AT);
+        for _ in 0..LOOKS {
+            let values = [
+                i64::from(partition).into(),
+                millis(now),
+                i64::from(looked_at).into(),
+                millis(believed(now)),
+            ];
+            let statement = Statement::new(&self.queries.events.due, values);
+            let found = self.find(Find { statement, columns: DUE }).await?;
+            let is_all = found.len() < looked_at as usize;
+            let (mut due, mut later) = (Vec::new(), Vec::new());
+            for (event, is_later) in decode(found, rows::due_event)? {
+                if is_later { &mut later } else { &mut due }.push(event);
+            }
+            if !later.is_empty() {
+                self.postpone_later(partition, now, &later).await?;
+            }
+            if is_all || !due.is_empty() {
+                due.truncate(limit as usize);
+                return Ok(due);
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn settle_events(
@@ -99,11 +125,14 @@ impl<B: Backend> EventStore for SqlStore<B> {
     ) -> Result<bool, StoreError> {
         let renew = iter::once(self.queries.renew_lease(lease, until));
         let ended = settled.iter().map(|ended| self.queries.settle_event(ended).optional());
-        self.settles(renew.chain(ended)).await
+        let is_done = |ended: &&Settled| ended.state.is_done();
+        let next =
+            settled.iter().filter(is_done).map(|it| self.queries.advance_next(&it.account_id));
+        self.settles(renew.chain(ended).chain(next)).await
     }
 
-    async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
-        let statement = Statement::new(&self.queries.events.backlog, []);
+    async fn event_backlog(&self, limit: u32) -> Result<EventBacklog, StoreError> {
+        let statement = Statement::new(&self.queries.events.backlog, [i64::from(limit).into()]);
         let columns = &[Kind::Integer, Kind::Integer, Kind::Integer];
         let rows = decode(self.find(Find { statement, columns }).await?, rows::backlog)?;
         Ok(rows.first().copied().unwrap_or_default())
@@ -115,15 +144,16 @@ impl<B: Backend> EventStore for SqlStore<B> {
         number: i64,
         due_at: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
-        let (account, number) = (account.as_str().into(), number.into());
-        let settle = match due_at {
-            Some(due_at) => {
-                let values = [account, number, due_at.as_millis().into()];
-                Statement::new(&self.queries.events.revive_dead_letter, values)
-            }
-            None => Statement::new(&self.queries.events.skip_dead_letter, [account, number]),
+        let partition = partition_of(account);
+        let (id, number) = (account.as_str().into(), number.into());
+        let hold = self.queries.hold_order(partition);
+        let Some(due_at) = due_at else {
+            let skip = Statement::new(&self.queries.events.skip_dead_letter, [id, number]);
+            return self.settles([hold, skip, self.queries.advance_next(account)]).await;
         };
-        self.settles([settle]).await
+        let values = [id, number, due_at.as_millis().into()];
+        let revive = Statement::new(&self.queries.events.revive_dead_letter, values);
+        self.settles([hold, revive]).await
     }
 
     async fn purge_events(
@@ -134,13 +164,21 @@ impl<B: Backend> EventStore for SqlStore<B> {
     ) -> Result<Purged, StoreError> {
         self.compare_clocks().await?;
         let sql = &self.queries.events;
-        let delete = |sql| Statement::new(sql, [millis(until), i64::from(limit).into()]).optional();
-        match which {
-            OldEvents::Delivered => self.delete([delete(&sql.purge_delivered)], limit).await,
-            OldEvents::All => {
-                self.delete([delete(&sql.purge), delete(&sql.purge_notices)], limit).await
-            }
+        let states = match which {
+            OldEvents::Delivered => &[DeliveryState::Delivered][..],
+            OldEvents::All => &DeliveryState::ALL,
+        };
+        let (mut rows, mut left) = (0, limit);
+        for state in states {
+            let values = [millis(until), state.as_str().into()];
+            rows += self.delete(deletion(&sql.purge, left, values), left).await?.rows;
+            left = limit.saturating_sub(u32::try_from(rows).unwrap_or(limit));
         }
+        if which == OldEvents::All {
+            let delete = deletion(&sql.purge_notices, left, [millis(until)]);
+            rows += self.delete(delete, left).await?.rows;
+        }
+        Ok(Purged::new(rows, limit))
     }
 
     async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, StoreError> {
@@ -159,6 +197,23 @@ impl<B: Backend> EventStore for SqlStore<B> {
 }
 
 impl<B: Backend> SqlStore<B> {
+    /// Takes events that wait for earlier ones of their accounts out of those that are due, until
+    /// the earlier ones are done: each is looked at once, and not every second.
+    ///
+    /// If that is ever missed, as after the earlier ones were purged, it is looked at again after
+    /// [`LATER`].
+    async fn postpone_later(
+        &self,
+        partition: u8,
+        now: Timestamp,
+        later: &[StoredEvent],
+    ) -> Result<(), StoreError> {
+        let until = now.plus(LATER).unwrap_or(Timestamp::MAX);
+        let hold = iter::once(self.queries.hold_order(partition));
+        let steps = later.iter().map(|it| self.queries.postpone_later(&it.event, until));
+        self.settles(hold.chain(steps)).await.map(drop)
+    }
+
     /// Applies statements, and returns whether they found what they settle.
     async fn settles(
         &self,
@@ -176,9 +231,25 @@ impl Queries {
         Statement::new(&self.events.renew_lease, values)
     }
 
+    fn hold_order(&self, partition: u8) -> Statement {
+        Statement::new(&self.events.hold_order, [i64::from(partition).into()])
+    }
+
+    fn postpone_later(&self, event: &Event, until: Timestamp) -> Statement {
+        let values = [event.account_id().as_str().into(), event.number().into(), millis(until)];
+        Statement::new(&self.events.postpone_later, values).optional()
+    }
+
+    /// Lets the first event of an account that waits be due, if it was postponed behind earlier
+    /// ones.
+    fn advance_next(&self, account: &AccountId) -> Statement {
+        Statement::new(&self.events.advance_next, [account.as_str().into()]).optional()
+    }
+
     fn settle_event(&self, ended: &Settled) -> Statement {
         let values = [
-            ended.event_id.as_str().into(),
+            ended.account_id.as_str().into(),
+            ended.number.into(),
             ended.state.as_str().into(),
             i64::from(ended.attempts).into(),
             ended.due_at.as_millis().into(),

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use crate::api_key::ApiKeyDigest;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::store::contract::{
-    AccountChange, AccountFilter, ChangeOutcome, Effect, Expired, FindBy, KeyOwner, KeyQuery,
-    LifecycleStore, Purged, StoreError, StoredAccount, StoredApiKey, StoredLogin,
+    AccountChange, AccountFilter, AccountPage, ChangeOutcome, Effect, Expired, FindBy, KeyOwner,
+    KeyQuery, LifecycleStore, Purged, StoreError, StoredAccount, StoredApiKey, StoredLogin,
 };
 use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
@@ -39,12 +39,14 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
         Ok(decode(rows, |mut row| rows::login(&mut row, by_key))?.pop())
     }
 
-    async fn list_accounts(
-        &self,
-        filter: &AccountFilter,
-    ) -> Result<Vec<StoredAccount>, StoreError> {
-        let rows = self.find(self.queries.list_accounts(filter)).await?;
-        decode(rows, |mut row| rows::account(&mut row))
+    async fn list_accounts(&self, filter: &AccountFilter) -> Result<AccountPage, StoreError> {
+        let pages = self.queries.list_accounts(filter);
+        let rows = self.find(pages.page).await?;
+        let mut page = filter.page_of(decode(rows, |mut row| rows::account(&mut row))?);
+        if let (None, Some(read)) = (&page.next, pages.end) {
+            page.next = decode(self.find(read).await?, rows::cursor)?.pop();
+        }
+        Ok(page)
     }
 
     async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {
@@ -93,7 +95,7 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
         limit: u32,
     ) -> Result<Purged, StoreError> {
         self.compare_clocks().await?;
-        self.delete([self.queries.purge(expired, until, limit)], limit).await
+        self.delete(self.queries.purge(expired, until, limit), limit).await
     }
 
     async fn check_clock(&self) -> Result<(), StoreError> {
@@ -102,13 +104,9 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
 }
 
 impl<B: Backend> SqlStore<B> {
-    /// Deletes up to `limit` rows by each of these statements.
-    pub(super) async fn delete<const N: usize>(
-        &self,
-        steps: [Statement; N],
-        limit: u32,
-    ) -> Result<Purged, StoreError> {
-        match self.apply(Change { steps: steps.into(), host: None }, None).await? {
+    /// Deletes up to `limit` rows.
+    pub(super) async fn delete(&self, delete: Statement, limit: u32) -> Result<Purged, StoreError> {
+        match self.apply(Change { steps: vec![delete.optional()], host: None }, None).await? {
             Applied::All(rows) => Ok(Purged::new(rows, limit)),
             Applied::NotFound | Applied::Clash(_) => Ok(Purged::default()),
         }

@@ -341,7 +341,7 @@ mod tests {
     ];
 
     const fn step(version: i64, description: &'static str) -> Step {
-        let form = Form { if_not_exists: "", bytewise: "", reference: "" };
+        let form = Form { if_not_exists: "", bytewise: "", reference: "", indexes: &[] };
         Step { version, description, sql: &[], form, requires: 1 }
     }
 

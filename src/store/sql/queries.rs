@@ -12,10 +12,10 @@ use crate::store::dialect::inserts::Inserts;
 use crate::store::dialect::names::Names;
 use crate::store::dialect::spelling::Spelling;
 use crate::store::dialect::sql::Sql;
-use crate::store::dialect::statement::Statement;
-use crate::store::dialect::table::AccountColumn::{CreatedAt, DeleteAt};
+use crate::store::dialect::statement::{Statement, Value};
 
 use super::event_queries::EventQueries;
+use super::list::{self, ListAccounts};
 use super::rows::{
     KEY_COLUMNS, account_columns, account_kinds, api_key_kinds, login_columns, login_kinds,
 };
@@ -86,7 +86,9 @@ pub struct Queries {
 impl Queries {
     pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
         let sql = |template: &str| Arc::from(fill(template, names, spelling));
-        let purge = |table, key, condition| sql(&(spelling.delete_some)(table, key, condition));
+        let purge = |table, key| {
+            sql(&(spelling.delete_some)(table, key, "expires_at <= {1}", "expires_at"))
+        };
         Self {
             names: names.clone(),
             spelling,
@@ -104,8 +106,8 @@ impl Queries {
                  FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id WHERE k.digest = {1}",
             ),
             is_ticket_used: sql("SELECT 1 FROM {used_tickets} WHERE hash = {1}"),
-            purge_api_keys: purge("api_keys", "digest", "expires_at <= {1}"),
-            purge_tickets: purge("used_tickets", "hash", "expires_at <= {1}"),
+            purge_api_keys: purge("api_keys", "digest"),
+            purge_tickets: purge("used_tickets", "hash"),
         }
     }
 
@@ -178,36 +180,8 @@ impl Queries {
         Find { statement: sql.statement(&text), columns: api_key_kinds() }
     }
 
-    pub(in crate::store) fn list_accounts(&self, filter: &AccountFilter) -> Find {
-        let mut sql = self.sql();
-        let mut conditions = vec!["1 = 1".to_owned()];
-        if let Some(state) = filter.state {
-            conditions.push(format!("a.@state = {}", sql.value(state.as_str())));
-        }
-        if let Some(plan) = &filter.plan {
-            conditions.push(format!("a.@plan = {}", sql.value(plan.as_str())));
-        }
-        for (column, comparison, bound) in [
-            (CreatedAt, "a.@created_at >=", filter.created_from),
-            (CreatedAt, "a.@created_at <", filter.created_before),
-            (DeleteAt, "a.@delete_at <=", filter.due_at),
-        ] {
-            if let Some(bound) = bound {
-                conditions.push(format!("{comparison} {}", sql.time(column, bound)));
-            }
-        }
-        if let Some((at, id)) = &filter.after {
-            let (at, id) = (sql.time(CreatedAt, *at), sql.value(id.as_str()));
-            conditions.push(format!("(a.@created_at, a.@id) > ({at}, {id})"));
-        }
-        let (table, conditions) = (sql.table("accounts"), conditions.join(" AND "));
-        let limit = sql.value(i64::from(filter.limit));
-        let text = format!(
-            "SELECT {} FROM {table} a WHERE {conditions}
-             ORDER BY a.@created_at, a.@id LIMIT {limit}",
-            account_columns(false)
-        );
-        Find { statement: sql.statement(&text), columns: account_kinds(false) }
+    pub(in crate::store) fn list_accounts(&self, filter: &AccountFilter) -> ListAccounts {
+        list::accounts(&self.names, self.spelling, filter)
     }
 
     pub(in crate::store) fn change(&self, change: &AccountChange) -> Vec<Statement> {
@@ -219,12 +193,25 @@ impl Queries {
             Expired::ApiKeys => &self.purge_api_keys,
             Expired::Tickets => &self.purge_tickets,
         };
-        Statement::new(sql, [until.as_millis().into(), i64::from(limit).into()]).optional()
+        deletion(sql, limit, [until.as_millis().into()])
     }
 
     fn sql(&self) -> Sql<'_> {
         Sql::new(&self.names, self.spelling)
     }
+}
+
+/// Returns a deletion of up to `limit` rows. The number is written out, because PostgreSQL takes
+/// an unknown one for a tenth of the table, and reads all of it.
+pub(super) fn deletion(
+    sql: &str,
+    limit: u32,
+    values: impl IntoIterator<Item = Value>,
+) -> Statement {
+    Statement::from_parts(
+        sql.replace("LIMIT_ROWS", &limit.to_string()),
+        values.into_iter().collect(),
+    )
 }
 
 fn is_by_key(by: FindBy<'_>) -> bool {

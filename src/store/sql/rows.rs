@@ -8,8 +8,8 @@ use crate::hash::PasswordHash;
 use crate::idempotency::Receipt;
 use crate::issue::BoxError;
 use crate::store::contract::{
-    ApiKeyInfo, EventBacklog, EventLease, KeyOwner, StoredAccount, StoredApiKey, StoredEvent,
-    StoredLogin,
+    AccountCursor, ApiKeyInfo, EventBacklog, EventLease, KeyOwner, StoredAccount, StoredApiKey,
+    StoredEvent, StoredLogin,
 };
 use crate::store::dialect::table::AccountColumn::{
     self, CreatedAt, DeleteAt, Email as Address, EmailKey, EmailUnverified, EmailVerifiedAt, Id,
@@ -52,6 +52,10 @@ pub(super) fn account(row: &mut Row) -> Result<StoredAccount, BoxError> {
     let stored = stored.email_unverified(row.optional_integer()? == Some(1));
     let nonce = row.optional_bytes()?.map(|nonce| nonce.try_into().map(TicketNonce::new));
     Ok(stored.ticket_nonce(nonce.transpose().map_err(|_| "a nonce has 16 bytes")?))
+}
+
+pub(super) fn cursor(mut row: Row) -> Result<AccountCursor, BoxError> {
+    Ok(AccountCursor::new(row.timestamp()?, AccountId::from_store(row.text()?)))
 }
 
 /// The columns that a [`StoredLogin`] has besides.
@@ -120,11 +124,20 @@ pub(super) fn key_owner(mut row: Row) -> Result<KeyOwner, BoxError> {
 }
 
 pub(super) fn event(mut row: Row) -> Result<StoredEvent, BoxError> {
+    stored_event(&mut row)
+}
+
+fn stored_event(row: &mut Row) -> Result<StoredEvent, BoxError> {
     let account_id = AccountId::from_store(row.text()?);
     let (number, id, kind) = (row.integer()?, row.text()?, row.text()?);
     let event = Event::from_store(account_id, number, id, kind, row.timestamp()?, row.text()?);
     let attempts = row.integer()?.try_into()?;
     Ok(StoredEvent::new(event, attempts, row.text()?.parse()?, row.timestamp()?))
+}
+
+/// Reads an event, and whether it waits for an earlier one.
+pub(super) fn due_event(mut row: Row) -> Result<(StoredEvent, bool), BoxError> {
+    Ok((stored_event(&mut row)?, row.integer()? > 0))
 }
 
 pub(super) fn lease(mut row: Row) -> Result<EventLease, BoxError> {

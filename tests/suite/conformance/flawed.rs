@@ -12,11 +12,11 @@ use signup::fields::EmailKey;
 use signup::idempotency::Receipt;
 use signup::store::conformance::{AccountRow, ApiKeyRow, Harness, Sample};
 use signup::store::{
-    AccountChange, AccountFilter, AccountStore, ChangeOutcome, Condition, CreateOutcome,
-    DeliveryState, Effect, EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy,
-    KeyOwner, KeyQuery, LifecycleStore, LifecycleStoreExt as _, MemoryStore, NewAccount, NewApiKey,
-    OldEvents, Purged, Settled, StoreError, StoredAccount, StoredApiKey, StoredEvent, StoredLogin,
-    UsedTicket,
+    AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, Condition,
+    CreateOutcome, DeliveryState, Effect, EventBacklog, EventLease, EventQuery, EventStore,
+    Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore, LifecycleStoreExt as _, MemoryStore,
+    NewAccount, NewApiKey, OldEvents, Purged, Settled, StoreError, StoredAccount, StoredApiKey,
+    StoredEvent, StoredLogin, UsedTicket,
 };
 
 /// The flaw of a [`Flawed`] store.
@@ -76,6 +76,7 @@ pub enum Flaw {
     ChangesThoughTheEmailIsTaken,
     ListsTheLastOneAgain,
     ListsAnyState,
+    ForgetsTheNextPage,
     ListsEventsFromTheFirst,
     ListsTheNewestEventFirst,
     TellsTwice,
@@ -104,6 +105,8 @@ pub enum Flaw {
     SettlesWithoutALease,
     SettlesOneByOne,
     CountsTheStoppedTwice,
+    CountsPastTheLimit,
+    HidesEventsBehindACrowd,
     ForgetsTheSkipped,
     SkipsAnyEvent,
     PurgesWhatIsWaiting,
@@ -476,20 +479,18 @@ impl LifecycleStore for Flawed {
         })
     }
 
-    async fn list_accounts(
-        &self,
-        filter: &AccountFilter,
-    ) -> Result<Vec<StoredAccount>, StoreError> {
-        let mut records = self.store.list_accounts(filter).await?;
+    async fn list_accounts(&self, filter: &AccountFilter) -> Result<AccountPage, StoreError> {
+        let mut page = self.store.list_accounts(filter).await?;
         match self.flaw {
-            Flaw::ListsTheLastOneAgain if records.len() > 1 => records.rotate_left(1),
+            Flaw::ListsTheLastOneAgain if page.accounts.len() > 1 => page.accounts.rotate_left(1),
+            Flaw::ForgetsTheNextPage => page.next = None,
             Flaw::ListsAnyState => {
-                let all = AccountFilter::new(filter.limit());
+                let all = AccountFilter::new(filter.limit);
                 return self.store.list_accounts(&all).await;
             }
             _ => {}
         }
-        Ok(records)
+        Ok(page)
     }
 
     async fn list_api_keys(&self, query: KeyQuery<'_>) -> Result<Vec<StoredApiKey>, StoreError> {
@@ -712,6 +713,10 @@ impl EventStore for Flawed {
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let now = if self.flaw == Flaw::DeliversTooEarly { Timestamp::MAX } else { now };
         let mut due = self.store.due_events(partition, now, limit).await?;
+        let is_crowded = self.store.event_backlog(1_000).await?.waiting > 100;
+        if self.flaw == Flaw::HidesEventsBehindACrowd && is_crowded {
+            due.clear();
+        }
         if self.flaw == Flaw::DeliversTheLastFirst {
             due.reverse();
         }
@@ -749,8 +754,9 @@ impl EventStore for Flawed {
         }
     }
 
-    async fn event_backlog(&self) -> Result<EventBacklog, StoreError> {
-        let backlog = self.store.event_backlog().await?;
+    async fn event_backlog(&self, limit: u32) -> Result<EventBacklog, StoreError> {
+        let limit = if self.flaw == Flaw::CountsPastTheLimit { 1_000 } else { limit };
+        let backlog = self.store.event_backlog(limit).await?;
         Ok(match self.flaw {
             Flaw::CountsTheStoppedTwice => {
                 let waiting = backlog.waiting + backlog.stopped;

@@ -57,6 +57,7 @@ async fn for_each_promise_a_store_that_breaks_it_is_caught() {
         (Flaw::ChangesThoughTheEmailIsTaken, "a_taken_email_changes_nothing"),
         (Flaw::ListsTheLastOneAgain, "accounts_are_listed_in_pages"),
         (Flaw::ListsAnyState, "accounts_are_listed_in_pages"),
+        (Flaw::ForgetsTheNextPage, "accounts_are_listed_in_pages"),
         (Flaw::ProvesAnew, "a_proof_keeps_its_first_time"),
         (Flaw::ChangesThoughTheKeyIsTaken, "a_taken_key_changes_nothing"),
         (Flaw::AddsNoKey, "a_change_of_a_key_is_whole"),

@@ -25,5 +25,7 @@ CREATE TABLE IF NOT EXISTS {t}accounts (
     ticket_nonce      varbinary(16), -- what the account's tickets are bound to
     CONSTRAINT {p}accounts_email_key_key UNIQUE (email_key),
     CONSTRAINT {p}accounts_id_key UNIQUE (id),
-    INDEX {p}accounts_created_at (created_at, id)
+    INDEX {p}accounts_state (state, created_at, id),
+    INDEX {p}accounts_plan (plan, created_at, id),
+    INDEX {p}accounts_delete_at (delete_at, id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

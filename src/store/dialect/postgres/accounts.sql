@@ -21,6 +21,5 @@ CREATE TABLE {if_not_exists}{t}accounts (
     email_unverified  bigint, -- 1 for a sign-up whose address is to be verified after it
     ticket_nonce      bytea, -- what the account's tickets are bound to
     CONSTRAINT {p}accounts_pkey PRIMARY KEY (id),
-    CONSTRAINT {p}accounts_email_key_key UNIQUE (email_key),
-    CONSTRAINT {p}accounts_created_at UNIQUE (created_at, id)
+    CONSTRAINT {p}accounts_email_key_key UNIQUE (email_key){accounts_indexes}
 );

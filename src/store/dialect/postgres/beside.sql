@@ -10,7 +10,7 @@ CREATE TABLE {if_not_exists}{t}api_keys (
     replay_version bigint,
     replay_tag     bytea,
     CONSTRAINT {p}api_keys_pkey PRIMARY KEY (digest),
-    CONSTRAINT {p}api_keys_replay_tag UNIQUE (account_id, replay_tag)
+    CONSTRAINT {p}api_keys_replay_tag UNIQUE (account_id, replay_tag){api_keys_indexes}
 );
 
 -- A ticket that was used stays used until it expires, even if its account is gone: only its
@@ -18,12 +18,11 @@ CREATE TABLE {if_not_exists}{t}api_keys (
 CREATE TABLE {if_not_exists}{t}used_tickets (
     hash       bytea  NOT NULL,
     expires_at bigint NOT NULL,
-    CONSTRAINT {p}used_tickets_pkey PRIMARY KEY (hash)
+    CONSTRAINT {p}used_tickets_pkey PRIMARY KEY (hash){used_tickets_indexes}
 );
 
 -- The events of accounts, numbered for each. There is no foreign key: an event outlives its
--- account. An index is a constraint, because not every database that speaks the language has
--- others.
+-- account.
 CREATE TABLE {if_not_exists}{t}events (
     account_id   text{bytewise} NOT NULL,
     number       bigint NOT NULL,
@@ -34,11 +33,9 @@ CREATE TABLE {if_not_exists}{t}events (
     partition_id bigint NOT NULL, -- 0 to 63, by the account
     delivery     text{bytewise} NOT NULL DEFAULT 'waiting', -- or delivered, stopped, skipped
     attempts     bigint NOT NULL DEFAULT 0,
-    due_at       bigint NOT NULL DEFAULT 0, -- the time of the next attempt
+    due_at       bigint NOT NULL, -- the time of the next attempt, or of the next look at it
     CONSTRAINT {p}events_pkey PRIMARY KEY (account_id, number),
-    CONSTRAINT {p}events_id_key UNIQUE (id),
-    CONSTRAINT {p}events_due UNIQUE (partition_id, delivery, due_at, id),
-    CONSTRAINT {p}events_waiting UNIQUE (account_id, delivery, number)
+    CONSTRAINT {p}events_id_key UNIQUE (id){events_indexes}
 );
 
 -- Only the instance that knows the fence of a partition delivers its events.
@@ -46,6 +43,7 @@ CREATE TABLE {if_not_exists}{t}event_leases (
     partition_id bigint NOT NULL,
     fence        bigint NOT NULL,
     expires_at   bigint NOT NULL,
+    version      bigint NOT NULL DEFAULT 0, -- counts changes of the order of its events
     CONSTRAINT {p}event_leases_pkey PRIMARY KEY (partition_id)
 );
 INSERT INTO {t}event_leases (partition_id, fence, expires_at) VALUES
@@ -71,6 +69,5 @@ CREATE TABLE {if_not_exists}{t}notices (
     created_at     bigint NOT NULL,
     due_at         bigint NOT NULL, -- from then on any instance may send it
     takeovers      bigint NOT NULL,
-    CONSTRAINT {p}notices_pkey PRIMARY KEY (account_id, id),
-    CONSTRAINT {p}notices_due UNIQUE (due_at, account_id, id)
+    CONSTRAINT {p}notices_pkey PRIMARY KEY (account_id, id){notices_indexes}
 );

@@ -21,4 +21,6 @@ CREATE TABLE {t}accounts (
     email_unverified  INTEGER, -- 1 for a sign-up whose address is to be verified after it
     ticket_nonce      BLOB -- what the account's tickets are bound to
 ) STRICT;
-CREATE INDEX {p}accounts_created_at ON {t}accounts (created_at, id);
+CREATE INDEX {p}accounts_state ON {t}accounts (state, created_at, id);
+CREATE INDEX {p}accounts_plan ON {t}accounts (plan, created_at, id);
+CREATE INDEX {p}accounts_delete_at ON {t}accounts (delete_at, id) WHERE delete_at IS NOT NULL;
