@@ -155,6 +155,12 @@ impl Timestamp {
         Self::checked(millis, Self::MAX)
     }
 
+    /// Returns the moment this long before, at the earliest [`EPOCH`](Self::EPOCH).
+    pub(crate) fn minus(self, earlier: Duration) -> Self {
+        let millis = i64::try_from(earlier.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(0))
+    }
+
     /// Returns how long after `earlier` this moment is.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())

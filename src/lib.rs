@@ -138,7 +138,8 @@ pub use response::Signup;
 #[cfg(feature = "verification")]
 pub use service::PasswordReset;
 pub use service::{
-    Accounts, ConfigError, Erased, Preparation, Prepared, SignupService, SignupServiceBuilder,
+    Accounts, ConfigError, Erased, Housekeeping, Housekept, Preparation, Prepared, SignupService,
+    SignupServiceBuilder,
 };
 
 /// The README's Rust, compiled.

@@ -34,6 +34,7 @@ mod checks;
 mod config;
 #[cfg(feature = "foreign-credentials")]
 mod foreign;
+mod housekeeping;
 #[cfg(feature = "verification")]
 mod modes;
 mod occasions;
@@ -54,6 +55,7 @@ pub use accounts::{Accounts, Erased};
 pub(crate) use after::Owner;
 pub use builder::SignupServiceBuilder;
 pub use config::ConfigError;
+pub use housekeeping::{Housekeeping, Housekept};
 pub use prepared::{Preparation, Prepared};
 use recording::Recording;
 use replay::Replay;

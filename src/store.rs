@@ -22,9 +22,9 @@ mod sqlite;
 pub use contract::{
     AccountChange, AccountCursor, AccountFilter, AccountPage, AccountStore, ApiKeyInfo,
     ChangeOutcome, Condition, CreateOutcome, DeliveryState, Effect, EventBacklog, EventLease,
-    EventQuery, EventStore, EventStoreExt, Expired, FindBy, InsertProof, KeyOwner, KeyQuery,
-    LifecycleStore, LifecycleStoreExt, NewAccount, NewApiKey, OldEvents, Purged, Settled,
-    StoreError, StoredAccount, StoredApiKey, StoredEvent, StoredLogin, UsedTicket, Wipe,
+    EventQuery, EventStore, Expired, FindBy, InsertProof, KeyOwner, KeyQuery, LifecycleStore,
+    LifecycleStoreExt, NewAccount, NewApiKey, OldEvents, Purged, Settled, StoreError,
+    StoredAccount, StoredApiKey, StoredEvent, StoredLogin, UsedTicket, Wipe,
 };
 #[cfg(feature = "statements")]
 pub use dialect::{

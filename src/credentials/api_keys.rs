@@ -7,9 +7,7 @@ use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
 use crate::idempotency::{IdempotencyKey, Scope, is_recent};
 use crate::issue::InvalidValue;
-use crate::store::{
-    ApiKeyInfo, Expired, KeyOwner, KeyQuery, LifecycleStoreExt as _, NewApiKey, StoredApiKey,
-};
+use crate::store::{ApiKeyInfo, KeyOwner, KeyQuery, NewApiKey, StoredApiKey};
 
 use super::error::internal;
 use super::key_change::KeyChange;
@@ -295,16 +293,6 @@ impl Credentials {
         key: &ApiKeyId,
     ) -> Result<(), CredentialError> {
         self.change(*key, self.change_keys(account, None, KeyChange::Revoke(*key))).await
-    }
-
-    /// Deletes the expired API keys of all accounts, so that lists stay short. Call it
-    /// once a day.
-    ///
-    /// # Errors
-    /// Fails if the store does not answer.
-    pub async fn purge_expired_api_keys(&self) -> Result<(), CredentialError> {
-        let purged = self.context.store.purge_all(Expired::ApiKeys, self.now()?);
-        Ok(purged.await.map(drop)?)
     }
 
     fn mint_key(

@@ -25,6 +25,7 @@ mod passwords;
 mod proofs;
 
 pub use erasure::Erased;
+pub(super) use erasure::due_at;
 #[cfg(feature = "verification")]
 pub use proofs::PasswordReset;
 

@@ -15,7 +15,7 @@ pub use change::{AccountChange, ChangeOutcome, Condition, Effect, Wipe};
 pub(super) use delivery::believed;
 pub use delivery::{DeliveryState, EventBacklog, EventLease, Settled, StoredEvent};
 pub use error::StoreError;
-pub use events::{EventStore, EventStoreExt};
+pub use events::EventStore;
 pub use filter::{AccountCursor, AccountFilter, AccountPage};
 pub use lifecycle::{LifecycleStore, LifecycleStoreExt};
 pub use query::{EventQuery, Expired, FindBy, KeyQuery, OldEvents, Purged};

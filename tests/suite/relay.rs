@@ -7,14 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::events_of;
 use async_trait::async_trait;
-use signup::account::{AccountId, Plan};
+use signup::account::{AccountId, AccountState, Plan};
 use signup::clock::{Clock, ManualClock, Timestamp};
+use signup::credentials::ApiKeyOptions;
 use signup::event::EventKind;
 use signup::hash::{FakeEngine, HashPool};
 use signup::relay::{DeadLetters, Delivery, EventRelay, RelayError, Round, Sink, SinkError};
 use signup::store::conformance::dropped_after;
-use signup::store::{DeliveryState, EventQuery, EventStore, EventStoreExt as _, OldEvents};
-use signup::{SignupRequest, SignupService};
+use signup::store::{DeliveryState, EventQuery, EventStore, OldEvents};
+use signup::{Housekeeping, SignupRequest, SignupService};
 use tokio::sync::Notify;
 
 use crate::support::faults::{Fault, Faulty};
@@ -184,7 +185,7 @@ async fn each_event_is_delivered_once_in_its_order(store: Arc<dyn Inspect>) {
     assert_eq!(relay.lag().await.unwrap(), Duration::ZERO);
     // The history stays, until it is old.
     assert_eq!(events_of(&host.store, &host.ids[0], 9).await.unwrap().len(), 3);
-    host.store.purge_all_events(OldEvents::Delivered, host.now()).await.unwrap();
+    host.store.purge_events(OldEvents::Delivered, host.now(), 1_000).await.unwrap();
     assert_eq!(events_of(&host.store, &host.ids[0], 9).await.unwrap(), []);
 }
 
@@ -417,6 +418,68 @@ async fn an_attempt_that_is_cut_off_is_counted(store: Arc<dyn Inspect>) {
     assert_eq!((sink.given().len(), host.stopped().await), (3, 1));
 }
 
+async fn housekeeping_does_what_is_due(store: Arc<dyn Inspect>) {
+    let host = Host::new(store, 400).await;
+    let (sink, day) = (Recorder::taking(), Duration::from_hours(24));
+    let (accounts, credentials) = (host.service.accounts(), host.service.credentials());
+    drain(&host.relay(&sink).at_a_time(16, 128)).await;
+    let hour = ApiKeyOptions::new().lifetime(Duration::from_hours(1));
+    credentials.issue_api_key_with(&host.ids[0], &hour).await.unwrap();
+    accounts.request_deletion(&host.ids[1], day).await.unwrap();
+    accounts.request_deletion(&host.ids[2], 60 * day).await.unwrap();
+    let daily = Housekeeping::default().keep_events(10 * day);
+    let nothing = host.service.housekeep(&daily).await;
+    assert_eq!((nothing.accounts.erased, nothing.api_keys, nothing.events), (0, 0, 0));
+    host.clock.advance(11 * day);
+    // 1,200 events are old: one batch of them fits into no time at all.
+    let first = host.service.housekeep(&daily.clone().budget(Duration::ZERO)).await;
+    assert_eq!((first.accounts.erased, first.api_keys, first.events), (1, 1, 1_000));
+    assert!(first.more && !first.accounts.more && first.failures.is_empty(), "{first:?}");
+    let second = host.service.housekeep(&daily).await;
+    assert_eq!((second.accounts.erased, second.api_keys, second.events), (0, 0, 200));
+    assert!(!second.more && second.failures.is_empty(), "{second:?}");
+    let [erased, planned] = [1, 2].map(|at| accounts.get(&host.ids[at]));
+    assert_eq!(erased.await.unwrap().unwrap().state, AccountState::Erased);
+    assert_eq!(planned.await.unwrap().unwrap().state, AccountState::PendingDeletion);
+    // What was not delivered stays, unless no relay runs.
+    let waiting = host.waiting().await;
+    let none_left = daily.keep_events(Duration::ZERO).delete_undelivered();
+    let last = host.service.housekeep(&none_left).await;
+    assert_eq!((last.events, host.waiting().await), (waiting, 0));
+}
+
+async fn housekeeping_goes_on_past_a_failure(store: Arc<dyn Inspect>) {
+    let next = Arc::new(Mutex::default());
+    let planned = Arc::clone(&next);
+    let wrap = move |store| -> Arc<dyn EventStore> {
+        Arc::new(Faulty { next: Arc::clone(&planned), ..Faulty::new(store) })
+    };
+    let host = Host::with_accounts(store, 3, &wrap).await;
+    let (sink, day) = (Recorder::taking(), Duration::from_hours(24));
+    drain(&host.relay(&sink)).await;
+    host.service.accounts().request_deletion(&host.ids[0], day).await.unwrap();
+    host.clock.advance(40 * day);
+    // Each call fails once: the list of accounts, the change of one, and three purges, which
+    // come one call earlier when the account is erased.
+    let mut failed = Vec::new();
+    for at in [0, 1, 2, 2, 3] {
+        next.lock().unwrap().extend((0..at).map(|_| None).chain([Some(Fault::Unavailable)]));
+        let done = host.service.housekeep(&Housekeeping::default()).await;
+        next.lock().unwrap().clear();
+        assert!(!done.more);
+        failed.extend(done.failures.iter().map(|(job, _)| *job));
+        failed.extend(done.accounts.failed.iter().map(|_| "an account"));
+    }
+    let expected = ["erase accounts", "an account", "delete API keys", "delete tickets"];
+    for job in expected.into_iter().chain(["delete events"]) {
+        assert!(failed.contains(&job), "{job} did not fail: {failed:?}");
+    }
+    let left = host.service.housekeep(&Housekeeping::default()).await;
+    assert!(left.failures.is_empty() && left.accounts.failed.is_empty(), "{left:?}");
+    let erased = host.service.accounts().get(&host.ids[0]).await.unwrap().unwrap();
+    assert_eq!((erased.state, host.waiting().await), (AccountState::Erased, 2));
+}
+
 #[tokio::test]
 async fn a_setting_that_can_t_work_is_refused() {
     let host = Host::new(stores::memory(), 1).await;
@@ -582,4 +645,6 @@ on_every_store!(
     an_attempt_that_is_cut_off_is_counted,
     an_erased_account_has_told_no_more,
     it_runs_until_it_is_told_to_end,
+    housekeeping_does_what_is_due,
+    housekeeping_goes_on_past_a_failure,
 );

@@ -11,8 +11,8 @@ use crate::error::SignupError;
 use crate::event::EventKind;
 use crate::fields::EmailKey;
 use crate::store::{
-    AccountChange, AccountFilter, AccountStore, ChangeOutcome, Condition, Effect, LifecycleStore,
-    StoredAccount, Wipe,
+    AccountChange, AccountCursor, AccountFilter, AccountStore, ChangeOutcome, Condition, Effect,
+    LifecycleStore, StoredAccount, Wipe,
 };
 
 use super::{Accounts, IN_USE, THERE, alone, change_of, changed};
@@ -82,22 +82,34 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     pub async fn erase_due(&self) -> Result<Erased, CredentialError> {
         self.store().check_clock().await?;
         let (now, mut done) = (self.now()?, Erased::default());
-        let mut filter = AccountFilter::new(ERASED_AT_A_TIME).due_at(now);
-        // What fails stays on the list, so the next page begins behind it.
+        let mut filter = due_at(now);
         while done.erased < ERASED_AT_MOST {
-            let page = self.list(&filter).await?;
-            for record in page.accounts {
-                let id = record.account.id();
-                match self.erase_planned(id, record.state, now).await {
-                    Ok(erased) => done.erased += usize::from(erased),
-                    Err(error) => done.failed.push((id.clone(), error)),
-                }
-            }
-            let Some(next) = page.next else { return Ok(done) };
+            let Some(next) = self.erase_page(&filter, now, &mut done).await? else {
+                return Ok(done);
+            };
             filter = filter.after(next);
         }
         done.more = true;
         Ok(done)
+    }
+
+    /// Erases a page of accounts, and returns the place after which the next one begins: what
+    /// fails stays on the list.
+    pub(in crate::service) async fn erase_page(
+        &self,
+        filter: &AccountFilter,
+        now: Timestamp,
+        done: &mut Erased,
+    ) -> Result<Option<AccountCursor>, CredentialError> {
+        let page = self.list(filter).await?;
+        for record in page.accounts {
+            let id = record.account.id();
+            match self.erase_planned(id, record.state, now).await {
+                Ok(erased) => done.erased += usize::from(erased),
+                Err(error) => done.failed.push((id.clone(), error)),
+            }
+        }
+        Ok(page.next)
     }
 
     async fn erase_planned(
@@ -129,6 +141,11 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let change = change.with_all(scrubbed);
         self.telling(change, EventKind::AccountErased, &data)
     }
+}
+
+/// Returns the filter of accounts that are to be erased.
+pub(in crate::service) fn due_at(now: Timestamp) -> AccountFilter {
+    AccountFilter::new(ERASED_AT_A_TIME).due_at(now)
 }
 
 /// The accounts that a job erased, and those that it could not erase.

@@ -10,7 +10,7 @@ use crate::event::Notice;
 
 use super::delivery::{EventBacklog, EventLease, Settled, StoredEvent};
 use super::error::StoreError;
-use super::lifecycle::{BATCH, LifecycleStore};
+use super::lifecycle::LifecycleStore;
 use super::query::{EventQuery, OldEvents, Purged};
 
 /// A store that keeps events and security notices, for an
@@ -224,29 +224,3 @@ macro_rules! forward {
     )+};
 }
 forward!(Arc, Box);
-
-/// Usual operations of an [`EventStore`], for every store.
-#[async_trait]
-pub trait EventStoreExt: EventStore {
-    /// Purges all events that happened at `until` or earlier, 1,000 at a time. Returns how many
-    /// rows were deleted.
-    ///
-    /// # Errors
-    /// Fails if the store does not answer. Earlier batches are deleted then.
-    async fn purge_all_events(
-        &self,
-        which: OldEvents,
-        until: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let mut rows = 0;
-        loop {
-            let purged = self.purge_events(which, until, BATCH).await?;
-            rows += purged.rows;
-            if !purged.more {
-                return Ok(rows);
-            }
-        }
-    }
-}
-
-impl<S: EventStore + ?Sized> EventStoreExt for S {}

@@ -181,9 +181,6 @@ macro_rules! forward {
 }
 forward!(Arc, Box);
 
-/// The rows that are purged at a time.
-pub(super) const BATCH: u32 = 1_000;
-
 /// Usual changes of a [`LifecycleStore`], for every store.
 #[async_trait]
 pub trait LifecycleStoreExt: LifecycleStore {
@@ -250,21 +247,6 @@ pub trait LifecycleStoreExt: LifecycleStore {
             .provided(Condition::Password(old.clone()))
             .with(Effect::SetPassword(new.clone()));
         has_changed(self.change(change).await?)
-    }
-
-    /// Purges all rows that have expired at `until` or earlier, 1,000 at a time. Returns how many.
-    ///
-    /// # Errors
-    /// Fails like [`purge`](LifecycleStore::purge). Earlier batches are deleted then.
-    async fn purge_all(&self, expired: Expired, until: Timestamp) -> Result<u64, StoreError> {
-        let mut rows = 0;
-        loop {
-            let purged = self.purge(expired, until, BATCH).await?;
-            rows += purged.rows;
-            if !purged.more {
-                return Ok(rows);
-            }
-        }
     }
 }
 
