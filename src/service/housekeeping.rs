@@ -155,12 +155,11 @@ impl<S: LifecycleStore> SignupService<S> {
     ) -> Result<bool, CredentialError> {
         let accounts = self.accounts();
         self.account_store().check_clock().await?;
-        let (now, filter) = match place.take() {
-            Some(place) => place,
-            None => {
-                let now = self.now()?;
-                (now, due_at(now))
-            }
+        let (now, filter) = if let Some(place) = place.take() {
+            place
+        } else {
+            let now = self.now()?;
+            (now, due_at(now))
         };
         let next = accounts.erase_page(&filter, now, done).await?;
         *place = next.map(|next| (now, filter.after(next)));

@@ -29,6 +29,8 @@ mod migrate;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) mod numbered;
 pub(super) mod open;
+#[cfg(test)]
+mod plans;
 pub(super) mod queries;
 mod rows;
 mod settle;

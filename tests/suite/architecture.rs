@@ -116,6 +116,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "store/sql/migrate.rs",
             "store/sql/numbered.rs",
             "store/sql/open.rs",
+            "store/sql/plans.rs",
             "store/sql/queries.rs",
             "store/sql/statement.rs",
             "store/sql/transaction.rs",

@@ -18,6 +18,7 @@ pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) 
         .replace("{event_leases}", &names.table("event_leases"))
         .replace("{used_tickets}", &names.table("used_tickets"))
         .replace("{least}", spelling.least)
+        .replace("{p}", names.prefix.as_str())
         .replace("{ignore_taken_email}", &ignore);
     for number in 1..=24 {
         let placeholder = (spelling.placeholder)(number);

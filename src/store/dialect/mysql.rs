@@ -41,6 +41,12 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     inserts_at_once: false,
     delete_some: delete_by_limit,
     is_after,
+    by_index: |name| format!("FORCE INDEX ({name})"),
+    advance_next: "UPDATE {events} e JOIN (
+            SELECT f.account_id, f.number FROM {events} f FORCE INDEX ({p}events_open)
+            WHERE f.account_id = {1} AND f.delivery = 'waiting' ORDER BY f.number LIMIT 1) first
+          ON e.account_id = first.account_id AND e.number = first.number
+        SET e.due_at = e.created_at WHERE e.attempts = 0 AND e.due_at > e.created_at",
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,

@@ -3,7 +3,8 @@
 use super::names::Names;
 use super::spelling::TimeFormat;
 use super::spelling::{
-    Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key, is_row_after,
+    ADVANCE_NEXT, Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key,
+    is_row_after,
 };
 use super::table::AccountColumn;
 
@@ -32,6 +33,8 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     inserts_at_once: true,
     delete_some: delete_by_key,
     is_after: is_row_after,
+    by_index: |_| String::new(),
+    advance_next: ADVANCE_NEXT,
     creates_schema: true,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,

@@ -46,6 +46,11 @@ pub struct Spelling {
     pub delete_some: fn(&str, &str, &str, &str) -> String,
     /// The condition that two columns of an index come after two values.
     pub is_after: fn([&str; 2], [&str; 2]) -> String,
+    /// The hint to use an index, for a database that may take another.
+    pub by_index: fn(&str) -> String,
+    /// The template of a statement that lets the first event of an account that waits be due at
+    /// its own time, if it was postponed behind earlier ones.
+    pub advance_next: &'static str,
     /// Whether a schema is created with the tables.
     pub creates_schema: bool,
     /// The numbered steps of the schema.
@@ -73,6 +78,12 @@ pub(super) fn delete_by_key(table: &str, key: &str, condition: &str, order: &str
 pub(super) fn delete_by_limit(table: &str, _key: &str, condition: &str, order: &str) -> String {
     format!("DELETE FROM {{{table}}} WHERE {condition} ORDER BY {order} LIMIT LIMIT_ROWS")
 }
+
+/// Advances an event that is found by a query of its own.
+pub(super) const ADVANCE_NEXT: &str = "UPDATE {events} SET due_at = created_at
+    WHERE account_id = {1} AND delivery = 'waiting' AND attempts = 0 AND due_at > created_at
+      AND number = (SELECT f.number FROM {events} f WHERE f.account_id = {1}
+          AND f.delivery = 'waiting' ORDER BY f.number LIMIT 1)";
 
 /// Compares two columns with two values as rows.
 pub(super) fn is_row_after(columns: [&str; 2], values: [&str; 2]) -> String {

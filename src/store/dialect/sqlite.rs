@@ -2,7 +2,8 @@
 
 use super::names::Names;
 use super::spelling::{
-    Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key, is_row_after,
+    ADVANCE_NEXT, Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key,
+    is_row_after,
 };
 use super::table::AccountColumn;
 
@@ -31,6 +32,8 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     inserts_at_once: false,
     delete_some: delete_by_key,
     is_after: is_row_after,
+    by_index: |_| String::new(),
+    advance_next: ADVANCE_NEXT,
     creates_schema: false,
     steps: STEPS,
     mapped_steps: MAPPED_STEPS,

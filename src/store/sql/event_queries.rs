@@ -37,6 +37,7 @@ pub(super) struct EventQueries {
 impl EventQueries {
     /// Fills the names of the host into each statement.
     pub(super) fn new(sql: impl Fn(&str) -> Arc<str>, spelling: Spelling) -> Self {
+        let open = (spelling.by_index)("{p}events_open");
         Self {
             list: sql(&format!(
                 "SELECT {EVENT} FROM {{events}} e WHERE e.account_id = {{1}} AND e.number > {{2}}
@@ -60,21 +61,25 @@ impl EventQueries {
                 "created_at <= {1}",
                 "created_at",
             )),
+            // One row of the index each. An `EXISTS` may be turned into a look at all of them.
             due_partitions: sql("SELECT l.partition_id, l.fence FROM {event_leases} l
                  WHERE (l.expires_at <= {1} OR l.expires_at > {2}) AND (
-                     EXISTS (SELECT 1 FROM {events} e WHERE e.partition_id = l.partition_id
-                         AND e.delivery = 'waiting' AND e.due_at <= {1})
-                     OR EXISTS (SELECT 1 FROM {events} e WHERE e.partition_id = l.partition_id
-                         AND e.delivery = 'waiting' AND e.due_at > {2}))"),
+                     (SELECT e.due_at FROM {events} e WHERE e.partition_id = l.partition_id
+                         AND e.delivery = 'waiting' ORDER BY e.due_at LIMIT 1) <= {1}
+                     OR (SELECT e.due_at FROM {events} e WHERE e.partition_id = l.partition_id
+                         AND e.delivery = 'waiting' ORDER BY e.due_at DESC LIMIT 1) > {2})"),
             lease_partition: sql("UPDATE {event_leases} SET fence = fence + 1, expires_at = {4}
                  WHERE partition_id = {1} AND fence = {2}
                    AND (expires_at <= {3} OR expires_at > {5})"),
             renew_lease: sql("UPDATE {event_leases} SET expires_at = {3}, version = version + 1
                  WHERE partition_id = {1} AND fence = {2}"),
             due: sql(&format!(
-                "SELECT {EVENT}, CASE WHEN EXISTS (
-                     SELECT 1 FROM {{events}} f WHERE f.account_id = e.account_id
-                       AND f.number < e.number AND f.delivery IN ('waiting', 'stopped'))
+                "SELECT {EVENT}, CASE WHEN
+                     (SELECT f.number FROM {{events}} f {open} WHERE f.account_id = e.account_id
+                         AND f.delivery = 'waiting' ORDER BY f.number LIMIT 1) < e.number
+                     OR (SELECT f.number FROM {{events}} f {open} WHERE f.account_id = e.account_id
+                         AND f.delivery = 'stopped' AND f.number < e.number
+                         ORDER BY f.number LIMIT 1) < e.number
                    THEN e.number ELSE 0 END
                  FROM (SELECT * FROM (
                      SELECT * FROM {{events}} WHERE partition_id = {{1}}
@@ -90,18 +95,17 @@ impl EventQueries {
             // first one.
             hold_order: sql("UPDATE {event_leases} SET version = version + 1
                  WHERE partition_id = {1}"),
-            postpone_later: sql("UPDATE {events} SET due_at = {3}
-                 WHERE account_id = {1} AND number = {2} AND delivery = 'waiting' AND EXISTS (
-                     SELECT 1 FROM (SELECT f.number FROM {events} f WHERE f.account_id = {1}
-                         AND f.number < {2} AND f.delivery IN ('waiting', 'stopped')
-                         LIMIT 1) earlier)"),
+            postpone_later: sql(&format!(
+                "UPDATE {{events}} SET due_at = {{3}}
+                 WHERE account_id = {{1}} AND number = {{2}} AND delivery = 'waiting' AND EXISTS (
+                     SELECT 1 FROM (SELECT f.number FROM {{events}} f {open}
+                         WHERE f.account_id = {{1}} AND f.number < {{2}}
+                           AND f.delivery IN ('waiting', 'stopped')
+                         LIMIT 1) earlier)"
+            )),
             settle: sql("UPDATE {events} SET delivery = {3}, attempts = {4}, due_at = {5}
                  WHERE account_id = {1} AND number = {2}"),
-            advance_next: sql("UPDATE {events} SET due_at = created_at
-                 WHERE account_id = {1} AND delivery = 'waiting' AND attempts = 0
-                   AND due_at > created_at AND number = (
-                     SELECT first.number FROM (SELECT min(f.number) AS number FROM {events} f
-                         WHERE f.account_id = {1} AND f.delivery = 'waiting') first)"),
+            advance_next: sql(spelling.advance_next),
             // Counts end at the limit.
             backlog: sql("SELECT
                      (SELECT count(*) FROM (SELECT 1 AS one FROM {events}

@@ -225,28 +225,28 @@ impl<B: Backend> SqlStore<B> {
 }
 
 impl Queries {
-    fn renew_lease(&self, lease: EventLease, until: Timestamp) -> Statement {
+    pub(super) fn renew_lease(&self, lease: EventLease, until: Timestamp) -> Statement {
         let partition = i64::from(lease.partition);
         let values = [partition.into(), lease.fence.into(), until.as_millis().into()];
         Statement::new(&self.events.renew_lease, values)
     }
 
-    fn hold_order(&self, partition: u8) -> Statement {
+    pub(super) fn hold_order(&self, partition: u8) -> Statement {
         Statement::new(&self.events.hold_order, [i64::from(partition).into()])
     }
 
-    fn postpone_later(&self, event: &Event, until: Timestamp) -> Statement {
+    pub(super) fn postpone_later(&self, event: &Event, until: Timestamp) -> Statement {
         let values = [event.account_id().as_str().into(), event.number().into(), millis(until)];
         Statement::new(&self.events.postpone_later, values).optional()
     }
 
     /// Lets the first event of an account that waits be due, if it was postponed behind earlier
     /// ones.
-    fn advance_next(&self, account: &AccountId) -> Statement {
+    pub(super) fn advance_next(&self, account: &AccountId) -> Statement {
         Statement::new(&self.events.advance_next, [account.as_str().into()]).optional()
     }
 
-    fn settle_event(&self, ended: &Settled) -> Statement {
+    pub(super) fn settle_event(&self, ended: &Settled) -> Statement {
         let values = [
             ended.account_id.as_str().into(),
             ended.number.into(),
@@ -257,7 +257,7 @@ impl Queries {
         Statement::new(&self.events.settle, values)
     }
 
-    fn settle_notice(&self, notice: &Notice, next: Option<Timestamp>) -> Statement {
+    pub(super) fn settle_notice(&self, notice: &Notice, next: Option<Timestamp>) -> Statement {
         let (account, id) = (notice.account_id.as_str().into(), notice.id.as_str().into());
         let due_at = notice.due_at.as_millis().into();
         match next {
