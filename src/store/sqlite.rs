@@ -8,6 +8,7 @@ use sqlx::sqlite::{
     SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Executor as _, SqlSafeStr as _, SqlStr};
+use tokio::time::Instant;
 
 use crate::issue::BoxError;
 
@@ -15,7 +16,7 @@ use super::dialect::names::Names;
 use super::dialect::spelling::{Clash, Severity, Spelling};
 use super::dialect::sqlite::{SPELLING, clash, severity};
 use super::dialect::statement::Statement;
-use super::sql::backend::{Backend, Limit, sealed};
+use super::sql::backend::{Backend, Interrupt, Limit, sealed};
 use super::sql::checks::Checks;
 use super::sql::fault::{Fault, without_rows};
 use super::sql::numbered::{query, values};
@@ -28,6 +29,12 @@ const CONNECTIONS: u32 = 4;
 
 /// The wait before a file that is locked for a moment is opened again.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
+
+/// The instructions of SQLite's machine between two looks at the time.
+const INSTRUCTIONS: i32 = 10_000;
+
+/// The time from a deadline to an interrupt.
+const CLEARLY_LATER: Duration = Duration::from_millis(50);
 
 /// The wait of a transaction of the host, which has no deadline, for other processes.
 const HOST_PATIENCE: Duration = Duration::from_secs(5);
@@ -195,6 +202,24 @@ impl Backend for Sqlite {
         // It fails where there is nothing to roll back.
         let _ = Self::run(connection, "ROLLBACK".into_sql_str()).await;
         true
+    }
+
+    /// Gives the writer back when the deadline has passed, and not when the statement ends.
+    async fn interrupt_at(
+        &self,
+        connection: &mut SqliteConnection,
+        until: Instant,
+    ) -> Result<Interrupt, sqlx::Error> {
+        if !self.owns_pool {
+            return Ok(Interrupt::default());
+        }
+        let interrupt = Interrupt::due();
+        let due = interrupt.clone();
+        // The call has ended by then, and does not see its statement fail.
+        let until = until + CLEARLY_LATER;
+        let goes_on = move || Instant::now() < until || !due.cancel();
+        connection.lock_handle().await?.set_progress_handler(INSTRUCTIONS, goes_on);
+        Ok(interrupt)
     }
 
     fn commits_alone(&self) -> bool {

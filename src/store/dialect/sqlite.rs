@@ -108,7 +108,7 @@ pub(in crate::store) fn clash(code: i32, message: &str, names: &Names) -> Option
 
 /// Returns whether a result code (its low byte is the primary one, see SQLite's "Result and
 /// Error Codes") is about the moment and not about the request: PERM, BUSY, LOCKED, NOMEM,
-/// READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
+/// INTERRUPT, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
 fn is_transient(code: i32) -> bool {
-    matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15)
+    matches!(code & 0xff, 3 | 5..=10 | 13 | 14 | 15)
 }

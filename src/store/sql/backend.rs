@@ -1,8 +1,11 @@
 //! The part of a store that differs between databases: connection, dialect and errors.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::{Database, Pool, SqlStr};
+use tokio::time::Instant;
 
 use crate::issue::BoxError;
 use crate::store::contract::NewAccount;
@@ -66,6 +69,15 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Returns the statement that begins a write, or the host's transaction, which has no
     /// limit.
     fn begin(&self, limit: Option<Limit>) -> SqlStr;
+
+    /// Interrupts the statement that runs on a connection at this moment, where no server does.
+    fn interrupt_at(
+        &self,
+        _: &mut Connection<Self>,
+        _until: Instant,
+    ) -> impl Future<Output = Result<Interrupt, sqlx::Error>> + Send {
+        std::future::ready(Ok(Interrupt::default()))
+    }
 
     /// Restores the session's limit after a late write.
     fn restore(
@@ -190,6 +202,24 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
 
     /// Returns the constraint of this crate's tables that an error is about.
     fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash>;
+}
+
+/// An interrupt that is due at the end of a deadline, once.
+#[derive(Debug, Clone, Default)]
+#[doc(hidden)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Creates an interrupt that is due.
+    #[cfg(feature = "sqlite")]
+    pub(in crate::store) fn due() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Cancels it. Returns whether it was due.
+    pub(in crate::store) fn cancel(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 pub(in crate::store) mod sealed {

@@ -168,7 +168,13 @@ impl<B: Backend> SqlStore<B> {
     ) -> Result<Applied, Fault> {
         let mut connection = self.acquire(until).await?;
         let limit = self.limit(until);
-        let work = self.transact(&mut connection, change, attempt, limit);
+        let work = async {
+            let interrupt = self.backend.interrupt_at(&mut connection, until).await;
+            let interrupt = interrupt.map_err(B::fault)?;
+            let outcome = self.transact(&mut connection, change, attempt, limit).await;
+            interrupt.cancel();
+            outcome
+        };
         let late = |_| Err(Fault::Late(late("no answer before the deadline")));
         let outcome = timeout_at(until, work).await.unwrap_or_else(late);
         let is_usable = match (&outcome, limit.is_late) {

@@ -112,6 +112,46 @@ async fn a_stuck_row_of_the_hosts_stops_nobody_else() {
     }
 }
 
+/// Rows of which one takes an hour to insert.
+struct Endless;
+
+#[async_trait]
+impl HostRows<SqliteConnection> for Endless {
+    async fn insert(
+        &self,
+        connection: &mut SqliteConnection,
+        new: &NewAccount,
+    ) -> Result<(), HostRowsError> {
+        if new.email().as_str().starts_with("endless") {
+            let endless = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)
+                           SELECT count(*) FROM n";
+            sqlx::query(endless).execute(connection).await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_runs_past_the_deadline_gives_the_writer_back() {
+    let file = file().await;
+    let memory = SqliteStore::connect("sqlite::memory:").await.unwrap();
+    memory.migrate().await.unwrap();
+    for store in [file.store.clone(), memory.with_deadline(DEADLINE)] {
+        let with_rows = store.clone().with_host_rows(Endless);
+        let endless = Sample::new(1).email("endless@x.co").build();
+        for _ in 0..4 {
+            let refused = with_rows.create(endless.clone()).await;
+            assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        }
+        // Nor is what comes next on the same connections interrupted.
+        for number in 2..10 {
+            let created = with_rows.create(Sample::new(number).build()).await;
+            assert_eq!(created.unwrap(), CreateOutcome::Stored);
+            assert_eq!(store.account_rows().await.len(), usize::try_from(number - 1).unwrap());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_of_the_host_takes_its_turn_among_the_writers_of_all_prefixes() {
     let file = file().await;
