@@ -41,6 +41,9 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     inserts_at_once: false,
     delete_some: delete_by_limit,
     is_after,
+    add_index: |name, table, columns| {
+        format!("CREATE INDEX {name} ON {table} ({columns}) ALGORITHM = INPLACE LOCK = NONE")
+    },
     by_index: |name| format!("FORCE INDEX ({name})"),
     advance_next: "UPDATE {events} e JOIN (
             SELECT f.account_id, f.number FROM {events} f FORCE INDEX ({p}events_open)

@@ -33,6 +33,9 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     inserts_at_once: true,
     delete_some: delete_by_key,
     is_after: is_row_after,
+    add_index: |name, table, columns| {
+        format!("CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} ({columns})")
+    },
     by_index: |_| String::new(),
     advance_next: ADVANCE_NEXT,
     creates_schema: true,

@@ -46,6 +46,8 @@ pub struct Spelling {
     pub delete_some: fn(&str, &str, &str, &str) -> String,
     /// The condition that two columns of an index come after two values.
     pub is_after: fn([&str; 2], [&str; 2]) -> String,
+    /// The statement that adds an index of this name to a table in use, on some columns.
+    pub add_index: fn(&str, &str, &str) -> String,
     /// The hint to use an index, for a database that may take another.
     pub by_index: fn(&str) -> String,
     /// The template of a statement that lets the first event of an account that waits be due at

@@ -20,4 +20,26 @@ impl<B: Backend> SqlStore<B> {
         let names = self.names.clone().with_table(map, B::SPELLING)?;
         Ok(self.with_names(names))
     }
+
+    /// Returns the statements that add the indexes of lists of accounts, and of deletions that are
+    /// due, to a table of the host's; none if the accounts are in a table of the store's own.
+    ///
+    /// [`migrate`](Self::migrate) does not run them, because they take minutes on a large table.
+    /// Run each outside of a transaction: it does not lock writers out, except on SQLite.
+    pub fn table_indexes(&self) -> Vec<String> {
+        if self.names.accounts.is_none() {
+            return Vec::new();
+        }
+        let index = |(name, columns): (&str, &str)| {
+            let (name, table) = (self.names.constraint(name), self.names.table("accounts"));
+            (B::SPELLING.add_index)(&name, &table, &self.names.fill_columns(columns))
+        };
+        [
+            ("accounts_state", "@state, @created_at, @id"),
+            ("accounts_plan", "@plan, @created_at, @id"),
+            ("accounts_delete_at", "@delete_at, @id"),
+        ]
+        .map(index)
+        .into()
+    }
 }

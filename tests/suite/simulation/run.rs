@@ -273,6 +273,7 @@ impl Run {
             standing,
             is_owners: true,
             is_disabled: false,
+            is_lost: false,
             is_erased: false,
             may_be_wiped: false,
             delete_at: None,
@@ -696,7 +697,10 @@ impl Run {
     }
 
     async fn enable(&self, a: u32) {
-        let Some(at) = self.model().choose(a, |it| it.is_disabled && !it.is_erased) else { return };
+        let Some(at) = self.model().choose(a, |it| it.is_disabled && !it.is_erased && !it.is_lost)
+        else {
+            return;
+        };
         let id = self.id(at);
         if self.service().accounts.enable(&id).await.is_ok() {
             self.model().accounts[at].is_disabled = false;
@@ -1090,8 +1094,9 @@ impl Run {
                 self.model().accounts[at].owner_was_here();
             }
             if matches!(verified, Err(CredentialError::Rejected)) {
-                // Nobody knows the other one any more: the owner resets it.
+                // Nobody knows the other one any more: the account stays disabled.
                 self.model().accounts[at].is_disabled = true;
+                self.model().accounts[at].is_lost = true;
                 let _ = self.service().accounts.disable(&self.id(at)).await;
                 let tick = self.tick();
                 self.model().accounts[at].ended_at(tick);
