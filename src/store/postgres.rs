@@ -47,11 +47,14 @@ const FRESH: Duration = Duration::from_secs(1);
 /// With `{t}` for the [schema](SqlStore::with_schema) and the
 /// [prefix](SqlStore::with_prefix), and `{p}` for the prefix. `{bytewise}` is `COLLATE "C"`, and
 /// `{reference}` a foreign key with `ON DELETE CASCADE`: a [distributed](SqlStore::distributed)
-/// database has neither, and an `IF NOT EXISTS` instead.
+/// database has neither, and an `IF NOT EXISTS` instead. It has unique constraints in place of
+/// the indexes, where `{accounts_indexes}` and the like are.
 ///
 /// ```sql
 #[doc = include_str!("dialect/postgres/accounts.sql")]
+#[doc = include_str!("dialect/postgres/accounts_indexes.sql")]
 #[doc = include_str!("dialect/postgres/beside.sql")]
+#[doc = include_str!("dialect/postgres/beside_indexes.sql")]
 /// ```
 pub type PostgresStore = SqlStore<Postgres>;
 

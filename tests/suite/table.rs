@@ -10,8 +10,8 @@ use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::conformance::{Harness as _, Sample};
 use signup::store::{
-    AccountColumn, AccountStore, AdoptionReport, FindBy, LifecycleStore, MySqlStore, OpenError,
-    PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
+    AccountColumn, AccountFilter, AccountStore, AdoptionReport, FindBy, LifecycleStore, MySqlStore,
+    OpenError, PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
 };
 use signup::{SignupRequest, SignupService};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -33,6 +33,7 @@ trait Mapped: LifecycleStore + Clone {
     fn table_of(&self, name: &str) -> String;
     /// Whether a clash names the constraint; SQLite names the column.
     fn names_constraints(&self) -> bool;
+    fn indexes(&self) -> Vec<String>;
 }
 
 macro_rules! mapped {
@@ -83,6 +84,10 @@ macro_rules! mapped {
             fn names_constraints(&self) -> bool {
                 $names_constraints
             }
+
+            fn indexes(&self) -> Vec<String> {
+                self.table_indexes()
+            }
         }
     };
 }
@@ -123,6 +128,7 @@ on_each!(
     an_adopted_row_has_its_sign_up_behind_it: is_taken_by_its_row,
     a_table_of_the_host_s_with_a_name_of_ours_is_told: is_told_of_another_table,
     a_unique_index_of_another_name_is_told: is_told_of_another_name,
+    indexes_are_added_to_a_table_in_use: is_indexed,
 );
 
 /// Inserts rows; each thousandth has the mailbox of the row before it in another spelling.
@@ -309,6 +315,26 @@ async fn is_taken_by_its_row<S: Mapped + AccountStore>(store: S) {
     assert!(
         store.find_account(FindBy::Id(&AccountId::from_store("acc_none"))).await.unwrap().is_none()
     );
+}
+
+async fn is_indexed<S: Mapped>(store: S) {
+    let collisions = fill(&store, 1_500).await;
+    store.adopt(false, Arc::default()).await;
+    store.migrated().await.unwrap();
+    let indexes = store.indexes();
+    assert_eq!(indexes.len(), 3);
+    for index in indexes {
+        store.execute(index).await;
+    }
+    let mut filter = AccountFilter::new(1_000).not_erased();
+    let mut found = HashSet::new();
+    loop {
+        let page = store.list_accounts(&filter).await.unwrap();
+        found.extend(page.accounts.iter().map(|it| it.account.id().clone()));
+        let Some(next) = page.next else { break };
+        filter = filter.after(next);
+    }
+    assert_eq!(found.len(), 1_500 - collisions);
 }
 
 async fn is_told_of_another_table<S: Mapped>(store: S) {

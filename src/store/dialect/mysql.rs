@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::spelling::TimeFormat;
 use super::spelling::{
-    Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_limit, is_after,
+    Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_limit, is_after,
 };
 use super::table::AccountColumn;
 
@@ -39,6 +39,13 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "",
     numbers_placeholders: false,
     inserts_at_once: false,
+    large: &LARGE,
+    creates_schema: false,
+    steps: STEPS,
+    mapped_steps: MAPPED_STEPS,
+};
+
+const LARGE: Large = Large {
     delete_some: delete_by_limit,
     is_after,
     add_index: |name, table, columns| {
@@ -50,9 +57,6 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
             WHERE f.account_id = {1} AND f.delivery = 'waiting' ORDER BY f.number LIMIT 1) first
           ON e.account_id = first.account_id AND e.number = first.number
         SET e.due_at = e.created_at WHERE e.attempts = 0 AND e.due_at > e.created_at",
-    creates_schema: false,
-    steps: STEPS,
-    mapped_steps: MAPPED_STEPS,
 };
 
 const ACCOUNTS: &str = include_str!("mysql/accounts.sql");

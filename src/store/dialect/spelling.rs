@@ -41,6 +41,19 @@ pub struct Spelling {
     pub numbers_placeholders: bool,
     /// Whether one statement can insert into several tables.
     pub inserts_at_once: bool,
+    /// Statements about large tables.
+    pub large: &'static Large,
+    /// Whether a schema is created with the tables.
+    pub creates_schema: bool,
+    /// The numbered steps of the schema.
+    pub steps: &'static [Step],
+    /// Those next to a table of the host.
+    pub mapped_steps: &'static [Step],
+}
+
+/// The spelling of statements that read large tables by an index.
+#[derive(Debug)]
+pub struct Large {
     /// The template of a statement that deletes up to `LIMIT_ROWS` rows: of a table, which has this key,
     /// where a condition holds, in the order of a column.
     pub delete_some: fn(&str, &str, &str, &str) -> String,
@@ -53,12 +66,6 @@ pub struct Spelling {
     /// The template of a statement that lets the first event of an account that waits be due at
     /// its own time, if it was postponed behind earlier ones.
     pub advance_next: &'static str,
-    /// Whether a schema is created with the tables.
-    pub creates_schema: bool,
-    /// The numbered steps of the schema.
-    pub steps: &'static [Step],
-    /// Those next to a table of the host.
-    pub mapped_steps: &'static [Step],
 }
 
 /// Without its parts, which are not sent.

@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::spelling::{
-    ADVANCE_NEXT, Catalog, Clash, Form, Severity, Spelling, Step, Types, delete_by_key,
+    ADVANCE_NEXT, Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_key,
     is_row_after,
 };
 use super::table::AccountColumn;
@@ -30,6 +30,13 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     ignore_taken_email: "ON CONFLICT (@email_key) DO NOTHING",
     numbers_placeholders: true,
     inserts_at_once: false,
+    large: &LARGE,
+    creates_schema: false,
+    steps: STEPS,
+    mapped_steps: MAPPED_STEPS,
+};
+
+const LARGE: Large = Large {
     delete_some: delete_by_key,
     is_after: is_row_after,
     add_index: |name, table, columns| {
@@ -37,9 +44,6 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     },
     by_index: |_| String::new(),
     advance_next: ADVANCE_NEXT,
-    creates_schema: false,
-    steps: STEPS,
-    mapped_steps: MAPPED_STEPS,
 };
 
 const ACCOUNTS: &str = include_str!("sqlite/accounts.sql");

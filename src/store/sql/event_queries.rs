@@ -37,7 +37,7 @@ pub(super) struct EventQueries {
 impl EventQueries {
     /// Fills the names of the host into each statement.
     pub(super) fn new(sql: impl Fn(&str) -> Arc<str>, spelling: Spelling) -> Self {
-        let open = (spelling.by_index)("{p}events_open");
+        let open = (spelling.large.by_index)("{p}events_open");
         Self {
             list: sql(&format!(
                 "SELECT {EVENT} FROM {{events}} e WHERE e.account_id = {{1}} AND e.number > {{2}}
@@ -47,15 +47,15 @@ impl EventQueries {
             given_up: sql(&given_up("")),
             given_up_after: sql(&given_up(&format!(
                 "AND {}",
-                (spelling.is_after)(["created_at", "id"], ["{2}", "{3}"])
+                (spelling.large.is_after)(["created_at", "id"], ["{2}", "{3}"])
             ))),
-            purge: sql(&(spelling.delete_some)(
+            purge: sql(&(spelling.large.delete_some)(
                 "events",
                 "id",
                 "delivery = {2} AND created_at <= {1}",
                 "created_at",
             )),
-            purge_notices: sql(&(spelling.delete_some)(
+            purge_notices: sql(&(spelling.large.delete_some)(
                 "notices",
                 "account_id, id",
                 "created_at <= {1}",
@@ -105,7 +105,7 @@ impl EventQueries {
             )),
             settle: sql("UPDATE {events} SET delivery = {3}, attempts = {4}, due_at = {5}
                  WHERE account_id = {1} AND number = {2}"),
-            advance_next: sql(spelling.advance_next),
+            advance_next: sql(spelling.large.advance_next),
             // Counts end at the limit.
             backlog: sql("SELECT
                      (SELECT count(*) FROM (SELECT 1 AS one FROM {events}

@@ -40,11 +40,17 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
     }
 
     async fn list_accounts(&self, filter: &AccountFilter) -> Result<AccountPage, StoreError> {
-        let pages = self.queries.list_accounts(filter);
-        let rows = self.find(pages.page).await?;
-        let mut page = filter.page_of(decode(rows, |mut row| rows::account(&mut row))?);
-        if let (None, Some(read)) = (&page.next, pages.end) {
-            page.next = decode(self.find(read).await?, rows::cursor)?.pop();
+        let list = self.queries.list_accounts(filter);
+        let mut page = AccountPage::new(Vec::new(), None);
+        for read in list.pages {
+            let rows = self.find(read).await?;
+            page = filter.page_of(decode(rows, |mut row| rows::account(&mut row))?);
+            if page.next.is_some() {
+                return Ok(page);
+            }
+        }
+        if let Some(end) = list.end {
+            page.next = decode(self.find(end).await?, rows::cursor)?.pop();
         }
         Ok(page)
     }

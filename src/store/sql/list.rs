@@ -4,50 +4,41 @@ use crate::store::contract::AccountFilter;
 use crate::store::dialect::names::Names;
 use crate::store::dialect::spelling::Spelling;
 use crate::store::dialect::sql::Sql;
-use crate::store::dialect::table::AccountColumn::{CreatedAt, DeleteAt};
+use crate::store::dialect::table::AccountColumn::{self, CreatedAt, DeleteAt};
 
 use crate::account::AccountState;
 
 use super::queries::Find;
-use super::rows::{account_columns, account_kinds};
+use super::rows::{account_columns, account_kinds, stored_columns};
 use super::statement::Kind;
 
 /// The rows that are read for a page, if not all of them are on it.
+const READ_AT_FIRST: u32 = 1_000;
 const READ_AT_MOST: u32 = 10_000;
 
 /// The queries of a page of accounts.
 pub(in crate::store) struct ListAccounts {
-    /// The accounts of the page.
-    pub(in crate::store) page: Find,
+    /// The accounts of the page; each of these reads more rows than the one before, which is
+    /// enough if the page is full.
+    pub(in crate::store) pages: Vec<Find>,
     /// The last row that was read for it, if others may follow although the page is not full.
     pub(in crate::store) end: Option<Find>,
 }
 
 /// Writes the queries of a page. Each list is in the order of an index, by which up to
-/// [`READ_AT_MOST`] ids are read; what the index does not tell is compared in their rows.
+/// [`READ_AT_MOST`] rows are read; what the index does not tell is compared in these rows.
 pub(super) fn accounts(names: &Names, spelling: Spelling, filter: &AccountFilter) -> ListAccounts {
     let list = List { names, spelling, filter };
-    let mut sql = Sql::new(names, spelling);
-    let rest = list.rest(&mut sql);
-    let read = if rest.is_empty() { filter.limit } else { READ_AT_MOST };
-    let ids = list.ids(&mut sql, &format!("LIMIT {read}"));
-    let rest =
-        if rest.is_empty() { String::new() } else { format!("WHERE {}", rest.join(" AND ")) };
-    let text = format!(
-        "SELECT {} FROM ({ids}) i JOIN {} a ON a.@id = i.id {rest}
-         ORDER BY i.listed_at, i.id LIMIT {}",
-        account_columns(false),
-        sql.table("accounts"),
-        filter.limit,
-    );
-    let page = Find { statement: sql.statement(&text), columns: account_kinds(false) };
-    let end = (!rest.is_empty()).then(|| {
+    let has_rest = !list.rest(&mut Sql::new(names, spelling)).is_empty();
+    let read = if has_rest { &[READ_AT_FIRST, READ_AT_MOST][..] } else { &[filter.limit] };
+    let pages = read.iter().map(|read| list.page(*read)).collect();
+    let end = has_rest.then(|| {
         let mut sql = Sql::new(names, spelling);
-        let ids = list.ids(&mut sql, &format!("LIMIT 1 OFFSET {}", READ_AT_MOST - 1));
-        let text = format!("SELECT i.millis, i.id FROM ({ids}) i");
+        let place = format!("{{a.{}}}, a.@id", list.order().own_name());
+        let text = list.rows(&mut sql, &place, &format!("LIMIT 1 OFFSET {}", READ_AT_MOST - 1));
         Find { statement: sql.statement(&text), columns: &[Kind::Integer, Kind::Text] }
     });
-    ListAccounts { page, end }
+    ListAccounts { pages, end }
 }
 
 /// A list that is being written.
@@ -58,6 +49,26 @@ struct List<'a> {
 }
 
 impl List<'_> {
+    /// Writes the query of a page for which this number of rows is read.
+    fn page(&self, read: u32) -> Find {
+        let mut sql = Sql::new(self.names, self.spelling);
+        let rest = self.rest(&mut sql).join(" AND ");
+        let rest = if rest.is_empty() { rest } else { format!("WHERE {rest}") };
+        let rows = self.rows(&mut sql, &stored_columns(), &format!("LIMIT {read}"));
+        let text = format!(
+            "SELECT {} FROM ({rows}) a {rest} ORDER BY a.@{}, a.@id LIMIT {}",
+            account_columns(false),
+            self.order().own_name(),
+            self.filter.limit,
+        );
+        Find { statement: sql.statement(&text), columns: account_kinds(false) }
+    }
+
+    /// Returns the column by which the list is ordered.
+    fn order(&self) -> AccountColumn {
+        if self.filter.due_at.is_some() { DeleteAt } else { CreatedAt }
+    }
+
     /// Returns the conditions that the index does not tell.
     fn rest(&self, sql: &mut Sql<'_>) -> Vec<String> {
         let filter = self.filter;
@@ -85,45 +96,38 @@ impl List<'_> {
             .collect()
     }
 
-    /// Writes the query of the places in the list.
-    fn ids(&self, sql: &mut Sql<'_>, limit: &str) -> String {
+    /// Writes the query of the rows of the list, with these columns.
+    fn rows(&self, sql: &mut Sql<'_>, columns: &str, limit: &str) -> String {
         let filter = self.filter;
         if let Some(now) = filter.due_at {
             let is_due = format!("a.@delete_at <= {}", sql.time(DeleteAt, now));
-            return self.range(sql, is_due, limit);
+            return self.range(sql, columns, is_due, limit);
         }
         if let Some(plan) = &filter.plan {
             let is_on = format!("a.@plan = {}", sql.value(plan.as_str()));
-            return self.range(sql, is_on, limit);
+            return self.range(sql, columns, is_on, limit);
         }
         let states = if filter.states.is_empty() { &AccountState::ALL[..] } else { &filter.states };
         let ranges = states.iter().map(|state| {
             let is_in = format!("a.@state = {}", sql.value(state.as_str()));
-            let range = self.range(sql, is_in, limit);
+            let range = self.range(sql, columns, is_in, limit);
             format!("SELECT * FROM ({range}) {state}")
         });
         ranges.collect::<Vec<_>>().join(" UNION ALL ")
     }
 
     /// Writes the query of a range of an index.
-    fn range(&self, sql: &mut Sql<'_>, is_in: String, limit: &str) -> String {
-        let by_date = self.filter.due_at.is_some();
-        let column = if by_date { DeleteAt } else { CreatedAt };
-        let name = format!("a.@{}", column.own_name());
+    fn range(&self, sql: &mut Sql<'_>, columns: &str, is_in: String, limit: &str) -> String {
+        let name = format!("a.@{}", self.order().own_name());
         let mut conditions = vec![is_in];
-        if !by_date {
+        if self.order() == CreatedAt {
             conditions.extend(self.created(sql));
         }
         if let Some(after) = &self.filter.after {
-            let (at, id) = (sql.time(column, after.at), sql.value(after.id.as_str()));
-            conditions.push((self.spelling.is_after)([&name, "a.@id"], [&at, &id]));
+            let (at, id) = (sql.time(self.order(), after.at), sql.value(after.id.as_str()));
+            conditions.push((self.spelling.large.is_after)([&name, "a.@id"], [&at, &id]));
         }
-        format!(
-            "SELECT a.@id AS id, {name} AS listed_at, {{a.{}}} AS millis FROM {} a
-             WHERE {} ORDER BY {name}, a.@id {limit}",
-            column.own_name(),
-            self.names.table("accounts"),
-            conditions.join(" AND "),
-        )
+        let (table, conditions) = (sql.table("accounts"), conditions.join(" AND "));
+        format!("SELECT {columns} FROM {table} a WHERE {conditions} ORDER BY {name}, a.@id {limit}")
     }
 }

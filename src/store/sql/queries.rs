@@ -87,7 +87,7 @@ impl Queries {
     pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
         let sql = |template: &str| Arc::from(fill(template, names, spelling));
         let purge = |table, key| {
-            sql(&(spelling.delete_some)(table, key, "expires_at <= {1}", "expires_at"))
+            sql(&(spelling.large.delete_some)(table, key, "expires_at <= {1}", "expires_at"))
         };
         Self {
             names: names.clone(),

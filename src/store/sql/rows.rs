@@ -179,6 +179,11 @@ pub(super) fn account_columns(by_key: bool) -> String {
     columns(&ACCOUNT) + &key
 }
 
+/// Returns the columns of an account as they are stored, in a template, of a table `a`.
+pub(super) fn stored_columns() -> String {
+    ACCOUNT.map(|(column, _)| format!("a.@{}", column.own_name())).join(", ")
+}
+
 /// Returns the columns of [`login`] in a template.
 pub(super) fn login_columns(by_key: bool) -> String {
     format!("{}, {}", account_columns(by_key), columns(&SECRETS))

@@ -32,7 +32,7 @@ impl<B: Backend> SqlStore<B> {
         }
         let index = |(name, columns): (&str, &str)| {
             let (name, table) = (self.names.constraint(name), self.names.table("accounts"));
-            (B::SPELLING.add_index)(&name, &table, &self.names.fill_columns(columns))
+            (B::SPELLING.large.add_index)(&name, &table, &self.names.fill_columns(columns))
         };
         [
             ("accounts_state", "@state, @created_at, @id"),

@@ -1,7 +1,6 @@
 //! Every statement that a distributed database is sent, against a table of what each takes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
 
 use super::*;
 use crate::account::{AccountId, AccountState, Plan, TicketNonce};
@@ -127,7 +126,7 @@ fn sent(store: &PostgresStore) -> String {
         .after(AccountCursor::new(at, id.clone()));
     let several = all.clone().due_at(at).plan(Plan::PRO);
     let lists = [all, several].map(|filter| store.queries.list_accounts(&filter));
-    let lists = lists.into_iter().flat_map(|list| iter::once(list.page).chain(list.end));
+    let lists = lists.into_iter().flat_map(|list| list.pages.into_iter().chain(list.end));
     let keys = KeyQuery::of(&id).valid_at(at).with_tags(&[[1; 32], [2; 32]]).limit(2);
     let find_column = store.backend.find_column(&store.names, "accounts", "id");
     let written = [store.queries.list_api_keys(&keys).statement, find_column];
