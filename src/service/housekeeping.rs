@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::clock::Timestamp;
 use crate::credentials::CredentialError;
 use crate::observe;
@@ -38,7 +36,7 @@ pub struct Housekeeping {
     which_events: OldEvents,
 }
 
-/// A minute of work, and delivered events are kept for 30 days.
+/// A minute of work, and 30 days for delivered events.
 impl Default for Housekeeping {
     fn default() -> Self {
         Self {
@@ -50,12 +48,12 @@ impl Default for Housekeeping {
 }
 
 impl Housekeeping {
-    /// Sets the time after which no further batch is begun. Each job does one at least.
+    /// Sets the time after which no further batch starts. Each job does one at least.
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
     }
 
-    /// Sets how long events are kept after they happened, if they were delivered.
+    /// Sets the age at which delivered events are deleted.
     pub fn keep_events(self, time: Duration) -> Self {
         Self { keep_events: time, ..self }
     }
@@ -114,16 +112,17 @@ impl<S: LifecycleStore> SignupService<S> {
     /// [budget](Housekeeping::budget) is spent. One that fails is logged, and delays no other.
     /// Nothing is done while the clocks of process and database differ by more than an hour.
     pub async fn housekeep(&self, settings: &Housekeeping) -> Housekept {
-        let end = Instant::now() + settings.budget;
+        let now = || self.inner.clock.monotonic();
+        let end = now().saturating_add(settings.budget);
         let mut done = Housekept::default();
         let mut due = None;
         let mut jobs = vec![Job::EraseAccounts, Job::DeleteApiKeys, Job::DeleteTickets];
         jobs.extend(self.inner.events.as_ref().map(|_| Job::DeleteEvents));
         let mut is_first = true;
-        while !jobs.is_empty() && (is_first || Instant::now() < end) {
+        while !jobs.is_empty() && (is_first || now() < end) {
             let mut left = Vec::new();
             for job in jobs {
-                if !is_first && Instant::now() >= end {
+                if !is_first && now() >= end {
                     left.push(job);
                     continue;
                 }

@@ -30,8 +30,12 @@ const CONNECTIONS: u32 = 4;
 /// The wait before a file that is locked for a moment is opened again.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
 
-/// The instructions of SQLite's machine between two looks at the time.
+/// The instructions of SQLite's machine between two readings of the time.
 const INSTRUCTIONS: i32 = 10_000;
+
+/// A query that notices a schema which another connection has changed: an `ON CONFLICT` is
+/// compared with the indexes that the connection knows.
+const READ_SCHEMA: &str = "SELECT 1 FROM sqlite_master LIMIT 0";
 
 /// The time from a deadline to an interrupt.
 const CLEARLY_LATER: Duration = Duration::from_millis(50);
@@ -186,11 +190,11 @@ impl Backend for Sqlite {
 
     fn begin(&self, limit: Option<Limit>) -> SqlStr {
         if !self.owns_pool {
-            return "BEGIN IMMEDIATE".into_sql_str();
+            return trusted(format!("BEGIN IMMEDIATE; {READ_SCHEMA}"));
         }
         // Limits the wait for writers of other processes.
         let millis = limit.map_or(HOST_PATIENCE, |limit| limit.left).as_millis();
-        trusted(format!("PRAGMA busy_timeout = {millis}; BEGIN IMMEDIATE"))
+        trusted(format!("PRAGMA busy_timeout = {millis}; BEGIN IMMEDIATE; {READ_SCHEMA}"))
     }
 
     /// Returns the query itself: its transaction is a writer's.
@@ -303,7 +307,8 @@ mod tests {
     fn only_the_store_s_own_connections_get_another_busy_timeout() {
         let limit = Limit { left: Duration::from_millis(20), is_late: true };
         let begin = |owns_pool| Sqlite { owns_pool }.begin(Some(limit)).as_str().to_owned();
-        assert_eq!(begin(true), "PRAGMA busy_timeout = 20; BEGIN IMMEDIATE");
-        assert_eq!(begin(false), "BEGIN IMMEDIATE");
+        let immediate = format!("BEGIN IMMEDIATE; {READ_SCHEMA}");
+        assert_eq!(begin(true), format!("PRAGMA busy_timeout = 20; {immediate}"));
+        assert_eq!(begin(false), immediate);
     }
 }

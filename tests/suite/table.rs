@@ -10,8 +10,9 @@ use signup::fields::{EmailKey, EmailProfile};
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::conformance::{Harness as _, Sample};
 use signup::store::{
-    AccountColumn, AccountFilter, AccountStore, AdoptionReport, FindBy, LifecycleStore, MySqlStore,
-    OpenError, PostgresStore, SqliteStore, TableMap, TableProblem, TimeFormat,
+    AccountColumn, AccountFilter, AccountStore, AdoptionReport, CreateOutcome, FindBy,
+    LifecycleStore, MySqlStore, OpenError, PostgresStore, SqliteStore, TableMap, TableProblem,
+    TimeFormat,
 };
 use signup::{SignupRequest, SignupService};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -315,6 +316,29 @@ async fn is_taken_by_its_row<S: Mapped + AccountStore>(store: S) {
     assert!(
         store.find_account(FindBy::Id(&AccountId::from_store("acc_none"))).await.unwrap().is_none()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_connection_of_sqlite_notices_an_adoption() {
+    let sqlite = mapped::sqlite_unadopted().await;
+    let store = &sqlite.store;
+    let mut connections = Vec::new();
+    for _ in 0..store.pool().options().get_max_connections() {
+        let mut connection = store.pool().acquire().await.unwrap();
+        connection.execute("SELECT count(*) FROM app_users").await.unwrap();
+        connections.push(connection);
+    }
+    drop(connections);
+    store.adoption().run().await.unwrap();
+    store.migrate().await.unwrap();
+    let mut creates = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let store = store.clone();
+        creates.spawn(async move { store.create(Sample::new(number).build()).await });
+    }
+    for created in creates.join_all().await {
+        assert_eq!(created.unwrap(), CreateOutcome::Stored);
+    }
 }
 
 async fn is_indexed<S: Mapped>(store: S) {

@@ -156,8 +156,8 @@ pub async fn a_lost_lease_settles_nothing<S: Harness<Store: EventStore>>(store: 
     assert_eq!(due(&store, &one, now).await, [0; 0], "an event was not settled");
 }
 
-/// Checks that events of an account which wait for an earlier one neither hide those of other
-/// accounts nor are lost, however many there are.
+/// Checks that events which wait for an earlier one of their account neither hide the events of
+/// other accounts nor are lost, however many there are.
 pub async fn a_crowd_that_waits_hides_nothing<S: Harness<Store: EventStore>>(store: S) {
     let one = with_events(&store, 1, 200).await;
     let mut others = (2..).map(told).filter(|other| partition(other) == partition(&one));

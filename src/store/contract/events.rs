@@ -32,8 +32,8 @@ use super::query::{EventQuery, OldEvents, Purged};
 /// - Of the events of an account that are waiting or stopped, only the first one can be
 ///   [due](Self::due_events): no event overtakes an earlier one. Those that have been due longest
 ///   come first.
-/// - The cost of a look depends neither on the events that were delivered nor on those that wait:
-///   a relay looks every second.
+/// - The cost of these queries depends on neither the number of delivered events nor the number
+///   of waiting ones: a relay sends them every second.
 /// - A [notice](super::Effect::AddNotice) is stored with the change that it reports, all or
 ///   nothing, until it is [settled](Self::settle_notice) or the account is
 ///   [scrubbed](super::Effect::ScrubEvents). Of several instances that settle the same one, one
@@ -73,8 +73,8 @@ pub trait EventStore: LifecycleStore {
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// Returns the last leases of the partitions that have events [due](Self::due_events) at
-    /// `now`, if they have expired. There may be other partitions among them, which a look for
-    /// what is due in them leaves out from then on.
+    /// `now`, if they have expired. There may be other partitions among them, until
+    /// [`due_events`](Self::due_events) has found nothing in them.
     async fn due_partitions(&self, now: Timestamp) -> Result<Vec<EventLease>, StoreError>;
 
     /// Leases a partition until this time, with the fence after that of `last`. Returns

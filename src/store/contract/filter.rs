@@ -156,7 +156,7 @@ impl AccountPage {
     }
 }
 
-/// A place in a list of accounts. As text it can be a parameter of the host's.
+/// A place in a list of accounts. As text it can be a parameter of a request.
 ///
 /// ```
 /// use signup::store::AccountCursor;

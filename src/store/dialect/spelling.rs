@@ -88,7 +88,7 @@ pub(super) fn delete_by_limit(table: &str, _key: &str, condition: &str, order: &
     format!("DELETE FROM {{{table}}} WHERE {condition} ORDER BY {order} LIMIT LIMIT_ROWS")
 }
 
-/// Advances an event that is found by a query of its own.
+/// Advances an event that a subquery finds.
 pub(super) const ADVANCE_NEXT: &str = "UPDATE {events} SET due_at = created_at
     WHERE account_id = {1} AND delivery = 'waiting' AND attempts = 0 AND due_at > created_at
       AND number = (SELECT f.number FROM {events} f WHERE f.account_id = {1}

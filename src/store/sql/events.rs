@@ -25,11 +25,11 @@ use super::statement::decode;
 const EVENT: &[Kind] = &[Text, Integer, Text, Text, Integer, Text, Integer, Text, Integer];
 /// An event, and whether it waits for an earlier one.
 const DUE: &[Kind] = &[Text, Integer, Text, Text, Integer, Text, Integer, Text, Integer, Integer];
-/// The fewest events that are looked at together, of which some may wait for earlier ones.
+/// The fewest events that are queried together, of which some may wait for earlier ones.
 const LOOKED_AT: u32 = 64;
-/// The time after which an event that waits for an earlier one is looked at again.
+/// The time after which an event that waits for an earlier one is due again.
 const LATER: Duration = Duration::from_hours(6);
-/// The most looks at what is due, of each of which all events wait for earlier ones.
+/// The most queries of due events that may find none but those that wait for earlier ones.
 const LOOKS: u32 = 50;
 
 const NOTICE: &[Kind] =
@@ -198,9 +198,9 @@ impl<B: Backend> EventStore for SqlStore<B> {
 
 impl<B: Backend> SqlStore<B> {
     /// Takes events that wait for earlier ones of their accounts out of those that are due, until
-    /// the earlier ones are done: each is looked at once, and not every second.
+    /// the earlier ones are done: each is found once, and not every second.
     ///
-    /// If that is ever missed, as after the earlier ones were purged, it is looked at again after
+    /// If that is ever missed, as after the earlier ones were purged, it is due again after
     /// [`LATER`].
     async fn postpone_later(
         &self,

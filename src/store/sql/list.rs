@@ -26,7 +26,7 @@ pub(in crate::store) struct ListAccounts {
 }
 
 /// Writes the queries of a page. Each list is in the order of an index, by which up to
-/// [`READ_AT_MOST`] rows are read; what the index does not tell is compared in these rows.
+/// [`READ_AT_MOST`] rows are read; the other conditions are compared in these rows.
 pub(super) fn accounts(names: &Names, spelling: Spelling, filter: &AccountFilter) -> ListAccounts {
     let list = List { names, spelling, filter };
     let has_rest = !list.rest(&mut Sql::new(names, spelling)).is_empty();
@@ -69,7 +69,7 @@ impl List<'_> {
         if self.filter.due_at.is_some() { DeleteAt } else { CreatedAt }
     }
 
-    /// Returns the conditions that the index does not tell.
+    /// Returns the conditions that the index does not settle.
     fn rest(&self, sql: &mut Sql<'_>) -> Vec<String> {
         let filter = self.filter;
         let mut rest = Vec::new();
@@ -120,6 +120,10 @@ impl List<'_> {
     fn range(&self, sql: &mut Sql<'_>, columns: &str, is_in: String, limit: &str) -> String {
         let name = format!("a.@{}", self.order().own_name());
         let mut conditions = vec![is_in];
+        if self.names.accounts.is_some() {
+            // A row that was not adopted is no account.
+            conditions.push("a.@id IS NOT NULL".to_owned());
+        }
         if self.order() == CreatedAt {
             conditions.extend(self.created(sql));
         }

@@ -25,7 +25,7 @@ use crate::store::dialect::statement::{Statement, Value};
 const ROWS: u32 = 50_000;
 /// The events of one account that wait.
 const CROWD: u32 = 10_000;
-/// The most rows that a statement may read, and those of a list with several conditions.
+/// The most rows that a statement may read, and that a list with several conditions may.
 const FEW: u64 = 5_000;
 const MANY: u64 = 35_000;
 /// A moment at which a hundredth of all that has a time is due.
@@ -35,11 +35,11 @@ const NOW: i64 = 1_000_000;
 trait Counted: Backend {
     /// The beginning of a query of the numbers from 1, which ends with the last one.
     const NUMBERS: [&str; 2];
-    /// Text of a prefix and twenty digits of a number.
+    /// Returns the expression of text: a prefix and twenty digits of a number.
     fn text(prefix: &str, number: &str) -> String;
-    /// Bytes of 32 digits of a number.
+    /// Returns the expression of bytes: 32 digits of a number.
     fn bytes(number: &str) -> String;
-    /// A statement that updates the statistics of a table.
+    /// Returns a statement that updates the statistics of a table.
     fn analyze(table: &str) -> String;
 
     /// Runs a statement and takes it back. Returns how many rows it has read, by each way in

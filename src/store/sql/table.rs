@@ -22,7 +22,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// Returns the statements that add the indexes of lists of accounts, and of deletions that are
-    /// due, to a table of the host's; none if the accounts are in a table of the store's own.
+    /// due, to the host's table; none if the accounts are in the store's.
     ///
     /// [`migrate`](Self::migrate) does not run them, because they take minutes on a large table.
     /// Run each outside of a transaction: it does not lock writers out, except on SQLite.

@@ -86,7 +86,7 @@ pub struct Account {
     /// Whether the owner of the mailbox has made it, or has taken it over.
     pub is_owners: bool,
     pub is_disabled: bool,
-    /// Whether nobody knows its password: the answer to a change of it was lost.
+    /// Whether its password is unknown: the answer to a change of it was lost.
     pub is_lost: bool,
     pub is_erased: bool,
     pub may_be_wiped: bool,
