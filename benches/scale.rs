@@ -3,9 +3,9 @@
 //! the events wait.
 //!
 //! `cargo bench --features full --bench scale -- [--rows N] [--svg FILE] [DATABASE …]`. It starts
-//! servers of its own by `scripts/postgres.sh` and `scripts/mariadb.sh`, and ends them. The calls
-//! on the large and the small tables are made in turn; the medians and the 99th percentiles are
-//! in microseconds, and `size` is that of the tables and their indexes in MiB. PostgreSQL and
+//! its servers by `scripts/postgres.sh` and `scripts/mariadb.sh`, and ends them. The calls on the
+//! large and the small tables take turns; the medians and the 99th percentiles are in
+//! microseconds, and `size` includes the indexes, in MiB. PostgreSQL and
 //! MariaDB do not wait for the disk at a commit, so that its noise does not hide the rest.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
@@ -44,7 +44,7 @@ const BATCH: u32 = 100;
 /// The moment of the measurement, at which all that has a date is due.
 const NOW: i64 = 1_750_000_000_000;
 
-/// What is measured, and how often.
+/// The calls that are measured, and their number.
 const KINDS: [(&str, usize); 23] = [
     ("create", CALLS),
     ("find_account by id", CALLS),

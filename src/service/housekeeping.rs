@@ -107,8 +107,8 @@ impl<S: LifecycleStore> SignupService<S> {
     /// Erases the accounts whose deletion is due, and deletes expired API keys, expired tickets
     /// and old events. Call it once an hour, on any number of instances.
     ///
-    /// The jobs take turns with batches of 250 accounts or 1,000 rows, each row or batch in a
-    /// transaction of its own, so that sign-ups go on meanwhile, until nothing is left or the
+    /// The jobs take turns with batches of 250 accounts, each in its own transaction, or of 1,000
+    /// rows, so that sign-ups go on meanwhile, until nothing is left or the
     /// [budget](Housekeeping::budget) is spent. One that fails is logged, and delays no other.
     /// Nothing is done while the clocks of process and database differ by more than an hour.
     pub async fn housekeep(&self, settings: &Housekeeping) -> Housekept {

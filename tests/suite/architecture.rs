@@ -170,6 +170,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "store/postgres.rs",
             "store/postgres/backend.rs",
             "store/sqlite.rs",
+            "store/sql/backend.rs",
             "store/sql/change.rs",
             "store/sql/find.rs",
             "store/sql/gate.rs",

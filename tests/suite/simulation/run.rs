@@ -11,7 +11,6 @@ use crate::support::events_of;
 use serde_json::json;
 use signup::account::{AccountId, AccountState};
 use signup::clock::{Clock as _, Timestamp};
-use signup::credentials::CredentialError;
 use signup::http::Route;
 use signup::mail::MailKind;
 
@@ -1093,8 +1092,9 @@ impl Run {
             if verified.is_ok() {
                 self.model().accounts[at].owner_was_here();
             }
-            if matches!(verified, Err(CredentialError::Rejected)) {
-                // Nobody knows the other one any more: the account stays disabled.
+            if verified.is_err() {
+                // Nobody knows the other one any more, or nobody can say, because the account is
+                // throttled: it stays disabled.
                 self.model().accounts[at].is_disabled = true;
                 self.model().accounts[at].is_lost = true;
                 let _ = self.service().accounts.disable(&self.id(at)).await;
