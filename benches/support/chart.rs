@@ -1,7 +1,7 @@
 //! A picture of bars, legible on a light and on a dark page.
 
 const WIDTH: f64 = 760.0;
-const LEFT: f64 = 170.0;
+const LEFT: f64 = 250.0;
 const BAR: f64 = 16.0;
 const STEP: f64 = 22.0;
 const TITLE: f64 = 40.0;
