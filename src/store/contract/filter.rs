@@ -163,7 +163,7 @@ impl AccountPage {
 ///
 /// let place: AccountCursor = "1750000000000.acc_a1b2c3d4e5".parse()?;
 /// assert_eq!(place.to_string(), "1750000000000.acc_a1b2c3d4e5");
-/// # Ok::<(), signup::issue::InvalidValue>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
