@@ -35,6 +35,8 @@ const NOW: i64 = 1_000_000;
 trait Counted: Backend {
     /// The beginning of a query of the numbers from 1, which ends with the last one.
     const NUMBERS: [&str; 2];
+    /// The statement that takes the limit off a session's statements.
+    const UNLIMITED: &str;
     /// Returns the expression of text: a prefix and twenty digits of a number.
     fn text(prefix: &str, number: &str) -> String;
     /// Returns the expression of bytes: 32 digits of a number.
@@ -76,6 +78,7 @@ impl Counted for crate::store::Sqlite {
         "(WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n <",
         ") SELECT n FROM s) s",
     ];
+    const UNLIMITED: &str = "SELECT 1";
 
     fn text(prefix: &str, number: &str) -> String {
         format!("printf('{prefix}%020d', {number})")
@@ -110,6 +113,7 @@ impl Counted for crate::store::Sqlite {
 
 impl Counted for crate::store::Postgres {
     const NUMBERS: [&str; 2] = ["generate_series(1,", ") s (n)"];
+    const UNLIMITED: &str = "SET statement_timeout = 0";
 
     fn text(prefix: &str, number: &str) -> String {
         format!("'{prefix}' || lpad(({number})::text, 20, '0')")
@@ -178,6 +182,7 @@ fn rows_of(plan: &[String]) -> u64 {
 
 impl Counted for crate::store::MySql {
     const NUMBERS: [&str; 2] = ["(SELECT seq AS n FROM seq_1_to_", ") s"];
+    const UNLIMITED: &str = "SET SESSION max_statement_time = 0";
 
     fn text(prefix: &str, number: &str) -> String {
         format!("CONCAT('{prefix}', LPAD({number}, 20, '0'))")
@@ -281,7 +286,7 @@ async fn fill<B: Counted>(store: &SqlStore<B>) {
     let tables = ["accounts", "api_keys", "used_tickets", "events", "notices"];
     let all = all.into_iter().chain(events).chain(tables.map(|name| B::analyze(&table(name))));
     let mut connection = store.pool.acquire().await.unwrap();
-    for sql in all {
+    for sql in std::iter::once(B::UNLIMITED.to_owned()).chain(all) {
         B::run(&mut connection, AssertSqlSafe(sql).into_sql_str()).await.unwrap();
     }
 }
