@@ -16,6 +16,8 @@ pub(super) use delivery::believed;
 pub use delivery::{DeliveryState, EventBacklog, EventLease, Settled, StoredEvent};
 pub use error::StoreError;
 pub use events::EventStore;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(super) use filter::within;
 pub use filter::{AccountCursor, AccountFilter, AccountPage};
 pub use lifecycle::{LifecycleStore, LifecycleStoreExt};
 pub use query::{EventQuery, Expired, FindBy, KeyQuery, OldEvents, Purged};

@@ -29,7 +29,7 @@ const NO_CURSOR: InvalidValue = InvalidValue::new("not a cursor of a list of acc
 #[must_use]
 #[non_exhaustive]
 pub struct AccountFilter {
-    /// The length of a page, from 1 to 1,000.
+    /// The length of a page, from 1 to 1,000. Other lengths are taken for the nearest of these.
     pub limit: u32,
     /// The states that are let through; all if it is empty.
     pub states: Vec<AccountState>,
@@ -49,9 +49,8 @@ impl AccountFilter {
     /// Creates a filter for pages of this length, at least one and 1,000 at most, that lets
     /// all accounts through.
     pub const fn new(limit: u32) -> Self {
-        let limit = if limit == 0 { 1 } else { limit };
         Self {
-            limit: if limit > 1000 { 1000 } else { limit },
+            limit: within(limit),
             states: Vec::new(),
             plan: None,
             created_from: None,
@@ -119,14 +118,14 @@ impl AccountFilter {
     pub fn page(&self, all: impl IntoIterator<Item = StoredAccount>) -> AccountPage {
         let mut accounts: Vec<_> = all.into_iter().filter(|it| self.admits(it)).collect();
         accounts.sort_by_cached_key(|record| self.place(record));
-        accounts.truncate(self.limit as usize);
+        accounts.truncate(within(self.limit) as usize);
         self.page_of(accounts)
     }
 
     /// Returns the page of these accounts, which are in their order. If it is full, there may be
     /// another one.
     pub fn page_of(&self, accounts: Vec<StoredAccount>) -> AccountPage {
-        let is_full = accounts.len() >= self.limit as usize;
+        let is_full = accounts.len() >= within(self.limit) as usize;
         let next = accounts.last().filter(|_| is_full).map(|last| self.place(last));
         AccountPage { accounts, next }
     }
@@ -136,6 +135,15 @@ impl AccountFilter {
         let due_at = self.due_at.and(record.delete_at);
         let at = due_at.unwrap_or(record.created_at);
         AccountCursor { at, id: record.account.id().clone() }
+    }
+}
+
+/// Returns the length of a page within its bounds.
+pub(in crate::store) const fn within(limit: u32) -> u32 {
+    match limit {
+        0 => 1,
+        1..=1000 => limit,
+        _ => 1000,
     }
 }
 
@@ -198,5 +206,18 @@ impl FromStr for AccountCursor {
             return Err(NO_CURSOR);
         }
         Ok(Self { at: at.ok_or(NO_CURSOR)?, id: AccountId::from_store(id) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_one_row_at_least_and_a_thousand_at_most() {
+        let lengths = [0, 1, 1000, 1001, u32::MAX];
+        assert_eq!(lengths.map(|limit| AccountFilter::new(limit).limit), [1, 1, 1000, 1000, 1000]);
+        let page = AccountFilter { limit: 0, ..AccountFilter::new(1) }.page([]);
+        assert_eq!(page, AccountPage::new(Vec::new(), None));
     }
 }

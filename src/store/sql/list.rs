@@ -1,6 +1,6 @@
 //! The queries of a list of accounts.
 
-use crate::store::contract::AccountFilter;
+use crate::store::contract::{AccountFilter, within};
 use crate::store::dialect::names::Names;
 use crate::store::dialect::spelling::Spelling;
 use crate::store::dialect::sql::Sql;
@@ -30,7 +30,7 @@ pub(in crate::store) struct ListAccounts {
 pub(super) fn accounts(names: &Names, spelling: Spelling, filter: &AccountFilter) -> ListAccounts {
     let list = List { names, spelling, filter };
     let has_rest = !list.rest(&mut Sql::new(names, spelling)).is_empty();
-    let read = if has_rest { &[READ_AT_FIRST, READ_AT_MOST][..] } else { &[filter.limit] };
+    let read = if has_rest { &[READ_AT_FIRST, READ_AT_MOST][..] } else { &[within(filter.limit)] };
     let pages = read.iter().map(|read| list.page(*read)).collect();
     let end = has_rest.then(|| {
         let mut sql = Sql::new(names, spelling);
@@ -59,7 +59,7 @@ impl List<'_> {
             "SELECT {} FROM ({rows}) a {rest} ORDER BY a.@{}, a.@id LIMIT {}",
             account_columns(false),
             self.order().own_name(),
-            self.filter.limit,
+            within(self.filter.limit),
         );
         Find { statement: sql.statement(&text), columns: account_kinds(false) }
     }
