@@ -213,7 +213,7 @@ impl Credentials {
 
 /// Verifies a password against a stored hash, on the pool. A hash that can't be verified
 /// takes as long and gets the same answer as a wrong password, so that a client does not
-/// learn that the account exists. The operator gets an event.
+/// learn that the account exists. It is logged, unless the account has no password.
 pub(crate) async fn verify_stored<E: From<PoolFull> + From<HashError>>(
     pool: &HashPool,
     given: Password,
@@ -224,7 +224,9 @@ pub(crate) async fn verify_stored<E: From<PoolFull> + From<HashError>>(
     let verified = match pool.check_stored(stored) {
         Ok(()) => permit.verify(given, stored).await,
         Err(unusable) => {
-            observe::failed("stored password hash can't be verified", &unusable);
+            if !stored.is_empty() {
+                observe::failed("stored password hash can't be verified", &unusable);
+            }
             let verified = permit.verify(given, &pool.decoy()).await;
             verified.map(|_| Verification::Wrong)
         }

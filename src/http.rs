@@ -293,7 +293,8 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// ```
     ///
     /// # Errors
-    /// Returns the documented answer if there is nothing to insert.
+    /// Returns the documented answer if there is nothing to insert. A service that verifies
+    /// addresses before it stores accounts has nothing to insert here: each answer is a 500.
     pub async fn prepare(&self, ticket: Ticket, body: Body) -> Result<Prepared, Reply> {
         let prepared = pin!(async {
             let request = self.request(ticket, body)?;

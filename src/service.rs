@@ -187,7 +187,8 @@ impl<S: AccountStore> SignupService<S> {
     /// # Errors
     /// Fails like [`signup`](SignupService::signup), except for the insert. A retry fails
     /// with [`SignupError::EmailTaken`]: [`prepare_or_replay`](Self::prepare_or_replay)
-    /// answers it.
+    /// answers it. A service that verifies addresses before it stores accounts returns
+    /// [`SignupError::Internal`].
     pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         match self.prepare_or_replay(request).await? {
             Preparation::New(prepared) => Ok(prepared),

@@ -80,13 +80,15 @@ pub struct ReplaySecrets(Arc<RwLock<Ring>>);
 struct Ring {
     current: Arc<DerivedKeys>,
     accepted: BTreeMap<u32, Arc<DerivedKeys>>,
+    /// Whether the secrets tag banned addresses.
+    holds_bans: bool,
 }
 
 impl ReplaySecrets {
     /// Creates a set with one secret.
     pub fn new(ReplaySecret(current): ReplaySecret) -> Self {
         let accepted = BTreeMap::from([(current.version, Arc::clone(&current))]);
-        Self(Arc::new(RwLock::new(Ring { current, accepted })))
+        Self(Arc::new(RwLock::new(Ring { current, accepted, holds_bans: false })))
     }
 
     /// Accepts retries of another secret, which can be [promoted](Self::promote).
@@ -115,13 +117,16 @@ impl ReplaySecrets {
     }
 
     /// Removes a secret. A retry of a request that was derived from it is answered as
-    /// another client's. Of the secrets of [bans](crate::SignupServiceBuilder::remember_bans),
-    /// none can be retired without ending the bans that it has tagged.
+    /// another client's.
     ///
     /// # Errors
-    /// Fails if there is none of this version, or if it is the current one.
+    /// Fails if the set has no secret of this version, if it is the current one, or if the set
+    /// [tags bans](crate::SignupServiceBuilder::remember_bans), which can't be tagged again.
     pub fn retire(&self, version: u32) -> Result<(), ReplaySecretError> {
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if ring.holds_bans {
+            return Err(ReplaySecretError::HoldsBans);
+        }
         if ring.current.version == version {
             return Err(ReplaySecretError::Current);
         }
@@ -187,6 +192,11 @@ impl ReplaySecrets {
             let secrets = std::iter::once(&ring.current).chain(others);
             secrets.filter_map(|secret| secret.tag_for(label, text)).collect()
         })
+    }
+
+    /// Marks the set as one that tags bans, so that no secret can be retired.
+    pub(crate) fn hold_bans(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).holds_bans = true;
     }
 
     /// Returns whether both are one set, which is rotated together.
@@ -257,6 +267,9 @@ pub enum ReplaySecretError {
     /// The secret is the current one: promote another one first.
     #[error("the current replay secret can't be retired")]
     Current,
+    /// The secrets tag banned addresses: without one of them, its bans would end.
+    #[error("a secret of bans can't be retired")]
+    HoldsBans,
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// A bounded queue of mails in front of a [`Mailer`]. Clones share it, and its settings.
 ///
-/// A tokio task sends each mail, up to a number at once and each attempt within a deadline. A
+/// A task of a tokio runtime, whose timer has to be enabled, sends each mail, up to a number at
+/// once and each attempt within a deadline. A
 /// temporary failure is retried after 2, 8, 32, 128 and 512 seconds and
 /// then every ten minutes, give or take a quarter, until the code has expired. A mail that
 /// waits for its next attempt takes no place of new ones. Mails in the queue are lost with

@@ -248,8 +248,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     /// Keeps addresses out whose accounts were
     /// [erased and banned](crate::Accounts::erase_and_ban): to a sign-up they are taken.
     /// Only a tag of the address is stored, which these secrets make: the same for all
-    /// instances, and none that signs tokens. A ban ends when its secret is retired. Costs a
-    /// second look at the store for each secret. Default: no.
+    /// instances, and none that signs tokens. From now on, none of them can be
+    /// [retired](ReplaySecrets::retire). Costs another query of the store for each secret.
+    /// Default: no.
     pub fn remember_bans(mut self, secrets: impl Into<ReplaySecrets>) -> Self {
         self.bans = Some(secrets.into());
         self
@@ -348,6 +349,9 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         accepted_prefixes.push(self.api_key_prefix.clone());
         let lookups = LookupGate::new(Arc::clone(&clock));
         let store = Arc::new(self.store);
+        if let Some(bans) = &self.bans {
+            bans.hold_bans();
+        }
         let replay = self.replay.map(|(secrets, as_lifecycle_store)| Replay {
             secrets,
             store: as_lifecycle_store(Arc::clone(&store)),

@@ -98,11 +98,9 @@ impl<S: AccountStore> SignupService<S> {
     async fn check_email_free(&self, Screened(fresh): Screened) -> Result<Free, SignupError> {
         if let Some(retry) = &fresh.retry {
             // It was looked for already, but not whether it is banned.
-            let lookup = self.inner.lookups.enter()?;
-            let is_banned = self.is_banned(fresh.signup.email.key()).await?;
-            lookup.answered();
-            let is_free = !retry.is_taken && !is_banned;
-            return if is_free { Ok(Free(fresh)) } else { Err(SignupError::EmailTaken) };
+            let is_taken = retry.is_taken;
+            self.refuse_banned(fresh.signup.email.key()).await?;
+            return if is_taken { Err(SignupError::EmailTaken) } else { Ok(Free(fresh)) };
         }
         match self.look_up_email(Screened(fresh)).await? {
             (_, true) => Err(SignupError::EmailTaken),
@@ -135,6 +133,14 @@ impl<S: AccountStore> SignupService<S> {
             is_banned |= self.inner.store.is_email_taken(&EmailKey::banned(&tag)).await?;
         }
         Ok(is_banned)
+    }
+
+    /// Refuses an address that was banned.
+    pub(super) async fn refuse_banned(&self, email: &EmailKey) -> Result<(), SignupError> {
+        let lookup = self.inner.lookups.enter()?;
+        let is_banned = self.is_banned(email).await?;
+        lookup.answered();
+        if is_banned { Err(SignupError::EmailTaken) } else { Ok(()) }
     }
 
     /// Reserves a hash permit.

@@ -1,13 +1,13 @@
 use std::future::pending;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 
 use super::*;
 use crate::error::{BoxError, ErrorCode};
-use crate::fields::EmailKey;
+use crate::fields::{EmailKey, EmailProfile};
 use crate::hash::FakeEngine;
-use crate::idempotency::{ReplaySecret, ReplaySecrets};
+use crate::idempotency::{ReplaySecret, ReplaySecretError, ReplaySecrets};
 use crate::policy::{Attempt, EmailDomains, MinimumLength, SignupPolicy, Verdict};
 use crate::store::{CreateOutcome, InsertProof, MemoryStore, NewAccount, StoreError};
 use crate::token::{SigningKey, TokenKeys};
@@ -61,6 +61,24 @@ fn a_store_that_stalls_holds_no_place_of_the_hash_queue() {
     let refused = run(service.signup(request("late@x.co"))).unwrap_err();
     assert_eq!(refused.code(), ErrorCode::RateLimitExceeded);
     drop(places);
+}
+
+#[test]
+fn a_store_that_stalls_collects_no_requests_that_ask_for_bans() {
+    let service = SignupService::builder(Stalled).jwt_secret(SECRET).hash_pool(pool(8));
+    let service = service.remember_bans(ReplaySecret::new(&[9; 32]).unwrap()).build().unwrap();
+    let email = EmailKey::parse("kim@x.co", EmailProfile::Strict).unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut asking = Box::pin(service.refuse_banned(&email));
+        match asking.as_mut().poll(&mut context) {
+            Poll::Pending => waiting.push(asking),
+            Poll::Ready(refused) => break refused.unwrap_err(),
+        }
+        assert!(waiting.len() <= 10_000, "no bound");
+    };
+    assert_eq!(refused.code(), ErrorCode::RateLimitExceeded);
 }
 
 #[test]
@@ -226,6 +244,13 @@ fn settings_that_exclude_each_other_are_refused() {
         built(|service| service.retry_safe(secrets.clone()).remember_bans(secrets.clone()));
     assert!(matches!(shared, Err(ConfigError::SharedSecret(_))), "{shared:?}");
     assert!(built(|service| service.retry_safe(secret()).remember_bans(secret())).is_ok());
+    let bans = ReplaySecrets::new(secret());
+    assert!(built(|service| service.remember_bans(bans.clone())).is_ok());
+    let other = ReplaySecret::new(&[10; 32]).unwrap();
+    let promoted = other.version();
+    bans.accept(other).unwrap();
+    bans.promote(promoted).unwrap();
+    assert_eq!(bans.retire(secret().version()), Err(ReplaySecretError::HoldsBans));
     // The same setting twice: the last one counts.
     assert!(built(|service| service.retry_safe(secret()).retry_safe(secrets.clone())).is_ok());
 }

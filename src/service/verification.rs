@@ -244,9 +244,7 @@ impl<S: AccountStore> SignupService<S> {
         let checked = self.check_proof(ticket.email.clone(), ticket.name.clone());
         checked.await.map_err(of_the_body)?;
         let email = ticket.email.key().clone();
-        if self.is_banned(&email).await? {
-            return Err(SignupError::EmailTaken);
-        }
+        self.refuse_banned(&email).await?;
         let hash = ticket.hash();
         let (number, version) = (ticket.number, ticket.version);
         let (new, signup) = self.mint_proven(ticket, verifier, now)?;

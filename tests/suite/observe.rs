@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signup::clock::ManualClock;
-use signup::hash::{FakeEngine, HashPool};
+use signup::hash::{FakeEngine, HashPool, PasswordHash};
 use signup::http::SignupEndpoint;
 use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::relay::{Delivery, SinkError};
-use signup::store::{MemoryStore, SqliteStore};
+use signup::store::{AccountChange, Effect, LifecycleStore as _, MemoryStore, SqliteStore};
 use signup::verification::Verification;
 use signup::{SignupRequest, SignupService};
 use tokio::net::TcpListener;
@@ -94,6 +94,26 @@ fn a_reclaim_that_fails_is_logged() {
         assert!(service.begin_reclaim("kim@x.co", None).await.is_err());
     });
     assert_eq!(said, [("ERROR".to_owned(), "reclaim failed".to_owned())]);
+}
+
+#[test]
+fn an_account_without_a_password_is_no_error() {
+    let said = messages(async {
+        let store = Arc::new(MemoryStore::default());
+        let service = SignupService::builder(Arc::clone(&store)).jwt_secret(&[7; 32]);
+        let service = service.audience("test").hash_pool(pool()).build().unwrap();
+        let signup = service.signup(SignupRequest::new("kim@x.co", "correct horse")).await;
+        let account = signup.unwrap().account().id().clone();
+        let none = PasswordHash::from_store("", None);
+        let change = AccountChange::new(account.clone()).with(Effect::SetPassword(none));
+        store.change(change).await.unwrap();
+        for password in ["", "correct horse"] {
+            assert!(service.credentials().log_in("kim@x.co", password, None, None).await.is_err());
+            let accounts = service.accounts();
+            assert!(accounts.change_password(&account, password, "better horse").await.is_err());
+        }
+    });
+    assert_eq!(said, []);
 }
 
 #[test]

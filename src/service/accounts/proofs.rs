@@ -265,8 +265,10 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let record = self.in_use(id).await?;
         let place = SignupService::<S>::reserve_mail(verifier)?;
         let may_mail = verifier.charge_mail(email.key(), client).await.map_err(busy)?;
+        let lookup = self.service.inner.lookups.enter().map_err(SignupError::from)?;
         let owner = self.store().find_account(FindBy::Email(email.key())).await?;
         let is_banned = self.service.is_banned(email.key()).await?;
+        lookup.answered();
         let is_free = owner.is_none_or(|owner| owner.account.id() == id) && !is_banned;
         // The time does not tell whether the address is taken.
         let account = self.service.bind(self.store(), &record).await?;
@@ -306,9 +308,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let ticket = opened.ticket;
         // The policies and the bans may have changed since it began.
         self.service.check_new_email(ticket.email.clone()).await?;
-        if self.service.is_banned(ticket.email.key()).await? {
-            return Err(SignupError::EmailTaken.into());
-        }
+        self.service.refuse_banned(ticket.email.key()).await?;
         let change = change_of(id, IN_USE)
             .provided(Condition::Generation(generation))
             .with(Effect::SetEmail(ticket.email, self.now()?))

@@ -21,7 +21,8 @@ use super::query::{EventQuery, OldEvents, Purged};
 ///   account with its rows, and [`change`](LifecycleStore::change) that of
 ///   [`Effect::Emit`](super::Effect::Emit) with the other effects: all or nothing.
 /// - The events of an account are numbered from one, without a gap, in the order in which
-///   their changes were made. They outlive the account's row.
+///   their changes were made. They outlive the account's row. (On MySQL, a change of API keys
+///   that stores no event takes a number, too: a host that turns events on later finds a gap.)
 /// - The events of an account belong to one partition, which
 ///   [`NewEvent::partition`](crate::event::NewEvent::partition) names. A new event is
 ///   [waiting](super::DeliveryState::Waiting), and due from the time at which it happened.

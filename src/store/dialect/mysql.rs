@@ -102,19 +102,30 @@ const CATALOG: Catalog = Catalog {
 };
 
 /// Returns the severity of an error number, by the error message references of MySQL 8 and
-/// MariaDB:
+/// MariaDB. A proxy in front of the server reports its own connections by the numbers of clients
+/// (2002 to 2013), and ProxySQL by 9001.
 ///
 /// | number | meaning | answer |
 /// | --- | --- | --- |
 /// | 1020 `CHECKREAD`, 1213 `LOCK_DEADLOCK`, 1412 `TABLE_DEF_CHANGED`, 3101 `TRANSACTION_ROLLBACK_DURING_COMMIT` | another transaction, a definition, or the group's certification was in the way | tried again |
-/// | 1047 `UNKNOWN_COM_ERROR` (a Galera node without its cluster), 1053, 1077, 1079, 1080 (shutdown), 1158 to 1161 (network), 1180 `ERROR_DURING_COMMIT`, 1317 `QUERY_INTERRUPTED`, 1927 and 3169 (killed), 4031 `CLIENT_INTERACTION_TIMEOUT` | the session ends, perhaps between commit and answer | 503, and a commit is settled |
-/// | 1021 and 1114 (full), 1037, 1038, 1041 (memory), 1040, 1135, 1203, 1226, 1637 (too many), 1205 `LOCK_WAIT_TIMEOUT`, 1206, 1290, 1792, 1836 (read-only), 1969 and 3024 (time limit) | the moment | 503 |
+/// | 1047 `UNKNOWN_COM_ERROR` (a Galera node without its cluster), 1053, 1077, 1079, 1080 (shutdown), 1158 to 1161 (network), 1180 `ERROR_DURING_COMMIT`, 1317 `QUERY_INTERRUPTED`, 1927 and 3169 (killed), 2006 and 2013 (a proxy has lost the server), 4031 `CLIENT_INTERACTION_TIMEOUT` | the session ends, perhaps between commit and answer | 503, and a commit is settled |
+/// | 1021 and 1114 (full), 1037, 1038, 1041 (memory), 1040, 1135, 1203, 1226, 1637 (too many), 1205 `LOCK_WAIT_TIMEOUT`, 1206, 1290, 1792, 1836 (read-only), 1969 and 3024 (time limit), 2002, 2003 and 9001 (a proxy does not reach the server) | the moment | 503 |
 pub(in crate::store) fn severity(number: u16) -> Severity {
     match number {
         1213 | 1020 | 1412 | 3101 => Severity::Conflict,
-        1047 | 1053 | 1077 | 1079 | 1080 | 1158..=1161 | 1180 | 1317 | 1927 | 3169 | 4031 => {
-            Severity::Lost
-        }
+        1047
+        | 1053
+        | 1077
+        | 1079
+        | 1080
+        | 1158..=1161
+        | 1180
+        | 1317
+        | 1927
+        | 2006
+        | 2013
+        | 3169
+        | 4031 => Severity::Lost,
         number if is_transient(number) => Severity::Unavailable,
         _ => Severity::Failed,
     }
@@ -168,7 +179,10 @@ fn is_transient(number: u16) -> bool {
             | 1792
             | 1836
             | 1969
+            | 2002
+            | 2003
             | 3024
+            | 9001
     )
 }
 

@@ -188,12 +188,15 @@ const FOREIGN_KEY_VIOLATION: &str = "23503";
 
 /// Returns whether an SQLSTATE ends the session, or reports a fault of the system, so that a
 /// commit may have happened: classes 08 (connection: a pooler's `08P01`
-/// as well) and 58 (system), 40003 (the server does not know), 57P01 to 57P03 and 57P05
+/// as well) and 58 (system), XX000 (internal: a pooler whose server is gone), 40003 (the server does not know), 57P01 to 57P03 and 57P05
 /// (shutdown, crash, idle session), 25P03 and 25P04 (time limits that end the session).
 fn ends_session(code: &str) -> bool {
     let class = code.get(..2).unwrap_or_default();
     matches!(class, "08" | "58")
-        || matches!(code, "40003" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04")
+        || matches!(
+            code,
+            "40003" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" | "XX000"
+        )
 }
 
 /// Returns whether an SQLSTATE is about the moment and not about the statement: classes 53

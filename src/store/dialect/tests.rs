@@ -10,20 +10,20 @@ fn f08_f09_f19_states_of_the_moment_are_told_from_faults_of_the_statement() {
     for code in ["53100", "53300", "25006", "25P02", "57014", "55P03"] {
         assert_eq!(meaning(code), StatementError::Unavailable, "{code}");
     }
-    for code in ["42P01", "42501", "23502", "23514", "22021", "XX000", "3F000", ""] {
+    for code in ["42P01", "42501", "23502", "23514", "22021", "XX001", "3F000", ""] {
         assert_eq!(meaning(code), StatementError::Failed, "{code}");
     }
     assert_eq!(meaning("40001"), StatementError::Conflict);
-    for code in ["57P01", "25P03", "25P04", "08006", "08P01", "58030"] {
+    for code in ["57P01", "25P03", "25P04", "08006", "08P01", "58030", "XX000"] {
         assert_eq!(meaning(code), StatementError::OutcomeUnknown, "{code}");
         assert_eq!(meaning(code).before_commit(), StatementError::Unavailable, "{code}");
     }
     // The server ends in the middle of a commit.
     let mysql = |number| Dialect::mysql().classify_mysql(number, "");
-    assert_eq!([1047, 1053, 1180].map(mysql), [StatementError::OutcomeUnknown; 3]);
+    assert_eq!([1047, 1053, 1180, 2013].map(mysql), [StatementError::OutcomeUnknown; 4]);
     assert_eq!([1064, 1452].map(mysql), [StatementError::Failed, StatementError::NotApplicable]);
     assert_eq!([1213, 1412, 3101].map(mysql), [StatementError::Conflict; 3]);
-    assert_eq!([1040, 1205, 1836, 3024].map(mysql), [StatementError::Unavailable; 4]);
+    assert_eq!([1040, 1205, 1836, 2003, 3024].map(mysql), [StatementError::Unavailable; 5]);
 }
 
 #[test]

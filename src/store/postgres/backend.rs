@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, Postgres as Database};
-use sqlx::{Connection as _, Executor as _, SqlSafeStr as _, SqlStr};
+use sqlx::{Connection as _, Executor as _, Row as _, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
 use crate::store::contract::NewAccount;
@@ -151,8 +151,9 @@ impl Backend for Postgres {
             server_millis(limit),
         );
         Self::run(connection, trusted(settings)).await?;
-        let encoding: String =
-            sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut *connection).await?;
+        // Behind a pooler, nothing may be prepared.
+        let show = sqlx::raw_sql("SHOW server_encoding".into_sql_str());
+        let encoding: String = connection.fetch_one(show).await?.try_get(0)?;
         if encoding != "UTF8" {
             let text = format!(
                 "the database's encoding is {encoding}, which can't hold every name: create one \
@@ -163,11 +164,9 @@ impl Backend for Postgres {
         let Some(schema) = names.schema.name() else {
             return Ok(());
         };
-        let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
-            .bind(schema)
-            .fetch_one(&mut *connection)
-            .await?;
-        if exists {
+        let find = format!("SELECT to_regnamespace('{schema}') IS NOT NULL");
+        let exists = connection.fetch_one(sqlx::raw_sql(trusted(find))).await?;
+        if exists.try_get(0)? {
             return Ok(());
         }
         Self::run(connection, trusted(format!("CREATE SCHEMA {schema}"))).await

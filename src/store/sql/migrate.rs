@@ -59,7 +59,7 @@ impl<B: Backend> SqlStore<B> {
             }
             let mut connection = self.pool.acquire().await.map_err(readable)?;
             B::check_session(&mut connection).await?;
-            if !self.missing_steps(&mut connection).await?.is_empty() {
+            if !self.read_missing_steps(&mut connection).await?.is_empty() {
                 if !B::REUSES_DROPPED {
                     // Also where the caller leaves: a transaction may be open then.
                     connection.close_on_drop();
@@ -89,7 +89,7 @@ impl<B: Backend> SqlStore<B> {
         let checked = timeout(self.deadline, async {
             let mut connection = self.pool.acquire().await.map_err(readable)?;
             B::check_session(&mut connection).await?;
-            Ok(self.missing_steps(&mut connection).await?.is_empty())
+            Ok(self.read_missing_steps(&mut connection).await?.is_empty())
         });
         let late = |_| Err("no answer before the deadline".into());
         checked.await.unwrap_or_else(late).map_err(failed)
@@ -246,6 +246,23 @@ impl<B: Backend> SqlStore<B> {
             step.requires.into(),
         ];
         Statement::from_parts(sql, values.into())
+    }
+
+    /// Returns the steps that have not been applied, outside of a migration.
+    ///
+    /// # Errors
+    /// Fails like [`missing_steps`](Self::missing_steps).
+    async fn read_missing_steps(
+        &self,
+        connection: &mut Connection<B>,
+    ) -> Result<Vec<&'static Step>, BoxError> {
+        let Some(begin) = self.backend.begin_read() else {
+            return self.missing_steps(connection).await;
+        };
+        let mut transaction = connection.begin_with(begin).await.map_err(readable)?;
+        let missing = self.missing_steps(&mut transaction).await?;
+        transaction.commit().await.map_err(readable)?;
+        Ok(missing)
     }
 
     /// Returns the steps that have not been applied.

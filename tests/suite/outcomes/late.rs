@@ -86,6 +86,36 @@ async fn nothing_is_written_after_its_caller_was_refused() {
     assert_eq!(direct.account_rows().await.len(), stored + 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB: scripts/test.sh starts one"]
+async fn nothing_is_written_to_mariadb_after_its_caller_was_refused() {
+    let direct = mysql::store().await;
+    let store = MySqlStore::connect(&mysql::url_of(&direct)).await.unwrap();
+    let store = store.with_deadline(DEADLINE);
+    let mut locking = direct.pool().acquire().await.unwrap();
+    locking.execute("LOCK TABLES accounts READ, api_keys READ").await.unwrap();
+    // The calls wait for a connection first, and then have less than half of their time left.
+    let mut connections = Vec::new();
+    for _ in 0..store.pool().options().get_max_connections() {
+        connections.push(store.pool().acquire().await.unwrap());
+    }
+    let mut calls = JoinSet::new();
+    for number in 0..4 {
+        let store = store.clone();
+        calls.spawn(async move { store.create(Sample::new(number).build()).await });
+    }
+    tokio::time::sleep(DEADLINE * 6 / 10).await;
+    drop(connections);
+    for refused in calls.join_all().await {
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    locking.execute("UNLOCK TABLES").await.unwrap();
+    // A write that waits for the lock would be done before this one.
+    let created = direct.create(Sample::new(100).build()).await;
+    assert_eq!(created.unwrap(), CreateOutcome::Stored);
+    assert_eq!(direct.account_rows().await.len(), 1);
+}
+
 /// Two transactions insert the same address: the second one waits for the first until the
 /// deadline, and keeps its own limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

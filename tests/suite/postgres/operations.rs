@@ -91,6 +91,28 @@ async fn a_migration_waits_for_another_longer_than_a_call_and_has_a_limit() {
     assert!(store.is_up_to_date().await.unwrap());
 }
 
+/// A pooler gives each transaction another session: nothing may be prepared in one for the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and PgBouncer: scripts/test.sh starts them"]
+async fn instances_behind_a_pooler_migrate_at_the_same_time() {
+    let schema = fresh("t");
+    let mut instances = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let store = PostgresStore::connect(&postgres::pgbouncer_url()).await.unwrap();
+        let store = store.with_schema(Schema::new(&schema).unwrap());
+        let store = store.without_prepared_statements();
+        instances.spawn(async move {
+            store.migrate().await.unwrap();
+            for _ in 0..20 {
+                assert!(store.is_up_to_date().await.unwrap());
+            }
+        });
+    }
+    while let Some(ended) = instances.join_next().await {
+        ended.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test.sh starts one"]
 async fn where_nothing_is_missing_a_migration_needs_no_rights() {

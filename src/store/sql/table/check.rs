@@ -15,7 +15,8 @@ use crate::store::dialect::table::AccountColumn::{
 use crate::store::dialect::table::{AccountColumn, COLUMNS, Mapped};
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
-use crate::store::sql::open::{OpenError, readable};
+use crate::store::sql::open::OpenError;
+use crate::store::sql::queries::Find;
 use crate::store::sql::statement::Kind;
 
 /// A difference between a [`TableMap`](super::TableMap) and its table, which says in one line
@@ -128,9 +129,7 @@ impl<B: Backend> SqlStore<B> {
     ) -> Result<Vec<crate::store::sql::statement::Row>, BoxError> {
         let values = [accounts.map.schema.as_deref().into(), accounts.map.table.as_str().into()];
         let statement = Statement::from_parts(query, values.into());
-        let mut connection = self.pool.acquire().await.map_err(readable)?;
-        let rows = B::fetch(&mut connection, &statement, kinds, self.backend.persistent()).await;
-        rows.map_err(readable)
+        Ok(self.find(Find { statement, columns: kinds }).await?)
     }
 }
 
