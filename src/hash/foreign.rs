@@ -12,7 +12,10 @@ use super::phc::PhcError;
 
 mod bcrypt;
 mod pbkdf2;
+mod phpass;
 mod scrypt;
+
+use bcrypt::Digest;
 
 /// The maximum length of a hash: one of Firebase's has its project's key in it.
 const MAX_BYTES: usize = 1024;
@@ -21,12 +24,14 @@ const MAX_SALT_BYTES: usize = 128;
 /// Limits of the password hashes of other systems, which a pool verifies if it is
 /// [told to](super::HashPoolBuilder::foreign_hashes). The next log-in renews them to Argon2id.
 ///
-/// - bcrypt: `$2a$`, `$2b$` and `$2y$`, as of Supabase, Devise and PHP, and both forms of
-///   Django's.
-/// - PBKDF2: Django's `pbkdf2_sha256$` and `pbkdf2_sha1$`, and ASP.NET Identity's versions 2
-///   and 3.
-/// - scrypt: Django's `scrypt$`, PHC strings (`$scrypt$ln=…`), better-auth's `salt:key`, and
-///   Firebase's, as `$fbscrypt$v=1,n=14,r=8,p=1,ss=…,sk=…$salt$hash`.
+/// - bcrypt: `$2a$`, `$2b$` and `$2y$`, as of Laravel, Supabase, Devise and Phoenix, Spring's
+///   `{bcrypt}`, both forms of Django's, and WordPress' `$wp$2y$`.
+/// - PBKDF2: Django's `pbkdf2_sha256$` and `pbkdf2_sha1$`, Werkzeug's `pbkdf2:sha256:`, passlib's
+///   `$pbkdf2-sha256$29000$…`, PHC strings (`$pbkdf2-sha512$i=…`), as Keycloak's can be written,
+///   and ASP.NET Identity's versions 2 and 3.
+/// - scrypt: Django's `scrypt$`, Werkzeug's `scrypt:`, PHC strings (`$scrypt$ln=…`), better-auth's
+///   `salt:key`, and Firebase's, as `$fbscrypt$v=1,n=14,r=8,p=1,ss=…,sk=…$salt$hash`.
+/// - phpass: `$P$`, of WordPress before 6.8.
 /// - Argon2id with Django's `argon2` before it, under the pool's own [limits](super::Limits).
 ///
 /// bcrypt uses 72 bytes of a password, so that any longer one with the same beginning is right
@@ -51,7 +56,7 @@ const MAX_SALT_BYTES: usize = 128;
 pub struct ForeignHashes {
     /// Maximum cost of bcrypt, as the power of two of its rounds. Default: 14, about a second.
     pub bcrypt_cost: u32,
-    /// Maximum iterations of PBKDF2. Default: 2,000,000.
+    /// Maximum iterations of PBKDF2 and of phpass. Default: 2,000,000.
     pub pbkdf2_iterations: u32,
     /// Maximum memory of scrypt, in KiB. Default: 65,536. Each worker may need it beside its
     /// own.
@@ -85,16 +90,31 @@ impl ForeignHashes {
         if text.len() > MAX_BYTES || !text.is_ascii() {
             return Err(PhcError::Malformed);
         }
-        let bcrypt = |hash, digests| {
+        let bcrypt = |hash, digest| {
             let pepper = self.devise_pepper.clone();
-            bcrypt::Bcrypt::parse(hash, digests, pepper, self.bcrypt_cost).map(Form::Bcrypt)
+            bcrypt::Bcrypt::parse(hash, digest, pepper, self.bcrypt_cost).map(Form::Bcrypt)
         };
+        let iterations = self.pbkdf2_iterations;
         let form = if let Some(hash) = text.strip_prefix("bcrypt_sha256$") {
-            bcrypt(hash, true)?
-        } else if text.starts_with("$2") || text.starts_with("bcrypt$") {
-            bcrypt(text.strip_prefix("bcrypt$").unwrap_or(text), false)?
+            bcrypt(hash, Some(Digest::Django))?
+        } else if let Some(hash) = text.strip_prefix("$wp") {
+            bcrypt(hash, Some(Digest::WordPress))?
+        } else if text.starts_with("$2") {
+            bcrypt(text, None)?
+        } else if let Some(hash) =
+            text.strip_prefix("bcrypt$").or_else(|| text.strip_prefix("{bcrypt}"))
+        {
+            bcrypt(hash, None)?
         } else if let Some(rest) = text.strip_prefix("pbkdf2_") {
-            Form::Pbkdf2(pbkdf2::Pbkdf2::parse_django(rest, self.pbkdf2_iterations)?)
+            Form::Pbkdf2(pbkdf2::Pbkdf2::parse_django(rest, iterations)?)
+        } else if let Some(rest) = text.strip_prefix("pbkdf2:") {
+            Form::Pbkdf2(pbkdf2::Pbkdf2::parse_werkzeug(rest, iterations)?)
+        } else if let Some(rest) = text.strip_prefix("$pbkdf2") {
+            Form::Pbkdf2(pbkdf2::Pbkdf2::parse_phc(rest, iterations)?)
+        } else if let Some(rest) = text.strip_prefix("$P$") {
+            Form::Phpass(phpass::Phpass::parse(rest, iterations)?)
+        } else if let Some(rest) = text.strip_prefix("scrypt:") {
+            Form::Scrypt(scrypt::Scrypt::parse_werkzeug(rest, self)?)
         } else if let Some(rest) = text.strip_prefix("scrypt$") {
             Form::Scrypt(scrypt::Scrypt::parse_django(rest, self)?)
         } else if let Some(rest) = text.strip_prefix("$scrypt$") {
@@ -129,6 +149,7 @@ pub(super) struct ForeignHash(Form);
 enum Form {
     Bcrypt(bcrypt::Bcrypt),
     Pbkdf2(pbkdf2::Pbkdf2),
+    Phpass(phpass::Phpass),
     Scrypt(scrypt::Scrypt),
 }
 
@@ -139,6 +160,7 @@ impl ForeignHash {
         match &self.0 {
             Form::Bcrypt(hash) => hash.verify(password.as_typed().as_bytes()),
             Form::Pbkdf2(hash) => hash.verify(password.as_typed().as_bytes()),
+            Form::Phpass(hash) => hash.verify(password.as_typed().as_bytes()),
             Form::Scrypt(hash) => hash.verify(password),
         }
     }
@@ -147,7 +169,7 @@ impl ForeignHash {
     pub(super) fn covers(&self, password: &Password) -> bool {
         match &self.0 {
             Form::Bcrypt(hash) => hash.covers(password.as_typed().as_bytes()),
-            Form::Pbkdf2(_) | Form::Scrypt(_) => true,
+            Form::Pbkdf2(_) | Form::Phpass(_) | Form::Scrypt(_) => true,
         }
     }
 }
@@ -170,6 +192,17 @@ fn from_base64(text: &str) -> Result<Vec<u8>, PhcError> {
         other => other,
     }));
     Base64::decode_vec(&standard).map_err(|_| PhcError::Malformed)
+}
+
+/// Decodes hexadecimal digits.
+fn from_base16(digits: &str) -> Result<Vec<u8>, PhcError> {
+    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
+        _ => None,
+    };
+    pairs.map(byte).collect::<Option<_>>().ok_or(PhcError::Malformed)
 }
 
 /// Checks that all of a tag is there: its beginning would be that of a longer one.

@@ -3,7 +3,9 @@
 use std::str::FromStr as _;
 
 use ::bcrypt::HashParts;
-use sha2::{Digest as _, Sha256};
+use base64ct::{Base64, Encoding as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256, Sha384};
 
 use crate::hash::phc::PhcError;
 use crate::secret::Secret;
@@ -14,10 +16,18 @@ use super::{excessive, is_equal};
 const READ_BYTES: usize = 72;
 const MIN_COST: u32 = 4;
 
+/// A digest of the password that bcrypt reads instead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Digest {
+    /// The hexadecimal SHA-256.
+    Django,
+    /// The base64 of an HMAC-SHA-384.
+    WordPress,
+}
+
 pub(super) struct Bcrypt {
     parts: HashParts,
-    /// Whether bcrypt reads the hexadecimal SHA-256 of the password, as of Django's.
-    digests: bool,
+    digest: Option<Digest>,
     pepper: Option<Secret<String>>,
 }
 
@@ -25,7 +35,7 @@ impl Bcrypt {
     /// Parses `$2b$10$…`. `$2x$` marks hashes of a broken implementation.
     pub(super) fn parse(
         text: &str,
-        digests: bool,
+        digest: Option<Digest>,
         pepper: Option<Secret<String>>,
         max_cost: u32,
     ) -> Result<Self, PhcError> {
@@ -42,11 +52,11 @@ impl Bcrypt {
         if cost < MIN_COST {
             return Err(PhcError::Malformed);
         }
-        Ok(Self { parts, digests, pepper: pepper.filter(|_| !digests) })
+        Ok(Self { parts, digest, pepper: pepper.filter(|_| digest.is_none()) })
     }
 
     pub(super) fn verify(&self, password: &[u8]) -> bool {
-        let read = self.read(password);
+        let Some(read) = self.read(password) else { return false };
         let (cost, salt) = (self.parts.get_cost(), self.parts.get_salt_raw());
         let made = ::bcrypt::hash_with_salt(&*read, cost, salt);
         made.is_ok_and(|made| {
@@ -57,22 +67,32 @@ impl Bcrypt {
     }
 
     /// Returns the bytes that bcrypt is given.
-    fn read(&self, password: &[u8]) -> Secret<Vec<u8>> {
+    fn read(&self, password: &[u8]) -> Option<Secret<Vec<u8>>> {
         let pepper = self.pepper.as_ref().map_or("", |pepper| pepper.as_str());
         let mut read = Secret::new(Vec::with_capacity(password.len() + pepper.len() + 64));
-        if self.digests {
-            let digest = Sha256::digest(password);
-            read.extend(digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit));
-        } else {
-            read.extend_from_slice(password);
-            read.extend_from_slice(pepper.as_bytes());
+        match self.digest {
+            Some(Digest::Django) => {
+                let digest = Sha256::digest(password);
+                read.extend(digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit));
+            }
+            Some(Digest::WordPress) => {
+                let mut mac = Hmac::<Sha384>::new_from_slice(b"wp-sha384").ok()?;
+                // It trims a new password, and what is typed at a log-in.
+                mac.update(password.trim_ascii());
+                let tag = mac.finalize().into_bytes();
+                read.extend(Secret::new(Base64::encode_string(&tag)).bytes());
+            }
+            None => {
+                read.extend_from_slice(password);
+                read.extend_from_slice(pepper.as_bytes());
+            }
         }
-        read
+        Some(read)
     }
 
     /// Returns whether bcrypt has read all of the password, and where it ends.
     pub(super) fn covers(&self, password: &[u8]) -> bool {
-        self.digests || password.len() < READ_BYTES
+        self.digest.is_some() || password.len() < READ_BYTES
     }
 }
 

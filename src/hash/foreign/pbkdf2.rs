@@ -1,12 +1,14 @@
-//! PBKDF2 (RFC 8018, section 5.2), in the forms of Django and of ASP.NET Identity.
+//! PBKDF2 (RFC 8018, section 5.2), in the forms of Django, Werkzeug, passlib and ASP.NET Identity,
+//! and as a PHC string.
 
 use ::pbkdf2::pbkdf2_hmac;
+use base64ct::{Base64Unpadded, Encoding as _};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
 use crate::hash::phc::PhcError;
 
-use super::{Tag, checked_salt, excessive, from_base64, is_equal, number, whole_tag};
+use super::{Tag, checked_salt, excessive, from_base16, from_base64, is_equal, number, whole_tag};
 
 /// The iterations of ASP.NET's version 2, and what both versions derive.
 const OF_VERSION_2: u32 = 1000;
@@ -26,6 +28,18 @@ enum Digest {
     Sha512,
 }
 
+impl Digest {
+    /// Parses a function, and returns the length of its output in bytes.
+    fn parse(name: &str) -> Result<(Self, usize), PhcError> {
+        match name {
+            "sha1" => Ok((Self::Sha1, 20)),
+            "sha256" => Ok((Self::Sha256, 32)),
+            "sha512" => Ok((Self::Sha512, 64)),
+            _ => Err(PhcError::Algorithm),
+        }
+    }
+}
+
 impl Pbkdf2 {
     /// Parses what follows `pbkdf2_`: `sha256$iterations$salt$tag`.
     pub(super) fn parse_django(text: &str, max: u32) -> Result<Self, PhcError> {
@@ -33,13 +47,44 @@ impl Pbkdf2 {
         let [digest, iterations, salt, tag] = parts[..] else {
             return Err(PhcError::Malformed);
         };
-        let (digest, bytes) = match digest {
-            "sha1" => (Digest::Sha1, 20),
-            "sha256" => (Digest::Sha256, 32),
-            _ => return Err(PhcError::Algorithm),
-        };
+        let (digest, bytes) = Digest::parse(digest)?;
         let (salt, tag) = (salt.as_bytes().to_vec(), whole_tag(from_base64(tag)?, bytes)?);
         Self::new(digest, number(iterations)?, salt, tag, max)
+    }
+
+    /// Parses what follows `pbkdf2:`: `sha256:iterations$salt$tag`, of which the tag is
+    /// hexadecimal.
+    pub(super) fn parse_werkzeug(text: &str, max: u32) -> Result<Self, PhcError> {
+        let parts: Vec<_> = text.split(['$', ':']).collect();
+        let [digest, iterations, salt, tag] = parts[..] else {
+            return Err(PhcError::Malformed);
+        };
+        let (digest, bytes) = Digest::parse(digest)?;
+        let (salt, tag) = (salt.as_bytes().to_vec(), whole_tag(from_base16(tag)?, bytes)?);
+        Self::new(digest, number(iterations)?, salt, tag, max)
+    }
+
+    /// Parses what follows `$pbkdf2`: `-sha256$i=iterations,l=length$salt$tag` of a PHC string, or
+    /// with the iterations alone, as of passlib's, whose base64 has a dot instead of the plus.
+    /// Without a function it is SHA-1.
+    pub(super) fn parse_phc(text: &str, max: u32) -> Result<Self, PhcError> {
+        let parts: Vec<_> = text.split('$').collect();
+        let [digest, costs, salt, tag] = parts[..] else {
+            return Err(PhcError::Malformed);
+        };
+        let (digest, bytes) = Digest::parse(digest.strip_prefix('-').unwrap_or("sha1"))?;
+        let iterations = costs.split(',').next().unwrap_or(costs);
+        let iterations = number(iterations.strip_prefix("i=").unwrap_or(iterations))?;
+        let decode = |text: &str| {
+            let text = Tag::new(text.trim_end_matches('=').replace('.', "+").into_bytes());
+            let text = std::str::from_utf8(&text).map_err(|_| PhcError::Malformed)?;
+            Base64Unpadded::decode_vec(text).map_err(|_| PhcError::Malformed)
+        };
+        let (salt, tag) = (decode(salt)?, decode(tag)?);
+        // Keycloak derives two blocks of SHA-256.
+        let bytes = if tag.len() == 2 * bytes && bytes == 32 { 64 } else { bytes };
+        let tag = whole_tag(tag, bytes)?;
+        Self::new(digest, iterations, salt, tag, max)
     }
 
     /// Parses base64: a mark, and in version 3 the function, the iterations and the length of

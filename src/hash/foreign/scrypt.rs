@@ -1,4 +1,5 @@
-//! scrypt (RFC 7914), in the forms of Django, better-auth, Firebase, and as a PHC string.
+//! scrypt (RFC 7914), in the forms of Django, Werkzeug, better-auth and Firebase, and as a PHC
+//! string.
 
 use ::scrypt::Params;
 use aes::Aes256;
@@ -11,7 +12,8 @@ use crate::hash::phc::PhcError;
 use crate::secret::Secret;
 
 use super::{
-    ForeignHashes, Tag, checked_salt, excessive, from_base64, is_equal, number, whole_tag,
+    ForeignHashes, Tag, checked_salt, excessive, from_base16, from_base64, is_equal, number,
+    whole_tag,
 };
 
 const NFKC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfkc();
@@ -33,12 +35,18 @@ impl Scrypt {
         let [n, salt, r, p, tag] = parts[..] else {
             return Err(PhcError::Malformed);
         };
-        let n = number(n)?;
-        if !n.is_power_of_two() {
-            return Err(PhcError::Malformed);
-        }
-        let params = params(n.ilog2(), number(r)?, number(p)?, limits)?;
+        let params = params(log(n)?, number(r)?, number(p)?, limits)?;
         Self::new(params, salt.as_bytes().to_vec(), whole_tag(from_base64(tag)?, 64)?)
+    }
+
+    /// Parses what follows `scrypt:`: `N:r:p$salt$tag`, of which the tag is hexadecimal.
+    pub(super) fn parse_werkzeug(text: &str, limits: &ForeignHashes) -> Result<Self, PhcError> {
+        let parts: Vec<_> = text.split(['$', ':']).collect();
+        let [n, r, p, salt, tag] = parts[..] else {
+            return Err(PhcError::Malformed);
+        };
+        let params = params(log(n)?, number(r)?, number(p)?, limits)?;
+        Self::new(params, salt.as_bytes().to_vec(), whole_tag(from_base16(tag)?, 64)?)
     }
 
     /// Parses what follows `$scrypt$`: `ln=…,r=…,p=…$salt$tag`.
@@ -64,7 +72,7 @@ impl Scrypt {
         if !is_hex || salt.len() != 32 || key.len() != 128 {
             return Err(PhcError::Malformed);
         }
-        let tag = base16(key).ok_or(PhcError::Malformed)?;
+        let tag = from_base16(key)?;
         let hash = Self::new(params(14, 16, 1, limits)?, salt.as_bytes().to_vec(), tag)?;
         Ok(Self { normalizes: true, ..hash })
     }
@@ -131,6 +139,12 @@ fn encrypted(signer_key: &[u8], key: &[u8]) -> Option<Tag> {
     Some(text)
 }
 
+/// Parses a power of two, and returns its logarithm.
+fn log(n: &str) -> Result<u32, PhcError> {
+    let n = number(n)?;
+    if n.is_power_of_two() { Ok(n.ilog2()) } else { Err(PhcError::Malformed) }
+}
+
 /// Checks the memory, 128 × N × r bytes, and the parallelism.
 fn params(log_n: u32, r: u32, p: u32, limits: &ForeignHashes) -> Result<Params, PhcError> {
     let kib = 1_u128.checked_shl(log_n).map(|n| n.saturating_mul(u128::from(r)) / 8);
@@ -154,16 +168,6 @@ fn named<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[&'a str
         return Err(PhcError::Malformed);
     }
     Ok(values.map(Option::unwrap_or_default))
-}
-
-fn base16(digits: &str) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|it| u8::try_from(it).ok());
-    let pairs = digits.as_bytes().chunks_exact(2);
-    let octet = |pair: &[u8]| match pair {
-        [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
-        _ => None,
-    };
-    pairs.map(octet).collect()
 }
 
 /// Normalizes to NFKC, in memory that is wiped.
