@@ -68,6 +68,7 @@ pub struct Dialect {
     inserts: Inserts,
     changes: Changes,
     email_taken: String,
+    is_stored: [String; 2],
 }
 
 impl Dialect {
@@ -99,7 +100,10 @@ impl Dialect {
         let inserts = Inserts::new(&names, spelling);
         let email_taken = fill("SELECT 1 FROM {accounts} WHERE @email_key = {1}", &names, spelling);
         let changes = Changes::new(&names, spelling);
-        Self { spelling, names, is_plain, inserts, changes, email_taken }
+        let by_id = "SELECT 1 FROM {accounts} WHERE @id = {1}";
+        let is_stored = [by_id.to_owned(), format!("{by_id} AND @replay_nonce = {{2}}")];
+        let is_stored = is_stored.map(|sql| fill(&sql, &names, spelling));
+        Self { spelling, names, is_plain, inserts, changes, email_taken, is_stored }
     }
 
     /// Sets the prefix of the tables' names.
@@ -140,6 +144,21 @@ impl Dialect {
     /// Returns a query that has a row if there is an account with this key.
     pub fn is_email_taken(&self, key: &EmailKey) -> Statement {
         self.finished(Statement::from_parts(self.email_taken.as_str(), vec![key.as_str().into()]))
+    }
+
+    /// Returns a query that has a row if this very account is stored: after the answer to its
+    /// commit was lost, and another attempt has found its address or its id taken. If the sign-up
+    /// can be retried, its id is derived, and the nonce is compared as well.
+    pub fn is_stored(&self, new: &NewAccount) -> Statement {
+        let [by_id, with_nonce] = &self.is_stored;
+        let id = new.id().as_str().into();
+        self.finished(match new.receipt() {
+            None => Statement::from_parts(by_id.as_str(), vec![id]),
+            Some(receipt) => {
+                let nonce = receipt.nonce().as_slice().into();
+                Statement::from_parts(with_nonce.as_str(), vec![id, nonce])
+            }
+        })
     }
 
     /// Returns the statements that insert an account with its API key, for one transaction, in

@@ -1,21 +1,16 @@
 //! SeaORM 2 on PostgreSQL.
 
-use std::error::Error;
-
 use async_trait::async_trait;
 use sea_orm::sqlx::Error as SqlxError;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, TransactionTrait as _, Value,
+    ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, RuntimeErr, TransactionTrait as _,
+    Value,
 };
-use signup::fields::EmailKey;
-use signup::store::{
-    AccountStore, CreateOutcome, Dialect, InsertProof, NewAccount, SqlValue, Statement,
-    StatementError, StoreError,
-};
-use signup::{Signup, SignupError, SignupRequest, SignupService};
+use signup::store::{Dialect, NewAccount, SqlValue, Statement, StatementError};
 
-/// The accounts of the host.
-pub struct Users {
+use crate::Driver;
+
+pub struct SeaOrm {
     pub database: DatabaseConnection,
     pub dialect: Dialect,
 }
@@ -29,23 +24,7 @@ fn bind(statement: &Statement) -> sea_orm::Statement {
     sea_orm::Statement::from_sql_and_values(DbBackend::Postgres, statement.sql(), values)
 }
 
-impl Users {
-    /// Inserts an account within a transaction of the host's.
-    pub async fn insert(
-        &self,
-        transaction: &impl ConnectionTrait,
-        new: &NewAccount,
-    ) -> Result<(), StatementError> {
-        for statement in self.dialect.insert(new) {
-            match transaction.execute_raw(bind(&statement)).await {
-                Ok(done) if done.rows_affected() == 0 => return Err(StatementError::EmailTaken),
-                Ok(_) => {}
-                Err(error) => return Err(self.meaning(&error).before_commit()),
-            }
-        }
-        Ok(())
-    }
-
+impl SeaOrm {
     fn meaning(&self, error: &DbErr) -> StatementError {
         let (DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
@@ -64,41 +43,32 @@ impl Users {
 }
 
 #[async_trait]
-impl AccountStore for Users {
-    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        let row = self.database.query_one_raw(bind(&self.dialect.is_email_taken(key))).await;
-        Ok(row.map_err(|error| self.meaning(&error).into_store_error(error))?.is_some())
+impl Driver for SeaOrm {
+    fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
-    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        let begun = self.database.begin().await;
-        let transaction = begun.map_err(|error| StoreError::Unavailable(error.into()))?;
-        if let Err(error) = self.insert(&transaction, &new).await {
-            return error.into_outcome("the insert failed");
+    async fn transact(&self, new: &NewAccount, title: Option<&str>) -> Result<(), StatementError> {
+        let failed = |error| self.meaning(&error).before_commit();
+        let transaction = self.database.begin().await.map_err(failed)?;
+        for statement in self.dialect.insert(new) {
+            let done = transaction.execute_raw(bind(&statement)).await.map_err(failed)?;
+            if done.rows_affected() == 0 {
+                return Err(StatementError::EmailTaken);
+            }
         }
-        match transaction.commit().await {
-            Ok(()) => Ok(CreateOutcome::Stored),
-            Err(error) => self.meaning(&error).into_outcome("the commit failed"),
+        // The rows of the host.
+        if let Some(title) = title {
+            let add = "INSERT INTO workspaces (owner, title) VALUES ($1, $2)";
+            let values = [new.id().as_str().into(), title.into()];
+            let add = sea_orm::Statement::from_sql_and_values(DbBackend::Postgres, add, values);
+            transaction.execute_raw(add).await.map_err(failed)?;
         }
+        transaction.commit().await.map_err(|error| self.meaning(&error))
     }
-}
 
-/// Signs up with a workspace: in one transaction of the host's.
-pub async fn sign_up(
-    service: &SignupService<Users>,
-    request: SignupRequest,
-    workspace: &str,
-) -> Result<Signup, Box<dyn Error + Send + Sync>> {
-    let (users, prepared) = (service.account_store(), service.prepare(request).await?);
-    let transaction = users.database.begin().await?;
-    let inserted = users.insert(&transaction, prepared.new_account()).await;
-    inserted.map_err(|error| SignupError::from(error.into_store_error("the insert failed")))?;
-    let owner = prepared.new_account().id().as_str();
-    let add = "INSERT INTO workspaces (owner, title) VALUES ($1, $2)";
-    let values = [owner.into(), workspace.into()];
-    let add = sea_orm::Statement::from_sql_and_values(DbBackend::Postgres, add, values);
-    transaction.execute_raw(add).await?;
-    transaction.commit().await?;
-    let proof = InsertProof::by_host(prepared.new_account());
-    Ok(prepared.open(proof)?)
+    async fn has_row(&self, find: Statement) -> Result<bool, StatementError> {
+        let row = self.database.query_one_raw(bind(&find)).await;
+        Ok(row.map_err(|error| self.meaning(&error))?.is_some())
+    }
 }

@@ -1,19 +1,14 @@
 //! tokio-postgres, with a pool of deadpool's.
 
-use std::error::Error;
-
 use async_trait::async_trait;
-use deadpool_postgres::{Pool, Transaction};
-use signup::fields::EmailKey;
-use signup::store::{
-    AccountStore, CreateOutcome, Dialect, InsertProof, NewAccount, SqlValue, Statement,
-    StatementError, StoreError,
-};
-use signup::{Signup, SignupError, SignupRequest, SignupService};
+use deadpool_postgres::Pool;
+use signup::store::{Dialect, NewAccount, SqlValue, Statement, StatementError};
+use tokio_postgres::Error;
 use tokio_postgres::types::{ToSql, Type};
 
-/// The accounts of the host.
-pub struct Users {
+use crate::Driver;
+
+pub struct TokioPostgres {
     pub pool: Pool,
     pub dialect: Dialect,
 }
@@ -35,25 +30,8 @@ fn borrowed<'a>(values: &'a Values<'_>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
     values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect()
 }
 
-impl Users {
-    /// Inserts an account within a transaction of the host's.
-    pub async fn insert(
-        &self,
-        tx: &Transaction<'_>,
-        new: &NewAccount,
-    ) -> Result<(), StatementError> {
-        for statement in self.dialect.insert(new) {
-            let values = bind(&statement);
-            match tx.execute_typed(statement.sql(), &borrowed(&values)).await {
-                Ok(0) => return Err(StatementError::EmailTaken),
-                Ok(_) => {}
-                Err(error) => return Err(self.meaning(&error).before_commit()),
-            }
-        }
-        Ok(())
-    }
-
-    fn meaning(&self, error: &tokio_postgres::Error) -> StatementError {
+impl TokioPostgres {
+    fn meaning(&self, error: &Error) -> StatementError {
         error.as_db_error().map_or(StatementError::OutcomeUnknown, |error| {
             self.dialect.classify_postgres(error.code().code(), error.constraint())
         })
@@ -61,45 +39,34 @@ impl Users {
 }
 
 #[async_trait]
-impl AccountStore for Users {
-    async fn is_email_taken(&self, key: &EmailKey) -> Result<bool, StoreError> {
-        let client =
-            self.pool.get().await.map_err(|error| StoreError::Unavailable(error.into()))?;
-        let find = self.dialect.is_email_taken(key);
+impl Driver for TokioPostgres {
+    fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    async fn transact(&self, new: &NewAccount, title: Option<&str>) -> Result<(), StatementError> {
+        let failed = |error| self.meaning(&error).before_commit();
+        let mut client = self.pool.get().await.map_err(|_| StatementError::Unavailable)?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        for statement in self.dialect.insert(new) {
+            let values = bind(&statement);
+            let done = transaction.execute_typed(statement.sql(), &borrowed(&values)).await;
+            if done.map_err(failed)? == 0 {
+                return Err(StatementError::EmailTaken);
+            }
+        }
+        // The rows of the host.
+        if let Some(title) = title {
+            let add = "INSERT INTO workspaces (owner, title) VALUES ($1, $2)";
+            let owner = new.id().as_str();
+            transaction.execute(add, &[&owner, &title]).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(|error| self.meaning(&error))
+    }
+
+    async fn has_row(&self, find: Statement) -> Result<bool, StatementError> {
+        let client = self.pool.get().await.map_err(|_| StatementError::Unavailable)?;
         let rows = client.query_typed(find.sql(), &borrowed(&bind(&find))).await;
-        Ok(!rows.map_err(|error| self.meaning(&error).into_store_error(error))?.is_empty())
+        Ok(!rows.map_err(|error| self.meaning(&error))?.is_empty())
     }
-
-    async fn create(&self, new: NewAccount) -> Result<CreateOutcome, StoreError> {
-        let client = self.pool.get().await.map_err(|error| StoreError::Unavailable(error.into()));
-        let mut client = client?;
-        let begun = client.transaction().await;
-        let tx = begun.map_err(|error| StoreError::Unavailable(error.into()))?;
-        if let Err(error) = self.insert(&tx, &new).await {
-            return error.into_outcome("the insert failed");
-        }
-        match tx.commit().await {
-            Ok(()) => Ok(CreateOutcome::Stored),
-            Err(error) => self.meaning(&error).into_outcome("the commit failed"),
-        }
-    }
-}
-
-/// Signs up with a workspace: in one transaction of the host's.
-pub async fn sign_up(
-    service: &SignupService<Users>,
-    request: SignupRequest,
-    workspace: &str,
-) -> Result<Signup, Box<dyn Error + Send + Sync>> {
-    let (users, prepared) = (service.account_store(), service.prepare(request).await?);
-    let mut client = users.pool.get().await?;
-    let tx = client.transaction().await?;
-    let inserted = users.insert(&tx, prepared.new_account()).await;
-    inserted.map_err(|error| SignupError::from(error.into_store_error("the insert failed")))?;
-    let owner = prepared.new_account().id().as_str();
-    tx.execute("INSERT INTO workspaces (owner, title) VALUES ($1, $2)", &[&owner, &workspace])
-        .await?;
-    tx.commit().await?;
-    let proof = InsertProof::by_host(prepared.new_account());
-    Ok(prepared.open(proof)?)
 }

@@ -8,11 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
-use std::error::Error;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use drivers::{with_diesel, with_mysql_async, with_sea_orm, with_tokio_postgres};
+use drivers::{Users, with_diesel, with_mysql_async, with_sea_orm, with_tokio_postgres};
 use signup::account::AccountId;
 use signup::hash::{FakeEngine, HashPool};
 use signup::random::{SecureRandom as _, SystemRandom};
@@ -115,29 +114,32 @@ async fn postgres() -> (String, PostgresStore) {
     (url, rows)
 }
 
-async fn with_tokio_postgres() -> Driven<with_tokio_postgres::Users, PostgresStore> {
+async fn with_tokio_postgres() -> Driven<Users<with_tokio_postgres::TokioPostgres>, PostgresStore> {
     let (url, rows) = postgres().await;
     let config = deadpool_postgres::Config { url: Some(url), ..Default::default() };
     let pool = config.create_pool(None, deadpool_postgres::tokio_postgres::NoTls).unwrap();
-    Driven { users: with_tokio_postgres::Users { pool, dialect: Dialect::postgres() }, rows }
+    let driver = with_tokio_postgres::TokioPostgres { pool, dialect: Dialect::postgres() };
+    Driven { users: Users(Arc::new(driver)), rows }
 }
 
-async fn with_diesel() -> Driven<with_diesel::Users, PostgresStore> {
+async fn with_diesel() -> Driven<Users<with_diesel::Diesel>, PostgresStore> {
     let (url, rows) = postgres().await;
     let manager = diesel_async::pooled_connection::AsyncDieselConnectionManager::new(url);
     let pool = diesel_async::pooled_connection::deadpool::Pool::builder(manager).build().unwrap();
-    Driven { users: with_diesel::Users { pool, dialect: Arc::new(Dialect::postgres()) }, rows }
+    let driver = with_diesel::Diesel { pool, dialect: Dialect::postgres() };
+    Driven { users: Users(Arc::new(driver)), rows }
 }
 
-async fn with_sea_orm() -> Driven<with_sea_orm::Users, PostgresStore> {
+async fn with_sea_orm() -> Driven<Users<with_sea_orm::SeaOrm>, PostgresStore> {
     let (url, rows) = postgres().await;
     let mut options = sea_orm::ConnectOptions::new(url);
     options.max_connections(8).sqlx_logging(false);
     let database = sea_orm::Database::connect(options).await.unwrap();
-    Driven { users: with_sea_orm::Users { database, dialect: Dialect::postgres() }, rows }
+    let driver = with_sea_orm::SeaOrm { database, dialect: Dialect::postgres() };
+    Driven { users: Users(Arc::new(driver)), rows }
 }
 
-async fn with_mysql_async() -> Driven<with_mysql_async::Users, MySqlStore> {
+async fn with_mysql_async() -> Driven<Users<with_mysql_async::MysqlAsync>, MySqlStore> {
     let server = variable("SIGNUP_TEST_MARIADB");
     let (name, url) = new_database(&server);
     let mut connection = sqlx::MySqlConnection::connect(&server).await.unwrap();
@@ -157,7 +159,8 @@ async fn with_mysql_async() -> Driven<with_mysql_async::Users, MySqlStore> {
     let limits = "SET SESSION innodb_lock_wait_timeout = 3, SESSION lock_wait_timeout = 3";
     let options = options.setup(vec![limits, "SET SESSION autocommit = 1"]);
     let pool = mysql_async::Pool::new(options);
-    Driven { users: with_mysql_async::Users { pool, dialect: Dialect::mysql() }, rows }
+    let driver = with_mysql_async::MysqlAsync { pool, dialect: Dialect::mysql() };
+    Driven { users: Users(Arc::new(driver)), rows }
 }
 
 signup::conformance_tests!(tokio_postgres_keeps_the_contract, with_tokio_postgres());
@@ -186,7 +189,7 @@ macro_rules! in_the_hosts_transaction {
             let service = service.hash_pool(Arc::new(pool.unwrap())).build().unwrap();
             let sign_up = async |email: &str, title: &str| {
                 let request = SignupRequest::new(email, "correct horse");
-                drivers::$driver::sign_up(&service, request, title).await
+                drivers::sign_up(&service, request, title).await
             };
             let signup = sign_up("jane@example.com", "Jane's").await.unwrap();
             assert_eq!(rows.account_rows().await.len(), 1);
@@ -222,8 +225,8 @@ in_the_hosts_transaction! {
     mysql_async_joins_a_transaction: with_mysql_async,
 }
 
-fn is_taken(error: &Box<dyn Error + Send + Sync>) -> bool {
-    matches!(error.downcast_ref(), Some(SignupError::EmailTaken))
+fn is_taken(error: &SignupError) -> bool {
+    matches!(error, SignupError::EmailTaken)
 }
 
 /// A table of the host's, with its own types: values are bound with theirs.
@@ -250,6 +253,10 @@ async fn a_table_of_the_hosts_is_described_and_not_coded() {
     .unwrap();
     let map = TableMap::new("users")
         .column(AccountColumn::Email, "mail")
+        .column(AccountColumn::Name, "name")
+        .column(AccountColumn::Plan, "plan")
+        .column(AccountColumn::State, "state")
+        .column(AccountColumn::DeleteAt, "delete_at")
         .column(AccountColumn::CreatedAt, "joined")
         .time(AccountColumn::CreatedAt, TimeFormat::Timestamp)
         .time(AccountColumn::EmailVerifiedAt, TimeFormat::Timestamp)
@@ -258,7 +265,8 @@ async fn a_table_of_the_hosts_is_described_and_not_coded() {
     let rows = PostgresStore::new(pool.clone()).with_table(map.clone()).unwrap();
     rows.migrate().await.unwrap();
     let dialect = Dialect::postgres().with_table(map).unwrap();
-    let users = with_tokio_postgres::Users { pool: harness.users.pool.clone(), dialect };
+    let driver = with_tokio_postgres::TokioPostgres { pool: harness.users.0.pool.clone(), dialect };
+    let users = Users(Arc::new(driver));
 
     // The record is that of the store, and the store reads what was inserted.
     let (first, second) = (Sample::new(1).build(), Sample::new(2).build());
