@@ -9,7 +9,8 @@
 //!
 //! `created_at:timestamp=since` is a point in time in the database's own type,
 //! `created_at:datetime=since` a date and time in UTC, and `primary_key=user_id` the column by
-//! whose order rows are adopted.
+//! whose order rows are adopted. `exclude=CONDITION` leaves out rows that are no users, and
+//! `disabled_if=CONDITION` disables users that must not log in.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -22,7 +23,7 @@ const USAGE: &str = "usage: adopt URL TABLE [--dry-run] [COLUMN[:timestamp|:date
 macro_rules! adopt {
     ($store:ident, $url:expr, $map:expr, $is_dry:expr) => {{
         let store = $store::connect($url).await?.with_table($map)?;
-        let adoption = store.adoption().on_progress(show);
+        let adoption = store.adoption().on_progress(show).on_wait(wait);
         if $is_dry { adoption.dry_run().run().await? } else { adoption.run().await? }
     }};
 }
@@ -41,6 +42,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (column, name) = argument.split_once('=').ok_or(USAGE)?;
         map = match (column, column.split_once(':')) {
             ("primary_key", _) => map.primary_key(name),
+            ("exclude", _) => map.exclude(name),
+            ("disabled_if", _) => map.disabled_if(name),
             (_, None) => map.column(column.parse()?, name),
             (_, Some((column, format))) => {
                 let column: AccountColumn = column.parse()?;
@@ -70,6 +73,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn wait(statement: &str) {
+    eprintln!("waits for a lock of another session: {statement}");
+}
+
 /// Draws a bar of forty signs.
 fn show(done: u64, all: u64) {
     let width = usize::try_from(done * 40 / all.max(1)).unwrap_or(0).min(40);
@@ -79,19 +86,9 @@ fn show(done: u64, all: u64) {
 
 fn tell(report: &AdoptionReport, is_dry: bool) {
     eprintln!();
-    let (would, adopted) =
-        if is_dry { ("would be ", report.adopted) } else { ("", report.adopted) };
+    let done = if is_dry { "to be done" } else { "done" };
     for statement in &report.statements {
-        println!("{would}done: {statement};");
+        println!("{done}: {statement}");
     }
-    for (row, first) in &report.collisions {
-        println!(
-            "row {} ({}) has the mailbox of row {}: not adopted",
-            row.primary_key, row.email, first.primary_key
-        );
-    }
-    for row in &report.unreadable {
-        println!("row {} has no address that can be read: {:?}", row.primary_key, row.email);
-    }
-    println!("{adopted} {would}adopted, {} were accounts before", report.passed_over);
+    println!("{done}: {report}");
 }

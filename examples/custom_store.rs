@@ -61,7 +61,9 @@ impl Users {
             .column(AccountColumn::Name, "full_name")
             .column(AccountColumn::Plan, "tier")
             .column(AccountColumn::PasswordHash, "pw")
-            .column(AccountColumn::CreatedAt, "since");
+            .column(AccountColumn::CreatedAt, "since")
+            .column(AccountColumn::State, "state")
+            .column(AccountColumn::DeleteAt, "delete_at");
         let dialect = Dialect::sqlite().with_table(users)?;
         sqlx::raw_sql(USERS).execute(&pool).await?;
         for migration in dialect.migrations() {

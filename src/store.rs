@@ -38,8 +38,8 @@ pub use mysql::{MySql, MySqlStore};
 pub use postgres::{Postgres, PostgresStore};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use sql::{
-    AdoptedRow, Adoption, AdoptionReport, HostRows, HostRowsError, HostTransaction, OpenError,
-    SqlStore, TableProblem,
+    Adoption, AdoptionReport, HostRows, HostRowsError, HostTransaction, ListedKind, ListedRow,
+    ListedRows, OpenError, SqlStore, TableProblem,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};

@@ -87,12 +87,12 @@ impl Email {
         format!("{local}@{domain}")
     }
 
-    /// Creates what an erased account has instead of an address. It is none, so nobody can
-    /// sign up or log in with it.
+    /// Creates the placeholder for the address of an erased account: an address that can't
+    /// exist (RFC 2606, section 2), because a host's table may check its form. Its key is not the
+    /// key of an address, so that nobody can sign up or log in with it.
     pub(crate) fn erased(id: impl fmt::Display, banned: Option<&EmailKey>) -> Self {
-        let erased = format!("erased:{id}");
-        let key = banned.map_or(&*erased, EmailKey::as_str).to_owned();
-        Self::from_store(erased, key)
+        let key = banned.map_or_else(|| format!("erased:{id}"), |key| key.as_str().to_owned());
+        Self::from_store(format!("{id}@erased.invalid"), key)
     }
 
     /// Returns the address as it was given.

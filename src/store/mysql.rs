@@ -20,9 +20,9 @@ use super::dialect::spelling::{Clash, Spelling};
 use super::dialect::statement::{Statement, Value};
 use super::sql::backend::{Backend, Limit, sealed};
 use super::sql::fault::{Fault, of_connection};
-use super::sql::open::{Location, OpenError, readable};
+use super::sql::open::{Location, OpenError, check_scheme, readable};
 use super::sql::statement::{Kind, Row, trusted};
-use super::sql::{DEADLINE, LONGEST_DEADLINE, SESSION_LIMIT, SIGN_OF_LIFE, SqlStore};
+use super::sql::{DEADLINE, SESSION_LIMIT, SIGN_OF_LIFE, SqlStore};
 
 /// The connections of the store's own pool.
 const CONNECTIONS: u32 = 8;
@@ -79,6 +79,8 @@ impl SqlStore<MySql> {
     /// Fails if the URL is not valid for MySQL, or if the database does not answer.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         let location = Location::from_url(url);
+        check_scheme(url, &["mysql", "mariadb"])
+            .map_err(|error| OpenError::open(location.clone(), error))?;
         let failed = |error| OpenError::open(location.clone(), readable(error));
         let options = MySqlConnectOptions::from_str(url).map_err(failed)?;
         // A pool would retry until its timeout, and then report only the timeout.
@@ -103,17 +105,6 @@ impl SqlStore<MySql> {
             None,
         )
         .reopened())
-    }
-
-    /// Sets the deadline of a call, a day at most. Default: 5 s. Settling a commit whose
-    /// connection was lost has as long again.
-    ///
-    /// A store that [opened](Self::connect) its pool opens it again, with matching limits
-    /// of the server.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline.min(LONGEST_DEADLINE);
-        self.reopened()
     }
 
     /// Relies on the sessions of a host's pool to have no open transaction, and so saves two
@@ -196,6 +187,15 @@ impl Backend for MySql {
     const REUSES_DROPPED: bool = false;
     const LOOK_SETTLES_COMMIT: bool = false;
     const LIMITS_OUTLIVE_SAVEPOINTS: bool = true;
+
+    fn reopened(store: SqlStore<Self>) -> SqlStore<Self> {
+        store.reopened()
+    }
+
+    fn is_locked(error: &sqlx::Error) -> bool {
+        // `ER_LOCK_WAIT_TIMEOUT`.
+        number(error) == Some(1205)
+    }
 
     /// Returns true: a definition of a table commits by itself.
     fn migrates_by_statement(&self) -> bool {

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::dialect::names::{Names, Schema};
 use super::sql::backend::Backend as _;
-use super::sql::open::{Location, OpenError, readable};
+use super::sql::open::{Location, OpenError, check_scheme, readable};
 use super::sql::statement::trusted;
-use super::sql::{DEADLINE, LONGEST_DEADLINE, SESSION_LIMIT, SIGN_OF_LIFE, SqlStore};
+use super::sql::{DEADLINE, SESSION_LIMIT, SIGN_OF_LIFE, SqlStore};
 
 mod backend;
 
@@ -102,6 +102,8 @@ impl SqlStore<Postgres> {
     /// Fails if the URL is not valid for PostgreSQL, or if the database does not answer.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         let location = Location::from_url(url);
+        check_scheme(url, &["postgres", "postgresql"])
+            .map_err(|error| OpenError::open(location.clone(), error))?;
         let failed = |error| OpenError::open(location.clone(), readable(error));
         // Poolers reject unknown start-up parameters. The store reads no floats.
         let options = PgConnectOptions::from_str(url).map_err(failed)?.extra_float_digits(None);
@@ -135,17 +137,6 @@ impl SqlStore<Postgres> {
     pub fn with_schema(self, schema: Schema) -> Self {
         let names = Names { schema, ..self.names.clone() };
         self.with_names(names)
-    }
-
-    /// Sets the deadline of a call, a day at most. Default: 5 s. Confirming a commit whose
-    /// answer was lost has as long again.
-    ///
-    /// A store that [opened](Self::connect) its pool opens it again, with matching
-    /// statement timeouts.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline.min(LONGEST_DEADLINE);
-        self.reopened()
     }
 
     /// Adapts the store to a pooler that gives each transaction another connection

@@ -50,7 +50,7 @@ pub use host::{HostRows, HostRowsError};
 use open::Location;
 pub use open::OpenError;
 use queries::Queries;
-pub use table::adopt::{AdoptedRow, Adoption, AdoptionReport};
+pub use table::adopt::{Adoption, AdoptionReport, ListedKind, ListedRow, ListedRows};
 pub use table::check::TableProblem;
 pub use transaction::HostTransaction;
 
@@ -132,6 +132,17 @@ impl<B: Backend> SqlStore<B> {
     #[must_use]
     pub fn with_host_rows(self, rows: impl HostRows<Connection<B>>) -> Self {
         Self { host: Some(Arc::new(rows)), ..self }
+    }
+
+    /// Sets the deadline of a call, a day at most. Default: 5 s. Settling a commit whose
+    /// connection was lost has as long again.
+    ///
+    /// A store of a server that has opened its own pool opens it again, with matching limits of
+    /// the server.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline.min(LONGEST_DEADLINE);
+        B::reopened(self)
     }
 
     /// Returns a table's name as written in SQL, with schema and prefix: `accounts`, for a

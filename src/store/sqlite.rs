@@ -20,9 +20,9 @@ use super::sql::backend::{Backend, Interrupt, Limit, sealed};
 use super::sql::checks::Checks;
 use super::sql::fault::{Fault, without_rows};
 use super::sql::numbered::{query, values};
-use super::sql::open::{Location, OpenError};
+use super::sql::open::{Location, OpenError, check_scheme};
 use super::sql::statement::{Kind, Row, trusted};
-use super::sql::{DEADLINE, LONGEST_DEADLINE, SqlStore};
+use super::sql::{DEADLINE, SqlStore};
 
 /// The connections of the store's own pool: one writes at a time, the others serve reads.
 const CONNECTIONS: u32 = 4;
@@ -96,6 +96,7 @@ impl SqlStore<Sqlite> {
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         let location = Location::from_url(url);
         let failed = |error: BoxError| OpenError::open(location.clone(), error);
+        check_scheme(url, &["sqlite"]).map_err(failed)?;
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|error| failed(error.into()))?
             .create_if_missing(true)
@@ -124,13 +125,6 @@ impl SqlStore<Sqlite> {
         let mut store = Self::with_backend(Sqlite { owns_pool: true }, pool, location, Some(1));
         store.checks_connections = checks_connections;
         Ok(store)
-    }
-
-    /// Sets the deadline of a call, a day at most. Default: 5 s.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline.min(LONGEST_DEADLINE);
-        self
     }
 }
 

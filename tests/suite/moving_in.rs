@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use signup::account::AccountState;
 use signup::api_key::ForeignApiKeys;
 use signup::clock::{ManualClock, Timestamp};
 use signup::credentials::{CredentialError, Credentials};
 use signup::fields::{Email, EmailKey, EmailProfile};
 use signup::hash::{ForeignHashes, HashPool, WorkFactor};
 use signup::store::{
-    AccountColumn, FindBy, LifecycleStore as _, LifecycleStoreExt as _, MemoryStore, NewApiKey,
-    SqliteStore, TableMap, TimeFormat,
+    AccountColumn, LifecycleStoreExt as _, MemoryStore, NewApiKey, SqliteStore, TableMap,
 };
-use signup::{SignupError, SignupRequest, SignupService};
-use sqlx::AssertSqlSafe;
+use signup::{SignupRequest, SignupService};
 
 use crate::support::backend::NOW;
-use crate::support::postgres;
+
+mod lives;
+mod odd_tables;
+mod recipes;
 
 #[derive(serde::Deserialize)]
 struct Made {
@@ -51,7 +51,7 @@ async fn users(made: &[Made]) -> SqliteStore {
     let map = TableMap::new("users").column(AccountColumn::PasswordHash, "pw");
     let store = store.with_table(map).unwrap();
     let report = store.adoption().run().await.unwrap();
-    assert!(report.collisions.is_empty());
+    assert_eq!(report.listed, []);
     store.migrate().await.unwrap();
     store
 }
@@ -157,203 +157,6 @@ async fn keys_of_another_system_are_verified_expire_and_are_rotated() {
     assert!(matches!(untold.verify_api_key(&first).await, Err(CredentialError::Rejected)));
 }
 
-/// A table of users of another system, with what its page of the documentation says.
-struct System {
-    schema: &'static str,
-    /// The hash in its row of Jane, by the beginning.
-    hash: &'static str,
-    before: &'static str,
-    map: TableMap,
-    after: &'static str,
-    adopted: u64,
-    disabled: bool,
-}
-
-const SINCE: i64 = 1_709_208_000_000;
-
-/// Brings Jane along: she logs in, her hash is renewed, and she and others can't sign up twice.
-async fn brings_its_users(system: System) {
-    let store = postgres::unmigrated(&postgres::url()).await;
-    let schema = store.table("").trim_end_matches('.').to_owned();
-    let jane = made()
-        .into_iter()
-        .find(|made| made.hash.starts_with(system.hash) && made.password == "correct horse");
-    let jane = jane.unwrap();
-    let pool = store.pool().clone();
-    let execute = async |sql: &str| {
-        let begin = format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema}");
-        let sql = format!("{begin}; {sql}; RESET search_path");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();
-    };
-    execute(&system.schema.replace("{hash}", &jane.hash)).await;
-    execute(system.before).await;
-    let store = store.with_table(system.map.schema(&*schema)).unwrap();
-    let report = store.adoption().run().await.unwrap();
-    assert_eq!((report.adopted, report.collisions.len()), (system.adopted, 0));
-    execute(system.after).await;
-    assert_eq!(store.check_table().await.unwrap(), []);
-
-    let pool = HashPool::builder().workers(1).foreign_hashes(ForeignHashes::default());
-    let service = SignupService::builder(store.clone()).jwt_secret(&[7; 32]);
-    let service = service.hash_pool(Arc::new(pool.build().unwrap())).build().unwrap();
-    let credentials = service.credentials();
-    for _ in 0..2 {
-        let id = credentials.verify_password("jane@example.com", &jane.password).await.unwrap();
-        let record = store.find_account(FindBy::Id(&id)).await.unwrap().unwrap();
-        let is_kept = record.created_at.as_millis() == SINCE;
-        // fastapi-users has kept no time.
-        assert!(is_kept || system.schema.contains("hashed_password"), "{:?}", record.created_at);
-        let key = record.account.email().key().clone();
-        let stored = store.find_login(FindBy::Email(&key)).await.unwrap().unwrap();
-        assert!(stored.password_hash.as_phc().starts_with("$argon2id$v=19$"));
-    }
-    let again = service.signup(SignupRequest::new("JANE@example.com", "correct horse")).await;
-    assert!(matches!(again, Err(SignupError::EmailTaken)), "{again:?}");
-    for other in ["gone@example.com", "hub@example.com"] {
-        let refused = credentials.verify_password(other, &jane.password).await;
-        assert!(matches!(refused, Err(CredentialError::Rejected)), "{other}");
-    }
-    let gone = store.find_account(FindBy::Email(&key_of("gone@example.com"))).await.unwrap();
-    let disabled = gone.is_some_and(|gone| gone.state == AccountState::Disabled);
-    assert_eq!(disabled, system.disabled);
-
-    // New ones sign up, with and without a name.
-    for (email, name) in [("joe@example.com", None), ("kim@example.com", Some("Kim"))] {
-        let request = SignupRequest::new(email, "correct horse");
-        let request = match name {
-            Some(name) => request.name(name),
-            None => request,
-        };
-        service.signup(request).await.unwrap();
-        credentials.verify_password(email, "correct horse").await.unwrap();
-    }
-}
-
 fn key_of(email: &str) -> EmailKey {
     Email::parse(email, EmailProfile::Strict).unwrap().key().clone()
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL: scripts/test.sh runs it"]
-async fn django_brings_its_users() {
-    let map = TableMap::new("auth_user")
-        .column(AccountColumn::PasswordHash, "password")
-        .column(AccountColumn::CreatedAt, "date_joined")
-        .time(AccountColumn::CreatedAt, TimeFormat::Timestamp)
-        .fill_with("username", "?", |new| new.id().as_str().to_owned())
-        .fill("first_name", "''")
-        .fill("last_name", "''")
-        .fill("is_superuser", "false")
-        .fill("is_staff", "false")
-        .fill("is_active", "true");
-    brings_its_users(System {
-        schema: include_str!("../data/foreign-schemas/django.sql"),
-        hash: "pbkdf2_sha256$1000000$",
-        before: "",
-        map,
-        after: "UPDATE auth_user SET state = 'disabled' WHERE NOT is_active",
-        adopted: 2,
-        disabled: true,
-    })
-    .await;
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL: scripts/test.sh runs it"]
-async fn devise_brings_its_users() {
-    let map = TableMap::new("users")
-        .column(AccountColumn::PasswordHash, "encrypted_password")
-        .time(AccountColumn::CreatedAt, TimeFormat::DateTime)
-        .column(AccountColumn::EmailVerifiedAt, "confirmed_at")
-        .time(AccountColumn::EmailVerifiedAt, TimeFormat::DateTime)
-        .unique(AccountColumn::Email, "index_users_on_email")
-        .fill("updated_at", "now() AT TIME ZONE 'UTC'");
-    brings_its_users(System {
-        schema: include_str!("../data/foreign-schemas/devise.sql"),
-        hash: "$2a$04$",
-        before: "",
-        map,
-        after: "",
-        adopted: 1,
-        disabled: false,
-    })
-    .await;
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL: scripts/test.sh runs it"]
-async fn fastapi_users_brings_its_users() {
-    let map = TableMap::new("user")
-        .column(AccountColumn::PasswordHash, "hashed_password")
-        .unique(AccountColumn::Email, "ix_user_email")
-        .fill("id", "gen_random_uuid()")
-        .fill("is_active", "true")
-        .fill("is_superuser", "false")
-        .fill("is_verified", "false");
-    brings_its_users(System {
-        schema: include_str!("../data/foreign-schemas/fastapi_users.sql"),
-        hash: "$argon2id$",
-        before: "",
-        map,
-        after: r#"UPDATE "user" SET email_verified_at = created_at WHERE is_verified;
-                  UPDATE "user" SET state = 'disabled' WHERE NOT is_active"#,
-        adopted: 2,
-        disabled: true,
-    })
-    .await;
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL: scripts/test.sh runs it"]
-async fn better_auth_brings_its_users() {
-    let map = TableMap::new("user")
-        .column(AccountColumn::Name, "display_name")
-        .column(AccountColumn::CreatedAt, "createdAt")
-        .time(AccountColumn::CreatedAt, TimeFormat::Timestamp)
-        .fill_with("id", "?", |new| new.id().as_str().to_owned())
-        .fill_with("name", "?", |new| new.name().unwrap_or_default().to_owned())
-        .fill("emailVerified", "false");
-    brings_its_users(System {
-        schema: include_str!("../data/foreign-schemas/better_auth.sql"),
-        hash: "c6a4d7f8b7fbf3fdfc1eaa8a929cb65d:",
-        before: r#"
-            ALTER TABLE "user" ADD COLUMN password_hash text, ADD COLUMN email_verified_at bigint;
-            UPDATE "user" u SET password_hash = a.password
-                FROM account a WHERE a."userId" = u.id AND a."providerId" = 'credential';
-            UPDATE "user" SET email_verified_at = extract(epoch FROM "createdAt") * 1000
-                WHERE "emailVerified""#,
-        map,
-        after: "",
-        adopted: 2,
-        disabled: false,
-    })
-    .await;
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL: scripts/test.sh runs it"]
-async fn supabase_brings_its_users() {
-    let map = TableMap::new("users")
-        .time(AccountColumn::CreatedAt, TimeFormat::Timestamp)
-        .column(AccountColumn::EmailVerifiedAt, "email_confirmed_at")
-        .time(AccountColumn::EmailVerifiedAt, TimeFormat::Timestamp);
-    // The tests share a database, in which each has a schema of its own.
-    let schema = include_str!("../data/foreign-schemas/supabase.sql");
-    let schema = schema.replace("CREATE SCHEMA auth;", "").replace("auth.users", "auth_users");
-    brings_its_users(System {
-        schema: schema.leak(),
-        hash: "$2a$04$",
-        before: "CREATE TABLE users AS
-                     SELECT id, email, nullif(encrypted_password, '') AS password_hash,
-                            created_at, email_confirmed_at
-                     FROM auth_users
-                     WHERE email IS NOT NULL AND deleted_at IS NULL AND NOT is_anonymous;
-                 ALTER TABLE users ADD PRIMARY KEY (id),
-                     ALTER COLUMN id SET DEFAULT gen_random_uuid()",
-        map,
-        after: "",
-        adopted: 2,
-        disabled: false,
-    })
-    .await;
 }

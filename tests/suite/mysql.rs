@@ -221,6 +221,18 @@ async fn a_migration_that_was_interrupted_is_finished_by_the_next() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs MariaDB: scripts/test.sh starts one"]
+async fn another_table_of_accounts_is_not_taken() {
+    for columns in ["id bigint PRIMARY KEY, name text", "id varchar(64) PRIMARY KEY"] {
+        let store = mysql::unmigrated().await;
+        let table = format!("CREATE TABLE accounts ({columns})");
+        store.pool().execute(AssertSqlSafe(table)).await.unwrap();
+        let refused = store.migrate().await.unwrap_err().to_string();
+        assert!(refused.contains("there is another table accounts"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB: scripts/test.sh starts one"]
 async fn no_error_quotes_what_the_client_has_sent() {
     let store = mysql::store().await;
     // A constraint of the host's, which no sign-up knows.

@@ -120,8 +120,8 @@ pub enum Effect {
     SetState(AccountState, Option<Timestamp>),
     /// Sets `accounts.state` to `disabled`, and keeps `accounts.delete_at`.
     Disable,
-    /// Sets `accounts.email` to `erased:` and the id, and `accounts.email_key` to the same,
-    /// or to this key of a banned address; `name`, `pepper_version`, `email_verified_at`,
+    /// Sets `accounts.email` to the id at `erased.invalid`, and `accounts.email_key` to `erased:`
+    /// and the id, or to this key of a banned address; `name`, `pepper_version`, `email_verified_at`,
     /// `email_unverified`, `ticket_nonce` and `delete_at` to null, `password_hash` to the empty
     /// text, and `state` to `erased`.
     Erase(Option<EmailKey>),

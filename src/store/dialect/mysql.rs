@@ -5,7 +5,6 @@ use super::spelling::TimeFormat;
 use super::spelling::{
     Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_limit, is_after,
 };
-use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
     // The number goes when the statement is sent: MySQL has none.
@@ -73,33 +72,83 @@ const MAPPED_STEPS: &[Step] = &[MAPPED_STEP];
 const MAPPED_STEP: Step = Step { description: "next to accounts", sql: &[BESIDE], ..STEP };
 
 const CATALOG: Catalog = Catalog {
-    columns: "SELECT column_name, CONCAT(data_type, ' ', COALESCE(collation_name, '')),
+    table: "SELECT CONCAT(table_type, ' ', COALESCE(engine, '')), COALESCE(row_format, '')
+            FROM information_schema.tables
+            WHERE table_schema = COALESCE(?1, DATABASE()) AND table_name = ?2",
+    usable: ("BASE TABLE InnoDB", &["Compact", "Redundant"]),
+    columns: "SELECT column_name,
+                  CONCAT(data_type, IF(column_type LIKE '%unsigned%', ' unsigned', ''), ' ',
+                      COALESCE(collation_name, '')),
                   CAST(is_nullable = 'YES' AS SIGNED),
-                  CAST(column_default IS NOT NULL OR extra <> '' AS SIGNED)
+                  CAST(column_default IS NOT NULL OR extra <> '' AS SIGNED),
+                  CAST(COALESCE(character_maximum_length, 0) AS SIGNED),
+                  CAST(IF(COALESCE(generation_expression, '') <> '', 1,
+                      IF(extra LIKE '%on update%', 2, 0)) AS SIGNED)
               FROM information_schema.columns
               WHERE table_schema = COALESCE(?1, DATABASE()) AND table_name = ?2",
-    uniques: "SELECT index_name, MIN(column_name) FROM information_schema.statistics
-              WHERE table_schema = COALESCE(?1, DATABASE()) AND table_name = ?2
-                AND non_unique = 0 AND sub_part IS NULL
-              GROUP BY index_name HAVING COUNT(*) = 1",
+    uniques: "SELECT s.index_name, COALESCE(s.column_name, ''),
+                  CAST(s.sub_part IS NULL AND s.column_name IS NOT NULL AND (
+                      SELECT COUNT(*) FROM information_schema.statistics o
+                      WHERE o.table_schema = s.table_schema AND o.table_name = s.table_name
+                        AND o.index_name = s.index_name) = 1 AS SIGNED)
+              FROM information_schema.statistics s
+              WHERE s.table_schema = COALESCE(?1, DATABASE()) AND s.table_name = ?2
+                AND s.non_unique = 0",
     id: Types {
         accepted: &["varchar ascii_bin", "char ascii_bin"],
         proposed: "varchar(64) CHARACTER SET ascii COLLATE ascii_bin",
     },
     text: Types {
         accepted: &["varchar", "char", "text", "tinytext", "mediumtext", "longtext", "varbinary"],
-        proposed: "varchar(255) CHARACTER SET utf8mb4",
+        proposed: "varchar(256) CHARACTER SET utf8mb4",
     },
     key: Types { accepted: &["varbinary"], proposed: "varbinary(1280)" },
     integer: Types { accepted: &["bigint"], proposed: "bigint" },
     bytes: Types { accepted: &["varbinary", "blob", "tinyblob"], proposed: "varbinary(64)" },
     time: Types { accepted: &["timestamp"], proposed: "timestamp(3) NULL" },
     date_time: Types { accepted: &["datetime"], proposed: "datetime(3)" },
-    as_text: |value| format!("CAST({value} AS CHAR)"),
-    from_text: |value, kind| {
-        if kind.contains("int") { format!("CAST({value} AS SIGNED)") } else { value.to_owned() }
+    cast: "CHAR",
+    as_text: |value, kind| {
+        if is_binary(kind) { format!("HEX({value})") } else { format!("CAST({value} AS CHAR)") }
     },
+    from_text: |value, kind| {
+        if is_binary(kind) {
+            return format!("UNHEX({value})");
+        }
+        match kind.trim().rsplit_once(' ') {
+            Some((integer, "unsigned")) if integer.contains("int") => {
+                format!("CAST({value} AS UNSIGNED)")
+            }
+            // A text is compared by the collation of its column, so that an index can be used.
+            Some((_, collation)) => {
+                let charset = collation.split('_').next().unwrap_or_default();
+                format!("CONVERT({value} USING {charset}) COLLATE {collation}")
+            }
+            None if kind.contains("int") => format!("CAST({value} AS SIGNED)"),
+            None => value.to_owned(),
+        }
+    },
+    update_by: |table, set, rows, condition| {
+        let select = |[one, two, three]: &[String; 3]| {
+            format!("SELECT {one} AS column1, {two} AS column2, {three} AS column3")
+        };
+        let rows = rows.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ");
+        format!("UPDATE {table} t JOIN ({rows}) v ON {condition} SET {set}")
+    },
+    short_locks: Some("SET SESSION lock_wait_timeout = 1"),
+    old_defaults: Some(
+        "SET SESSION sql_mode = REPLACE(REPLACE(
+            @@sql_mode, 'NO_ZERO_IN_DATE', ''), 'NO_ZERO_DATE', '')",
+    ),
+    widen: Some(|table, column, length| {
+        format!("ALTER TABLE {table} MODIFY {column} varchar({length}) CHARACTER SET utf8mb4")
+    }),
 };
+
+/// Returns whether a type is of bytes.
+fn is_binary(kind: &str) -> bool {
+    kind.contains("binary") || kind.contains("blob")
+}
 
 /// Returns the severity of an error number, by the error message references of MySQL 8 and
 /// MariaDB. A proxy in front of the server reports its own connections by the numbers of clients
@@ -143,8 +192,7 @@ pub(in crate::store) fn clash(number: u16, message: &str, names: &Names) -> Opti
             let is = |name: &str| key == names.constraint(name);
             if names.is_email(key, "accounts_email_key_key") {
                 Some(Clash::Email)
-            } else if key == names.unique(AccountColumn::Id, "accounts_id_key") || key == "PRIMARY"
-            {
+            } else if names.is_id(key, "accounts_id_key") || key == "PRIMARY" {
                 Some(Clash::Identifier)
             } else if is("api_keys_replay_tag") {
                 Some(Clash::Retry)

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::account::AccountState;
+use crate::clock::Timestamp;
 use crate::issue::InvalidValue;
 
 use super::spelling::Spelling;
@@ -119,8 +121,34 @@ impl Names {
         let name = format!("a.{}", self.column(column));
         match self.time_format(column) {
             TimeFormat::Milliseconds => name,
-            format => (spelling.read_time)(format, &name),
+            format => {
+                // A host may have any time, and one row must not fail a query.
+                let time = (spelling.read_time)(format, &name);
+                let latest = Timestamp::MAX.as_millis();
+                format!("CASE WHEN {time} BETWEEN 0 AND {latest} THEN {time} END")
+            }
         }
+    }
+
+    /// Returns the condition, with `AND` before it, that a row of a table `a` can be read: the
+    /// rows of a host's table may not be adopted, or be changed by another system.
+    pub(in crate::store) fn is_readable(&self, spelling: Spelling) -> String {
+        if self.accounts.is_none() {
+            return String::new();
+        }
+        let time = self.read_time(AccountColumn::CreatedAt, spelling);
+        let latest = Timestamp::MAX.as_millis();
+        let states = AccountState::ALL.map(|state| format!("'{state}'")).join(", ");
+        let columns = self.fill_columns(
+            " AND a.@id IS NOT NULL AND a.@email IS NOT NULL AND a.@email_key IS NOT NULL",
+        );
+        let state = self.column(AccountColumn::State);
+        format!("{columns} AND a.{state} IN ({states}) AND {time} BETWEEN 0 AND {latest}")
+    }
+
+    /// Returns whether a time of an account is not in milliseconds.
+    pub(in crate::store) fn has_finer_times(&self, column: AccountColumn) -> bool {
+        self.time_format(column) != TimeFormat::Milliseconds
     }
 
     /// Returns the expression that writes a time of an account, given in milliseconds.
@@ -140,20 +168,23 @@ impl Names {
         self.accounts.as_ref().map(|accounts| accounts.time(column)).unwrap_or_default()
     }
 
-    /// Returns the unique constraint of an account's column.
-    pub(in crate::store) fn unique(&self, column: AccountColumn, own: &str) -> String {
+    /// Returns whether a constraint is the one of the account's id.
+    pub(in crate::store) fn is_id(&self, constraint: &str, own: &str) -> bool {
         match &self.accounts {
-            Some(accounts) => accounts.constraint(column),
-            None => self.constraint(own),
+            Some(accounts) => accounts.is_unique_by(AccountColumn::Id, constraint),
+            None => constraint == self.constraint(own),
         }
     }
 
-    /// Returns whether a constraint says that an address is taken: that of the email key, or
-    /// one of the host's on the address itself.
+    /// Returns whether a constraint says that an address is taken: the one of the email key, or
+    /// the host's on the address itself.
     pub(in crate::store) fn is_email(&self, constraint: &str, own: &str) -> bool {
-        let mapped = self.accounts.as_ref();
-        constraint == self.unique(AccountColumn::EmailKey, own)
-            || mapped.is_some_and(|it| constraint == it.constraint(AccountColumn::Email))
+        match &self.accounts {
+            Some(accounts) => [AccountColumn::EmailKey, AccountColumn::Email]
+                .into_iter()
+                .any(|column| accounts.is_unique_by(column, constraint)),
+            None => constraint == self.constraint(own),
+        }
     }
 
     /// Fills the columns of accounts into SQL, where each is written with an `@` before it.

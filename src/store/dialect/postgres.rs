@@ -4,9 +4,8 @@ use super::names::Names;
 use super::spelling::TimeFormat;
 use super::spelling::{
     ADVANCE_NEXT, Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_key,
-    is_row_after,
+    is_row_after, update_from,
 };
-use super::table::AccountColumn;
 
 pub(in crate::store) const SPELLING: Spelling = Spelling {
     placeholder: |number| format!("${number}"),
@@ -20,7 +19,12 @@ pub(in crate::store) const SPELLING: Spelling = Spelling {
     least: "least",
     quote: '"',
     unique_name: |table, column| format!("{table}_{column}_key"),
-    read_time: |_, column| format!("CAST(round(extract(epoch FROM {column}) * 1000) AS bigint)"),
+    read_time: |_, column| {
+        format!(
+            "CASE WHEN isfinite({column})
+                THEN CAST(round(extract(epoch FROM {column}) * 1000) AS bigint) END"
+        )
+    },
     write_time: |format, millis| match format {
         TimeFormat::DateTime => format!("(to_timestamp({millis} / 1000.0) AT TIME ZONE 'UTC')"),
         _ => format!("to_timestamp({millis} / 1000.0)"),
@@ -127,31 +131,54 @@ const DISTRIBUTED: Form = Form {
 };
 
 const CATALOG: Catalog = Catalog {
+    table:
+        "SELECT c.relkind::text, '' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2",
+    usable: ("r", &[]),
     // The blank tells `timestamp` from `timestamptz`.
     columns: "SELECT column_name::text, udt_name::text || ' ',
                   CASE WHEN is_nullable = 'YES' THEN 1 ELSE 0 END::bigint,
                   CASE WHEN column_default IS NOT NULL OR is_identity = 'YES'
-                      OR is_generated = 'ALWAYS' THEN 1 ELSE 0 END::bigint
+                      OR is_generated = 'ALWAYS' THEN 1 ELSE 0 END::bigint,
+                  coalesce(character_maximum_length, 0)::bigint,
+                  CASE WHEN is_generated = 'ALWAYS' OR identity_generation = 'ALWAYS'
+                      THEN 1 ELSE 0 END::bigint
               FROM information_schema.columns
               WHERE table_schema = coalesce($1, current_schema()) AND table_name = $2",
-    uniques: "SELECT c.relname::text, a.attname::text
+    // An index depends on the columns of its expressions.
+    uniques: "SELECT c.relname::text, a.attname::text,
+                  CASE WHEN i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indexprs IS NULL
+                      AND i.indisvalid AND i.indimmediate THEN 1 ELSE 0 END::bigint
               FROM pg_index i
               JOIN pg_class c ON c.oid = i.indexrelid
               JOIN pg_class t ON t.oid = i.indrelid
               JOIN pg_namespace n ON n.oid = t.relnamespace
-              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+              JOIN pg_attribute a ON a.attrelid = t.oid AND (
+                  a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                  OR EXISTS (
+                      SELECT 1 FROM pg_depend d
+                      WHERE i.indexprs IS NOT NULL AND d.classid = 'pg_class'::regclass
+                        AND d.objid = i.indexrelid AND d.refobjid = t.oid
+                        AND d.refobjsubid = a.attnum))
               WHERE n.nspname = coalesce($1, current_schema()) AND t.relname = $2
-                AND i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL
-                AND i.indexprs IS NULL",
+                AND i.indisunique",
     id: Types { accepted: &["text", "varchar"], proposed: "text COLLATE \"C\"" },
-    text: Types { accepted: &["text", "varchar", "bpchar", "citext", "name"], proposed: "text" },
+    // Not `bpchar`: it is read with blanks at its end.
+    text: Types { accepted: &["text", "varchar", "citext", "name"], proposed: "text" },
     key: Types { accepted: &["text", "varchar"], proposed: "text COLLATE \"C\"" },
     integer: Types { accepted: &["int8"], proposed: "bigint" },
     bytes: Types { accepted: &["bytea"], proposed: "bytea" },
     time: Types { accepted: &["timestamptz "], proposed: "timestamptz" },
     date_time: Types { accepted: &["timestamp "], proposed: "timestamp(3)" },
-    as_text: |value| format!("CAST({value} AS text)"),
+    cast: "text",
+    as_text: |value, _| format!("CAST({value} AS text)"),
     from_text: |value, kind| format!("CAST({value} AS {kind})"),
+    update_by: update_from,
+    short_locks: Some("SET lock_timeout = '1s'"),
+    old_defaults: None,
+    widen: Some(|table, column, length| {
+        format!("ALTER TABLE {table} ALTER COLUMN {column} TYPE varchar({length})")
+    }),
 };
 
 /// Returns the severity of an SQLSTATE (PostgreSQL, appendix A: error codes).
@@ -175,9 +202,7 @@ pub(in crate::store) fn clash(code: &str, constraint: &str, names: &Names) -> Op
         UNIQUE_VIOLATION if is("api_keys_replay_tag") => Some(Clash::Retry),
         UNIQUE_VIOLATION if is("used_tickets_pkey") => Some(Clash::Ticket),
         UNIQUE_VIOLATION if is("api_keys_pkey") => Some(Clash::Identifier),
-        UNIQUE_VIOLATION if constraint == names.unique(AccountColumn::Id, "accounts_pkey") => {
-            Some(Clash::Identifier)
-        }
+        UNIQUE_VIOLATION if names.is_id(constraint, "accounts_pkey") => Some(Clash::Identifier),
         FOREIGN_KEY_VIOLATION if is("api_keys_account_id_fkey") => Some(Clash::Orphan),
         _ => None,
     }

@@ -94,6 +94,13 @@ pub(super) const ADVANCE_NEXT: &str = "UPDATE {events} SET due_at = created_at
       AND number = (SELECT f.number FROM {events} f WHERE f.account_id = {1}
           AND f.delivery = 'waiting' ORDER BY f.number LIMIT 1)";
 
+/// Updates a table by rows of values where an `UPDATE` has a `FROM`.
+pub(super) fn update_from(table: &str, set: &str, rows: &[[String; 3]], condition: &str) -> String {
+    let rows: Vec<_> = rows.iter().map(|row| format!("({})", row.join(", "))).collect();
+    let rows = rows.join(", ");
+    format!("UPDATE {table} AS t SET {set} FROM (VALUES {rows}) AS v WHERE {condition}")
+}
+
 /// Compares two columns with two values as rows.
 pub(super) fn is_row_after(columns: [&str; 2], values: [&str; 2]) -> String {
     format!("({}) > ({})", columns.join(", "), values.join(", "))
@@ -109,10 +116,18 @@ pub(super) fn is_after(columns: [&str; 2], values: [&str; 2]) -> String {
 /// accounts have there.
 #[derive(Debug)]
 pub struct Catalog {
-    /// A query of the schema (or null) and the table: each column's name, its type, whether
-    /// it may be null, and whether it has a value of its own if none is given.
+    /// A query of the schema (or null) and the table: in one row, its kind, and how its rows are
+    /// stored.
+    pub table: &'static str,
+    /// The kind of a table that the store can use, and the ways of storing rows that it can't.
+    pub usable: (&'static str, &'static [&'static str]),
+    /// A query of the same: each column's name, its type, whether it may be null, whether it has
+    /// a value if none is given, its length in characters (0 for any), and whether it is
+    /// generated (1) or renewed by each update (2).
     pub columns: &'static str,
-    /// A query of the same: each unique index of one column, and the column.
+    /// A query of the same: each unique index, a column that it is about, and whether it is of
+    /// this column alone, for all rows, and valid. Instead of a column, it can have the
+    /// definition of the index.
     pub uniques: &'static str,
     /// The types of an account's id.
     pub id: Types,
@@ -128,10 +143,22 @@ pub struct Catalog {
     pub time: Types,
     /// The types of dates and times without a zone.
     pub date_time: Types,
-    /// The expression that reads a value of any type as text.
-    pub as_text: fn(&str) -> String,
-    /// The expression that turns text into a value of a type.
+    /// The type to which a value is cast as text.
+    pub cast: &'static str,
+    /// The expression that reads a value of a type as text.
+    pub as_text: fn(&str, &str) -> String,
+    /// The expression that turns this text into a value of the type.
     pub from_text: fn(&str, &str) -> String,
+    /// The statement that updates a table `t` by rows of three values: of the table, its
+    /// assignments, the rows, and the condition, in which the columns of the rows are
+    /// `v.column1`, `v.column2` and `v.column3`.
+    pub update_by: fn(&str, &str, &[[String; 3]], &str) -> String,
+    /// The statement by which a session gives up the wait for a lock of a table after a second.
+    pub short_locks: Option<&'static str>,
+    /// The statement by which a session takes the defaults that columns of a table have already.
+    pub old_defaults: Option<&'static str>,
+    /// The statement that widens a column, of a table, the column and a length.
+    pub widen: Option<fn(&str, &str, u32) -> String>,
 }
 
 /// Types of a database: the beginnings of those that are accepted, and the one to propose.

@@ -31,6 +31,11 @@ impl<'a> Sql<'a> {
         Statement::from_parts(self.names.fill_columns(&text), self.values)
     }
 
+    /// Returns the values, for a statement without names of columns.
+    pub(in crate::store) fn into_values(self) -> Vec<Value> {
+        self.values
+    }
+
     /// Adds a value and returns its placeholder.
     pub(in crate::store) fn value(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());

@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::spelling::{
     ADVANCE_NEXT, Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_key,
-    is_row_after,
+    is_row_after, update_from,
 };
 use super::table::AccountColumn;
 
@@ -60,23 +60,45 @@ const MAPPED_STEPS: &[Step] = &[MAPPED_STEP];
 const MAPPED_STEP: Step = Step { description: "next to accounts", sql: &[BESIDE], ..STEP };
 
 const CATALOG: Catalog = Catalog {
-    columns: "SELECT name, lower(type), \"notnull\" = 0, dflt_value IS NOT NULL OR pk > 0
-              FROM pragma_table_info(?2) WHERE ?1 IS NULL",
-    uniques: "SELECT l.name, (SELECT i.name FROM pragma_index_info(l.name) i)
-              FROM pragma_index_list(?2) l
-              WHERE ?1 IS NULL AND l.\"unique\" = 1 AND l.partial = 0
-                AND (SELECT count(*) FROM pragma_index_info(l.name)) = 1",
+    table: "SELECT type, '' FROM sqlite_master WHERE ?1 IS NULL AND name = ?2",
+    usable: ("table", &[]),
+    // An integer alone fills itself as a primary key.
+    columns: "SELECT name, lower(type), \"notnull\" = 0 AND pk = 0,
+                  dflt_value IS NOT NULL OR hidden > 1 OR (pk > 0 AND lower(type) = 'integer'
+                      AND (SELECT sum(pk > 0) FROM pragma_table_info(?2)) = 1),
+                  0, CASE WHEN hidden > 1 THEN 1 ELSE 0 END
+              FROM pragma_table_xinfo(?2) WHERE ?1 IS NULL",
+    uniques: "SELECT l.name, coalesce(i.name,
+                      (SELECT m.sql FROM sqlite_master m WHERE m.name = l.name), ''),
+                  l.partial = 0 AND i.name IS NOT NULL
+                      AND (SELECT count(*) FROM pragma_index_info(l.name)) = 1
+              FROM pragma_index_list(?2) l JOIN pragma_index_info(l.name) i
+              WHERE ?1 IS NULL AND l.\"unique\" = 1
+              UNION ALL
+              SELECT '', name, 1 FROM pragma_table_info(?2)
+              WHERE ?1 IS NULL AND pk = 1 AND lower(type) = 'integer'
+                AND (SELECT sum(pk > 0) FROM pragma_table_info(?2)) = 1",
     id: Types { accepted: &["text", "varchar", "char", "nvarchar"], proposed: "TEXT" },
     text: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
     key: Types { accepted: &["text", "varchar", "char", "clob", "nvarchar"], proposed: "TEXT" },
     integer: Types { accepted: &["int", "bigint"], proposed: "INTEGER" },
     bytes: Types { accepted: &["blob"], proposed: "BLOB" },
-    time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
-    date_time: Types { accepted: &["text", "datetime", "timestamp"], proposed: "TEXT" },
-    as_text: |value| format!("CAST({value} AS TEXT)"),
-    from_text: |value, kind| {
-        if kind.contains("int") { format!("CAST({value} AS INTEGER)") } else { value.to_owned() }
+    time: Types { accepted: &["text", "date", "timestamp"], proposed: "TEXT" },
+    date_time: Types { accepted: &["text", "date", "timestamp"], proposed: "TEXT" },
+    cast: "TEXT",
+    as_text: |value, kind| match kind {
+        "blob" | "" => format!("hex({value})"),
+        _ => format!("CAST({value} AS TEXT)"),
     },
+    from_text: |value, kind| match kind {
+        "blob" | "" => format!("unhex({value})"),
+        kind if kind.contains("int") => format!("CAST({value} AS INTEGER)"),
+        _ => value.to_owned(),
+    },
+    update_by: update_from,
+    short_locks: None,
+    old_defaults: None,
+    widen: None,
 };
 
 /// `SQLITE_CONSTRAINT_FOREIGNKEY`.
@@ -100,7 +122,12 @@ pub(in crate::store) fn clash(code: i32, message: &str, names: &Names) -> Option
         Some(accounts) => accounts.reported(column),
         None => names.table(&format!("accounts.{}", column.own_name())),
     };
-    if column == reported(AccountColumn::EmailKey) || column == reported(AccountColumn::Email) {
+    // An index of an expression has a name and no columns.
+    let index = column.strip_prefix("index '").and_then(|rest| rest.strip_suffix('\''));
+    if column == reported(AccountColumn::EmailKey)
+        || column == reported(AccountColumn::Email)
+        || index.is_some_and(|index| names.is_email(index, ""))
+    {
         Some(Clash::Email)
     } else if column == reported(AccountColumn::Id) || is("api_keys.digest") {
         Some(Clash::Identifier)

@@ -42,6 +42,12 @@ impl Statement {
         !["UPDATE", "DELETE"].iter().any(|verb| self.sql.trim_start().starts_with(verb))
     }
 
+    /// Returns whether it deletes rows.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(in crate::store) fn is_deletion(&self) -> bool {
+        self.sql.trim_start().starts_with("DELETE")
+    }
+
     /// Returns whether its transaction must be rolled back if it affects no row.
     pub fn must_affect_row(&self) -> bool {
         !self.is_optional

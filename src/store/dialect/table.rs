@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::issue::InvalidValue;
 use crate::store::contract::NewAccount;
@@ -15,9 +15,13 @@ const INVALID_NAME: InvalidValue = InvalidValue::new(
      backtick or a control character",
 );
 
-/// A table of the host's in which the accounts are, with its names and types. What is not
-/// said has the name of this crate's own column, and the account's id is in `account_id`:
-/// the table keeps a primary key of its own, which other tables of the host refer to.
+/// The names and types of a table of the host, in which the accounts are.
+///
+/// A column that is not named has the name that it has in this crate's own table. Id, name, plan,
+/// state and date of deletion are `account_id`, `account_name`, `account_plan`,
+/// `account_state` and `account_delete_at`, because a table of users often has columns of the
+/// shorter names that mean something else. The table keeps a primary key of its own, which other
+/// tables of the host refer to.
 ///
 /// ```
 /// use signup::store::{AccountColumn, TableMap, TimeFormat};
@@ -40,6 +44,10 @@ pub struct TableMap {
     pub(in crate::store) primary_key: String,
     columns: [MappedColumn; COLUMNS.len()],
     pub(in crate::store) filled: Vec<Filled>,
+    /// The condition of rows that are no users.
+    pub(in crate::store) excluded: Option<String>,
+    /// The condition of users that must not log in.
+    pub(in crate::store) disabled: Option<String>,
 }
 
 /// A column of an account, as the host's table has it.
@@ -162,8 +170,11 @@ impl TableMap {
     /// Creates a map of a table.
     pub fn new(table: impl Into<String>) -> Self {
         let columns = COLUMNS.map(|(column, own)| {
-            let name = if column == Id { "account_id" } else { own };
-            MappedColumn { name: name.to_owned(), time: TimeFormat::default(), unique: None }
+            let name = match column {
+                Id | Name | Plan | State | DeleteAt => format!("account_{own}"),
+                _ => own.to_owned(),
+            };
+            MappedColumn { name, time: TimeFormat::default(), unique: None }
         });
         Self {
             schema: None,
@@ -171,6 +182,8 @@ impl TableMap {
             primary_key: "id".to_owned(),
             columns,
             filled: Vec::new(),
+            excluded: None,
+            disabled: None,
         }
     }
 
@@ -201,9 +214,10 @@ impl TableMap {
         self.with_column(column, |it| it.time = format)
     }
 
-    /// Sets the name of a column's unique constraint. Default: what the database calls one
-    /// that it is not told the name of, `users_email_key_key` in PostgreSQL and `email_key`
-    /// in MySQL. SQLite names none.
+    /// Sets the name of a column's unique constraint. `SqlStore::migrate` and
+    /// `SqlStore::check_table` read the names from the catalog, so that only a host that calls
+    /// neither has to set it. Default: the name that the database gives, `users_email_key_key` in
+    /// PostgreSQL and `email_key` in MySQL. SQLite names none.
     #[must_use]
     pub fn unique(self, column: AccountColumn, constraint: impl Into<String>) -> Self {
         self.with_column(column, |it| it.unique = Some(constraint.into()))
@@ -229,6 +243,23 @@ impl TableMap {
     ) -> Self {
         let (column, expression) = (column.into(), expression.into());
         self.filled.push(Filled { column, expression, value: Some(Arc::new(value)) });
+        self
+    }
+
+    /// Excludes rows that are no users, such as soft-deleted ones, from the
+    /// [adoption](super::SqlStore::adoption), by a condition of SQL: `deleted_at IS NOT NULL`.
+    /// A row that is an account already is disabled by the next run.
+    #[must_use]
+    pub fn exclude(mut self, condition: impl Into<String>) -> Self {
+        self.excluded = Some(condition.into());
+        self
+    }
+
+    /// Adopts rows as disabled whose users must not log in, by a condition of SQL:
+    /// `banned_until > now()`. The next run disables the accounts that match it by then.
+    #[must_use]
+    pub fn disabled_if(mut self, condition: impl Into<String>) -> Self {
+        self.disabled = Some(condition.into());
         self
     }
 
@@ -270,12 +301,14 @@ impl fmt::Debug for TableMap {
 pub(in crate::store) struct Mapped {
     pub(in crate::store) map: TableMap,
     pub(in crate::store) spelling: Spelling,
+    /// The constraints that make a column unique, by the catalog.
+    uniques: RwLock<Vec<(AccountColumn, String)>>,
 }
 
 impl Mapped {
     pub(super) fn new(map: TableMap, spelling: Spelling) -> Result<Self, InvalidValue> {
         map.check_names()?;
-        Ok(Self { map, spelling })
+        Ok(Self { map, spelling, uniques: RwLock::default() })
     }
 
     pub(in crate::store) fn quoted(&self, name: &str) -> String {
@@ -310,6 +343,18 @@ impl Mapped {
         let mapped = self.map.columns.get(column.index());
         let named = mapped.and_then(|mapped| mapped.unique.clone());
         named.unwrap_or_else(|| (self.spelling.unique_name)(&self.map.table, self.name(column)))
+    }
+
+    /// Sets the constraints that make a column unique.
+    pub(in crate::store) fn set_uniques(&self, uniques: Vec<(AccountColumn, String)>) {
+        *self.uniques.write().unwrap_or_else(PoisonError::into_inner) = uniques;
+    }
+
+    /// Returns whether a constraint makes a column unique, by the map or by the catalog.
+    pub(in crate::store) fn is_unique_by(&self, column: AccountColumn, constraint: &str) -> bool {
+        let uniques = self.uniques.read().unwrap_or_else(PoisonError::into_inner);
+        constraint == self.constraint(column)
+            || uniques.iter().any(|(it, name)| *it == column && name == constraint)
     }
 
     /// Returns the name by which SQLite reports a column.

@@ -16,6 +16,7 @@ use crate::store::dialect::postgres::{
 };
 use crate::store::dialect::spelling::{Clash, Spelling, Step};
 use crate::store::dialect::statement::Statement;
+use crate::store::sql::SqlStore;
 use crate::store::sql::backend::{Backend, Limit, sealed};
 use crate::store::sql::fault::{Fault, of_connection, without_rows};
 use crate::store::sql::numbered::{query, values};
@@ -41,6 +42,16 @@ impl Backend for Postgres {
             (true, None) => DISTRIBUTED_STEPS,
             (true, Some(_)) => DISTRIBUTED_MAPPED_STEPS,
         }
+    }
+
+    fn reopened(store: SqlStore<Self>) -> SqlStore<Self> {
+        store.reopened()
+    }
+
+    fn is_locked(error: &sqlx::Error) -> bool {
+        // `lock_not_available`.
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.as_deref() == Some("55P03")
     }
 
     fn migrates_by_statement(&self) -> bool {

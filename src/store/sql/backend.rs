@@ -15,6 +15,7 @@ use crate::store::dialect::names::Names;
 use crate::store::dialect::spelling::{Clash, Spelling, Step};
 use crate::store::dialect::statement::Statement;
 
+use super::SqlStore;
 use super::fault::Fault;
 use super::queries::Queries;
 use super::statement::{Kind, Row};
@@ -186,6 +187,17 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Returns the reason.
     fn check(_: &Pool<Self::Database>) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    /// Opens the store's own pool again, with settings that fit the deadline, if they depend on
+    /// it.
+    fn reopened(store: SqlStore<Self>) -> SqlStore<Self> {
+        store
+    }
+
+    /// Returns whether an error says that another session holds a lock of the table.
+    fn is_locked(_: &sqlx::Error) -> bool {
+        false
     }
 
     /// Returns a query that has a row if the table has the column.

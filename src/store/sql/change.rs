@@ -15,7 +15,7 @@ use crate::store::contract::{NewAccount, StoreError, Wipe};
 use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
 
-use super::backend::{Backend, Connection, Limit};
+use super::backend::{Backend, Connection, Interrupt, Limit};
 use super::fault::{Fault, late, without_rows};
 use super::gate::{check_runtime, run_past, run_task};
 use super::queries::Find;
@@ -169,8 +169,14 @@ impl<B: Backend> SqlStore<B> {
         let mut connection = self.acquire(until).await?;
         let limit = self.limit(until);
         let work = async {
-            let interrupt = self.backend.interrupt_at(&mut connection, until).await;
-            let interrupt = interrupt.map_err(B::fault)?;
+            // It costs SQLite as much as a statement.
+            let may_take_long = change.steps.iter().any(Statement::is_deletion)
+                || (self.host.is_some() && change.host.is_some());
+            let interrupt = if may_take_long {
+                self.backend.interrupt_at(&mut connection, until).await.map_err(B::fault)?
+            } else {
+                Interrupt::default()
+            };
             let outcome = self.transact(&mut connection, change, attempt, limit).await;
             interrupt.cancel();
             outcome

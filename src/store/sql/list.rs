@@ -120,18 +120,22 @@ impl List<'_> {
     fn range(&self, sql: &mut Sql<'_>, columns: &str, is_in: String, limit: &str) -> String {
         let name = format!("a.@{}", self.order().own_name());
         let mut conditions = vec![is_in];
-        if self.names.accounts.is_some() {
-            // A row that was not adopted is no account.
-            conditions.push("a.@id IS NOT NULL".to_owned());
-        }
         if self.order() == CreatedAt {
             conditions.extend(self.created(sql));
         }
         if let Some(after) = &self.filter.after {
-            let (at, id) = (sql.time(self.order(), after.at), sql.value(after.id.as_str()));
+            let (mut at, id) = (sql.time(self.order(), after.at), sql.value(after.id.as_str()));
+            if self.names.has_finer_times(self.order()) {
+                // The time of the cursor is rounded, the row has all of it.
+                let (table, column) = (sql.table("accounts"), self.order().own_name());
+                at = format!(
+                    "coalesce((SELECT c.@{column} FROM {table} c WHERE c.@id = {id}), {at})"
+                );
+            }
             conditions.push((self.spelling.large.is_after)([&name, "a.@id"], [&at, &id]));
         }
-        let (table, conditions) = (sql.table("accounts"), conditions.join(" AND "));
+        let table = sql.table("accounts");
+        let conditions = conditions.join(" AND ") + &self.names.is_readable(self.spelling);
         format!("SELECT {columns} FROM {table} a WHERE {conditions} ORDER BY {name}, a.@id {limit}")
     }
 }

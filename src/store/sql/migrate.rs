@@ -156,6 +156,7 @@ impl<B: Backend> SqlStore<B> {
         let record =
             create_schema(&self.names, &B::SPELLING) + &create_record(&self.names, &B::SPELLING);
         self.run_each(connection, &record).await?;
+        self.check_accounts(connection).await?;
         for step in self.missing_steps(connection).await? {
             self.run_each(connection, &self.names.fill(&step.template())).await?;
             self.check_own_tables(connection).await?;
@@ -163,6 +164,19 @@ impl<B: Backend> SqlStore<B> {
             B::execute(connection, &record, self.backend.persistent()).await.map_err(readable)?;
         }
         Ok(())
+    }
+
+    /// Rejects an `accounts` table of the host, which the definition of this crate's would pass
+    /// over.
+    async fn check_accounts(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
+        if self.names.accounts.is_some()
+            || !self.has_column(connection, "accounts", "id").await.map_err(readable)?
+            || self.has_column(connection, "accounts", "email_key").await.map_err(readable)?
+        {
+            return Ok(());
+        }
+        let table = self.names.table("accounts");
+        Err(format!("there is another table {table}: choose other names by with_prefix").into())
     }
 
     /// Rejects tables of the host's that have the names of this crate's: a definition that can
@@ -211,7 +225,7 @@ impl<B: Backend> SqlStore<B> {
 
     /// Creates the table of records.
     async fn prepare_record(&self, connection: &mut Connection<B>) -> Result<(), sqlx::Error> {
-        if self.has_column(connection, "version").await? {
+        if self.has_column(connection, TABLE, "version").await? {
             return Ok(());
         }
         B::run(connection, trusted(create_record(&self.names, &B::SPELLING))).await
@@ -220,9 +234,10 @@ impl<B: Backend> SqlStore<B> {
     async fn has_column(
         &self,
         connection: &mut Connection<B>,
+        table: &str,
         column: &str,
     ) -> Result<bool, sqlx::Error> {
-        let find = self.backend.find_column(&self.names, TABLE, column);
+        let find = self.backend.find_column(&self.names, table, column);
         let rows = B::fetch(connection, &find, &[], self.backend.persistent()).await?;
         Ok(!rows.is_empty())
     }
@@ -274,7 +289,7 @@ impl<B: Backend> SqlStore<B> {
         &self,
         connection: &mut Connection<B>,
     ) -> Result<Vec<&'static Step>, BoxError> {
-        if !self.has_column(connection, "version").await.map_err(readable)? {
+        if !self.has_column(connection, TABLE, "version").await.map_err(readable)? {
             return Ok(self.steps().iter().collect());
         }
         let table = record_table(&self.names);

@@ -64,6 +64,17 @@ impl Location {
     }
 }
 
+/// Checks that a URL has one of these schemes: the drivers take others for names of files or
+/// hosts.
+pub(in crate::store) fn check_scheme(url: &str, schemes: &[&str]) -> Result<(), BoxError> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    if url.contains(':') && schemes.contains(&scheme) {
+        return Ok(());
+    }
+    let schemes = schemes.iter().map(|scheme| format!("`{scheme}:`")).collect::<Vec<_>>();
+    Err(format!("the URL of such a store begins with {}", schemes.join(" or ")).into())
+}
+
 /// Returns host, port and path of a URL's rest, if they can be told from a password.
 fn place(rest: &str) -> Option<&str> {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
@@ -111,6 +122,29 @@ pub(in crate::store) fn readable(error: sqlx::Error) -> BoxError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_of_another_database_is_refused() {
+        for good in ["sqlite::memory:", "sqlite://app.db", "sqlite:app.db?mode=rwc"] {
+            assert!(check_scheme(good, &["sqlite"]).is_ok(), "{good}");
+        }
+        for bad in [
+            "mysql://app",
+            "Postgres://app",
+            "sqlite3://app.db",
+            "jdbc:sqlite:app.db",
+            "file:app.db",
+            "host=127.0.0.1 dbname=app",
+            "sqlite",
+            "",
+        ] {
+            let refused = check_scheme(bad, &["sqlite"]).unwrap_err().to_string();
+            assert_eq!(refused, "the URL of such a store begins with `sqlite:`", "{bad}");
+        }
+        let refused = check_scheme("postgresql+asyncpg://db/app", &["postgres", "postgresql"]);
+        let refused = refused.unwrap_err().to_string();
+        assert_eq!(refused, "the URL of such a store begins with `postgres:` or `postgresql:`");
+    }
 
     #[test]
     fn a_location_tells_no_secret() {

@@ -37,17 +37,22 @@ struct FindOne {
 }
 
 impl FindOne {
-    fn new(sql: impl Fn(&str) -> Arc<str>, columns: fn(bool) -> String) -> Self {
+    /// Writes the queries, with another condition that the row can be read.
+    fn new(sql: impl Fn(&str) -> Arc<str>, columns: fn(bool) -> String, is_readable: &str) -> Self {
         let (alone, with_key) = (columns(false), columns(true));
+        let by = |column: &str| {
+            let from = "FROM {accounts} a WHERE";
+            sql(&format!("SELECT {alone} {from} a.@{column} = {{1}}{is_readable}"))
+        };
         Self {
-            id: sql(&format!("SELECT {alone} FROM {{accounts}} a WHERE a.@id = {{1}}")),
-            email: sql(&format!("SELECT {alone} FROM {{accounts}} a WHERE a.@email_key = {{1}}")),
+            id: by("id"),
+            email: by("email_key"),
             // The account of a key is joined because a database without enforced foreign keys
             // may have keys without an account.
             api_key: sql(&format!(
                 "SELECT {with_key}
                  FROM {{api_keys}} k JOIN {{accounts}} a ON a.@id = k.account_id
-                 WHERE k.digest = {{1}}"
+                 WHERE k.digest = {{1}}{is_readable}"
             )),
         }
     }
@@ -86,6 +91,7 @@ pub struct Queries {
 impl Queries {
     pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
         let sql = |template: &str| Arc::from(fill(template, names, spelling));
+        let is_readable = names.is_readable(spelling);
         let purge = |table, key| {
             sql(&(spelling.large.delete_some)(table, key, "expires_at <= {1}", "expires_at"))
         };
@@ -99,12 +105,13 @@ impl Queries {
             account_exists: sql("SELECT 1 FROM {accounts} WHERE @id = {1}"),
             signup_exists: sql("SELECT 1 FROM {accounts}
                  WHERE @id = {1} AND @replay_nonce = {2}"),
-            find_account: FindOne::new(sql, account_columns),
-            find_login: FindOne::new(sql, login_columns),
-            find_key_owner: sql(
-                "SELECT k.account_id, k.expires_at, {a.email_verified_at}, a.@state
-                 FROM {api_keys} k JOIN {accounts} a ON a.@id = k.account_id WHERE k.digest = {1}",
-            ),
+            find_account: FindOne::new(sql, account_columns, &is_readable),
+            find_login: FindOne::new(sql, login_columns, &is_readable),
+            find_key_owner: sql(&format!(
+                "SELECT k.account_id, k.expires_at, {{a.email_verified_at}}, a.@state
+                 FROM {{api_keys}} k JOIN {{accounts}} a ON a.@id = k.account_id
+                 WHERE k.digest = {{1}}{is_readable}"
+            )),
             is_ticket_used: sql("SELECT 1 FROM {used_tickets} WHERE hash = {1}"),
             purge_api_keys: purge("api_keys", "digest"),
             purge_tickets: purge("used_tickets", "hash"),

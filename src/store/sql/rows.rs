@@ -168,6 +168,8 @@ fn columns(columns: &[Column]) -> String {
     let read = |(column, _): &Column| match (column, column.own_name()) {
         (CreatedAt | EmailVerifiedAt | DeleteAt, name) => format!("{{a.{name}}}"),
         (Hash, name) => format!("coalesce(a.@{name}, '')"),
+        // A host's table may have none.
+        (PlanName, name) => format!("coalesce(a.@{name}, 'trial')"),
         (_, name) => format!("a.@{name}"),
     };
     columns.iter().map(read).collect::<Vec<_>>().join(", ")

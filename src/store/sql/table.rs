@@ -8,6 +8,7 @@ use super::backend::Backend;
 
 pub(super) mod adopt;
 pub(super) mod check;
+mod trial;
 
 impl<B: Backend> SqlStore<B> {
     /// Keeps the accounts in a table of the host's. API keys, used tickets and events have

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use crate::account::EmailStatus;
 use crate::issue::BoxError;
@@ -19,23 +21,34 @@ use crate::store::sql::queries::Find;
 use crate::store::sql::statement::{Kind, trusted};
 
 mod page;
+mod report;
 
-use page::{Candidate, Pages};
+use page::{Candidate, Pages, Plan};
+pub use report::{AdoptionReport, ListedKind, ListedRow, ListedRows};
 
 /// The attempts at a page that others write to.
 const ATTEMPTS: usize = 20;
+/// The default time limit of a statement.
+const LIMIT: Duration = Duration::from_mins(5);
+/// The pause between two attempts to lock a table.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// The way of existing rows into a store with a [table map](SqlStore::with_table). Each row
-/// gets an account id and the key of its address, in pages of 500. What was interrupted is
-/// begun anew: rows that have both are passed over.
+/// The adoption of existing rows by a store with a [table map](SqlStore::with_table): each row
+/// gets an account id and the key of its address, in pages of 1,000.
 ///
-/// Rows whose addresses have one key, one mailbox in two spellings, are listed: the first one
-/// is adopted, and the others stay as they are, without a log-in, until the host has decided
-/// which person's they are.
+/// It can run again at any time, while the other system is in use: it adopts the rows that were
+/// added since, follows addresses that were changed, and disables the accounts whose rows match
+/// [`TableMap::disabled_if`](crate::store::TableMap::disabled_if) or
+/// [`TableMap::exclude`](crate::store::TableMap::exclude) by then. An interrupted run is
+/// completed by the next.
+///
+/// A row that can't be adopted stays as it is, without a log-in, and is
+/// [listed](AdoptionReport::listed): if two rows have one mailbox in two spellings, the first one
+/// is adopted, and the host has to decide which of them is the person's.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
-/// use signup::store::{AccountColumn, SqliteStore, TableMap};
+/// use signup::store::{AccountColumn, ListedKind, SqliteStore, TableMap};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let store = SqliteStore::connect("sqlite::memory:").await?;
@@ -50,7 +63,7 @@ const ATTEMPTS: usize = 20;
 /// let planned = store.adoption().dry_run().run().await?;
 /// println!("{} statements would come first", planned.statements.len());
 /// let report = store.adoption().on_progress(|done, all| eprint!("\r{done} of {all}")).run().await?;
-/// assert_eq!((report.adopted, report.collisions.len()), (1, 1));
+/// assert_eq!((report.adopted, report.count(ListedKind::Collision)), (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// # }
@@ -61,33 +74,11 @@ pub struct Adoption<'a, B: Backend> {
     is_dry: bool,
     addresses: EmailStatus,
     on_progress: Option<Box<dyn FnMut(u64, u64) + Send + 'a>>,
+    on_wait: Option<OnWait<'a>>,
+    limit: Duration,
 }
 
-/// The outcome of an [`Adoption`], or what it would be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AdoptionReport {
-    /// The statements that added columns and constraints.
-    pub statements: Vec<String>,
-    /// The rows that became accounts.
-    pub adopted: u64,
-    /// The rows that were accounts before.
-    pub passed_over: u64,
-    /// Rows whose mailbox another row has: the row, and the one that is the account.
-    pub collisions: Vec<(AdoptedRow, AdoptedRow)>,
-    /// Rows whose address is none.
-    pub unreadable: Vec<AdoptedRow>,
-}
-
-/// A row of the host's table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AdoptedRow {
-    /// Its primary key, as text.
-    pub primary_key: String,
-    /// Its address.
-    pub email: String,
-}
+type OnWait<'a> = Box<dyn FnMut(&str) + Send + 'a>;
 
 impl<B: Backend> fmt::Debug for Adoption<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,15 +87,22 @@ impl<B: Backend> fmt::Debug for Adoption<'_, B> {
 }
 
 impl<B: Backend> SqlStore<B> {
-    /// Returns the way of existing rows of the host's table into this store.
+    /// Returns an adoption of the existing rows of the host's table.
     pub fn adoption(&self) -> Adoption<'_, B> {
         let addresses = EmailStatus::Unknown;
-        Adoption { store: self, is_dry: false, addresses, on_progress: None }
+        Adoption {
+            store: self,
+            is_dry: false,
+            addresses,
+            on_progress: None,
+            on_wait: None,
+            limit: LIMIT,
+        }
     }
 }
 
 impl<'a, B: Backend> Adoption<'a, B> {
-    /// Changes nothing, and reports what would be done. It keeps 16 octets and the primary key
+    /// Changes nothing, and reports what would be done. It keeps 16 bytes and the primary key
     /// of each row to adopt in memory.
     pub fn dry_run(mut self) -> Self {
         self.is_dry = true;
@@ -128,6 +126,20 @@ impl<'a, B: Backend> Adoption<'a, B> {
         self
     }
 
+    /// Calls a function with a statement that waits for another session, which holds a lock of
+    /// the table: a backup, say. It is tried each second, for a second, so that log-ins don't
+    /// queue behind it.
+    pub fn on_wait(mut self, report: impl FnMut(&str) + Send + 'a) -> Self {
+        self.on_wait = Some(Box::new(report));
+        self
+    }
+
+    /// Sets the time limit of each statement, and of its wait for locks. Default: five minutes.
+    pub fn statement_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Adds what the table lacks, creates the tables beside it, and adopts the rows.
     ///
     /// # Errors
@@ -139,13 +151,14 @@ impl<'a, B: Backend> Adoption<'a, B> {
     }
 
     async fn adopt(mut self) -> Result<AdoptionReport, BoxError> {
-        let store = self.store;
-        let accounts = store.names.accounts.clone().ok_or("the store has no table map")?;
-        let statements = store.prepare_adoption(self.is_dry).await?;
+        let accounts = self.store.names.accounts.clone().ok_or("the store has no table map")?;
+        // A page has other limits than a sign-up.
+        let store = self.store.clone().with_deadline(self.limit);
+        let statements = self.prepare(&store).await?;
         let mut report = AdoptionReport { statements, ..AdoptionReport::default() };
         let total = store.count_rows(&accounts).await?;
-        let mut pages = Pages::new(store, &accounts).await?;
-        let mut seen = HashMap::new();
+        let mut pages = Pages::new(&store, &accounts).await?;
+        let mut seen = Seen::default();
         let mut done = 0;
         loop {
             let rows = pages.next().await?;
@@ -153,56 +166,94 @@ impl<'a, B: Backend> Adoption<'a, B> {
                 return Ok(report);
             }
             done += u64::try_from(rows.len())?;
-            if self.is_dry {
-                store.plan_page(&accounts, &pages, rows, &mut seen, &mut report).await?;
+            report.add(if self.is_dry {
+                seen.plan(&pages, &rows).await?
             } else {
-                store.adopt_page(&accounts, &pages, rows, self.addresses, &mut report).await?;
-            }
+                store.adopt_page(&pages, &rows, self.addresses).await?
+            });
             if let Some(on_progress) = &mut self.on_progress {
                 on_progress(done, total.max(done));
             }
         }
     }
-}
 
-/// Counts the rows of a page that are accounts, lists those without an address, and returns
-/// the others with their keys.
-fn sort_out(
-    rows: Vec<Candidate>,
-    report: &mut AdoptionReport,
-) -> Result<Vec<(String, AdoptedRow)>, BoxError> {
-    let (known, candidates): (Vec<_>, Vec<_>) = rows.into_iter().partition(Candidate::is_account);
-    report.passed_over += u64::try_from(known.len())?;
-    let mut keyed = Vec::new();
-    for candidate in candidates {
-        match candidate.email_key() {
-            Some(key) => keyed.push((key, candidate.row)),
-            None => report.unreadable.push(candidate.row),
-        }
-    }
-    Ok(keyed)
-}
-
-impl<B: Backend> SqlStore<B> {
     /// Adds what the table lacks, and returns the statements.
-    async fn prepare_adoption(&self, is_dry: bool) -> Result<Vec<String>, BoxError> {
-        let problems = self.table_problems().await?;
-        let without: Vec<_> =
-            problems.iter().filter(|it| it.sql.is_none()).map(ToString::to_string).collect();
-        if !without.is_empty() {
-            return Err(without.join("; ").into());
+    async fn prepare(&mut self, store: &SqlStore<B>) -> Result<Vec<String>, BoxError> {
+        let (missing, others): (Vec<_>, Vec<_>) =
+            store.table_problems().await?.into_iter().partition(|problem| problem.is_addition);
+        if !others.is_empty() {
+            let lines: Vec<_> = others.iter().map(ToString::to_string).collect();
+            return Err(lines.join("\n").into());
         }
-        let statements: Vec<_> = problems.into_iter().filter_map(|problem| problem.sql).collect();
-        if !is_dry {
+        let statements: Vec<_> = missing.into_iter().filter_map(|problem| problem.sql).collect();
+        if !self.is_dry {
             for statement in &statements {
-                let mut connection = self.pool.acquire().await.map_err(readable)?;
-                B::run(&mut connection, trusted(statement.clone())).await.map_err(readable)?;
+                self.alter(store, statement).await?;
             }
-            self.migrate().await?;
+            store.migrate_within(self.limit).await?;
         }
         Ok(statements)
     }
 
+    /// Alters the table, on a connection with settings for this alone.
+    async fn alter(&mut self, store: &SqlStore<B>, statement: &str) -> Result<(), BoxError> {
+        let until = Instant::now() + self.limit;
+        let mut connection = store.pool.acquire().await.map_err(readable)?;
+        let catalog = B::SPELLING.catalog;
+        for settings in [catalog.short_locks, catalog.old_defaults].into_iter().flatten() {
+            connection.close_on_drop();
+            B::run(&mut connection, trusted(settings.to_owned())).await.map_err(readable)?;
+        }
+        loop {
+            match B::run(&mut connection, trusted(statement.to_owned())).await {
+                Ok(()) => return Ok(()),
+                Err(error) if B::is_locked(&error) && Instant::now() < until => {
+                    if let Some(on_wait) = &mut self.on_wait {
+                        on_wait(statement);
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(readable(error)),
+            }
+        }
+    }
+}
+
+/// The rows that a dry run would have adopted: the primary keys by digests of the email keys.
+#[derive(Default)]
+struct Seen(HashMap<[u8; 16], Box<str>>);
+
+impl Seen {
+    /// Returns what would become of the rows of a page.
+    async fn plan<B: Backend>(
+        &mut self,
+        pages: &Pages<'_, B>,
+        rows: &[Candidate],
+    ) -> Result<AdoptionReport, BoxError> {
+        let keys = keys_of(rows);
+        let mut owners = pages.owners(&keys).await?;
+        for key in &keys {
+            if let Some(first) = self.0.get(&digest(key)) {
+                owners.insert(key.clone(), first.to_string());
+            }
+        }
+        let plan = Plan::new(rows, &mut owners);
+        self.0.extend(plan.adopted.into_iter().map(|(it, key)| (digest(&key), it.into())));
+        Ok(plan.report)
+    }
+}
+
+fn keys_of(rows: &[Candidate]) -> Vec<String> {
+    rows.iter().filter_map(Candidate::email_key).collect()
+}
+
+fn digest(key: &str) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.iter_mut().zip(Sha256::digest(key)).for_each(|(byte, hashed)| *byte = hashed);
+    digest
+}
+
+impl<B: Backend> SqlStore<B> {
     async fn count_rows(&self, accounts: &Mapped) -> Result<u64, BoxError> {
         let sql = format!("SELECT count(*) FROM {}", accounts.table());
         let statement = Statement::from_parts(sql, Vec::new());
@@ -211,104 +262,27 @@ impl<B: Backend> SqlStore<B> {
         Ok(count.try_into()?)
     }
 
-    /// Reports what would become of the rows of a page, after those that were `seen`: the
-    /// primary keys by digests of the email keys.
-    async fn plan_page(
-        &self,
-        accounts: &Mapped,
-        pages: &Pages<'_, B>,
-        rows: Vec<Candidate>,
-        seen: &mut HashMap<Box<[u8]>, Box<str>>,
-        report: &mut AdoptionReport,
-    ) -> Result<(), BoxError> {
-        let keyed = sort_out(rows, report)?;
-        let owners =
-            if pages.has_keys() { self.owners(accounts, &keyed).await? } else { HashMap::new() };
-        for (key, row) in keyed {
-            let digest: [u8; 32] = Sha256::digest(&key).into();
-            let (digest, _) = digest.split_at(16);
-            let owner = owners.get(&key).filter(|owner| owner.primary_key != row.primary_key);
-            if let Some(owner) = owner {
-                report.collisions.push((row, owner.clone()));
-            } else if let Some(first) = seen.get(digest) {
-                let first = AdoptedRow { primary_key: first.to_string(), email: key };
-                report.collisions.push((row, first));
-            } else {
-                seen.insert(digest.into(), row.primary_key.into());
-                report.adopted += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the rows of a page accounts. If somebody takes one of the addresses meanwhile,
-    /// it begins again with what is known then.
+    /// Makes the rows of a page accounts. If another session takes one of the addresses
+    /// meanwhile, it starts again.
     async fn adopt_page(
         &self,
-        accounts: &Mapped,
         pages: &Pages<'_, B>,
-        rows: Vec<Candidate>,
+        rows: &[Candidate],
         addresses: EmailStatus,
-        report: &mut AdoptionReport,
-    ) -> Result<(), BoxError> {
-        let keyed = sort_out(rows, report)?;
+    ) -> Result<AdoptionReport, BoxError> {
+        let keys = keys_of(rows);
         for _ in 0..ATTEMPTS {
-            let mut owners = self.owners(accounts, &keyed).await?;
-            let (mut steps, mut collisions) = (Vec::new(), Vec::new());
-            for (key, row) in &keyed {
-                match owners.get(key) {
-                    Some(owner) if owner.primary_key != row.primary_key => {
-                        collisions.push((row.clone(), owner.clone()));
-                    }
-                    _ => {
-                        steps.push(pages.adopt(&row.primary_key, key, addresses)?);
-                        owners.insert(key.clone(), row.clone());
-                    }
-                }
+            let plan = Plan::new(rows, &mut pages.owners(&keys).await?);
+            let steps = pages.statements(&plan, addresses)?;
+            if steps.is_empty() {
+                return Ok(plan.report);
             }
-            let adopted = u64::try_from(steps.len())?;
-            let change = Change { steps, host: None };
-            match self.apply(change, None).await? {
+            match self.apply(Change { steps, host: None }, None).await? {
                 Applied::Clash(Clash::Email | Clash::Identifier) => {}
-                Applied::All(_) => {
-                    report.adopted += adopted;
-                    report.collisions.extend(collisions);
-                    return Ok(());
-                }
+                Applied::All(_) => return Ok(plan.report),
                 other => return Err(format!("a row can't be adopted: {other:?}").into()),
             }
         }
         Err("others write to the same rows".into())
-    }
-
-    /// Returns the rows that have the keys of others.
-    async fn owners(
-        &self,
-        accounts: &Mapped,
-        keyed: &[(String, AdoptedRow)],
-    ) -> Result<HashMap<String, AdoptedRow>, BoxError> {
-        if keyed.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let spelling = accounts.spelling;
-        let places: Vec<_> = (1..=keyed.len()).map(spelling.placeholder).collect();
-        let as_text = spelling.catalog.as_text;
-        let sql = format!(
-            "SELECT {}, {}, {} FROM {} WHERE @email_key IN ({})",
-            as_text("@email_key"),
-            as_text(&accounts.quoted(&accounts.map.primary_key)),
-            as_text("@email"),
-            accounts.table(),
-            places.join(", "),
-        );
-        let values = keyed.iter().map(|(key, _)| key.as_str().into()).collect();
-        let statement = Statement::from_parts(self.names.fill_columns(&sql), values);
-        let columns = &[Kind::Text, Kind::Text, Kind::Text];
-        let mut owners = HashMap::new();
-        for mut row in self.find(Find { statement, columns }).await? {
-            let (key, primary_key) = (row.text()?, row.text()?);
-            owners.insert(key, AdoptedRow { primary_key, email: row.text()? });
-        }
-        Ok(owners)
     }
 }

@@ -1,51 +1,136 @@
 //! The rows of a host's table, page by page.
 
-use crate::account::{AccountId, EmailStatus};
+use std::collections::HashMap;
+
+use crate::account::{AccountId, AccountState, EmailStatus};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::fields::{Email, EmailProfile};
 use crate::issue::BoxError;
 use crate::random::{Entropy, SystemRandom};
 
-use crate::store::dialect::statement::{Statement, Value};
-use crate::store::dialect::table::AccountColumn::{self, CreatedAt, EmailVerifiedAt};
+use crate::store::dialect::sql::Sql;
+use crate::store::dialect::statement::Statement;
+use crate::store::dialect::table::AccountColumn::{
+    self, CreatedAt, Email as Address, EmailKey, EmailVerifiedAt, Id, State,
+};
 use crate::store::dialect::table::Mapped;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
 use crate::store::sql::queries::Find;
 use crate::store::sql::statement::{Kind, Row};
 
-use super::AdoptedRow;
+use super::report::{AdoptionReport, ListedKind, ListedRow};
 
 /// The rows of a page, which is one transaction.
-const PAGE: usize = 500;
+const PAGE: usize = 1000;
 
 /// A row on its way in.
 pub(super) struct Candidate {
-    pub(super) row: AdoptedRow,
-    /// The key that it has.
+    primary_key: String,
+    email: String,
+    /// The key of its address, if it is an account.
     key: Option<String>,
-    has_id: bool,
+    state: Option<String>,
+    has_time: bool,
+    is_excluded: bool,
+    is_disabled: bool,
 }
 
 impl Candidate {
     fn read(mut row: Row) -> Result<Self, BoxError> {
-        let primary_key = row.text()?;
+        let primary_key = row.optional_text()?.ok_or("a row has no primary key")?;
         let email = row.optional_text()?.unwrap_or_default();
         let has_id = row.optional_text()?.is_some();
-        let key = row.optional_text()?;
-        Ok(Self { row: AdoptedRow { primary_key, email }, key, has_id })
+        let (key, state) = (row.optional_text()?.filter(|_| has_id), row.optional_text()?);
+        let mut flag = || Ok::<_, BoxError>(row.text()? == "1");
+        let (has_time, is_excluded, is_disabled) = (flag()?, flag()?, flag()?);
+        Ok(Self { primary_key, email, key, state, has_time, is_excluded, is_disabled })
     }
 
-    pub(super) const fn is_account(&self) -> bool {
-        self.has_id && self.key.is_some()
+    const fn is_account(&self) -> bool {
+        self.key.is_some()
     }
 
-    /// Returns the key that it has, or that of its address.
+    /// Returns the key of its address.
     pub(super) fn email_key(&self) -> Option<String> {
-        self.key.clone().or_else(|| {
-            let email = Email::parse(self.row.email.as_str(), EmailProfile::Rfc5321).ok()?;
-            Some(email.key().as_str().to_owned())
-        })
+        let email = Email::parse(self.email.as_str(), EmailProfile::Rfc5321).ok()?;
+        Some(email.key().as_str().to_owned())
+    }
+
+    fn listed(&self, account: Option<&String>) -> ListedRow {
+        ListedRow {
+            primary_key: self.primary_key.clone(),
+            email: self.email.clone(),
+            account: account.cloned(),
+        }
+    }
+}
+
+/// The changes to the rows of a page.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Primary keys and email keys of rows that become accounts.
+    pub(super) adopted: Vec<(String, String)>,
+    /// Those of accounts whose address has changed.
+    readdressed: Vec<(String, String)>,
+    disabled: Vec<String>,
+    pub(super) report: AdoptionReport,
+}
+
+impl Plan {
+    /// Decides about the rows of a page. `owners` has the primary keys of accounts by their email
+    /// keys.
+    pub(super) fn new(rows: &[Candidate], owners: &mut HashMap<String, String>) -> Self {
+        let mut plan = Self::default();
+        for row in rows {
+            plan.add(row, owners);
+        }
+        let Self { adopted, disabled, report, .. } = &mut plan;
+        report.adopted = adopted.len().try_into().unwrap_or(u64::MAX);
+        report.disabled = disabled.len().try_into().unwrap_or(u64::MAX);
+        plan
+    }
+
+    fn add(&mut self, row: &Candidate, owners: &mut HashMap<String, String>) {
+        let state = row.state.as_deref().map(str::parse::<AccountState>);
+        if row.is_account() {
+            match state {
+                Some(Ok(AccountState::Erased)) => return self.report.unchanged += 1,
+                None | Some(Ok(_)) => {}
+                Some(Err(_)) => {
+                    return self.report.list(ListedKind::InvalidState, row.listed(None));
+                }
+            }
+        } else if row.is_excluded {
+            self.report.excluded += 1;
+            return;
+        }
+        if !row.has_time {
+            return self.report.list(ListedKind::InvalidTime, row.listed(None));
+        }
+        let Some(key) = row.email_key() else {
+            return self.report.list(ListedKind::InvalidEmail, row.listed(None));
+        };
+        if let Some(owner) = owners.get(&key).filter(|owner| **owner != row.primary_key) {
+            return self.report.list(ListedKind::Collision, row.listed(Some(owner)));
+        }
+        let is_known = row.is_account() && row.key.as_ref() == Some(&key);
+        if !is_known {
+            owners.insert(key.clone(), row.primary_key.clone());
+            let keyed = (row.primary_key.clone(), key);
+            if row.is_account() {
+                self.report.list(ListedKind::ChangedEmail, row.listed(None));
+                self.readdressed.push(keyed);
+            } else {
+                self.adopted.push(keyed);
+            }
+        }
+        let may_log_in = state.is_none_or(|state| state.is_ok_and(AccountState::admits_owner));
+        if (row.is_excluded || row.is_disabled) && may_log_in {
+            self.disabled.push(row.primary_key.clone());
+        } else if is_known {
+            self.report.unchanged += 1;
+        }
     }
 }
 
@@ -53,12 +138,12 @@ impl Candidate {
 pub(super) struct Pages<'a, B: Backend> {
     store: &'a SqlStore<B>,
     accounts: &'a Mapped,
+    /// The expressions that are selected of a table `t`.
     columns: String,
     primary_key: String,
-    /// The expression of a primary key that is given as text.
-    given: String,
+    /// The type of the primary key.
+    kind: String,
     last: Option<String>,
-    /// Whether the table has the column of the email key.
     has_keys: bool,
 }
 
@@ -70,81 +155,161 @@ impl<'a, B: Backend> Pages<'a, B> {
         let live = store.live_columns(accounts).await?;
         let name = &accounts.map.primary_key;
         let key = live.iter().find(|column| column.name == *name);
-        let kind = &key.ok_or_else(|| format!("there is no primary key {name}"))?.kind;
-        let catalog = accounts.spelling.catalog;
-        let is_there = |column| live.iter().any(|it| it.name == accounts.name(column));
-        let text = |column| {
-            let column = if is_there(column) { accounts.column(column) } else { "NULL".to_owned() };
-            (catalog.as_text)(&column)
+        let kind = key.ok_or_else(|| format!("there is no primary key {name}"))?.kind.trim();
+        let as_text = accounts.spelling.catalog.as_text;
+        let exists = |column| live.iter().any(|it| it.name == accounts.name(column));
+        let text = |column: AccountColumn| {
+            let name = format!("t.{}", accounts.column(column));
+            if exists(column) { as_text(&name, "text") } else { "NULL".to_owned() }
+        };
+        let flag = |condition: &str| {
+            as_text(&format!("CASE WHEN {condition} THEN '1' ELSE '0' END"), "text")
+        };
+        let given = |condition: &Option<String>| match condition {
+            Some(condition) => flag(&format!("({condition})")),
+            None => "'0'".to_owned(),
+        };
+        let has_time = if exists(CreatedAt) {
+            let read = store.names.read_time(CreatedAt, B::SPELLING).replace("a.", "t.");
+            let column = accounts.column(CreatedAt);
+            flag(&format!("t.{column} IS NULL OR {read} >= 0"))
+        } else {
+            "'1'".to_owned()
         };
         let primary_key = accounts.quoted(name);
         let columns = [
-            (catalog.as_text)(&primary_key),
-            text(AccountColumn::Email),
-            text(AccountColumn::Id),
-            text(AccountColumn::EmailKey),
-        ];
-        let given = (catalog.from_text)(&(accounts.spelling.placeholder)(1), kind);
-        let columns = columns.join(", ");
-        let has_keys = is_there(AccountColumn::EmailKey);
-        Ok(Self { store, accounts, columns, primary_key, given, last: None, has_keys })
-    }
-
-    pub(super) const fn has_keys(&self) -> bool {
-        self.has_keys
+            as_text(&format!("t.{primary_key}"), kind),
+            text(Address),
+            text(Id),
+            text(EmailKey),
+            text(State),
+            has_time,
+            given(&accounts.map.excluded),
+            given(&accounts.map.disabled),
+        ]
+        .join(", ");
+        let (kind, has_keys) = (kind.to_owned(), exists(EmailKey));
+        Ok(Self { store, accounts, columns, primary_key, kind, last: None, has_keys })
     }
 
     pub(super) async fn next(&mut self) -> Result<Vec<Candidate>, BoxError> {
-        let Self { columns, primary_key, given, .. } = &*self;
-        let after = match self.last {
-            Some(_) => format!("WHERE t.{primary_key} > {given}"),
+        let Self { columns, primary_key, .. } = &*self;
+        let mut sql = self.sql();
+        let after = match &self.last {
+            Some(last) => format!("WHERE t.{primary_key} > {}", self.given(&sql.value(&**last))),
             None => String::new(),
         };
         let table = self.accounts.table();
         // Without the `t`, PostgreSQL would sort by the text that is selected.
-        let sql = format!(
+        let text = format!(
             "SELECT {columns} FROM {table} t {after} ORDER BY t.{primary_key} LIMIT {PAGE}"
         );
-        let values = self.last.as_deref().map(Value::from).into_iter().collect();
-        let statement = Statement::from_parts(sql, values);
-        let columns = &[Kind::Text, Kind::Text, Kind::Text, Kind::Text];
-        let rows = self.store.find(Find { statement, columns }).await?;
+        let columns = &[Kind::Text; 8];
+        let find = Find { statement: Statement::from_parts(text, sql.into_values()), columns };
+        let rows = self.store.find(find).await?;
         let rows = rows.into_iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
-        self.last = rows.last().map(|last| last.row.primary_key.clone());
+        if self.last.is_some()
+            && rows.iter().any(|row| Some(&row.primary_key) == self.last.as_ref())
+        {
+            let name = &self.accounts.map.primary_key;
+            return Err(format!("{name} of type {} has no order of its text", self.kind).into());
+        }
+        self.last = rows.last().map(|last| last.primary_key.clone());
         Ok(rows)
     }
 
-    /// Returns the statement that makes a row an account, unless it is one. Where nobody has
-    /// kept when it was made, it is now.
-    pub(super) fn adopt(
+    /// Returns the statements that do what is planned.
+    pub(super) fn statements(
         &self,
-        primary_key: &str,
-        key: &str,
+        plan: &Plan,
         addresses: EmailStatus,
+    ) -> Result<Vec<Statement>, BoxError> {
+        let mut statements = Vec::new();
+        if !plan.adopted.is_empty() {
+            let mut sql = self.sql();
+            let now = Some(Timestamp::try_from(SystemClock.wall())?);
+            let status = match addresses {
+                EmailStatus::Verified => {
+                    let now = sql.time(EmailVerifiedAt, now);
+                    format!(", @email_verified_at = coalesce(t.@email_verified_at, {now})")
+                }
+                EmailStatus::Unverified => ", @email_unverified = 1".to_owned(),
+                EmailStatus::Unknown => String::new(),
+            };
+            let set = format!(
+                "@id = coalesce(t.@id, v.column2), @email_key = v.column3,
+                 @created_at = coalesce(t.@created_at, {}){status}",
+                sql.time(CreatedAt, now)
+            );
+            statements.push(self.update(sql, &set, &plan.adopted)?);
+        }
+        if !plan.readdressed.is_empty() {
+            let set = "@email_key = v.column3, @ticket_nonce = NULL";
+            statements.push(self.update(self.sql(), set, &plan.readdressed)?);
+        }
+        if !plan.disabled.is_empty() {
+            let mut sql = self.sql();
+            let keys = plan.disabled.iter().map(|key| self.given(&sql.value(&**key)));
+            let keys = keys.collect::<Vec<_>>().join(", ");
+            let (table, state) = (self.accounts.table(), AccountState::Disabled);
+            let text = format!(
+                "UPDATE {table} SET @state = '{state}' WHERE {} IN ({keys})",
+                self.primary_key
+            );
+            statements.push(sql.statement(&text).optional());
+        }
+        Ok(statements)
+    }
+
+    /// Writes an update of rows: their primary keys, new ids, and email keys.
+    fn update(
+        &self,
+        mut sql: Sql<'_>,
+        set: &str,
+        keyed: &[(String, String)],
     ) -> Result<Statement, BoxError> {
-        let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
-        let placeholder = self.accounts.spelling.placeholder;
-        let (table, of) = (self.accounts.table(), &self.primary_key);
-        let names = &self.store.names;
-        let now = |column| names.write_time(column, &placeholder(4), B::SPELLING);
-        let (created_at, verified_at) = (now(CreatedAt), now(EmailVerifiedAt));
-        let status = match addresses {
-            EmailStatus::Verified => {
-                format!(", @email_verified_at = coalesce(@email_verified_at, {verified_at})")
-            }
-            EmailStatus::Unverified => ", @email_unverified = 1".to_owned(),
-            EmailStatus::Unknown => String::new(),
-        };
-        let sql = format!(
-            "UPDATE {table} SET @id = coalesce(@id, {}), @email_key = {},
-                 @created_at = coalesce(@created_at, {created_at}){status} WHERE {of} = {}",
-            placeholder(2),
-            placeholder(3),
-            self.given,
+        let as_text = |value: &str| format!("CAST({value} AS {})", B::SPELLING.catalog.cast);
+        let mut rows = Vec::new();
+        for (primary_key, key) in keyed {
+            let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
+            let values = [&**primary_key, id.as_str(), key].map(|value| as_text(&sql.value(value)));
+            rows.push(values);
+        }
+        let condition = format!("t.{} = {}", self.primary_key, self.given("v.column1"));
+        let update = B::SPELLING.catalog.update_by;
+        let text = update(&self.accounts.table(), set, &rows, &condition);
+        Ok(sql.statement(&text).optional())
+    }
+
+    /// Returns the primary key that is given as text.
+    fn given(&self, text: &str) -> String {
+        (self.accounts.spelling.catalog.from_text)(text, &self.kind)
+    }
+
+    /// Finds the primary keys of the rows that have these email keys.
+    pub(super) async fn owners(
+        &self,
+        keys: &[String],
+    ) -> Result<HashMap<String, String>, BoxError> {
+        if keys.is_empty() || !self.has_keys {
+            return Ok(HashMap::new());
+        }
+        let as_text = self.accounts.spelling.catalog.as_text;
+        let mut sql = self.sql();
+        let places: Vec<_> = keys.iter().map(|key| sql.value(&**key)).collect();
+        let text = format!(
+            "SELECT {}, {} FROM {} WHERE @email_key IN ({})",
+            as_text("@email_key", "text"),
+            as_text(&self.primary_key, &self.kind),
+            self.accounts.table(),
+            places.join(", "),
         );
-        let now = Timestamp::try_from(SystemClock.wall())?.as_millis();
-        let values = vec![primary_key.into(), id.as_str().into(), key.into(), now.into()];
-        let sql = names.fill_columns(&sql);
-        Ok(Statement::from_parts(sql, values).optional())
+        let find = Find { statement: sql.statement(&text), columns: &[Kind::Text, Kind::Text] };
+        let rows = self.store.find(find).await?;
+        rows.into_iter().map(|mut row| Ok((row.text()?, row.text()?))).collect()
+    }
+
+    fn sql(&self) -> Sql<'_> {
+        Sql::new(&self.store.names, B::SPELLING)
     }
 }

@@ -17,4 +17,6 @@ ALTER TABLE ONLY auth_user ADD CONSTRAINT auth_user_username_key UNIQUE (usernam
 INSERT INTO auth_user (password, is_superuser, username, first_name, last_name, email, is_staff,
         is_active, date_joined)
     VALUES ('{hash}', false, 'jane', '', '', 'Jane@example.com', false, true, '2024-02-29 12:00Z'),
-           ('{hash}', false, 'gone', '', '', 'gone@example.com', false, false, '2024-02-29 12:00Z');
+           ('{hash}', false, 'gone', '', '', 'gone@example.com', false, false, '2024-02-29 12:00Z'),
+           ('{hash}', false, 'twin', '', '', 'JANE@example.com', false, true, '2024-02-29 12:00Z'),
+           ('{hash}', false, 'umlaut', '', '', 'jörg@example.com', false, true, '2024-02-29 12:00Z');
