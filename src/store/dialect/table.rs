@@ -246,9 +246,9 @@ impl TableMap {
         self
     }
 
-    /// Excludes rows that are no users, such as soft-deleted ones, from the
-    /// [adoption](super::SqlStore::adoption), by a condition of SQL: `deleted_at IS NOT NULL`.
-    /// A row that is an account already is disabled by the next run.
+    /// Excludes rows that are no users, such as soft-deleted ones, from `SqlStore::adoption`, by
+    /// a condition of SQL: `deleted_at IS NOT NULL`. A row that is an account already is disabled
+    /// by the next run.
     #[must_use]
     pub fn exclude(mut self, condition: impl Into<String>) -> Self {
         self.excluded = Some(condition.into());

@@ -134,7 +134,8 @@ impl<'a, B: Backend> Adoption<'a, B> {
         self
     }
 
-    /// Sets the time limit of each statement, and of its wait for locks. Default: five minutes.
+    /// Sets the time limit of each statement, and of its wait for locks, a day at most. Default:
+    /// five minutes.
     pub fn statement_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
@@ -190,14 +191,14 @@ impl<'a, B: Backend> Adoption<'a, B> {
             for statement in &statements {
                 self.alter(store, statement).await?;
             }
-            store.migrate_within(self.limit).await?;
+            store.migrate_within(store.deadline).await?;
         }
         Ok(statements)
     }
 
     /// Alters the table, on a connection with settings for this alone.
     async fn alter(&mut self, store: &SqlStore<B>, statement: &str) -> Result<(), BoxError> {
-        let until = Instant::now() + self.limit;
+        let until = Instant::now() + store.deadline;
         let mut connection = store.pool.acquire().await.map_err(readable)?;
         let catalog = B::SPELLING.catalog;
         for settings in [catalog.short_locks, catalog.old_defaults].into_iter().flatten() {
@@ -238,8 +239,10 @@ impl Seen {
             }
         }
         let plan = Plan::new(rows, &mut owners);
-        self.0.extend(plan.adopted.into_iter().map(|(it, key)| (digest(&key), it.into())));
-        Ok(plan.report)
+        let Plan { adopted, readdressed, report, .. } = plan;
+        let taken = adopted.into_iter().chain(readdressed);
+        self.0.extend(taken.map(|(it, key)| (digest(&key), it.into())));
+        Ok(report)
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) struct Plan {
     /// Primary keys and email keys of rows that become accounts.
     pub(super) adopted: Vec<(String, String)>,
     /// Those of accounts whose address has changed.
-    readdressed: Vec<(String, String)>,
+    pub(super) readdressed: Vec<(String, String)>,
     disabled: Vec<String>,
     pub(super) report: AdoptionReport,
 }
@@ -138,7 +138,7 @@ impl Plan {
 pub(super) struct Pages<'a, B: Backend> {
     store: &'a SqlStore<B>,
     accounts: &'a Mapped,
-    /// The expressions that are selected of a table `t`.
+    /// The expressions that are selected of a table `a`.
     columns: String,
     primary_key: String,
     /// The type of the primary key.
@@ -159,7 +159,7 @@ impl<'a, B: Backend> Pages<'a, B> {
         let as_text = accounts.spelling.catalog.as_text;
         let exists = |column| live.iter().any(|it| it.name == accounts.name(column));
         let text = |column: AccountColumn| {
-            let name = format!("t.{}", accounts.column(column));
+            let name = format!("a.{}", accounts.column(column));
             if exists(column) { as_text(&name, "text") } else { "NULL".to_owned() }
         };
         let flag = |condition: &str| {
@@ -170,15 +170,16 @@ impl<'a, B: Backend> Pages<'a, B> {
             None => "'0'".to_owned(),
         };
         let has_time = if exists(CreatedAt) {
-            let read = store.names.read_time(CreatedAt, B::SPELLING).replace("a.", "t.");
+            let read = store.names.read_time(CreatedAt, B::SPELLING);
             let column = accounts.column(CreatedAt);
-            flag(&format!("t.{column} IS NULL OR {read} >= 0"))
+            let latest = Timestamp::MAX.as_millis();
+            flag(&format!("a.{column} IS NULL OR {read} BETWEEN 0 AND {latest}"))
         } else {
             "'1'".to_owned()
         };
         let primary_key = accounts.quoted(name);
         let columns = [
-            as_text(&format!("t.{primary_key}"), kind),
+            as_text(&format!("a.{primary_key}"), kind),
             text(Address),
             text(Id),
             text(EmailKey),
@@ -196,13 +197,13 @@ impl<'a, B: Backend> Pages<'a, B> {
         let Self { columns, primary_key, .. } = &*self;
         let mut sql = self.sql();
         let after = match &self.last {
-            Some(last) => format!("WHERE t.{primary_key} > {}", self.given(&sql.value(&**last))),
+            Some(last) => format!("WHERE a.{primary_key} > {}", self.given(&sql.value(&**last))),
             None => String::new(),
         };
         let table = self.accounts.table();
-        // Without the `t`, PostgreSQL would sort by the text that is selected.
+        // Without the `a`, PostgreSQL would sort by the text that is selected.
         let text = format!(
-            "SELECT {columns} FROM {table} t {after} ORDER BY t.{primary_key} LIMIT {PAGE}"
+            "SELECT {columns} FROM {table} a {after} ORDER BY a.{primary_key} LIMIT {PAGE}"
         );
         let columns = &[Kind::Text; 8];
         let find = Find { statement: Statement::from_parts(text, sql.into_values()), columns };
