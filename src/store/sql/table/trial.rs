@@ -22,6 +22,8 @@ use crate::store::dialect::statement::Statement;
 use crate::store::dialect::table::AccountColumn;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::{Backend, Limit};
+use crate::store::sql::change::{ATTEMPTS, wait};
+use crate::store::sql::fault::Fault;
 use crate::store::sql::gate::{check_runtime, run_task};
 use crate::store::sql::open::{OpenError, readable};
 use crate::store::sql::queries::Find;
@@ -82,14 +84,26 @@ impl<B: Backend> SqlStore<B> {
         let turn = self.gate.writer(until).await?;
         let store = self.clone();
         let task = async move {
-            let tried = timeout_at(until, store.try_on_connection(until)).await;
+            let tried = timeout_at(until, async {
+                for attempt in 1..=ATTEMPTS {
+                    if let Some(problems) = store.try_on_connection(until).await? {
+                        return Ok(problems);
+                    }
+                    wait(attempt, until).await;
+                }
+                Err("it conflicts with other transactions".into())
+            });
             let late = |_| Err("no answer before the deadline".into());
-            tried.unwrap_or_else(late).map_err(StoreError::Failed)
+            tried.await.unwrap_or_else(late).map_err(StoreError::Failed)
         };
         Ok(run_task(turn, task).await?)
     }
 
-    async fn try_on_connection(&self, until: Instant) -> Result<Vec<TableProblem>, BoxError> {
+    /// Returns the problems, or none if the trial conflicted with another transaction.
+    async fn try_on_connection(
+        &self,
+        until: Instant,
+    ) -> Result<Option<Vec<TableProblem>>, BoxError> {
         let mut connection = self.pool.acquire().await.map_err(readable)?;
         if !B::REUSES_DROPPED {
             // It gets settings of its own, and its transaction must not outlive this future.
@@ -101,11 +115,16 @@ impl<B: Backend> SqlStore<B> {
         let left = until.saturating_duration_since(Instant::now());
         let begin = self.backend.begin(Some(Limit { left, is_late: true }));
         let transaction = connection.begin_with(begin).await.map_err(readable)?;
-        let mut trial = Trial { store: self, transaction, problems: Vec::new() };
-        trial.run().await?;
-        let Trial { transaction, problems, .. } = trial;
+        let (problems, conflicts) = (Vec::new(), false);
+        let mut trial = Trial { store: self, transaction, problems, conflicts };
+        let ran = trial.run().await;
+        let Trial { transaction, problems, conflicts, .. } = trial;
+        if conflicts {
+            return Ok(None);
+        }
+        ran?;
         transaction.rollback().await.map_err(readable)?;
-        Ok(problems)
+        Ok(Some(problems))
     }
 }
 
@@ -114,6 +133,8 @@ struct Trial<'a, B: Backend> {
     store: &'a SqlStore<B>,
     transaction: sqlx::Transaction<'a, B::Database>,
     problems: Vec<TableProblem>,
+    /// Whether the database has given it up because of another transaction.
+    conflicts: bool,
 }
 
 /// The outcome of a step, which is rolled back unless it is done.
@@ -315,7 +336,13 @@ impl<B: Backend> Trial<'_, B> {
                 Ok(_) => continue,
                 Err(error) => match (B::clash(&error, &self.store.names), said(&error)) {
                     (Some(clash), _) => Outcome::Clash(clash),
-                    (None, Some((text, code))) => Outcome::Refused(text, code),
+                    (None, Some((text, code))) => {
+                        if matches!(B::fault(error), Fault::Conflict(_)) {
+                            self.conflicts = true;
+                            return Err(text.into());
+                        }
+                        Outcome::Refused(text, code)
+                    }
                     (None, None) => return Err(readable(error)),
                 },
             };
