@@ -247,7 +247,8 @@ impl Credentials {
     /// # Errors
     /// Fails like [`rotate_api_key`](Self::rotate_api_key), and with
     /// [`CredentialError::Conflict`] in the cases of
-    /// [`issue_api_key_with`](Self::issue_api_key_with).
+    /// [`issue_api_key_with`](Self::issue_api_key_with), or if the idempotency key was used for a
+    /// longer grace period.
     pub async fn rotate_api_key_with(
         &self,
         account: &AccountId,
@@ -256,16 +257,18 @@ impl Credentials {
         options: &ApiKeyOptions,
     ) -> Result<IssuedApiKey, CredentialError> {
         let scope = Scope::RotateKey(account, key);
-        if let Some(replayed) = self.replay_key(scope, account, options).await? {
+        // All of them, for the name of the old one and for an earlier request.
+        let keys = match (&options.name, &options.idempotency_key) {
+            (Some(_), None) => Vec::new(),
+            _ => self.context.store.list_api_keys(KeyQuery::of(account)).await?,
+        };
+        if let Some(replayed) = self.replay_rotation(account, key, grace, options, &keys)? {
             return Ok(replayed);
         }
         let now = self.now()?;
         let until = now.plus(grace).map_err(internal)?;
         let (new_key, mut new) = self.mint_key(scope, account, now, options)?;
         if new.name.is_none() {
-            // A key that has expired is not rotated.
-            let keys = KeyQuery::of(account).valid_at(now);
-            let keys = self.context.store.list_api_keys(keys).await?;
             let old = keys.into_iter().find(|old| old.info.id == *key);
             new.name = old.and_then(|old| old.info.name);
         }
@@ -275,7 +278,8 @@ impl Credentials {
             Ok(()) => Ok(IssuedApiKey { key: new_key, info }),
             Err(CredentialError::NotFound) => {
                 // An equal request may have been faster.
-                let replayed = self.replay_key(scope, account, options).await?;
+                let keys = self.context.store.list_api_keys(KeyQuery::of(account)).await?;
+                let replayed = self.replay_rotation(account, key, grace, options, &keys)?;
                 replayed.ok_or(CredentialError::NotFound)
             }
             Err(other) => Err(other),
@@ -328,18 +332,69 @@ impl Credentials {
         };
         let tags = replay.tags(scope, key);
         let query = KeyQuery::of(account).with_tags(&tags);
-        let found = self.context.store.list_api_keys(query).await?.pop();
-        let Some(StoredApiKey { info, receipt: Some(receipt) }) = found else { return Ok(None) };
-        let derive = replay.derive_again(&receipt, scope, key);
+        let Some(found) = self.context.store.list_api_keys(query).await?.pop() else {
+            return Ok(None);
+        };
+        if found.info.name != options.name {
+            return Err(CredentialError::Conflict);
+        }
+        self.replay_found(scope, options, &found)
+    }
+
+    /// Returns the answer of an earlier rotation of `old` with this idempotency key, if there was
+    /// one, from all keys of the account.
+    fn replay_rotation(
+        &self,
+        account: &AccountId,
+        old: &ApiKeyId,
+        grace: Duration,
+        options: &ApiKeyOptions,
+        keys: &[StoredApiKey],
+    ) -> Result<Option<IssuedApiKey>, CredentialError> {
+        let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) else {
+            return Ok(None);
+        };
+        let scope = Scope::RotateKey(account, old);
+        let tags = replay.tags(scope, key);
+        let has_tag = |it: &&StoredApiKey| {
+            it.receipt.as_ref().is_some_and(|receipt| tags.contains(receipt.tag()))
+        };
+        let Some(found) = keys.iter().find(has_tag) else { return Ok(None) };
+        // The old key is gone if it was revoked since.
+        let old = keys.iter().find(|it| it.info.id == *old).map(|old| &old.info);
+        let until = found.info.created_at.plus(grace).map_err(internal)?;
+        let is_equal = match (&options.name, old) {
+            (Some(name), _) => found.info.name.as_ref() == Some(name),
+            (None, Some(old)) => found.info.name == old.name,
+            (None, None) => true,
+        };
+        // It may have expired before its grace period was over.
+        let is_in_grace = old.is_none_or(|old| old.expires_at.is_some_and(|end| end <= until));
+        if !(is_equal && is_in_grace) {
+            return Err(CredentialError::Conflict);
+        }
+        self.replay_found(scope, options, found)
+    }
+
+    /// Derives the key of an earlier request again.
+    fn replay_found(
+        &self,
+        scope: Scope<'_>,
+        options: &ApiKeyOptions,
+        StoredApiKey { info, receipt }: &StoredApiKey,
+    ) -> Result<Option<IssuedApiKey>, CredentialError> {
+        let (Some(replay), Some(key), Some(receipt)) =
+            (&self.context.replay, &options.idempotency_key, receipt)
+        else {
+            return Ok(None);
+        };
+        let derive = replay.derive_again(receipt, scope, key);
         let derive = derive.ok_or(CredentialError::Conflict)?;
         let now = self.now()?;
         let lifetime = options.lifetime.map(|lifetime| info.created_at.plus(lifetime));
         let is_equal = lifetime.transpose().is_ok_and(|end| end == info.expires_at);
-        // Without a name, a rotated key has that of the old one.
-        let is_named = info.name == options.name
-            || (options.name.is_none() && matches!(scope, Scope::RotateKey(..)));
         let is_live = info.is_valid_at(now) && is_recent(info.created_at, now);
-        if !(is_equal && is_named && is_live) {
+        if !(is_equal && is_live) {
             return Err(CredentialError::Conflict);
         }
         // The present prefix is the last one.
@@ -347,7 +402,7 @@ impl Credentials {
             let key = ApiKey::mint(prefix, &mut derive().map_err(internal)?);
             let key = key.map_err(internal)?;
             if key.digest().key_id() == info.id {
-                return Ok(Some(IssuedApiKey { key, info }));
+                return Ok(Some(IssuedApiKey { key, info: info.clone() }));
             }
         }
         Err(CredentialError::Conflict)

@@ -16,6 +16,37 @@ fn a_name_has_up_to_a_hundred_characters() {
 }
 
 #[tokio::test]
+async fn a_retried_rotation_has_the_same_name_and_grace_period() {
+    use crate::idempotency::{IdempotencyKey, ReplaySecret};
+
+    let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
+    let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
+    let service = service.retry_safe(ReplaySecret::new(&[8; 32]).unwrap());
+    let service = service.hash_pool(Arc::new(pool)).build().unwrap();
+    let signup = service.signup(SignupRequest::new("dev@x.co", "correct horse")).await.unwrap();
+    let (credentials, id) = (service.credentials(), signup.account().id());
+    let old = credentials.api_keys(id).await.unwrap().remove(0).id;
+    let options = || {
+        let key = IdempotencyKey::new("0123456789abcdef".to_owned()).unwrap();
+        ApiKeyOptions::new().idempotency_key(key)
+    };
+    let (hour, minute) = (Duration::from_hours(1), Duration::from_mins(1));
+    let named = || options().name("deploy").unwrap();
+    let rotated = credentials.rotate_api_key_with(id, &old, hour, &named()).await.unwrap();
+    let again = credentials.rotate_api_key_with(id, &old, hour, &named()).await.unwrap();
+    assert_eq!(again.key().reveal(), rotated.key().reveal());
+    for (grace, other) in [
+        (minute, named()),
+        (hour, options().name("another").unwrap()),
+        // It would have the name of the old key.
+        (hour, options()),
+    ] {
+        let refused = credentials.rotate_api_key_with(id, &old, grace, &other).await;
+        assert!(matches!(refused, Err(CredentialError::Conflict)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_rotated_key_passes_its_name_on() {
     let pool = HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap();
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
