@@ -26,8 +26,8 @@ pub const HEADER: &str = "Idempotency-Key";
 /// The name of the header of an answer that was given before.
 pub const REPLAYED_HEADER: &str = "idempotency-replayed";
 
-/// The time in which a retry gets the first answer.
-const WINDOW: Duration = Duration::from_hours(24);
+/// The time in which a retry gets the first answer, in milliseconds.
+pub(crate) const WINDOW_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// The time by which the clock of the instance that stored the account may be ahead.
 const SKEW: Duration = Duration::from_mins(5);
 
@@ -35,8 +35,7 @@ const SKEW: Duration = Duration::from_mins(5);
 /// ahead is new.
 pub(crate) fn is_recent(created_at: Timestamp, now: Timestamp) -> bool {
     let age = i128::from(now.as_millis()) - i128::from(created_at.as_millis());
-    let (window, skew) = (WINDOW.as_millis().cast_signed(), SKEW.as_millis().cast_signed());
-    (-skew..window).contains(&age)
+    (-SKEW.as_millis().cast_signed()..i128::from(WINDOW_MILLIS)).contains(&age)
 }
 
 #[cfg(test)]

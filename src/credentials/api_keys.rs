@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::account::AccountId;
 use crate::api_key::{ApiKey, ApiKeyDigest, ApiKeyId};
 use crate::clock::Timestamp;
-use crate::idempotency::{IdempotencyKey, Scope, is_recent};
+use crate::idempotency::{IdempotencyKey, Scope, WINDOW_MILLIS, is_recent};
 use crate::issue::InvalidValue;
 use crate::store::{ApiKeyInfo, KeyOwner, KeyQuery, NewApiKey, StoredApiKey};
 
@@ -257,10 +257,10 @@ impl Credentials {
         options: &ApiKeyOptions,
     ) -> Result<IssuedApiKey, CredentialError> {
         let scope = Scope::RotateKey(account, key);
-        // All of them, for the name of the old one and for an earlier request.
+        // For the name of the old one and for an earlier request.
         let keys = match (&options.name, &options.idempotency_key) {
             (Some(_), None) => Vec::new(),
-            _ => self.context.store.list_api_keys(KeyQuery::of(account)).await?,
+            _ => self.keys_of_a_day(account).await?,
         };
         if let Some(replayed) = self.replay_rotation(account, key, grace, options, &keys)? {
             return Ok(replayed);
@@ -278,7 +278,7 @@ impl Credentials {
             Ok(()) => Ok(IssuedApiKey { key: new_key, info }),
             Err(CredentialError::NotFound) => {
                 // An equal request may have been faster.
-                let keys = self.context.store.list_api_keys(KeyQuery::of(account)).await?;
+                let keys = self.keys_of_a_day(account).await?;
                 let replayed = self.replay_rotation(account, key, grace, options, &keys)?;
                 replayed.ok_or(CredentialError::NotFound)
             }
@@ -341,8 +341,19 @@ impl Credentials {
         self.replay_found(scope, options, &found)
     }
 
+    /// Returns the account's keys that are valid, or were within the last day: no earlier request
+    /// is answered again.
+    async fn keys_of_a_day(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<StoredApiKey>, CredentialError> {
+        let since = self.now()?.as_millis().saturating_sub(WINDOW_MILLIS).max(0);
+        let since = Timestamp::from_millis(since).map_err(internal)?;
+        Ok(self.context.store.list_api_keys(KeyQuery::of(account).valid_at(since)).await?)
+    }
+
     /// Returns the answer of an earlier rotation of `old` with this idempotency key, if there was
-    /// one, from all keys of the account.
+    /// one, from these keys of the account.
     fn replay_rotation(
         &self,
         account: &AccountId,

@@ -119,6 +119,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "store/sql/plans.rs",
             "store/sql/queries.rs",
             "store/sql/statement.rs",
+            "store/sql/table/adopt.rs",
             "store/sql/table/trial.rs",
             "store/sql/transaction.rs",
             "store/mysql.rs",

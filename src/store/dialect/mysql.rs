@@ -129,8 +129,10 @@ const CATALOG: Catalog = Catalog {
         }
     },
     update_by: |table, set, rows, condition| {
-        let select = |[one, two, three]: &[String; 3]| {
-            format!("SELECT {one} AS column1, {two} AS column2, {three} AS column3")
+        let select = |[one, two, three, four]: &[String; 4]| {
+            format!(
+                "SELECT {one} AS column1, {two} AS column2, {three} AS column3, {four} AS column4"
+            )
         };
         let rows = rows.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ");
         format!("UPDATE {table} t JOIN ({rows}) v ON {condition} SET {set}")

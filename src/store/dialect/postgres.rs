@@ -174,7 +174,7 @@ const CATALOG: Catalog = Catalog {
     as_text: |value, _| format!("CAST({value} AS text)"),
     from_text: |value, kind| format!("CAST({value} AS {kind})"),
     update_by: update_from,
-    short_locks: Some("SET lock_timeout = '1s'"),
+    short_locks: Some("SET LOCAL lock_timeout = '1s'"),
     old_defaults: None,
     widen: Some(|table, column, length| {
         format!("ALTER TABLE {table} ALTER COLUMN {column} TYPE varchar({length})")

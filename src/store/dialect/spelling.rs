@@ -95,7 +95,7 @@ pub(super) const ADVANCE_NEXT: &str = "UPDATE {events} SET due_at = created_at
           AND f.delivery = 'waiting' ORDER BY f.number LIMIT 1)";
 
 /// Updates a table by rows of values where an `UPDATE` has a `FROM`.
-pub(super) fn update_from(table: &str, set: &str, rows: &[[String; 3]], condition: &str) -> String {
+pub(super) fn update_from(table: &str, set: &str, rows: &[[String; 4]], condition: &str) -> String {
     let rows: Vec<_> = rows.iter().map(|row| format!("({})", row.join(", "))).collect();
     let rows = rows.join(", ");
     format!("UPDATE {table} AS t SET {set} FROM (VALUES {rows}) AS v WHERE {condition}")
@@ -149,11 +149,12 @@ pub struct Catalog {
     pub as_text: fn(&str, &str) -> String,
     /// The expression that turns this text into a value of the type.
     pub from_text: fn(&str, &str) -> String,
-    /// The statement that updates a table `t` by rows of three values: of the table, its
+    /// The statement that updates a table `t` by rows of four values: of the table, its
     /// assignments, the rows, and the condition, in which the columns of the rows are
-    /// `v.column1`, `v.column2` and `v.column3`.
-    pub update_by: fn(&str, &str, &[[String; 3]], &str) -> String,
-    /// The statement by which a session gives up the wait for a lock of a table after a second.
+    /// `v.column1` to `v.column4`.
+    pub update_by: fn(&str, &str, &[[String; 4]], &str) -> String,
+    /// The statement by which a transaction gives up the wait for a lock of a table after a
+    /// second. It leaves nothing in the session of a pooler.
     pub short_locks: Option<&'static str>,
     /// The statement by which a session takes the defaults that columns of a table have already.
     pub old_defaults: Option<&'static str>,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use sqlx::Connection as _;
 use tokio::time::Instant;
 
 use crate::account::EmailStatus;
@@ -201,14 +202,21 @@ impl<'a, B: Backend> Adoption<'a, B> {
         let until = Instant::now() + store.deadline;
         let mut connection = store.pool.acquire().await.map_err(readable)?;
         let catalog = B::SPELLING.catalog;
-        for settings in [catalog.short_locks, catalog.old_defaults].into_iter().flatten() {
+        let settings: Vec<_> =
+            [catalog.short_locks, catalog.old_defaults].into_iter().flatten().collect();
+        if !settings.is_empty() {
             connection.close_on_drop();
-            B::run(&mut connection, trusted(settings.to_owned())).await.map_err(readable)?;
         }
         loop {
-            match B::run(&mut connection, trusted(statement.to_owned())).await {
-                Ok(()) => return Ok(()),
+            let mut transaction = connection.begin().await.map_err(readable)?;
+            for settings in &settings {
+                let settings = trusted((*settings).to_owned());
+                B::run(&mut transaction, settings).await.map_err(readable)?;
+            }
+            match B::run(&mut transaction, trusted(statement.to_owned())).await {
+                Ok(()) => return transaction.commit().await.map_err(readable),
                 Err(error) if B::is_locked(&error) && Instant::now() < until => {
+                    transaction.rollback().await.map_err(readable)?;
                     if let Some(on_wait) = &mut self.on_wait {
                         on_wait(statement);
                     }
@@ -241,7 +249,7 @@ impl Seen {
         let plan = Plan::new(rows, &mut owners);
         let Plan { adopted, readdressed, report, .. } = plan;
         let taken = adopted.into_iter().chain(readdressed);
-        self.0.extend(taken.map(|(it, key)| (digest(&key), it.into())));
+        self.0.extend(taken.map(|row| (digest(&row.key), row.primary_key.into())));
         Ok(report)
     }
 }

@@ -109,12 +109,12 @@ impl<B: Backend> SqlStore<B> {
             // It gets settings of its own, and its transaction must not outlive this future.
             connection.close_on_drop();
         }
-        if let Some(locks) = B::SPELLING.catalog.short_locks {
-            B::run(&mut connection, trusted(locks.to_owned())).await.map_err(readable)?;
-        }
         let left = until.saturating_duration_since(Instant::now());
         let begin = self.backend.begin(Some(Limit { left, is_late: true }));
-        let transaction = connection.begin_with(begin).await.map_err(readable)?;
+        let mut transaction = connection.begin_with(begin).await.map_err(readable)?;
+        if let Some(locks) = B::SPELLING.catalog.short_locks {
+            B::run(&mut transaction, trusted(locks.to_owned())).await.map_err(readable)?;
+        }
         let (problems, conflicts) = (Vec::new(), false);
         let mut trial = Trial { store: self, transaction, problems, conflicts };
         let ran = trial.run().await;

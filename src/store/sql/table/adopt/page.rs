@@ -66,13 +66,20 @@ impl Candidate {
     }
 }
 
+/// A row that gets the key of its address.
+pub(super) struct Keyed {
+    pub(super) primary_key: String,
+    email: String,
+    pub(super) key: String,
+}
+
 /// The changes to the rows of a page.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// Primary keys and email keys of rows that become accounts.
-    pub(super) adopted: Vec<(String, String)>,
-    /// Those of accounts whose address has changed.
-    pub(super) readdressed: Vec<(String, String)>,
+    /// The rows that become accounts.
+    pub(super) adopted: Vec<Keyed>,
+    /// The accounts whose address has changed.
+    pub(super) readdressed: Vec<Keyed>,
     disabled: Vec<String>,
     pub(super) report: AdoptionReport,
 }
@@ -92,14 +99,20 @@ impl Plan {
     }
 
     fn add(&mut self, row: &Candidate, owners: &mut HashMap<String, String>) {
-        let state = row.state.as_deref().map(str::parse::<AccountState>);
+        let state = row.state.as_deref().map(|state| state.parse::<AccountState>().ok());
+        // An account must not log in, whatever else is to be said about its row.
+        let must_end = (row.is_excluded || row.is_disabled)
+            && state.is_none_or(|state| state.is_some_and(AccountState::admits_owner));
         if row.is_account() {
             match state {
-                Some(Ok(AccountState::Erased)) => return self.report.unchanged += 1,
-                None | Some(Ok(_)) => {}
-                Some(Err(_)) => {
+                Some(Some(AccountState::Erased)) => return self.report.unchanged += 1,
+                None | Some(Some(_)) => {}
+                Some(None) => {
                     return self.report.list(ListedKind::InvalidState, row.listed(None));
                 }
+            }
+            if must_end {
+                self.disabled.push(row.primary_key.clone());
             }
         } else if row.is_excluded {
             self.report.excluded += 1;
@@ -117,18 +130,18 @@ impl Plan {
         let is_known = row.is_account() && row.key.as_ref() == Some(&key);
         if !is_known {
             owners.insert(key.clone(), row.primary_key.clone());
-            let keyed = (row.primary_key.clone(), key);
+            let keyed =
+                Keyed { primary_key: row.primary_key.clone(), email: row.email.clone(), key };
             if row.is_account() {
                 self.report.list(ListedKind::ChangedEmail, row.listed(None));
                 self.readdressed.push(keyed);
             } else {
                 self.adopted.push(keyed);
+                if must_end {
+                    self.disabled.push(row.primary_key.clone());
+                }
             }
-        }
-        let may_log_in = state.is_none_or(|state| state.is_ok_and(AccountState::admits_owner));
-        if (row.is_excluded || row.is_disabled) && may_log_in {
-            self.disabled.push(row.primary_key.clone());
-        } else if is_known {
+        } else if !must_end {
             self.report.unchanged += 1;
         }
     }
@@ -253,30 +266,33 @@ impl<'a, B: Backend> Pages<'a, B> {
             let keys = plan.disabled.iter().map(|key| self.given(&sql.value(&**key)));
             let keys = keys.collect::<Vec<_>>().join(", ");
             let (table, state) = (self.accounts.table(), AccountState::Disabled);
+            // It may have been erased since it was read.
             let text = format!(
-                "UPDATE {table} SET @state = '{state}' WHERE {} IN ({keys})",
-                self.primary_key
+                "UPDATE {table} SET @state = '{state}' WHERE {} IN ({keys}) AND @state <> '{}'",
+                self.primary_key,
+                AccountState::Erased,
             );
             statements.push(sql.statement(&text).optional());
         }
         Ok(statements)
     }
 
-    /// Writes an update of rows: their primary keys, new ids, and email keys.
-    fn update(
-        &self,
-        mut sql: Sql<'_>,
-        set: &str,
-        keyed: &[(String, String)],
-    ) -> Result<Statement, BoxError> {
+    /// Writes an update of rows, unless their address has changed since it was read: by their
+    /// primary keys, new ids, email keys and addresses.
+    fn update(&self, mut sql: Sql<'_>, set: &str, keyed: &[Keyed]) -> Result<Statement, BoxError> {
         let as_text = |value: &str| format!("CAST({value} AS {})", B::SPELLING.catalog.cast);
         let mut rows = Vec::new();
-        for (primary_key, key) in keyed {
+        for Keyed { primary_key, email, key } in keyed {
             let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
-            let values = [&**primary_key, id.as_str(), key].map(|value| as_text(&sql.value(value)));
-            rows.push(values);
+            let values = [&**primary_key, id.as_str(), key, email];
+            rows.push(values.map(|value| as_text(&sql.value(value))));
         }
-        let condition = format!("t.{} = {}", self.primary_key, self.given("v.column1"));
+        let condition = format!(
+            "t.{} = {} AND {} = v.column4",
+            self.primary_key,
+            self.given("v.column1"),
+            (B::SPELLING.catalog.as_text)("t.@email", "text"),
+        );
         let update = B::SPELLING.catalog.update_by;
         let text = update(&self.accounts.table(), set, &rows, &condition);
         Ok(sql.statement(&text).optional())
