@@ -89,7 +89,7 @@ impl Email {
 
     /// Creates the placeholder for the address of an erased account: an address that can't
     /// exist (RFC 2606, section 2), because a host's table may check its form. Its key is not the
-    /// key of an address, so that nobody can sign up or log in with it.
+    /// key of an address, so that no one can sign up or log in with it.
     pub(crate) fn erased(id: impl fmt::Display, banned: Option<&EmailKey>) -> Self {
         let key = banned.map_or_else(|| format!("erased:{id}"), |key| key.as_str().to_owned());
         Self::from_store(format!("{id}@erased.invalid"), key)

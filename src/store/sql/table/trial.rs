@@ -200,7 +200,7 @@ impl<B: Backend> Trial<'_, B> {
                      collation, or one that is sensitive to accents",
                     self.column(AccountColumn::Email),
                 )),
-                (Outcome::Done, refused) => self.refused("a sign-up beside another", refused),
+                (Outcome::Done, refused) => self.refused("another sign-up", refused),
                 (refused, _) => self.refused("a sign-up at an international domain", refused),
             }
         }

@@ -45,7 +45,7 @@ pub enum ListedKind {
     InvalidEmail,
     /// The time of its sign-up can't be read. It was not adopted.
     InvalidTime,
-    /// Its state is none of an account's. It can't log in.
+    /// Its state is not a state of an account. It has no log-in.
     InvalidState,
     /// The other system has changed its address, and the account has the new one now.
     ChangedEmail,
