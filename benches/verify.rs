@@ -21,7 +21,7 @@ use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailError, MailQueue, Mailer, MemoryMailer};
 use signup::store::{LifecycleStore, MemoryStore, PostgresStore, Schema};
 use signup::token::{SigningKey, TokenKeys};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{Signup, SignupRequest, SignupService};
 use tokio::runtime::{Builder, Runtime};
 
@@ -192,23 +192,25 @@ fn proofs(_: &mut Criterion) {
     let runtime = runtime();
     let verification = || {
         let secret = ReplaySecret::new(&[8; 32]).unwrap();
-        Verification::new(secret, MailQueue::new(Unread).places(100_000))
+        EmailCodes::new(secret, MailQueue::new(Unread).places(100_000))
     };
     let builder = || SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
     let (first, mailer) = {
         let mailer = Arc::new(MemoryMailer::default());
         let secret = ReplaySecret::new(&[8; 32]).unwrap();
         let mails = MailQueue::new(Arc::clone(&mailer)).places(100_000);
-        (builder().verify_first(Verification::new(secret, mails)).build().unwrap(), mailer)
+        (builder().verify_first(EmailCodes::new(secret, mails)).build().unwrap(), mailer)
     };
-    let begin =
-        |email: &str| runtime.block_on(first.begin(SignupRequest::new(email, PASSWORD))).unwrap();
+    let verifying = first.verification().first().unwrap();
+    let begin = |email: &str| {
+        runtime.block_on(verifying.begin(SignupRequest::new(email, PASSWORD))).unwrap()
+    };
     let pending = begin(EMAIL);
     while mailer.last_code(EMAIL).is_none() {
         runtime.block_on(tokio::task::yield_now());
     }
     let code = mailer.last_code(EMAIL).unwrap();
-    runtime.block_on(first.complete(pending.reveal_ticket(), &code)).unwrap();
+    runtime.block_on(verifying.complete(pending.reveal_ticket(), &code)).unwrap();
     let ways: [(_, &dyn Fn(usize)); 2] = [
         ("taken", &|_| drop(begin(EMAIL))),
         ("free", &|number| drop(begin(&format!("u{number}@example.com")))),
@@ -217,7 +219,8 @@ fn proofs(_: &mut Criterion) {
 
     let after = builder().verify_after(verification()).build().unwrap();
     runtime.block_on(after.signup(SignupRequest::new(EMAIL, PASSWORD))).unwrap();
-    let reclaim = |email: &str| runtime.block_on(after.begin_reclaim(email, None)).unwrap();
+    let verifying = after.verification().after().unwrap();
+    let reclaim = |email: &str| runtime.block_on(verifying.begin_reclaim(email, None)).unwrap();
     let ways: [(_, &dyn Fn(usize)); 2] = [
         ("an account", &|_| drop(reclaim(EMAIL))),
         ("none", &|_| drop(reclaim("xyz@example.com"))),

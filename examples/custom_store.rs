@@ -24,7 +24,7 @@ use signup::store::{
     NewAccount, Purged, SqlValue, Statement, StatementError, StoreError, StoredAccount,
     StoredApiKey, StoredLogin, TableMap,
 };
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupRequest, SignupService};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
@@ -267,18 +267,18 @@ async fn main() -> Result<(), BoxError> {
     let mails = MailQueue::new(Arc::clone(&mailer));
     let service = SignupService::builder(Users::open().await?)
         .jwt_secret(&[7; 32])
-        .mails(Verification::new(ReplaySecret::new(&[8; 32])?, mails.clone()))
+        .mails(EmailCodes::new(ReplaySecret::new(&[8; 32])?, mails.clone()))
         .build()?;
     let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
     let credentials = service.credentials();
     let login = credentials.log_in("dev@example.com", "correct horse", None, None).await?;
     let key = credentials.issue_api_key_with(&login, &ApiKeyOptions::new().name("deploy")?).await?;
     println!("{} has an API key {}…", login.account_id(), key.info().prefix);
-    let accounts = service.accounts();
-    let pending = accounts.begin_password_reset("dev@example.com", None).await?;
+    let codes = service.account_codes().unwrap();
+    let pending = codes.begin_password_reset("dev@example.com", None).await?;
     mails.drained().await;
     let code = mailer.last_code("dev@example.com").ok_or("no code was mailed")?;
-    accounts.complete_password_reset(pending.reveal_ticket(), &code, "battery staple").await?;
+    codes.complete_password_reset(pending.reveal_ticket(), &code, "battery staple").await?;
     let ended = credentials.verify_token(signup.token().reveal()).await.is_err();
     println!("after the reset, its token is {}", if ended { "ended" } else { "valid" });
     Ok(())

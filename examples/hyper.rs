@@ -53,7 +53,7 @@ async fn all(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path();
-    if endpoint.routes().iter().any(|route| route.path() == path) {
+    if endpoint.route(path).is_some() {
         return route(endpoint, peer, request).await;
     }
     let (status, json) = match path {
@@ -77,12 +77,11 @@ pub(crate) async fn route<S: AccountStore>(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::default());
-    let mut routes = endpoint.routes().iter();
-    let Some(route) = routes.find(|route| route.path() == request.uri().path()) else {
+    let Some(route) = endpoint.route(request.uri().path()) else {
         *response.status_mut() = hyper::StatusCode::NOT_FOUND;
         return Ok(response);
     };
-    let reply = signup(&endpoint, *route, peer, request).await;
+    let reply = signup(&endpoint, route, peer, request).await;
     let mut response = Response::builder().status(reply.status());
     for (name, value) in reply.headers() {
         response = response.header(name, value);
@@ -102,12 +101,12 @@ async fn signup<S: AccountStore>(
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let head = Head::new(request.method().as_str(), headers).peer(Some(peer.ip()));
-    let ticket = match endpoint.head_at(route, &head).await {
-        Ok(ticket) => ticket,
+    let accepted = match endpoint.check_head(route, &head).await {
+        Ok(accepted) => accepted,
         Err(refusal) => return refusal,
     };
     let read = async {
-        let (mut incoming, mut body) = (request.into_body(), ticket.body());
+        let (mut incoming, mut body) = (request.into_body(), accepted.body());
         while let Some(frame) = incoming.frame().await {
             let frame = frame.map_err(|_| Refusal::Incomplete)?;
             if let Some(data) = frame.data_ref() {
@@ -116,8 +115,8 @@ async fn signup<S: AccountStore>(
         }
         Ok(body)
     };
-    match tokio::time::timeout(ticket.deadline(), read).await {
-        Ok(Ok(body)) => endpoint.answer(ticket, body).await,
+    match tokio::time::timeout(accepted.deadline(), read).await {
+        Ok(Ok(body)) => endpoint.answer(accepted, body).await,
         Ok(Err(refusal)) => endpoint.refuse(refusal),
         Err(_) => endpoint.refuse(Refusal::RequestTimeout),
     }

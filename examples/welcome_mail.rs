@@ -13,12 +13,12 @@ use signup::idempotency::ReplaySecret;
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::relay::{Delivery, SinkError};
 use signup::store::MemoryStore;
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{Accounts, SignupRequest, SignupService};
 
 /// Sends the mail, if the event is the proof of an address. The event has no address in it:
 /// the account has, unless it was erased in the meantime.
-async fn welcome(accounts: &Accounts<MemoryStore>, delivery: Delivery) -> Result<(), SinkError> {
+async fn welcome(accounts: &Accounts, delivery: Delivery) -> Result<(), SinkError> {
     if delivery.event.kind() != EventKind::AccountVerified {
         return Ok(());
     }
@@ -38,7 +38,7 @@ async fn welcome(accounts: &Accounts<MemoryStore>, delivery: Delivery) -> Result
 async fn main() -> Result<(), Box<dyn Error>> {
     let mailer = Arc::new(MemoryMailer::default());
     let mails = MailQueue::new(Arc::clone(&mailer));
-    let verification = Verification::new(ReplaySecret::new(&[8; 32])?, mails.clone());
+    let verification = EmailCodes::new(ReplaySecret::new(&[8; 32])?, mails.clone());
     let service = SignupService::builder(MemoryStore::default())
         .jwt_secret(&[7; 32])
         .verify_after(verification)
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     mails.drained().await;
     let sent = mailer.sent();
     let code = sent.first().and_then(|mail| mail.reveal_code()).ok_or("no code was mailed")?;
-    service.verify_email(signup.account().id(), code).await?;
+    service.verification().after().unwrap().verify(signup.account().id(), code).await?;
 
     // A server runs it for as long as it lives: `tokio::spawn(relay.run(shutdown))`.
     while relay.run_once().await?.delivered > 0 {}

@@ -13,51 +13,51 @@ use futures_core::Stream;
 #[cfg(feature = "verification")]
 use crate::credentials::VerifiedEmail;
 use crate::credentials::{ApiKeyAuth, CredentialError, Credentials, DashboardAuth};
-use crate::http::{Body, PresentedCredentials, Refusal, Reply, SignupEndpoint, Ticket};
+use crate::http::{AcceptedHead, Body, PresentedCredentials, Refusal, Reply, SignupEndpoint};
 use crate::service::Prepared;
 use crate::store::AccountStore;
 
 /// Answers a request after its head was checked. If the head decides, the body is not read.
 async fn respond<S: AccountStore, B: AsRef<[u8]>, E>(
     endpoint: &SignupEndpoint<S>,
-    ticket: Result<Ticket, Reply>,
+    head: Result<AcceptedHead, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Reply {
-    match read_within(endpoint, ticket, body).await {
-        Ok((ticket, body)) => endpoint.answer(ticket, body).await,
+    match read_within(endpoint, head, body).await {
+        Ok((head, body)) => endpoint.answer(head, body).await,
         Err(refusal) => refusal,
     }
 }
 
 /// Prepares a sign-up in the same way, for a host that owns the transaction.
-async fn prepare_rest<S: AccountStore, B: AsRef<[u8]>, E>(
+async fn prepare_body<S: AccountStore, B: AsRef<[u8]>, E>(
     endpoint: &SignupEndpoint<S>,
-    ticket: Result<Ticket, Reply>,
+    head: Result<AcceptedHead, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Result<Prepared, Reply> {
-    let (ticket, body) = read_within(endpoint, ticket, body).await?;
-    endpoint.prepare(ticket, body).await
+    let (head, body) = read_within(endpoint, head, body).await?;
+    endpoint.prepare(head, body).await
 }
 
 /// Reads the body within its limit and deadline.
 async fn read_within<S: AccountStore, B: AsRef<[u8]>, E>(
     endpoint: &SignupEndpoint<S>,
-    ticket: Result<Ticket, Reply>,
+    head: Result<AcceptedHead, Reply>,
     body: impl Stream<Item = Result<B, E>> + Unpin,
-) -> Result<(Ticket, Body), Reply> {
-    let ticket = ticket?;
-    match tokio::time::timeout(ticket.deadline(), read(&ticket, body)).await {
-        Ok(Ok(body)) => Ok((ticket, body)),
+) -> Result<(AcceptedHead, Body), Reply> {
+    let head = head?;
+    match tokio::time::timeout(head.deadline(), read(&head, body)).await {
+        Ok(Ok(body)) => Ok((head, body)),
         Ok(Err(refusal)) => Err(endpoint.refuse(refusal)),
         Err(_) => Err(endpoint.refuse(Refusal::RequestTimeout)),
     }
 }
 
 async fn read<B: AsRef<[u8]>, E>(
-    ticket: &Ticket,
+    head: &AcceptedHead,
     mut pieces: impl Stream<Item = Result<B, E>> + Unpin,
 ) -> Result<Body, Refusal> {
-    let mut body = ticket.body();
+    let mut body = head.body();
     while let Some(piece) = poll_fn(|context| Pin::new(&mut pieces).poll_next(context)).await {
         let piece = piece.map_err(|_| Refusal::Incomplete)?;
         body.push(piece.as_ref())?;

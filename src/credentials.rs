@@ -6,18 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::AccountId;
-use crate::api_key::ApiKeyPrefix;
-#[cfg(feature = "foreign-credentials")]
-use crate::api_key::ForeignApiKeys;
-use crate::clock::{Clock, Timestamp};
-use crate::fields::Password;
-use crate::hash::{HashError, HashPool, PasswordHash, PoolFull, Verification};
-use crate::idempotency::ReplaySecrets;
-use crate::lookup::LookupGate;
-use crate::observe;
-use crate::random::{Entropy, SecureRandom};
+use crate::core::{Core, Stored};
 use crate::store::{FindBy, LifecycleStore, LifecycleStoreExt as _, StoredAccount};
-use crate::token::{Subject, Token, TokenKeys, TokenMint, TokenOptions, TokenVerifier};
+pub use crate::throttle::{LoginThrottle, TrustedDevice};
+use crate::token::{Token, TokenKeys, TokenOptions};
 
 mod api_keys;
 mod auth;
@@ -26,7 +18,6 @@ mod error;
 mod key_change;
 mod login;
 mod owner;
-mod throttle;
 
 pub use api_keys::ApiKeyOptions;
 #[cfg(feature = "verification")]
@@ -34,11 +25,8 @@ pub use auth::VerifiedEmail;
 pub use auth::{ApiKeyAuth, DashboardAuth, IssuedApiKey};
 use cache::KeyCache;
 pub use error::CredentialError;
-use error::internal;
 pub use login::Login;
 pub use owner::TokenOwner;
-pub(crate) use throttle::{Attempt, Caller, Throttle};
-pub use throttle::{LoginThrottle, TrustedDevice};
 
 /// A service that verifies, rotates and revokes tokens, API keys and passwords.
 ///
@@ -46,7 +34,7 @@ pub use throttle::{LoginThrottle, TrustedDevice};
 /// cheap and share everything.
 #[derive(Clone)]
 pub struct Credentials {
-    context: Arc<CredentialContext>,
+    stored: Stored,
     cache: Option<Arc<KeyCache>>,
     max_api_keys: usize,
 }
@@ -54,31 +42,9 @@ pub struct Credentials {
 /// The default maximum of valid API keys per account: more than its owner can tell apart.
 const MAX_API_KEYS: usize = 100;
 
-/// The parts that a sign-up service shares with its credentials.
-pub(crate) struct CredentialContext {
-    pub(crate) store: Arc<dyn LifecycleStore>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) not_after: Timestamp,
-    pub(crate) random: Arc<dyn SecureRandom>,
-    pub(crate) pool: Arc<HashPool>,
-    pub(crate) tokens: Arc<TokenMint>,
-    pub(crate) verifier: TokenVerifier,
-    pub(crate) lookups: Arc<LookupGate>,
-    pub(crate) throttle: Arc<Throttle>,
-    pub(crate) api_key_prefix: ApiKeyPrefix,
-    /// The prefixes of valid keys, including the current one.
-    pub(crate) accepted_prefixes: Arc<[ApiKeyPrefix]>,
-    #[cfg(feature = "foreign-credentials")]
-    pub(crate) foreign_keys: Arc<[ForeignApiKeys]>,
-    /// The secrets of retries of requests for API keys.
-    pub(crate) replay: Option<ReplaySecrets>,
-    /// Whether changes store events.
-    pub(crate) events: bool,
-}
-
 impl Credentials {
-    pub(crate) fn new(context: CredentialContext) -> Self {
-        Self { context: Arc::new(context), cache: None, max_api_keys: MAX_API_KEYS }
+    pub(crate) fn new(stored: Stored) -> Self {
+        Self { stored, cache: None, max_api_keys: MAX_API_KEYS }
     }
 
     /// Adds a cache in front of API key queries: up to `capacity` valid keys and as many
@@ -120,8 +86,8 @@ impl Credentials {
     /// Returns [`CredentialError::Rejected`] for an invalid token, and another error if the
     /// store does not answer.
     pub async fn verify_token(&self, token: &str) -> Result<DashboardAuth, CredentialError> {
-        let token = self.context.verifier.verify(token)?;
-        let found = self.context.store.find_account(FindBy::Id(token.account_id())).await?;
+        let token = self.core().verifier.verify(token)?;
+        let found = self.store().find_account(FindBy::Id(token.account_id())).await?;
         let record = found.ok_or(CredentialError::Rejected)?;
         if !record.state.admits_owner() {
             return Err(CredentialError::Rejected);
@@ -168,9 +134,8 @@ impl Credentials {
         if !record.state.admits_owner() || !is_current {
             return Err(CredentialError::Rejected);
         }
-        let (now, mut draw) = (self.now()?, self.draw()?);
-        let token = self.context.tokens.mint(&subject(&record), now, &mut draw, options);
-        token.map_err(internal)
+        let core = self.core();
+        Ok(core.mint_token(&record, core.now()?, &mut core.draw()?, options)?)
     }
 
     /// Revokes all tokens of an account issued until now. A token
@@ -184,7 +149,7 @@ impl Credentials {
     /// Returns [`CredentialError::NotFound`] if there is no such account, and another error
     /// if the store does not answer.
     pub async fn revoke_tokens(&self, account: &AccountId) -> Result<(), CredentialError> {
-        found_or_missing(self.context.store.revoke_tokens(account).await?)
+        found_or_missing(self.store().revoke_tokens(account).await?)
     }
 
     /// Returns an account as the store has it now.
@@ -193,53 +158,21 @@ impl Credentials {
     /// Returns [`CredentialError::NotFound`] if there is none, and another error if the
     /// store does not answer.
     pub async fn account(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
-        let found = self.context.store.find_account(FindBy::Id(id)).await?;
+        let found = self.store().find_account(FindBy::Id(id)).await?;
         found.ok_or(CredentialError::NotFound)
     }
 
     /// Returns the token keys, to rotate them.
     pub fn token_keys(&self) -> &TokenKeys {
-        self.context.tokens.keys()
+        self.core().tokens.keys()
     }
 
-    fn now(&self) -> Result<Timestamp, CredentialError> {
-        Timestamp::read(&self.context.clock, self.context.not_after).map_err(internal)
+    fn core(&self) -> &Core {
+        &self.stored.core
     }
 
-    fn draw(&self) -> Result<Entropy, CredentialError> {
-        Entropy::draw(&*self.context.random).map_err(internal)
-    }
-}
-
-/// Verifies a password against a stored hash, on the pool. A hash that can't be verified
-/// takes as long and gets the same answer as a wrong password, so that a client does not
-/// learn that the account exists. It is logged, unless the account has no password.
-pub(crate) async fn verify_stored<E: From<PoolFull> + From<HashError>>(
-    pool: &HashPool,
-    given: Password,
-    stored: &PasswordHash,
-    attempt: &Attempt,
-) -> Result<Verification, E> {
-    let permit = pool.reserve()?.reporting(attempt.begun());
-    let verified = match pool.check_stored(stored) {
-        Ok(()) => permit.verify(given, stored).await,
-        Err(unusable) => {
-            if !stored.is_empty() {
-                observe::failed("stored password hash can't be verified", &unusable);
-            }
-            let verified = permit.verify(given, &pool.decoy()).await;
-            verified.map(|_| Verification::Wrong)
-        }
-    };
-    Ok(verified.inspect_err(|_| attempt.has_failed())?)
-}
-
-/// Returns an account as its tokens name it.
-pub(crate) fn subject(record: &StoredAccount) -> Subject<'_> {
-    Subject {
-        account: record.account.id(),
-        generation: record.token_generation,
-        is_email_verified: record.email_verified_at.is_some(),
+    fn store(&self) -> &dyn LifecycleStore {
+        &*self.stored.store
     }
 }
 

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::clock::ClockError;
 use crate::hash::{HashError, PoolFull};
 pub use crate::issue::{BoxError, ErrorCode, InvalidValue, Issue};
 pub(crate) use crate::issue::{DEFAULT_RETRY_AFTER, error_json};
 use crate::limit::RateLimited;
 use crate::lookup::NoPlace;
+use crate::random::RandomError;
 use crate::store::StoreError;
+use crate::token::MintError;
 
 /// The reason why no account was registered.
 ///
@@ -149,6 +152,30 @@ impl From<HashError> for SignupError {
             HashError::Late(full) => full.into(),
             other => Self::internal(other),
         }
+    }
+}
+
+impl From<ClockError> for SignupError {
+    fn from(error: ClockError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<RandomError> for SignupError {
+    fn from(error: RandomError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<BoxError> for SignupError {
+    fn from(error: BoxError) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl From<MintError> for SignupError {
+    fn from(error: MintError) -> Self {
+        Self::internal(error)
     }
 }
 

@@ -2,9 +2,8 @@
 //! headers and bytes out.
 //!
 //! It works in two steps, so that a request that is refused by its head needs no body:
-//! [`SignupEndpoint::head`] refuses it or returns a [`Ticket`] with the limit and deadline
-//! of the body; [`SignupEndpoint::answer`] takes the ticket and the body and registers the
-//! account.
+//! [`SignupEndpoint::head`] refuses it or returns an [`AcceptedHead`] with the limit and deadline
+//! of the body; [`SignupEndpoint::answer`] takes the head and the body and registers the account.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +19,7 @@ use crate::service::{Preparation, Prepared, SignupService};
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
+mod accepted;
 mod body;
 mod client;
 mod head;
@@ -28,10 +28,10 @@ mod panic;
 mod presented;
 mod reply;
 mod route;
-mod ticket;
 #[cfg(feature = "verification")]
 mod verification;
 
+pub use accepted::AcceptedHead;
 pub use body::Body;
 pub use client::TrustedProxies;
 pub use head::Head;
@@ -44,10 +44,10 @@ pub use route::{
     VERIFY_PATH,
 };
 pub use route::{PATH, Route};
-pub use ticket::Ticket;
 
 use head::Method;
 use panic::catch_panic;
+use route::{Operation, Routes};
 
 /// The path of the JWK set, a well-known URI (RFC 8615).
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -56,7 +56,6 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// take under 8 KiB.
 pub const BODY_LIMIT: usize = 16 * 1024;
 /// The least limit of a body with a ticket, in bytes.
-#[cfg(feature = "verification")]
 const TICKET_LIMIT: usize = 8 * 1024;
 
 /// The default deadline of a body.
@@ -97,15 +96,16 @@ pub fn jwks(keys: &TokenKeys, method: &str) -> Reply {
 /// let endpoint = SignupEndpoint::new(service);
 ///
 /// let head = Head::new("POST", [("content-type", b"application/json".as_slice())]);
-/// let ticket = endpoint.head(&head).await.unwrap();
-/// let mut body = ticket.body();
+/// let head = endpoint.head(&head).await.unwrap();
+/// let mut body = head.body();
 /// body.push(br#"{"email":"dev@example.com","password":"correct horse"}"#).unwrap();
-/// let reply = endpoint.answer(ticket, body).await;
+/// let reply = endpoint.answer(head, body).await;
 /// assert_eq!(reply.status(), 201);
 /// # });
 /// ```
 pub struct SignupEndpoint<S> {
     service: SignupService<S>,
+    routes: Routes,
     body_limit: usize,
     body_deadline: Duration,
     proxies: TrustedProxies,
@@ -119,6 +119,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
     pub fn new(service: SignupService<S>) -> Self {
         let proxies = TrustedProxies::none();
         Self {
+            routes: Routes::of(&service),
             service,
             body_limit: BODY_LIMIT,
             body_deadline: BODY_DEADLINE,
@@ -171,38 +172,36 @@ impl<S: AccountStore> SignupEndpoint<S> {
     ///
     /// # Errors
     /// Returns the answer if the head is refused. The body need not be read.
-    pub async fn head(&self, head: &Head<'_>) -> Result<Ticket, Reply> {
-        self.head_at(Route::Signup, head).await
+    pub async fn head(&self, head: &Head<'_>) -> Result<AcceptedHead, Reply> {
+        self.check_head(Route::SIGNUP, head).await
     }
 
     /// Checks the head of a request for one of the [routes](Self::routes), in the same way.
     ///
     /// # Errors
     /// Returns the answer if the head is refused. The body need not be read.
-    pub async fn head_at(&self, route: Route, head: &Head<'_>) -> Result<Ticket, Reply> {
-        let judged = pin!(self.check_head(route, head));
-        let judged = catch_panic(judged).await.unwrap_or_else(|| Err(self.panicked()));
-        judged.map_err(|reply| {
+    pub async fn check_head(&self, route: Route, head: &Head<'_>) -> Result<AcceptedHead, Reply> {
+        let checked = pin!(self.accept(route, head));
+        let checked = catch_panic(checked).await.unwrap_or_else(|| Err(self.panicked()));
+        checked.map_err(|reply| {
             observe::answered(reply.status());
             if head.method == Method::Head { reply.without_body() } else { reply }
         })
     }
 
-    async fn check_head(&self, route: Route, head: &Head<'_>) -> Result<Ticket, Reply> {
+    async fn accept(&self, route: Route, head: &Head<'_>) -> Result<AcceptedHead, Reply> {
+        let operation = self.operation(route).map_err(|error| self.failed(&error))?;
         let client = self.proxies.client(head);
-        let limit = self.service.check_request(client, route == Route::Signup).await;
+        let limit = self.service.check_request(client, operation.is_signup()).await;
         if head.method != Method::Post {
             return Err(Refusal::MethodNotAllowed.into());
         }
         if !head.is_json {
             return Err(Refusal::UnsupportedMediaType.into());
         }
-        let body_limit = match route {
-            Route::Signup => self.body_limit,
-            // A ticket has to fit in.
-            #[cfg(feature = "verification")]
-            _ => self.body_limit.max(TICKET_LIMIT),
-        };
+        // A ticket has to fit in.
+        let least = if operation.is_signup() { 0 } else { TICKET_LIMIT };
+        let body_limit = self.body_limit.max(least);
         let declared = head.content_length.unwrap_or(0);
         if declared > u64::try_from(body_limit).unwrap_or(u64::MAX) {
             return Err(Refusal::PayloadTooLarge.into());
@@ -210,18 +209,17 @@ impl<S: AccountStore> SignupEndpoint<S> {
         if let Err(limited) = limit {
             return Err(Reply::error(&limited.into()));
         }
-        let idempotency_key = match route {
-            Route::Signup => self.service.idempotency_key(head.idempotency_keys()),
-            // What these do is the same when it is done again.
-            #[cfg(feature = "verification")]
-            _ => Ok(None),
-        };
-        let idempotency_key = idempotency_key.map_err(|invalid| Reply::error(&invalid))?;
+        // The other operations are idempotent by themselves.
+        let mut idempotency_key = None;
+        if operation.is_signup() {
+            let key = self.service.idempotency_key(head.idempotency_keys());
+            idempotency_key = key.map_err(|invalid| Reply::error(&invalid))?;
+        }
         // Only policies read the headers.
         let without = self.service.policies().is_empty();
         let headers = if without { &[] } else { head.headers.as_slice() };
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
-        Ok(Ticket {
+        Ok(AcceptedHead {
             route,
             limit: body_limit,
             declared,
@@ -230,77 +228,119 @@ impl<S: AccountStore> SignupEndpoint<S> {
             idempotency_key,
             headers: headers.collect(),
             #[cfg(feature = "verification")]
-            presented: route.takes_token().then(|| head.presented_credentials()),
+            presented: operation.takes_token().then(|| head.presented_credentials()),
         })
     }
 
-    /// Returns the routes to be mounted: the endpoint, and those of a service that proves
-    /// addresses.
-    pub fn routes(&self) -> &'static [Route] {
-        #[cfg(feature = "verification")]
-        if self.service.verifies_first() {
-            return &[Route::Signup, Route::Verify, Route::Resend];
-        } else if self.service.verifies_after() {
-            return &[
-                Route::Signup,
-                Route::VerifyEmail,
-                Route::ResendEmailCode,
-                Route::Reclaim,
-                Route::ConfirmReclaim,
-            ];
+    /// Returns the routes to mount, each with its path: the sign-up, and those of a service that
+    /// verifies addresses.
+    ///
+    /// ```
+    /// use signup::http::{PATH, SignupEndpoint};
+    ///
+    /// # let service = signup::SignupService::builder(signup::store::MemoryStore::default());
+    /// # let service = service.jwt_secret(&[7; 32]).build().unwrap();
+    /// let endpoint = SignupEndpoint::new(service);
+    /// assert!(endpoint.routes().map(|(_, path)| path).eq([PATH]));
+    /// ```
+    pub fn routes(&self) -> impl Iterator<Item = (Route, &str)> {
+        self.routes.iter()
+    }
+
+    /// Returns the route with this path, if the endpoint has one.
+    pub fn route(&self, path: &str) -> Option<Route> {
+        self.routes.find(path)
+    }
+
+    /// Moves a route to a path of the host.
+    ///
+    /// ```
+    /// use signup::http::{PATH, SignupEndpoint};
+    ///
+    /// # let service = signup::SignupService::builder(signup::store::MemoryStore::default());
+    /// # let service = service.jwt_secret(&[7; 32]).build().unwrap();
+    /// let endpoint = SignupEndpoint::new(service).mount(PATH, "/v1/register");
+    /// assert!(endpoint.routes().map(|(_, path)| path).eq(["/v1/register"]));
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if the endpoint has no route with the path `from`, or already one with `to`.
+    #[must_use]
+    pub fn mount(mut self, from: &str, to: impl Into<String>) -> Self {
+        let (route, to) = (self.route(from), to.into());
+        assert!(route.is_some(), "no route with the path {from}");
+        assert!(from == to || self.route(&to).is_none(), "two routes with the path {to}");
+        if let Some(route) = route {
+            self.routes = self.routes.moved(route, to);
         }
-        &[Route::Signup]
+        self
+    }
+
+    fn operation(&self, route: Route) -> Result<&Operation, SignupError> {
+        let operation = self.routes.operation(route);
+        operation.ok_or_else(|| SignupError::internal("the route is of another endpoint"))
     }
 
     /// Answers a request on its route: registers an account, or begins or completes a
     /// sign-up. A panic is answered as an internal error.
-    pub async fn answer(&self, ticket: Ticket, body: Body) -> Reply {
-        let reply = pin!(self.reply(ticket, body));
-        let reply = self.caught(reply).await.unwrap_or_else(|reply| reply);
+    pub async fn answer(&self, head: AcceptedHead, body: Body) -> Reply {
+        let reply = pin!(self.reply(head, body));
+        let reply = self.catching_panics(reply).await.unwrap_or_else(|reply| reply);
         observe::answered(reply.status());
         reply
     }
 
-    async fn reply(&self, ticket: Ticket, body: Body) -> Result<Reply, SignupError> {
-        #[cfg(feature = "verification")]
-        if ticket.route != Route::Signup || self.service.verifies_first() {
-            return self.reply_verifying(ticket, body).await;
+    async fn reply(&self, head: AcceptedHead, body: Body) -> Result<Reply, SignupError> {
+        match self.operation(head.route)? {
+            Operation::Signup => {
+                let request = self.request(head, body)?;
+                self.service.signup(request).await.map(Reply::from)
+            }
+            #[cfg(feature = "verification")]
+            Operation::Begin(first) => {
+                let request = self.request(head, body)?;
+                first.begin(request).await.map(Reply::from)
+            }
+            #[cfg(feature = "verification")]
+            Operation::Verification(verification) => verification.reply(head, &body).await,
         }
-        let request = self.request(ticket, body)?;
-        self.service.signup(request).await.map(Reply::from)
     }
 
     /// Does everything but the insert, for a host that owns the transaction. The host
     /// inserts [`Prepared::new_account`], commits, and answers with
-    /// [`opened`](Self::opened). Head limits, declared fields and headers are those of
+    /// [`respond`](Self::respond). Head limits, declared fields and headers are those of
     /// the endpoint.
     ///
     /// ```
     /// use signup::SignupService;
-    /// use signup::http::{Body, Reply, SignupEndpoint, Ticket};
+    /// use signup::http::{AcceptedHead, Body, Reply, SignupEndpoint};
     /// use signup::store::{InsertProof, MemoryStore};
     ///
     /// /// Called after head and body were read, as the adapters do.
-    /// async fn answer(endpoint: &SignupEndpoint<MemoryStore>, ticket: Ticket, body: Body) -> Reply {
-    ///     let prepared = match endpoint.prepare(ticket, body).await {
+    /// async fn answer(
+    ///     endpoint: &SignupEndpoint<MemoryStore>,
+    ///     head: AcceptedHead,
+    ///     body: Body,
+    /// ) -> Reply {
+    ///     let prepared = match endpoint.prepare(head, body).await {
     ///         Ok(prepared) => prepared,
     ///         Err(refusal) => return refusal,
     ///     };
     ///     // … the host inserts prepared.new_account(), and COMMIT …
     ///     let proof = InsertProof::by_host(prepared.new_account());
-    ///     endpoint.opened(prepared.open(proof))
+    ///     endpoint.respond(prepared.open(proof))
     /// }
     /// ```
     ///
     /// # Errors
     /// Returns the documented answer if there is nothing to insert. A service that verifies
     /// addresses before it stores accounts has nothing to insert here: each answer is a 500.
-    pub async fn prepare(&self, ticket: Ticket, body: Body) -> Result<Prepared, Reply> {
+    pub async fn prepare(&self, head: AcceptedHead, body: Body) -> Result<Prepared, Reply> {
         let prepared = pin!(async {
-            let request = self.request(ticket, body)?;
+            let request = self.request(head, body)?;
             self.service.prepare_or_replay(request).await
         });
-        let reply = match self.caught(prepared).await {
+        let reply = match self.catching_panics(prepared).await {
             Ok(Preparation::New(prepared)) => return Ok(prepared),
             Ok(Preparation::Replayed(signup)) => Reply::from(signup),
             Err(reply) => reply,
@@ -313,15 +353,15 @@ impl<S: AccountStore> SignupEndpoint<S> {
     /// email taken: by the first answer, if it is a retry, and otherwise by the documented
     /// 409.
     pub async fn replay(&self, taken: Prepared) -> Reply {
-        let replayed = pin!(self.service.replay(taken));
-        let reply = self.caught(replayed).await.map_or_else(|reply| reply, Reply::from);
+        let replayed = pin!(taken.replay());
+        let reply = self.catching_panics(replayed).await.map_or_else(|reply| reply, Reply::from);
         observe::answered(reply.status());
         reply
     }
 
     /// Returns the answer to a sign-up that was [prepared](Self::prepare), inserted and
     /// opened, or whose insert failed.
-    pub fn opened<E: Into<SignupError>>(&self, opened: Result<Signup, E>) -> Reply {
+    pub fn respond<E: Into<SignupError>>(&self, opened: Result<Signup, E>) -> Reply {
         let failed = |error: E| self.failed(&error.into());
         let reply = opened.map_or_else(failed, Reply::from);
         observe::answered(reply.status());
@@ -329,18 +369,18 @@ impl<S: AccountStore> SignupEndpoint<S> {
     }
 
     /// Parses the body, with the fields and headers that policies read.
-    fn request(&self, ticket: Ticket, body: Body) -> Result<SignupRequest, SignupError> {
+    fn request(&self, head: AcceptedHead, body: Body) -> Result<SignupRequest, SignupError> {
         let fields = self.service.policies().fields();
         let request = SignupRequest::from_json_with(body.as_bytes(), fields);
         drop(body);
-        let headers = ticket.headers.into_iter();
-        let mut request = request?.client(ticket.client);
-        request.idempotency_key = ticket.idempotency_key;
+        let headers = head.headers.into_iter();
+        let mut request = request?.client(head.client);
+        request.idempotency_key = head.idempotency_key;
         Ok(headers.fold(request, |request, (name, value)| request.header(name, value)))
     }
 
     /// Awaits a sign-up. A panic in it becomes an internal error.
-    async fn caught<T>(
+    async fn catching_panics<T>(
         &self,
         signup: Pin<&mut impl Future<Output = Result<T, SignupError>>>,
     ) -> Result<T, Reply> {
@@ -385,6 +425,7 @@ impl<S> Clone for SignupEndpoint<S> {
     fn clone(&self) -> Self {
         Self {
             service: self.service.clone(),
+            routes: self.routes.clone(),
             body_limit: self.body_limit,
             body_deadline: self.body_deadline,
             proxies: self.proxies.clone(),

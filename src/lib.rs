@@ -99,6 +99,7 @@ pub mod adapters;
 pub mod api_key;
 pub mod clock;
 pub mod context;
+mod core;
 mod counters;
 pub mod credentials;
 pub mod error;
@@ -125,6 +126,7 @@ mod response;
 mod secret;
 mod service;
 pub mod store;
+mod throttle;
 pub mod token;
 mod validate;
 #[cfg(feature = "verification")]
@@ -136,10 +138,10 @@ pub use openapi::openapi;
 pub use request::SignupRequest;
 pub use response::Signup;
 #[cfg(feature = "verification")]
-pub use service::PasswordReset;
+pub use service::{AccountCodes, EmailVerification, PasswordReset, VerifyAfter, VerifyFirst};
 pub use service::{
-    Accounts, ConfigError, Erased, Housekeeping, Housekept, Preparation, Prepared, SignupService,
-    SignupServiceBuilder,
+    Accounts, Bans, ConfigError, Erased, Housekeeping, Housekept, Preparation, Prepared,
+    SignupService, SignupServiceBuilder,
 };
 
 /// The README's Rust, compiled.

@@ -1,40 +1,36 @@
-//! The sign-up pipeline: from a request to a stored account.
+//! The service: the pipeline of a sign-up, and the handles on what was registered.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::account::Plan;
-use crate::api_key::ApiKeyPrefix;
-#[cfg(feature = "foreign-credentials")]
-use crate::api_key::ForeignApiKeys;
-use crate::clock::{Clock, Timestamp};
-use crate::credentials::{CredentialContext, Credentials, Throttle};
+use crate::core::Stored;
+use crate::credentials::Credentials;
 use crate::error::SignupError;
-use crate::fields::EmailProfile;
 use crate::hash::HashPool;
-use crate::idempotency::ReplaySecrets;
-use crate::limit::{ClientIp, Limiter, RateLimited};
-use crate::lookup::LookupGate;
-use crate::observe;
+use crate::idempotency::IdempotencyKey;
+use crate::limit::{ClientIp, RateLimited};
 use crate::policy::Policies;
-use crate::random::SecureRandom;
 use crate::relay::{EventRelay, Sink};
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::store::{AccountStore, EventStore, LifecycleStore};
-use crate::token::{TokenKeys, TokenMint, TokenVerifier};
+use crate::token::{TokenKeys, TokenVerifier};
 
+#[cfg(feature = "verification")]
+mod account_codes;
 mod accounts;
 #[cfg(feature = "verification")]
 mod after;
 mod builder;
 mod checks;
+#[cfg(feature = "verification")]
+mod codes;
 mod config;
-#[cfg(feature = "foreign-credentials")]
-mod foreign;
+#[cfg(feature = "verification")]
+mod first;
 mod housekeeping;
+mod inner;
 #[cfg(feature = "verification")]
 mod modes;
 mod occasions;
@@ -42,23 +38,25 @@ mod pipeline;
 mod prepared;
 mod recording;
 mod replay;
-#[cfg(feature = "verification")]
-mod tickets;
+mod stages;
 mod turns;
-#[cfg(feature = "verification")]
-mod verification;
 
 #[cfg(feature = "verification")]
-pub use accounts::PasswordReset;
-pub use accounts::{Accounts, Erased};
+pub use account_codes::{AccountCodes, PasswordReset};
+pub use accounts::{Accounts, Bans, Erased};
 #[cfg(feature = "verification")]
 pub(crate) use after::Owner;
+#[cfg(feature = "verification")]
+pub use after::VerifyAfter;
 pub use builder::SignupServiceBuilder;
 pub use config::ConfigError;
+#[cfg(feature = "verification")]
+pub use first::VerifyFirst;
 pub use housekeeping::{Housekeeping, Housekept};
+use inner::Inner;
+#[cfg(feature = "verification")]
+pub use modes::EmailVerification;
 pub use prepared::{Preparation, Prepared};
-use recording::Recording;
-use replay::Replay;
 
 /// A service that registers accounts: it validates, hashes, mints and stores.
 ///
@@ -80,37 +78,8 @@ use replay::Replay;
 /// # });
 /// ```
 pub struct SignupService<S> {
-    inner: Arc<Inner<S>>,
-}
-
-struct Inner<S> {
     store: Arc<S>,
-    policies: Policies,
-    limiter: Option<Limiter>,
-    clock: Arc<dyn Clock>,
-    not_after: Timestamp,
-    random: Arc<dyn SecureRandom>,
-    pool: Arc<HashPool>,
-    lookups: Arc<LookupGate>,
-    throttle: Arc<Throttle>,
-    #[cfg(feature = "verification")]
-    reset_wipes_unverified: bool,
-    tokens: Arc<TokenMint>,
-    token_leeway: Duration,
-    api_key_prefix: ApiKeyPrefix,
-    accepted_prefixes: Arc<[ApiKeyPrefix]>,
-    #[cfg(feature = "foreign-credentials")]
-    foreign_keys: Arc<[ForeignApiKeys]>,
-    initial_plan: Plan,
-    plans: Vec<Plan>,
-    email_profile: EmailProfile,
-    traces_client_address: bool,
-    replay: Option<Replay>,
-    bans: Option<ReplaySecrets>,
-    /// The store, if its changes are told.
-    events: Option<Arc<dyn EventStore>>,
-    #[cfg(feature = "verification")]
-    verification: Option<modes::Mode>,
+    inner: Arc<Inner>,
 }
 
 impl<S: AccountStore> SignupService<S> {
@@ -125,35 +94,10 @@ impl<S: AccountStore> SignupService<S> {
     /// neither.
     ///
     /// # Errors
-    /// Returns a [`SignupError`] unless the account was stored.
+    /// Returns a [`SignupError`] unless the account was stored. A service that verifies addresses
+    /// first returns [`SignupError::Internal`]: its sign-ups begin at `VerifyFirst::begin`.
     pub async fn signup(&self, request: SignupRequest) -> Result<Signup, SignupError> {
-        let address = self.traced_address(&request);
-        observe::within(address, async {
-            let recording = Recording::new(&self.inner.pool);
-            let result = match self.run(request).await {
-                Ok(Preparation::New(prepared)) => Box::pin(self.store(prepared)).await,
-                Ok(Preparation::Replayed(signup)) => Ok(signup),
-                Err(error) => Err(error),
-            };
-            recording.finish(result.as_ref().map(|signup| {
-                let outcome = if signup.is_replayed() { "replayed" } else { "created" };
-                (outcome, Some(signup.account().id()))
-            }));
-            result
-        })
-        .await
-    }
-
-    /// Returns whether sign-ups prove their address first.
-    #[cfg(not(feature = "verification"))]
-    #[expect(clippy::unused_self, reason = "its twin needs it")]
-    pub(crate) fn verifies_first(&self) -> bool {
-        false
-    }
-
-    fn traced_address(&self, request: &SignupRequest) -> Option<IpAddr> {
-        let traces = self.inner.traces_client_address;
-        request.origin.client.filter(|_| traces).and_then(|client| client.address())
+        self.inner.signup(request).await
     }
 
     /// Does everything but the insert, for a host that owns the transaction. The answer
@@ -187,8 +131,8 @@ impl<S: AccountStore> SignupService<S> {
     /// # Errors
     /// Fails like [`signup`](SignupService::signup), except for the insert. A retry fails
     /// with [`SignupError::EmailTaken`]: [`prepare_or_replay`](Self::prepare_or_replay)
-    /// answers it. A service that verifies addresses before it stores accounts returns
-    /// [`SignupError::Internal`].
+    /// answers it. A service that verifies addresses first returns
+    /// [`SignupError::Internal`], whose source says what to call.
     pub async fn prepare(&self, request: SignupRequest) -> Result<Prepared, SignupError> {
         match self.prepare_or_replay(request).await? {
             Preparation::New(prepared) => Ok(prepared),
@@ -199,7 +143,7 @@ impl<S: AccountStore> SignupService<S> {
     /// Prepares a sign-up like [`prepare`](Self::prepare), for a service that is
     /// [retry-safe](SignupServiceBuilder::retry_safe): a retry has its answer already.
     ///
-    /// The loser of a race is answered by [`replay`](Self::replay).
+    /// The loser of a race is answered by [`Prepared::replay`].
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -225,7 +169,7 @@ impl<S: AccountStore> SignupService<S> {
     ///         }
     ///         Err(StoreError::EmailTaken) => {
     ///             transaction.rollback().await?;
-    ///             Ok(service.replay(prepared).await?)
+    ///             Ok(prepared.replay().await?)
     ///         }
     ///         Err(other) => Err(other.into()),
     ///     }
@@ -239,25 +183,12 @@ impl<S: AccountStore> SignupService<S> {
         &self,
         request: SignupRequest,
     ) -> Result<Preparation, SignupError> {
-        let address = self.traced_address(&request);
-        observe::within(address, async {
-            let recording = Recording::new(&self.inner.pool);
-            let mut result = self.run(request).await;
-            if let Ok(Preparation::New(prepared)) = &mut result {
-                prepared.end_turn();
-            }
-            recording.finish(result.as_ref().map(|preparation| match preparation {
-                Preparation::New(prepared) => ("prepared", Some(prepared.new.id())),
-                Preparation::Replayed(signup) => ("replayed", Some(signup.account().id())),
-            }));
-            result
-        })
-        .await
+        self.inner.prepare(request).await
     }
 
     /// Returns the hash pool, for its stats and to share it.
     pub fn hash_pool(&self) -> &Arc<HashPool> {
-        &self.inner.pool
+        &self.inner.core.pool
     }
 
     /// Returns a verifier of this service's tokens, with its keys, clock, issuer and
@@ -278,13 +209,12 @@ impl<S: AccountStore> SignupService<S> {
     /// # }).unwrap();
     /// ```
     pub fn token_verifier(&self) -> TokenVerifier {
-        let verifier = self.inner.tokens.verifier().clock(Arc::clone(&self.inner.clock));
-        verifier.leeway(self.inner.token_leeway)
+        self.inner.core.verifier.clone()
     }
 
     /// Returns the token keys, to rotate them.
     pub fn token_keys(&self) -> &TokenKeys {
-        self.inner.tokens.keys()
+        self.inner.core.tokens.keys()
     }
 
     /// Returns the service that verifies, rotates and revokes what this one hands out, on
@@ -309,28 +239,50 @@ impl<S: AccountStore> SignupService<S> {
     where
         S: LifecycleStore,
     {
-        self.credentials_on(Arc::clone(&self.inner.store) as Arc<dyn LifecycleStore>)
+        Credentials::new(self.stored())
     }
 
-    fn credentials_on(&self, store: Arc<dyn LifecycleStore>) -> Credentials {
-        let inner = &*self.inner;
-        Credentials::new(CredentialContext {
-            store,
-            clock: Arc::clone(&inner.clock),
-            not_after: inner.not_after,
-            random: Arc::clone(&inner.random),
-            pool: Arc::clone(&inner.pool),
-            tokens: Arc::clone(&inner.tokens),
-            verifier: self.token_verifier(),
-            lookups: Arc::clone(&inner.lookups),
-            throttle: Arc::clone(&inner.throttle),
-            api_key_prefix: inner.api_key_prefix.clone(),
-            accepted_prefixes: Arc::clone(&inner.accepted_prefixes),
-            #[cfg(feature = "foreign-credentials")]
-            foreign_keys: Arc::clone(&inner.foreign_keys),
-            replay: inner.replay.as_ref().map(|replay| replay.secrets.clone()),
-            events: inner.events.is_some(),
-        })
+    /// Returns the service that reads and changes accounts, on the same store, clock, hash
+    /// pool and policies.
+    pub fn accounts(&self) -> Accounts
+    where
+        S: LifecycleStore,
+    {
+        let (stored, service) = (self.stored(), Arc::clone(&self.inner));
+        Accounts { stored, service, revokes_api_keys: false }
+    }
+
+    /// Returns the password resets and changes of address; `None` if the service mails no codes:
+    /// see [`mails`](SignupServiceBuilder::mails).
+    #[cfg(feature = "verification")]
+    pub fn account_codes(&self) -> Option<AccountCodes> {
+        let (_, codes) = self.inner.codes.clone()?;
+        let (stored, service) = (codes.stored.clone(), Arc::clone(&self.inner));
+        let accounts = Accounts { stored, service, revokes_api_keys: false };
+        Some(AccountCodes { accounts, codes })
+    }
+
+    /// Returns the email verification of sign-ups.
+    #[cfg(feature = "verification")]
+    pub fn verification(&self) -> EmailVerification {
+        let service = Arc::clone(&self.inner);
+        match self.inner.codes.clone() {
+            Some((modes::Mode::First, codes)) => {
+                EmailVerification::First(VerifyFirst { service, codes })
+            }
+            Some((modes::Mode::After, codes)) => {
+                EmailVerification::After(VerifyAfter { service, codes })
+            }
+            Some((modes::Mode::Changes, _)) | None => EmailVerification::Off,
+        }
+    }
+
+    fn stored(&self) -> Stored
+    where
+        S: LifecycleStore,
+    {
+        let store: Arc<dyn LifecycleStore> = Arc::clone(&self.store) as _;
+        Stored { core: Arc::clone(&self.inner.core), store }
     }
 
     /// Returns a relay that delivers the [events](SignupServiceBuilder::with_events) of the
@@ -339,12 +291,12 @@ impl<S: AccountStore> SignupService<S> {
     where
         S: EventStore,
     {
-        let store: Arc<dyn EventStore> = Arc::clone(&self.inner.store) as _;
-        let relay = EventRelay::new(store, sink).clock(Arc::clone(&self.inner.clock));
+        let store: Arc<dyn EventStore> = Arc::clone(&self.store) as _;
+        let relay = EventRelay::new(store, sink).clock(Arc::clone(&self.inner.core.clock));
         #[cfg(feature = "verification")]
-        let relay = match self.verifier() {
-            Ok(verifier) => relay.mails(verifier.mails.clone()),
-            Err(_) => relay,
+        let relay = match &self.inner.codes {
+            Some((_, codes)) => relay.mails(codes.verifier.mails.clone()),
+            None => relay,
         };
         if self.inner.events.is_some() { relay } else { relay.without_events() }
     }
@@ -356,7 +308,18 @@ impl<S: AccountStore> SignupService<S> {
 
     /// Returns the store.
     pub fn account_store(&self) -> &S {
-        &self.inner.store
+        &self.store
+    }
+
+    /// Parses the values of the header `Idempotency-Key`.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::Invalid`] with the one issue of the header.
+    pub(crate) fn idempotency_key<'a>(
+        &self,
+        values: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<IdempotencyKey>, SignupError> {
+        self.inner.idempotency_key(values)
     }
 
     /// Returns the policies of the host.
@@ -381,13 +344,13 @@ impl<S: AccountStore> SignupService<S> {
 
 impl<S> Clone for SignupService<S> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { store: Arc::clone(&self.store), inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<S> fmt::Debug for SignupService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignupService").field("pool", &self.inner.pool).finish_non_exhaustive()
+        f.debug_struct("SignupService").field("pool", &self.inner.core.pool).finish_non_exhaustive()
     }
 }
 

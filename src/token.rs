@@ -23,7 +23,7 @@ pub use jsonwebtoken::Algorithm;
 pub use jsonwebtoken::jwk::{Jwk, JwkSet};
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use keys::TokenKeys;
-pub(crate) use mint::{Subject, TokenMint};
+pub(crate) use mint::{MintError, Subject, TokenMint};
 pub use options::TokenOptions;
 pub(crate) use verifier::MAX_LEEWAY;
 pub use verifier::{TokenError, TokenVerifier, VerifiedToken};

@@ -1,7 +1,7 @@
-//! Proof of the address, before there is an account or after: see
+//! Email verification, before an account is stored or after: see
 //! [the guide](crate::guide::verification).
 //!
-//! A mail carries a code, which proves nothing alone. Before there is an account, it takes
+//! A mail carries a code, which is not enough alone. Before the account is stored, it also takes
 //! the ticket that the sign-up was answered with; afterwards, the token or the password.
 
 use std::fmt;
@@ -48,8 +48,10 @@ const MAILS_OF_DEVICE: Rule = Rule::Window(3, HOUR);
 const MAILS_OF_DEVICES: Rule = Rule::Window(9, HOUR);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The proof of addresses, for [`verify_first`](crate::SignupServiceBuilder::verify_first)
-/// or [`verify_after`](crate::SignupServiceBuilder::verify_after).
+/// The settings of mailed codes, for
+/// [`verify_first`](crate::SignupServiceBuilder::verify_first),
+/// [`verify_after`](crate::SignupServiceBuilder::verify_after) and
+/// [`mails`](crate::SignupServiceBuilder::mails).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -57,14 +59,14 @@ const HOUR: Duration = Duration::from_hours(1);
 ///
 /// use signup::idempotency::ReplaySecret;
 /// use signup::mail::{MailQueue, MemoryMailer};
-/// use signup::verification::Verification;
+/// use signup::verification::EmailCodes;
 ///
 /// let mails = MailQueue::new(Arc::new(MemoryMailer::default()));
 /// let secret = ReplaySecret::new(b"0123456789abcdef0123456789abcdef").unwrap();
-/// let verification = Verification::new(secret, mails).code_lifetime(Duration::from_mins(15));
+/// let codes = EmailCodes::new(secret, mails).code_lifetime(Duration::from_mins(15));
 /// ```
 #[must_use]
-pub struct Verification {
+pub struct EmailCodes {
     pub(crate) secrets: ReplaySecrets,
     pub(crate) mails: MailQueue,
     pub(crate) lifetime: Duration,
@@ -74,10 +76,10 @@ pub struct Verification {
     pub(crate) redis_deadline: Option<Duration>,
 }
 
-impl Verification {
-    /// Creates a verification. Tickets are sealed, and codes and accounts are derived, by
-    /// these secrets: the same for all instances, and none that signs tokens. They may be
-    /// those of [`retry_safe`](crate::SignupServiceBuilder::retry_safe).
+impl EmailCodes {
+    /// Creates settings for codes that these mails carry. Tickets are sealed, and codes and
+    /// accounts are derived, with these secrets, shared by all instances and not used to sign
+    /// tokens. [`retry_safe`](crate::SignupServiceBuilder::retry_safe) may share them.
     pub fn new(secrets: impl Into<ReplaySecrets>, mails: MailQueue) -> Self {
         Self {
             secrets: secrets.into(),
@@ -134,14 +136,14 @@ impl Verification {
     }
 }
 
-impl fmt::Debug for Verification {
+impl fmt::Debug for EmailCodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Verification");
+        let mut debug = f.debug_struct("EmailCodes");
         debug.field("mails", &self.mails).field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
 }
 
-/// A running verification.
+/// What mails codes and counts them, while a service runs.
 pub(crate) struct Verifier {
     pub(crate) secrets: TicketSecrets,
     pub(crate) mails: MailQueue,
@@ -201,8 +203,7 @@ impl Verifier {
     }
 
     /// Charges a further mail to a trusted device of the account, by its number. Returns whether
-    /// it may be
-    /// sent.
+    /// it may be sent.
     pub(crate) async fn charge_mail_of_device(&self, account: &AccountId, device: &[u8]) -> bool {
         let account = account.as_str().as_bytes();
         let of_device = Counter::new(Kind::MailOfDevice, &[account, device], MAILS_OF_DEVICE);
@@ -212,19 +213,19 @@ impl Verifier {
     }
 }
 
-/// A sign-up, or a reclaim, that waits for the proof of its address: the answer to it, which
-/// holds all that is known of it, sealed.
-pub struct PendingProof {
+/// The answer to a sign-up, or to a change of an account, that waits for its code: a sealed ticket
+/// and its expiry.
+pub struct PendingVerification {
     ticket: Secret<String>,
     expires_at: Timestamp,
 }
 
-impl PendingProof {
+impl PendingVerification {
     pub(crate) fn new(ticket: Secret<String>, expires_at: Timestamp) -> Self {
         Self { ticket, expires_at }
     }
 
-    /// Returns the ticket, for the client that has asked for it, and nobody else.
+    /// Returns the ticket, for the client that asked for it alone.
     pub fn reveal_ticket(&self) -> &str {
         &self.ticket
     }
@@ -242,10 +243,10 @@ impl PendingProof {
     }
 }
 
-/// Without the ticket.
-impl fmt::Debug for PendingProof {
+/// Omits the ticket.
+impl fmt::Debug for PendingVerification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("PendingProof");
+        let mut debug = f.debug_struct("PendingVerification");
         debug.field("expires_at", &self.expires_at).finish_non_exhaustive()
     }
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use signup::hash::HashPool;
-#[cfg(all(feature = "openapi", feature = "verification"))]
-use signup::http::Route;
 use signup::http::{SignupEndpoint, TrustedProxies};
+#[cfg(all(feature = "openapi", feature = "verification"))]
+use signup::http::{VERIFY_EMAIL_PATH, VERIFY_PATH};
 use signup::idempotency::{ReplaySecret, ReplaySecrets};
 use signup::limit::RateLimits;
 use signup::random::{SecureRandom as _, SystemRandom};
@@ -168,7 +168,7 @@ fn endpoint(
         .hash_pool(Arc::clone(pool));
     #[cfg(feature = "verification")]
     if let Some((queue, setting)) = mails.as_ref().zip(settings.mails.as_ref()) {
-        let verification = signup::verification::Verification::new(secrets, queue.clone());
+        let verification = signup::verification::EmailCodes::new(secrets, queue.clone());
         #[cfg(feature = "redis")]
         let verification = match &settings.redis {
             Some(redis) => verification
@@ -258,10 +258,12 @@ impl Server {
 #[cfg(feature = "openapi")]
 pub fn openapi(endpoint: &Endpoint) -> Result<String, Complaint> {
     #[cfg(feature = "verification")]
-    let document = match endpoint.routes() {
-        [_] => signup::openapi(),
-        routes if routes.contains(&Route::Verify) => signup::openapi::verifying_first(),
-        _ => signup::openapi::verifying_after(),
+    let document = if endpoint.route(VERIFY_PATH).is_some() {
+        signup::openapi::verifying_first()
+    } else if endpoint.route(VERIFY_EMAIL_PATH).is_some() {
+        signup::openapi::verifying_after()
+    } else {
+        signup::openapi()
     };
     #[cfg(not(feature = "verification"))]
     let document = {

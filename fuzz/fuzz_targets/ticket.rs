@@ -9,7 +9,7 @@ use signup::idempotency::ReplaySecret;
 use signup::mail::{Code, MailQueue, MemoryMailer};
 use signup::random::SeededRandom;
 use signup::store::MemoryStore;
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupRequest, SignupService};
 use signup_fuzz::{POOL, run};
 
@@ -21,11 +21,11 @@ static SERVICE: LazyLock<(SignupService<MemoryStore>, String)> = LazyLock::new(|
             .hash_pool(Arc::clone(&POOL))
             .clock(ManualClock::at_unix(1_000_000_000))
             .randomness(SeededRandom::new(7))
-            .verify_first(Verification::new(secret, MailQueue::new(MemoryMailer::default())))
+            .verify_first(EmailCodes::new(secret, MailQueue::new(MemoryMailer::default())))
             .build()
             .unwrap();
         let request = SignupRequest::new("dev@example.com", "correct horse");
-        let pending = service.begin(request).await.unwrap();
+        let pending = service.verification().first().unwrap().begin(request).await.unwrap();
         (service, pending.reveal_ticket().to_owned())
     })
 });
@@ -33,9 +33,9 @@ static SERVICE: LazyLock<(SignupService<MemoryStore>, String)> = LazyLock::new(|
 fuzz_target!(|text: &str| {
     let (service, ticket) = &*SERVICE;
     if text != ticket {
-        assert!(run(service.complete(text, "7HXW3K9P")).is_err());
+        assert!(run(service.verification().first().unwrap().complete(text, "7HXW3K9P")).is_err());
     }
-    assert!(run(service.complete(ticket, text)).is_err());
+    assert!(run(service.verification().first().unwrap().complete(ticket, text)).is_err());
     if let Ok(code) = Code::parse(text) {
         assert_eq!(Code::parse(code.reveal()).as_ref(), Ok(&code));
         assert_eq!(Code::parse(&code.reveal_grouped()), Ok(code));

@@ -20,7 +20,7 @@ use crate::service::Prepared;
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
-use super::{Authenticated, prepare_rest, respond};
+use super::{Authenticated, prepare_body, respond};
 
 /// Mounts the endpoint at [`PATH`](crate::http::PATH), and its other
 /// [routes](SignupEndpoint::routes) if there are any, in an app or a scope of the host.
@@ -46,11 +46,11 @@ pub fn configure<S: AccountStore>(
 ) -> impl FnOnce(&mut ServiceConfig) {
     let endpoint: SignupEndpoint<S> = endpoint.into();
     move |config| {
-        for &route in endpoint.routes() {
+        for (route, path) in endpoint.routes() {
             // actix-web matches the decoded path: `/auth/sign%75p` would match, too.
-            let as_written =
-                fn_guard(move |request| request.head().uri.path().ends_with(route.path()));
-            let resource = resource_at(endpoint.clone(), route, route.path());
+            let written = path.to_owned();
+            let as_written = fn_guard(move |request| request.head().uri.path().ends_with(&written));
+            let resource = resource_at(endpoint.clone(), route, path);
             config.service(resource.guard(as_written));
         }
     }
@@ -61,11 +61,12 @@ pub fn configure<S: AccountStore>(
 ///
 /// ```
 /// use signup::adapters::actix::resource_at;
-/// use signup::http::{Route, SignupEndpoint};
+/// use signup::http::{PATH, SignupEndpoint};
 /// use signup::store::MemoryStore;
 ///
 /// fn register(endpoint: SignupEndpoint<MemoryStore>) -> actix_web::Resource {
-///     resource_at(endpoint, Route::Signup, "/v1/register")
+///     let route = endpoint.route(PATH).unwrap();
+///     resource_at(endpoint, route, "/v1/register")
 /// }
 /// ```
 pub fn resource_at<S: AccountStore>(
@@ -74,8 +75,8 @@ pub fn resource_at<S: AccountStore>(
     path: &str,
 ) -> Resource {
     let answer = move |endpoint: Data<SignupEndpoint<S>>, request: HttpRequest, body: Payload| async move {
-        let ticket = endpoint.head_at(route, &head(&request)).await;
-        HttpResponse::from(respond(&endpoint, ticket, body).await)
+        let accepted = endpoint.check_head(route, &head(&request)).await;
+        HttpResponse::from(respond(&endpoint, accepted, body).await)
     };
     web::resource(path).app_data(Data::new(endpoint.into())).to(answer)
 }
@@ -98,12 +99,12 @@ pub async fn signup<S: AccountStore>(
     request: HttpRequest,
     body: Payload,
 ) -> HttpResponse {
-    let ticket = endpoint.head(&head(&request)).await;
-    respond(&endpoint, ticket, body).await.into()
+    let accepted = endpoint.head(&head(&request)).await;
+    respond(&endpoint, accepted, body).await.into()
 }
 
 /// Does everything but the insert, for a handler of the host that owns the transaction. The
-/// handler answers with [`SignupEndpoint::opened`], or with the returned [`Reply`].
+/// handler answers with [`SignupEndpoint::respond`], or with the returned [`Reply`].
 ///
 /// ```
 /// use actix_web::HttpRequest;
@@ -123,7 +124,7 @@ pub async fn signup<S: AccountStore>(
 ///     };
 ///     // … the host inserts prepared.new_account(), and COMMIT …
 ///     let proof = InsertProof::by_host(prepared.new_account());
-///     endpoint.opened(prepared.open(proof))
+///     endpoint.respond(prepared.open(proof))
 /// }
 /// ```
 ///
@@ -134,8 +135,8 @@ pub async fn prepare<S: AccountStore>(
     request: &HttpRequest,
     body: Payload,
 ) -> Result<Prepared, Reply> {
-    let ticket = endpoint.head(&head(request)).await;
-    prepare_rest(endpoint, ticket, body).await
+    let accepted = endpoint.head(&head(request)).await;
+    prepare_body(endpoint, accepted, body).await
 }
 
 fn head(request: &HttpRequest) -> Head<'_> {

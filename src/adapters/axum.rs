@@ -23,7 +23,7 @@ use crate::service::Prepared;
 use crate::store::AccountStore;
 use crate::token::TokenKeys;
 
-use super::{Authenticated, prepare_rest, respond};
+use super::{Authenticated, prepare_body, respond};
 
 /// Creates a router with the endpoint at [`PATH`](crate::http::PATH), and its other
 /// [routes](SignupEndpoint::routes) if there are any, to be merged into the host's.
@@ -42,23 +42,23 @@ pub fn router<S: AccountStore, T: Clone + Send + Sync + 'static>(
     endpoint: impl Into<SignupEndpoint<S>>,
 ) -> Router<T> {
     let endpoint: SignupEndpoint<S> = endpoint.into();
-    let routes = endpoint.routes().iter();
-    routes.fold(Router::new(), |router, &route| {
-        router.route(route.path(), service_at(endpoint.clone(), route))
+    endpoint.routes().fold(Router::new(), |router, (route, path)| {
+        router.route(path, service_at(endpoint.clone(), route))
     })
 }
 
-/// Creates the service of one of the endpoint's [routes](SignupEndpoint::routes), for a path
-/// of the host's choice.
+/// Creates the service of one of the endpoint's [routes](SignupEndpoint::routes), for a route of
+/// the host that has layers of its own.
 ///
 /// ```
 /// use signup::adapters::axum::service_at;
-/// use signup::http::{Route, SignupEndpoint};
+/// use signup::http::{PATH, SignupEndpoint};
 ///
 /// # let service = signup::SignupService::builder(signup::store::MemoryStore::default());
 /// # let service = service.jwt_secret(&[7; 32]).build().unwrap();
 /// let endpoint = SignupEndpoint::new(service);
-/// let register = service_at(endpoint, Route::Signup);
+/// let route = endpoint.route(PATH).unwrap();
+/// let register = service_at(endpoint, route);
 /// let app: axum::Router = axum::Router::new().route("/v1/register", register);
 /// ```
 pub fn service_at<S: AccountStore, T: Clone + Send + Sync + 'static>(
@@ -66,8 +66,8 @@ pub fn service_at<S: AccountStore, T: Clone + Send + Sync + 'static>(
     route: Route,
 ) -> MethodRouter<T> {
     let answer = async move |State(endpoint): State<SignupEndpoint<S>>, request: Request| {
-        let ticket = endpoint.head_at(route, &head(&request)).await;
-        respond(&endpoint, ticket, request.into_body().into_data_stream()).await
+        let accepted = endpoint.check_head(route, &head(&request)).await;
+        respond(&endpoint, accepted, request.into_body().into_data_stream()).await
     };
     any(answer).with_state(endpoint.into())
 }
@@ -93,7 +93,11 @@ pub fn service_at<S: AccountStore, T: Clone + Send + Sync + 'static>(
 pub fn service<S: AccountStore, T: Clone + Send + Sync + 'static>(
     endpoint: impl Into<SignupEndpoint<S>>,
 ) -> MethodRouter<T> {
-    service_at(endpoint, Route::Signup)
+    let endpoint = endpoint.into();
+    let answer = async move |State(endpoint): State<SignupEndpoint<S>>, request: Request| {
+        signup(State(endpoint), request).await
+    };
+    any(answer).with_state(endpoint)
 }
 
 /// Handles a request on a path of the host's choice. Mount it for *any* method: it answers
@@ -123,12 +127,12 @@ pub async fn signup<S: AccountStore>(
     State(endpoint): State<SignupEndpoint<S>>,
     request: Request,
 ) -> Response {
-    let ticket = endpoint.head(&head(&request)).await;
-    respond(&endpoint, ticket, request.into_body().into_data_stream()).await.into_response()
+    let accepted = endpoint.head(&head(&request)).await;
+    respond(&endpoint, accepted, request.into_body().into_data_stream()).await.into_response()
 }
 
 /// Does everything but the insert, for a handler of the host that owns the transaction. The
-/// handler answers with [`SignupEndpoint::opened`], or with the returned [`Reply`].
+/// handler answers with [`SignupEndpoint::respond`], or with the returned [`Reply`].
 ///
 /// ```
 /// use axum::extract::{Request, State};
@@ -143,7 +147,7 @@ pub async fn signup<S: AccountStore>(
 ///     let prepared = prepare(&endpoint, request).await?;
 ///     // … the host inserts prepared.new_account(), and COMMIT …
 ///     let proof = InsertProof::by_host(prepared.new_account());
-///     Ok(endpoint.opened(prepared.open(proof)))
+///     Ok(endpoint.respond(prepared.open(proof)))
 /// }
 /// ```
 ///
@@ -153,8 +157,8 @@ pub async fn prepare<S: AccountStore>(
     endpoint: &SignupEndpoint<S>,
     request: Request,
 ) -> Result<Prepared, Reply> {
-    let ticket = endpoint.head(&head(&request)).await;
-    prepare_rest(endpoint, ticket, request.into_body().into_data_stream()).await
+    let accepted = endpoint.head(&head(&request)).await;
+    prepare_body(endpoint, accepted, request.into_body().into_data_stream()).await
 }
 
 fn head(request: &Request) -> Head<'_> {

@@ -1,5 +1,6 @@
 //! Verification, rotation and revocation of API keys.
 
+use std::future::ready;
 use std::time::Duration;
 
 use crate::account::AccountId;
@@ -9,7 +10,6 @@ use crate::idempotency::{IdempotencyKey, Scope, WINDOW_MILLIS, is_recent};
 use crate::issue::InvalidValue;
 use crate::store::{ApiKeyInfo, KeyOwner, KeyQuery, NewApiKey, StoredApiKey};
 
-use super::error::internal;
 use super::key_change::KeyChange;
 use super::{ApiKeyAuth, CredentialError, Credentials, IssuedApiKey, TokenOwner, found_or_missing};
 
@@ -96,11 +96,11 @@ impl Credentials {
     pub async fn verify_api_key(&self, key: &str) -> Result<ApiKeyAuth, CredentialError> {
         let digest = self.digest(key).ok_or(CredentialError::Rejected)?;
         let owner = match &self.cache {
-            None => self.context.store.find_key_owner(&digest).await?,
-            Some(cache) => match cache.get(&digest, self.context.clock.monotonic()) {
+            None => self.store().find_key_owner(&digest).await?,
+            Some(cache) => match cache.get(&digest, self.core().clock.monotonic()) {
                 Ok(known) => known,
                 Err(missed) => {
-                    let found = self.context.store.find_key_owner(&digest).await?;
+                    let found = self.store().find_key_owner(&digest).await?;
                     cache.insert(missed, &digest, found.clone());
                     found
                 }
@@ -112,7 +112,7 @@ impl Credentials {
             return Err(CredentialError::Rejected);
         }
         if let Some(expires_at) = expires_at
-            && self.now()? >= expires_at
+            && self.core().now()? >= expires_at
         {
             return Err(CredentialError::Rejected);
         }
@@ -122,12 +122,11 @@ impl Credentials {
 
     /// Returns the digest of a key that has a form of this service's.
     fn digest(&self, key: &str) -> Option<ApiKeyDigest> {
-        let mut prefixes = self.context.accepted_prefixes.iter();
-        let own = prefixes.find_map(|prefix| ApiKey::parse(key, prefix).ok());
+        let own = self.core().prefixes().find_map(|prefix| ApiKey::parse(key, prefix).ok());
         let digest = own.map(|key| key.digest());
         #[cfg(feature = "foreign-credentials")]
         if digest.is_none() {
-            return self.context.foreign_keys.iter().find_map(|keys| keys.digest(key).ok());
+            return self.core().foreign_keys.iter().find_map(|keys| keys.digest(key).ok());
         }
         digest
     }
@@ -137,7 +136,7 @@ impl Credentials {
     /// # Errors
     /// Fails if the store does not answer.
     pub async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyInfo>, CredentialError> {
-        let keys = self.context.store.list_api_keys(KeyQuery::of(account)).await?;
+        let keys = self.store().list_api_keys(KeyQuery::of(account)).await?;
         Ok(keys.into_iter().map(|key| key.info).collect())
     }
 
@@ -193,15 +192,15 @@ impl Credentials {
         TokenOwner { account, generation }: TokenOwner<'_>,
         options: &ApiKeyOptions,
     ) -> Result<IssuedApiKey, CredentialError> {
-        let now = self.now()?;
+        let now = self.core().now()?;
         // With events, the change has a condition. Without, the generation is read afterwards.
-        let is_conditional = self.context.events;
+        let is_conditional = self.core().emits_events;
         if is_conditional && !self.is_in_generation(account, generation).await? {
             return Err(CredentialError::Rejected);
         }
         let enough = u32::try_from(self.max_api_keys).unwrap_or(u32::MAX);
         let query = KeyQuery::of(account).valid_at(now).limit(enough);
-        if self.context.store.list_api_keys(query).await?.len() >= self.max_api_keys {
+        if self.store().list_api_keys(query).await?.len() >= self.max_api_keys {
             return Err(CredentialError::TooManyKeys);
         }
         let (key, new) = self.mint_key(scope, account, now, options)?;
@@ -262,11 +261,11 @@ impl Credentials {
             (Some(_), None) => Vec::new(),
             _ => self.keys_of_a_day(account).await?,
         };
-        if let Some(replayed) = self.replay_rotation(account, key, grace, options, &keys)? {
+        if let Some(replayed) = self.replay_rotation(account, key, grace, options, &keys).await? {
             return Ok(replayed);
         }
-        let now = self.now()?;
-        let until = now.plus(grace).map_err(internal)?;
+        let now = self.core().now()?;
+        let until = now.plus(grace)?;
         let (new_key, mut new) = self.mint_key(scope, account, now, options)?;
         if new.name.is_none() {
             let old = keys.into_iter().find(|old| old.info.id == *key);
@@ -279,7 +278,7 @@ impl Credentials {
             Err(CredentialError::NotFound) => {
                 // An equal request may have been faster.
                 let keys = self.keys_of_a_day(account).await?;
-                let replayed = self.replay_rotation(account, key, grace, options, &keys)?;
+                let replayed = self.replay_rotation(account, key, grace, options, &keys).await?;
                 replayed.ok_or(CredentialError::NotFound)
             }
             Err(other) => Err(other),
@@ -307,15 +306,15 @@ impl Credentials {
         options: &ApiKeyOptions,
     ) -> Result<(ApiKey, NewApiKey), CredentialError> {
         let expires_at = options.lifetime.map(|lifetime| now.plus(lifetime)).transpose();
-        let expires_at = expires_at.map_err(internal)?;
-        let mut draw = self.draw()?;
+        let expires_at = expires_at?;
+        let mut draw = self.core().draw()?;
         let mut receipt = None;
-        if let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) {
-            let nonce = draw.take().map_err(internal)?;
-            let (derived, of) = replay.derive(scope, &nonce, key).map_err(internal)?;
+        if let (Some(replay), Some(key)) = (&self.core().replay, &options.idempotency_key) {
+            let nonce = draw.take()?;
+            let (derived, of) = replay.derive(scope, &nonce, key)?;
             (draw, receipt) = (derived, Some(of));
         }
-        let key = ApiKey::mint(&self.context.api_key_prefix, &mut draw).map_err(internal)?;
+        let key = ApiKey::mint(&self.core().api_key_prefix, &mut draw)?;
         let new = NewApiKey::of(&key, account.clone(), now, expires_at);
         Ok((key, NewApiKey { name: options.name.clone(), receipt, ..new }))
     }
@@ -327,18 +326,18 @@ impl Credentials {
         account: &AccountId,
         options: &ApiKeyOptions,
     ) -> Result<Option<IssuedApiKey>, CredentialError> {
-        let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) else {
+        let (Some(replay), Some(key)) = (&self.core().replay, &options.idempotency_key) else {
             return Ok(None);
         };
         let tags = replay.tags(scope, key);
         let query = KeyQuery::of(account).with_tags(&tags);
-        let Some(found) = self.context.store.list_api_keys(query).await?.pop() else {
+        let Some(found) = self.store().list_api_keys(query).await?.pop() else {
             return Ok(None);
         };
         if found.info.name != options.name {
             return Err(CredentialError::Conflict);
         }
-        self.replay_found(scope, options, &found)
+        self.replay_found(scope, options, &found).await
     }
 
     /// Returns the account's keys that are valid, or were within the last day: no earlier request
@@ -347,14 +346,14 @@ impl Credentials {
         &self,
         account: &AccountId,
     ) -> Result<Vec<StoredApiKey>, CredentialError> {
-        let since = self.now()?.as_millis().saturating_sub(WINDOW_MILLIS).max(0);
-        let since = Timestamp::from_millis(since).map_err(internal)?;
-        Ok(self.context.store.list_api_keys(KeyQuery::of(account).valid_at(since)).await?)
+        let since = self.core().now()?.as_millis().saturating_sub(WINDOW_MILLIS).max(0);
+        let since = Timestamp::from_millis(since)?;
+        Ok(self.store().list_api_keys(KeyQuery::of(account).valid_at(since)).await?)
     }
 
     /// Returns the answer of an earlier rotation of `old` with this idempotency key, if there was
     /// one, from these keys of the account.
-    fn replay_rotation(
+    async fn replay_rotation(
         &self,
         account: &AccountId,
         old: &ApiKeyId,
@@ -362,7 +361,7 @@ impl Credentials {
         options: &ApiKeyOptions,
         keys: &[StoredApiKey],
     ) -> Result<Option<IssuedApiKey>, CredentialError> {
-        let (Some(replay), Some(key)) = (&self.context.replay, &options.idempotency_key) else {
+        let (Some(replay), Some(key)) = (&self.core().replay, &options.idempotency_key) else {
             return Ok(None);
         };
         let scope = Scope::RotateKey(account, old);
@@ -373,7 +372,7 @@ impl Credentials {
         let Some(found) = keys.iter().find(has_tag) else { return Ok(None) };
         // The old key is gone if it was revoked since.
         let old = keys.iter().find(|it| it.info.id == *old).map(|old| &old.info);
-        let until = found.info.created_at.plus(grace).map_err(internal)?;
+        let until = found.info.created_at.plus(grace)?;
         let is_equal = match (&options.name, old) {
             (Some(name), _) => found.info.name.as_ref() == Some(name),
             (None, Some(old)) => found.info.name == old.name,
@@ -384,39 +383,34 @@ impl Credentials {
         if !(is_equal && is_in_grace) {
             return Err(CredentialError::Conflict);
         }
-        self.replay_found(scope, options, found)
+        self.replay_found(scope, options, found).await
     }
 
     /// Derives the key of an earlier request again.
-    fn replay_found(
+    async fn replay_found(
         &self,
         scope: Scope<'_>,
         options: &ApiKeyOptions,
         StoredApiKey { info, receipt }: &StoredApiKey,
     ) -> Result<Option<IssuedApiKey>, CredentialError> {
         let (Some(replay), Some(key), Some(receipt)) =
-            (&self.context.replay, &options.idempotency_key, receipt)
+            (&self.core().replay, &options.idempotency_key, receipt)
         else {
             return Ok(None);
         };
         let derive = replay.derive_again(receipt, scope, key);
         let derive = derive.ok_or(CredentialError::Conflict)?;
-        let now = self.now()?;
+        let now = self.core().now()?;
         let lifetime = options.lifetime.map(|lifetime| info.created_at.plus(lifetime));
         let is_equal = lifetime.transpose().is_ok_and(|end| end == info.expires_at);
         let is_live = info.is_valid_at(now) && is_recent(info.created_at, now);
         if !(is_equal && is_live) {
             return Err(CredentialError::Conflict);
         }
-        // The present prefix is the last one.
-        for prefix in self.context.accepted_prefixes.iter().rev() {
-            let key = ApiKey::mint(prefix, &mut derive().map_err(internal)?);
-            let key = key.map_err(internal)?;
-            if key.digest().key_id() == info.id {
-                return Ok(Some(IssuedApiKey { key, info: info.clone() }));
-            }
-        }
-        Err(CredentialError::Conflict)
+        let is_found = |key: ApiKeyDigest| ready(Ok((key.key_id() == info.id).then_some(())));
+        let recovered = self.core().recover(|| Ok(((), derive()?)), is_found).await?;
+        let key = recovered.ok_or(CredentialError::Conflict)?.api_key;
+        Ok(Some(IssuedApiKey { key, info: info.clone() }))
     }
 
     /// Changes a key. The cache keeps nothing of it until the store has answered.
@@ -426,7 +420,7 @@ impl Credentials {
         change: impl Future<Output = Result<bool, CredentialError>>,
     ) -> Result<(), CredentialError> {
         if let Some(cache) = &self.cache {
-            cache.changing(key, self.context.clock.monotonic());
+            cache.changing(key, self.core().clock.monotonic());
         }
         let changed = change.await;
         if let (Some(cache), Ok(_)) = (&self.cache, &changed) {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::error::{BoxError, ErrorCode, SignupError, error_json};
+use crate::clock::ClockError;
+use crate::error::{ErrorCode, SignupError, error_json};
 use crate::hash::{HashError, PoolFull};
 use crate::lookup::NoPlace;
 use crate::observe;
+use crate::random::RandomError;
 use crate::store::StoreError;
 use crate::token::TokenError;
 
@@ -94,10 +96,6 @@ impl CredentialError {
     }
 }
 
-pub(super) fn internal(source: impl Into<BoxError>) -> CredentialError {
-    SignupError::internal(source).into()
-}
-
 impl From<SignupError> for CredentialError {
     /// Logs a failure that the client did not cause.
     fn from(error: SignupError) -> Self {
@@ -108,34 +106,23 @@ impl From<SignupError> for CredentialError {
     }
 }
 
-impl From<StoreError> for CredentialError {
-    fn from(error: StoreError) -> Self {
-        SignupError::from(error).into()
-    }
+/// Conversions of errors that a sign-up has, too.
+macro_rules! from_errors {
+    ($($error:ty),+) => {
+        $(impl From<$error> for CredentialError {
+            fn from(error: $error) -> Self {
+                SignupError::from(error).into()
+            }
+        })+
+    };
 }
 
-impl From<NoPlace> for CredentialError {
-    fn from(no_place: NoPlace) -> Self {
-        SignupError::from(no_place).into()
-    }
-}
-
-impl From<PoolFull> for CredentialError {
-    fn from(full: PoolFull) -> Self {
-        SignupError::from(full).into()
-    }
-}
-
-impl From<HashError> for CredentialError {
-    fn from(error: HashError) -> Self {
-        SignupError::from(error).into()
-    }
-}
+from_errors!(StoreError, NoPlace, PoolFull, HashError, ClockError, RandomError);
 
 impl From<TokenError> for CredentialError {
     fn from(rejected: TokenError) -> Self {
         match rejected {
-            TokenError::Clock => internal(rejected),
+            TokenError::Clock => SignupError::internal(rejected).into(),
             TokenError::UnknownKey => {
                 observe::unknown_secret("token");
                 Self::Rejected

@@ -5,10 +5,9 @@ use serde_json::json;
 use crate::account::AccountId;
 use crate::api_key::ApiKeyId;
 use crate::clock::Timestamp;
-use crate::event::{EventKind, NewEvent};
+use crate::event::EventKind;
 use crate::store::{AccountChange, ChangeOutcome, Condition, Effect, NewApiKey, StoreError};
 
-use super::error::internal;
 use super::{CredentialError, Credentials};
 
 /// A change of an account's API keys.
@@ -65,18 +64,21 @@ impl Credentials {
         generation: Option<i64>,
         change: KeyChange,
     ) -> Result<bool, CredentialError> {
-        let (kind, data) = (change.kind(), self.context.events.then(|| change.data()));
-        let mut change = AccountChange::new(account.clone()).with(change.into());
+        let core = self.core();
         // Without an event, the change is one statement, which has no condition.
-        if let Some(data) = data {
-            let (now, mut draw) = (self.now()?, self.draw()?);
-            let event = NewEvent::mint(kind, account.clone(), now, &data, &mut draw);
-            change = change.with(Effect::Emit(event.map_err(internal)?));
+        let event = if core.emits_events {
+            core.event(change.kind(), account, core.now()?, &change.data())?
+        } else {
+            None
+        };
+        let mut change = AccountChange::new(account.clone()).with(change.into());
+        if let Some(event) = event {
+            change = change.with(Effect::Emit(event));
             if let Some(generation) = generation {
                 change = change.provided(Condition::Generation(generation));
             }
         }
-        match self.context.store.change(change).await? {
+        match self.store().change(change).await? {
             ChangeOutcome::Changed => Ok(true),
             ChangeOutcome::NotApplicable | ChangeOutcome::AlreadyAdded => Ok(false),
             ChangeOutcome::EmailTaken | ChangeOutcome::IdentifierTaken => {

@@ -1,14 +1,13 @@
 //! Log-ins: verifying a password, and what comes with it.
 
 use crate::account::AccountId;
-use crate::fields::{Email, EmailProfile, Password};
+use crate::fields::{Email, Password};
 use crate::hash::{PasswordHash, Verification};
 use crate::limit::ClientIp;
-use crate::store::{FindBy, LifecycleStoreExt as _, StoredLogin};
+use crate::store::{FindBy, LifecycleStoreExt as _, StoredAccount, StoredLogin};
+use crate::throttle::{Attempt, Caller, TrustedDevice};
 
-use super::error::internal;
-use super::throttle::{Caller, TrustedDevice};
-use super::{CredentialContext, CredentialError, Credentials, verify_stored};
+use super::{CredentialError, Credentials};
 
 /// A log-in that has succeeded. Only [`Credentials`] creates one.
 ///
@@ -69,7 +68,7 @@ impl Credentials {
         client: Option<ClientIp>,
         trusted_device: Option<&str>,
     ) -> Result<Login, CredentialError> {
-        let is_throttled = self.context.throttle.is_on();
+        let is_throttled = self.core().throttle.is_on();
         self.log_in_throttled(email, password, client, trusted_device, is_throttled).await
     }
 
@@ -82,53 +81,70 @@ impl Credentials {
         trusted_device: Option<&str>,
         is_throttled: bool,
     ) -> Result<Login, CredentialError> {
-        let CredentialContext { store, pool, lookups, throttle, .. } = &*self.context;
-        // An address that was accepted once must not be refused by stricter rules.
-        let email = Email::parse(email, EmailProfile::Rfc5321);
-        let email = email.map_err(|_| CredentialError::Rejected)?;
+        let core = self.core();
+        let email = Email::parse_known(email).map_err(|_| CredentialError::Rejected)?;
         let given = Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
-        drop(pool.reserve()?);
-        let without_mark = || Caller::without_mark(is_throttled, email.key(), client);
-        // A caller without a mark who has to wait costs no query.
-        let charged = match trusted_device {
-            None => Some(throttle.begin(without_mark()).await?),
-            Some(_) => None,
-        };
-        let lookup = lookups.enter()?;
-        let found = store.find_login(FindBy::Email(email.key())).await?;
-        lookup.answered();
-        let device = found.as_ref().and_then(|StoredLogin { account, .. }| {
-            throttle.device(trusted_device, account.account.id(), account.token_generation)
-        });
-        let attempt = match (charged, &found, &device) {
-            (Some(attempt), ..) => attempt,
-            (None, Some(found), Some(device)) => {
-                throttle.begin(Caller::Device(found.account.account.id(), device)).await?
-            }
-            (None, ..) => throttle.begin(without_mark()).await?,
-        };
+        drop(core.pool.reserve()?);
+        let stranger = Caller::without_mark(is_throttled, email.key(), client);
+        let (attempt, found, device) = self.begin(&email, &stranger, trusted_device).await?;
         // An account that is disabled or has no password takes as long as any other.
-        let (owner, stored) = match found.filter(|found| !found.password_hash.is_empty()) {
-            Some(StoredLogin { account, password_hash, .. }) => {
-                let id = account.account.id().clone();
-                let is_admitted = account.state.admits_owner();
-                (is_admitted.then_some((id, account.token_generation)), password_hash)
-            }
-            None => (None, pool.decoy()),
-        };
-        let verified = verify_stored::<CredentialError>(pool, given, &stored, &attempt).await?;
-        let (Verification::Right { needs_rehash }, Some((account_id, generation))) =
-            (verified, owner)
-        else {
+        let found = found.filter(|found| !found.password_hash.is_empty());
+        let (owner, stored) = found.map_or_else(
+            || (None, core.pool.decoy()),
+            |StoredLogin { account, password_hash, .. }| (Some(account), password_hash),
+        );
+        let owner = owner.filter(|account| account.state.admits_owner());
+        let verified = core.verify(given, &stored, &attempt).await?;
+        let (Verification::Right { needs_rehash }, Some(owner)) = (verified, owner) else {
             return Err(CredentialError::Rejected);
         };
         attempt.succeeded().await;
         if needs_rehash {
             // The password is right, whether or not this succeeds.
-            let _ = self.renew(&account_id, &stored, password).await;
+            let _ = self.renew(owner.account.id(), &stored, password).await;
         }
-        let mark = throttle.mark(&account_id, generation, device, self.now()?, &mut self.draw()?);
-        Ok(Login { account_id, generation, trusted_device: mark.map_err(internal)? })
+        self.logged_in(&owner, device)
+    }
+
+    /// Finds the account, and charges an attempt to the trusted device of the caller, or else to
+    /// a stranger.
+    async fn begin(
+        &self,
+        email: &Email,
+        stranger: &Caller<'_>,
+        trusted_device: Option<&str>,
+    ) -> Result<(Attempt, Option<StoredLogin>, Option<TrustedDevice>), CredentialError> {
+        let throttle = &self.core().throttle;
+        // A caller without a mark who has to wait costs no query.
+        let charged = match trusted_device {
+            None => Some(throttle.begin(stranger).await?),
+            Some(_) => None,
+        };
+        let found = self.stored.look_up_login(FindBy::Email(email.key())).await?;
+        let account = found.as_ref().map(|found| (found.account.account.id(), &found.account));
+        let device = account.and_then(|(id, account)| {
+            throttle.device(trusted_device, id, account.token_generation)
+        });
+        let attempt = match (charged, account, &device) {
+            (Some(attempt), ..) => attempt,
+            (None, Some((id, _)), Some(device)) => {
+                throttle.begin(&Caller::Device(id, device)).await?
+            }
+            (None, ..) => throttle.begin(stranger).await?,
+        };
+        Ok((attempt, found, device))
+    }
+
+    /// Returns the log-in of an owner who was verified, with a new mark of the device.
+    fn logged_in(
+        &self,
+        owner: &StoredAccount,
+        device: Option<TrustedDevice>,
+    ) -> Result<Login, CredentialError> {
+        let (core, account, generation) = (self.core(), owner.account.id(), owner.token_generation);
+        let (now, mut draw) = (core.now()?, core.draw()?);
+        let trusted_device = core.throttle.mark(account, generation, device, now, &mut draw)?;
+        Ok(Login { account_id: account.clone(), generation, trusted_device })
     }
 
     async fn renew(
@@ -139,10 +155,8 @@ impl Credentials {
     ) -> Result<(), CredentialError> {
         let password =
             Password::parse_for_login(password).map_err(|_| CredentialError::Rejected)?;
-        let permit = self.context.pool.reserve()?;
-        let salt = self.draw()?.take().map_err(internal)?;
-        let new = permit.hash_with_salt(password, salt).await?;
-        self.context.store.renew_password_hash(account, old, &new).await?;
+        let new = self.core().hash(password).await?;
+        self.store().renew_password_hash(account, old, &new).await?;
         Ok(())
     }
 }

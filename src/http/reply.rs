@@ -12,7 +12,7 @@ use crate::response::Signup;
 use crate::secret::Secret;
 use crate::token::JwkSet;
 #[cfg(feature = "verification")]
-use crate::verification::PendingProof;
+use crate::verification::PendingVerification;
 
 /// A refusal before or while the body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,8 +190,8 @@ impl Reply {
 
 /// The documented 202, with the ticket.
 #[cfg(feature = "verification")]
-impl From<PendingProof> for Reply {
-    fn from(pending: PendingProof) -> Self {
+impl From<PendingVerification> for Reply {
+    fn from(pending: PendingVerification) -> Self {
         Self::new(202, None, pending.reveal_json())
     }
 }

@@ -1,87 +1,134 @@
-//! The paths of the endpoint.
+//! The routes of the endpoint: each path, with its operation.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::service::SignupService;
+#[cfg(feature = "verification")]
+use crate::service::{EmailVerification, VerifyFirst};
+use crate::store::AccountStore;
+
+#[cfg(feature = "verification")]
+use super::verification::{AfterRoute, FirstRoute, Verification};
 
 /// The path of the endpoint.
 pub const PATH: &str = "/auth/signup";
 
-/// The path that completes a sign-up whose address is proven first.
+/// The path that completes a sign-up whose address is verified first.
 #[cfg(feature = "verification")]
 pub const VERIFY_PATH: &str = "/auth/signup/verify";
 
-/// The path that mails another code.
+/// The path for requesting another code of such a sign-up.
 #[cfg(feature = "verification")]
 pub const RESEND_PATH: &str = "/auth/signup/resend";
 
-/// The path that proves the address of an account that is there already.
+/// The path that verifies the address of a stored account.
 #[cfg(feature = "verification")]
 pub const VERIFY_EMAIL_PATH: &str = "/auth/email/verify";
 
-/// The path that mails its code again.
+/// The path for requesting another code of such an account.
 #[cfg(feature = "verification")]
 pub const RESEND_EMAIL_CODE_PATH: &str = "/auth/email/resend";
 
-/// The path that begins to take over an account whose address was never proven.
+/// The path that begins the reclaim of an account with an unverified address.
 #[cfg(feature = "verification")]
 pub const RECLAIM_PATH: &str = "/auth/email/reclaim";
 
-/// The path that takes it over.
+/// The path that completes the reclaim.
 #[cfg(feature = "verification")]
 pub const CONFIRM_RECLAIM_PATH: &str = "/auth/email/reclaim/confirm";
 
-/// A path that the endpoint answers on, for an adapter.
+/// A route of a [`SignupEndpoint`](super::SignupEndpoint), for an adapter: the index of a path in
+/// its [routes](super::SignupEndpoint::routes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Route {
-    /// [`PATH`]
-    Signup,
-    /// [`VERIFY_PATH`]
-    #[cfg(feature = "verification")]
-    Verify,
-    /// [`RESEND_PATH`]
-    #[cfg(feature = "verification")]
-    Resend,
-    /// [`VERIFY_EMAIL_PATH`]
-    #[cfg(feature = "verification")]
-    VerifyEmail,
-    /// [`RESEND_EMAIL_CODE_PATH`]
-    #[cfg(feature = "verification")]
-    ResendEmailCode,
-    /// [`RECLAIM_PATH`]
-    #[cfg(feature = "verification")]
-    Reclaim,
-    /// [`CONFIRM_RECLAIM_PATH`]
-    #[cfg(feature = "verification")]
-    ConfirmReclaim,
-}
+pub struct Route(usize);
 
 impl Route {
-    /// Returns whether the account of the request is proven by a token, if there is one.
+    /// The sign-up, which each endpoint has.
+    pub(super) const SIGNUP: Self = Self(0);
+}
+
+/// The operation of a route, with the handle that it needs.
+#[derive(Debug, Clone)]
+pub(super) enum Operation {
+    Signup,
+    /// The sign-up of a service that verifies addresses first.
     #[cfg(feature = "verification")]
-    pub(super) const fn takes_token(self) -> bool {
-        matches!(self, Self::VerifyEmail | Self::ResendEmailCode)
+    Begin(VerifyFirst),
+    #[cfg(feature = "verification")]
+    Verification(Verification),
+}
+
+impl Operation {
+    /// Returns whether a request counts as a sign-up, and has the body of one.
+    pub(super) const fn is_signup(&self) -> bool {
+        match self {
+            Self::Signup => true,
+            #[cfg(feature = "verification")]
+            Self::Begin(_) => true,
+            #[cfg(feature = "verification")]
+            Self::Verification(_) => false,
+        }
     }
 
-    /// Returns the path.
-    ///
-    /// ```
-    /// use signup::http::{PATH, Route};
-    ///
-    /// assert_eq!(Route::Signup.path(), PATH);
-    /// ```
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Signup => PATH,
-            #[cfg(feature = "verification")]
-            Self::Verify => VERIFY_PATH,
-            #[cfg(feature = "verification")]
-            Self::Resend => RESEND_PATH,
-            #[cfg(feature = "verification")]
-            Self::VerifyEmail => VERIFY_EMAIL_PATH,
-            #[cfg(feature = "verification")]
-            Self::ResendEmailCode => RESEND_EMAIL_CODE_PATH,
-            #[cfg(feature = "verification")]
-            Self::Reclaim => RECLAIM_PATH,
-            #[cfg(feature = "verification")]
-            Self::ConfirmReclaim => CONFIRM_RECLAIM_PATH,
+    /// Returns whether the owner can be verified by a token in the head.
+    #[cfg(feature = "verification")]
+    pub(super) const fn takes_token(&self) -> bool {
+        matches!(self, Self::Verification(verification) if verification.takes_token())
+    }
+}
+
+/// The routes of an endpoint, the sign-up first.
+#[derive(Debug, Clone)]
+pub(super) struct Routes(Arc<[(Cow<'static, str>, Operation)]>);
+
+impl Routes {
+    /// Binds the routes that a service has to their handles.
+    pub(super) fn of<S: AccountStore>(service: &SignupService<S>) -> Self {
+        #[cfg(feature = "verification")]
+        let (signup, others) = match service.verification() {
+            EmailVerification::First(first) => {
+                let others = FirstRoute::ALL.map(|(path, route)| {
+                    (path, Operation::Verification(Verification::First(first.clone(), route)))
+                });
+                (Operation::Begin(first), others.to_vec())
+            }
+            EmailVerification::After(after) => {
+                let others = AfterRoute::ALL.map(|(path, route)| {
+                    (path, Operation::Verification(Verification::After(after.clone(), route)))
+                });
+                (Operation::Signup, others.to_vec())
+            }
+            EmailVerification::Off => (Operation::Signup, Vec::new()),
+        };
+        #[cfg(not(feature = "verification"))]
+        let (signup, others) = {
+            let _ = service;
+            (Operation::Signup, Vec::new())
+        };
+        let routes = std::iter::once((PATH, signup)).chain(others);
+        Self(routes.map(|(path, operation)| (Cow::Borrowed(path), operation)).collect())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Route, &str)> {
+        self.0.iter().enumerate().map(|(index, (path, _))| (Route(index), &**path))
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<Route> {
+        self.iter().find(|(_, known)| *known == path).map(|(route, _)| route)
+    }
+
+    /// Returns the operation of a route; `None` for a route of another endpoint.
+    pub(super) fn operation(&self, Route(index): Route) -> Option<&Operation> {
+        self.0.get(index).map(|(_, operation)| operation)
+    }
+
+    /// Moves a route to another path.
+    pub(super) fn moved(&self, Route(index): Route, to: String) -> Self {
+        let mut routes = self.0.to_vec();
+        if let Some((path, _)) = routes.get_mut(index) {
+            *path = Cow::Owned(to);
         }
+        Self(routes.into())
     }
 }

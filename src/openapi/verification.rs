@@ -12,7 +12,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::http::{PATH, RESEND_PATH, VERIFY_PATH};
-use crate::verification::PendingProof;
+use crate::verification::PendingVerification;
 
 use super::{JSON, created, object, openapi, reference, refusals, refused, text};
 
@@ -33,7 +33,7 @@ const SENT: &str = "A code is on its way, unless the address has an account";
 pub fn verifying_first() -> OpenApi {
     let mut document = openapi();
     if let Some(components) = &mut document.components {
-        let schema = (PendingProof::name().into_owned(), PendingProof::schema());
+        let schema = (PendingVerification::name().into_owned(), PendingVerification::schema());
         components.schemas.extend([schema]);
     }
     let paths = &mut document.paths.paths;
@@ -100,7 +100,7 @@ fn with_body(
 }
 
 fn pending(description: &str) -> Response {
-    let content = ContentBuilder::new().schema(Some(reference::<PendingProof>()));
+    let content = ContentBuilder::new().schema(Some(reference::<PendingVerification>()));
     Response::builder().description(description).content(JSON, content.build()).build()
 }
 
@@ -115,15 +115,15 @@ fn expires_at() -> ObjectBuilder {
         .examples([json!("2026-11-26T14:00:00Z")])
 }
 
-impl PartialSchema for PendingProof {
+impl PartialSchema for PendingVerification {
     fn schema() -> RefOr<Schema> {
         let data = object([("ticket", ticket()), ("expires_at", expires_at())]);
         object([("data", data)]).into()
     }
 }
 
-impl ToSchema for PendingProof {
+impl ToSchema for PendingVerification {
     fn name() -> Cow<'static, str> {
-        "PendingProof".into()
+        "PendingVerification".into()
     }
 }

@@ -1,45 +1,43 @@
 //! Changes of accounts after the sign-up, see [the guide](crate::guide::accounts).
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::account::{AccountId, AccountState, Plan};
-use crate::clock::Timestamp;
-use crate::credentials::{CredentialError, Login, Throttle};
+use crate::core::{Core, Stored};
+use crate::credentials::{CredentialError, Login};
 use crate::error::{Issue, SignupError};
 use crate::event::EventKind;
-use crate::fields::{Email, EmailProfile, Name};
+use crate::fields::{Email, FieldError, Name};
 use crate::store::{
-    AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, Condition, Effect,
-    FindBy, KeyQuery, LifecycleStore, StoredAccount,
+    AccountChange, AccountFilter, AccountPage, ChangeOutcome, Condition, Effect, FindBy, KeyQuery,
+    LifecycleStore, StoredAccount,
 };
 
-use super::SignupService;
+use super::inner::Inner;
 
 mod bans;
 mod erasure;
 pub(super) mod notices;
 mod passwords;
-#[cfg(feature = "verification")]
-mod proofs;
 
+pub use bans::Bans;
 pub use erasure::Erased;
 pub(super) use erasure::due_at;
-#[cfg(feature = "verification")]
-pub use proofs::PasswordReset;
 
 /// The states in which an account has an owner.
 pub(super) const IN_USE: &[AccountState] = &[AccountState::Active, AccountState::PendingDeletion];
 const THERE: &[AccountState] = AccountState::NOT_ERASED;
 /// The attempts at a change that another one overtakes.
-const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: usize = 3;
 
 /// A service that reads and changes accounts.
 ///
-/// [`SignupService::accounts`] creates it. Clones are cheap and share everything. Each
-/// change is one transaction of the store's, with the end of the credentials that it ends;
-/// a change that returned is seen by every check that begins afterwards, except one of a
+/// [`SignupService::accounts`](crate::SignupService::accounts) creates it. Clones are cheap and
+/// share everything. Each change is one transaction of the store, including the credentials that
+/// it ends; a change that returned is seen by every check that begins afterwards, except one of a
 /// [cached](crate::credentials::Credentials::with_cache) API key.
 ///
 /// ```
@@ -61,32 +59,19 @@ const ATTEMPTS: usize = 3;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
-#[derive(Debug)]
-pub struct Accounts<S> {
-    service: SignupService<S>,
-    ends_api_keys: bool,
+#[derive(Clone)]
+pub struct Accounts {
+    pub(super) stored: Stored,
+    pub(super) service: Arc<Inner>,
+    pub(super) revokes_api_keys: bool,
 }
 
-impl<S> Clone for Accounts<S> {
-    fn clone(&self) -> Self {
-        Self { service: self.service.clone(), ends_api_keys: self.ends_api_keys }
-    }
-}
-
-impl<S: AccountStore + LifecycleStore> SignupService<S> {
-    /// Returns the service that reads and changes accounts, on the same store, clock, hash
-    /// pool and policies.
-    pub fn accounts(&self) -> Accounts<S> {
-        Accounts { service: self.clone(), ends_api_keys: false }
-    }
-}
-
-impl<S: AccountStore + LifecycleStore> Accounts<S> {
-    /// Lets a change or a reset of a password end the account's API keys, too. Default: they
-    /// stay, because the programs that use them have nothing to do with the password.
+impl Accounts {
+    /// Revokes the account's API keys with each change of its password. Default: they stay valid,
+    /// because the programs that use them don't depend on the password.
     #[must_use]
-    pub fn ending_api_keys(self) -> Self {
-        Self { ends_api_keys: true, ..self }
+    pub fn revoking_api_keys(self) -> Self {
+        Self { revokes_api_keys: true, ..self }
     }
 
     /// Returns an account, in whatever state, or `None` if there is none.
@@ -102,8 +87,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Fails if the store does not answer.
     pub async fn by_email(&self, email: &str) -> Result<Option<StoredAccount>, CredentialError> {
-        // An address that was accepted once must not be refused by stricter rules.
-        let Ok(email) = Email::parse(email, EmailProfile::Rfc5321) else { return Ok(None) };
+        let Ok(email) = Email::parse_known(email) else { return Ok(None) };
         Ok(self.store().find_account(FindBy::Email(email.key())).await?)
     }
 
@@ -125,7 +109,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     pub async fn set_plan(&self, id: &AccountId, plan: Plan) -> Result<(), CredentialError> {
         let data = json!({"plan": plan.as_str()});
         let change = change_of(id, THERE).with(Effect::SetPlan(plan));
-        self.change(self.telling(change, EventKind::AccountPlanChanged, &data)?).await
+        self.change(self.with_event(change, EventKind::AccountPlanChanged, &data)?).await
     }
 
     /// Sets or removes the name of an account.
@@ -141,7 +125,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         let name =
             name.map(Name::parse).transpose().map_err(|error| invalid_field("name", &error))?;
         let change = change_of(id, THERE).with(Effect::SetName(name));
-        self.change(self.telling(change, EventKind::AccountUpdated, &changed("name"))?).await
+        self.change(self.with_event(change, EventKind::AccountUpdated, &changed("name"))?).await
     }
 
     /// Disables an account: log-ins, tokens and API keys are refused as if they were wrong,
@@ -187,7 +171,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 return Err(CredentialError::NotFound);
             }
             let change = change_of(id, alone(record.state));
-            let change = self.telling(effects(&record, change), kind, &json!({}))?;
+            let change = self.with_event(effects(&record, change), kind, &json!({}))?;
             match self.change(change).await {
                 // The state is another one by now.
                 Err(CredentialError::NotFound) => {}
@@ -203,27 +187,28 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Returns [`CredentialError::NotFound`] if the account does not exist.
     pub async fn unlock(&self, id: &AccountId) -> Result<(), CredentialError> {
         let record = self.found(id).await?;
-        self.throttle().unlock(id, record.account.email().key()).await;
+        self.core().throttle.unlock(id, record.account.email().key()).await;
         Ok(())
     }
 
-    /// Adds the event of a change, if events are stored.
-    fn telling(
+    /// Adds the event of a change, if events are emitted.
+    pub(super) fn with_event(
         &self,
         change: AccountChange,
         kind: EventKind,
         data: &Value,
     ) -> Result<AccountChange, SignupError> {
-        let event = self.service.event(kind, change.account(), self.now()?, data)?;
+        let core = self.core();
+        let event = core.event(kind, change.account(), core.now()?, data)?;
         Ok(change.with_all(event.map(Effect::Emit)))
     }
 
-    fn store(&self) -> &S {
-        self.service.account_store()
+    pub(super) fn core(&self) -> &Core {
+        &self.stored.core
     }
 
-    fn now(&self) -> Result<Timestamp, SignupError> {
-        self.service.now()
+    pub(super) fn store(&self) -> &dyn LifecycleStore {
+        &*self.stored.store
     }
 
     async fn change(&self, change: AccountChange) -> Result<(), CredentialError> {
@@ -237,33 +222,35 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         }
     }
 
-    async fn found(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
+    pub(super) async fn found(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
         self.get(id).await?.ok_or(CredentialError::NotFound)
     }
 
     #[cfg(feature = "verification")]
-    async fn in_use(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
+    pub(super) async fn in_use(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
         let record = self.found(id).await?;
         if record.state.admits_owner() { Ok(record) } else { Err(CredentialError::NotFound) }
     }
 
     /// Returns the number of the account's API keys that have not expired.
-    async fn valid_api_keys(&self, id: &AccountId) -> Result<usize, CredentialError> {
-        let query = KeyQuery::of(id).valid_at(self.now()?);
+    pub(super) async fn valid_api_keys(&self, id: &AccountId) -> Result<usize, CredentialError> {
+        let query = KeyQuery::of(id).valid_at(self.core().now()?);
         Ok(self.store().list_api_keys(query).await?.len())
     }
 
-    fn throttle(&self) -> &Arc<Throttle> {
-        &self.service.inner.throttle
-    }
-
     /// Returns the log-in of an owner whose change has just ended this generation.
-    fn logged_in(&self, id: &AccountId, ended: i64) -> Result<Login, CredentialError> {
-        let generation = ended.saturating_add(1);
-        let (_, mut draw) = self.service.draw()?;
-        let trusted_device = self.throttle().mark(id, generation, None, self.now()?, &mut draw);
-        let trusted_device = trusted_device.map_err(SignupError::internal)?;
+    pub(super) fn logged_in(&self, id: &AccountId, ended: i64) -> Result<Login, CredentialError> {
+        let (core, generation) = (self.core(), ended.saturating_add(1));
+        let (now, mut draw) = (core.now()?, core.draw()?);
+        let trusted_device = core.throttle.mark(id, generation, None, now, &mut draw)?;
         Ok(Login { account_id: id.clone(), generation, trusted_device })
+    }
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Accounts");
+        debug.field("revokes_api_keys", &self.revokes_api_keys).finish_non_exhaustive()
     }
 }
 
@@ -278,15 +265,15 @@ const fn alone(state: AccountState) -> &'static [AccountState] {
 }
 
 /// Begins a change of an account that is in one of these states.
-fn change_of(id: &AccountId, states: &'static [AccountState]) -> AccountChange {
+pub(super) fn change_of(id: &AccountId, states: &'static [AccountState]) -> AccountChange {
     AccountChange::new(id.clone()).provided(Condition::State(states))
 }
 
-/// Returns what an update tells.
-fn changed(what: &str) -> Value {
+/// Builds the payload of `account.updated`.
+pub(super) fn changed(what: &str) -> Value {
     json!({"changed": [what]})
 }
 
-pub(super) fn invalid_field(field: &'static str, error: &crate::fields::FieldError) -> SignupError {
+pub(super) fn invalid_field(field: &'static str, error: &FieldError) -> SignupError {
     SignupError::Invalid(vec![Issue::field(field, error.to_string())])
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::account::Plan;
 use crate::api_key::ApiKeyPrefix;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::credentials::LoginThrottle;
+use crate::core::{Core, Stored};
 use crate::fields::EmailProfile;
 use crate::hash::HashPool;
 use crate::idempotency::ReplaySecrets;
@@ -16,11 +16,12 @@ use crate::lookup::LookupGate;
 use crate::policy::{Policies, SignupPolicy};
 use crate::random::{SecureRandom, SystemRandom};
 use crate::store::{AccountStore, EventStore, LifecycleStore};
+use crate::throttle::LoginThrottle;
 use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
 
 use super::config::ConfigError;
 #[cfg(feature = "verification")]
-use super::modes::Verifying;
+use super::modes::{Mailing, Mode};
 use super::replay::Replay;
 use super::turns::Turns;
 use super::{Inner, SignupService};
@@ -31,7 +32,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 /// Builder for a [`SignupService`]. Only the signing key has no default.
 #[must_use]
 pub struct SignupServiceBuilder<S> {
-    pub(super) store: S,
+    pub(super) store: Arc<S>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) not_after: Timestamp,
     pub(super) random: Arc<dyn SecureRandom>,
@@ -51,7 +52,7 @@ pub struct SignupServiceBuilder<S> {
     pub(super) rate_limits: Option<RateLimits>,
     pub(super) policies: Policies,
     pub(super) traces_client_address: bool,
-    pub(super) replay: Option<(ReplaySecrets, AsLifecycleStore<S>)>,
+    pub(super) replay: Option<(ReplaySecrets, Arc<dyn LifecycleStore>)>,
     pub(super) requires_idempotency_key: bool,
     pub(super) bans: Option<ReplaySecrets>,
     pub(super) throttle: Option<LoginThrottle>,
@@ -59,23 +60,17 @@ pub struct SignupServiceBuilder<S> {
     pub(super) exclusive: Option<&'static str>,
     /// The method that has set the keys.
     pub(super) keys_by: Option<&'static str>,
-    pub(super) events: Option<AsEventStore<S>>,
+    pub(super) events: Option<Arc<dyn EventStore>>,
     #[cfg(feature = "verification")]
-    pub(super) verifying: Option<Verifying<S>>,
+    pub(super) mailing: Option<Mailing>,
     #[cfg(feature = "verification")]
     pub(super) reset_wipes_unverified: bool,
 }
 
-/// The conversion of a store that [`SignupServiceBuilder::retry_safe`] has checked.
-type AsLifecycleStore<S> = fn(Arc<S>) -> Arc<dyn LifecycleStore>;
-
-/// The conversion of a store that [`SignupServiceBuilder::with_events`] has checked.
-type AsEventStore<S> = fn(Arc<S>) -> Arc<dyn EventStore>;
-
 impl<S: AccountStore> SignupServiceBuilder<S> {
     pub(super) fn new(store: S) -> Self {
         Self {
-            store,
+            store: Arc::new(store),
             clock: Arc::new(SystemClock),
             not_after: Timestamp::MAX,
             random: Arc::new(SystemRandom),
@@ -103,7 +98,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             keys_by: None,
             events: None,
             #[cfg(feature = "verification")]
-            verifying: None,
+            mailing: None,
             #[cfg(feature = "verification")]
             reset_wipes_unverified: false,
         }
@@ -171,6 +166,13 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
         self
     }
 
+    /// Accepts API keys of another system, too. Can be called several times.
+    #[cfg(feature = "foreign-credentials")]
+    pub fn accept_foreign_api_keys(mut self, keys: crate::api_key::ForeignApiKeys) -> Self {
+        self.foreign_keys.push(keys);
+        self
+    }
+
     /// Sets the plans that accounts may be on, for a host with its own plans. The OpenAPI
     /// document lists them. Default: [`Plan::PUBLISHED`].
     pub fn plans(mut self, plans: impl IntoIterator<Item = Plan>) -> Self {
@@ -234,7 +236,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     where
         S: LifecycleStore,
     {
-        self.replay = Some((secrets.into(), |store| store));
+        self.replay = Some((secrets.into(), Arc::clone(&self.store) as _));
         self
     }
 
@@ -246,7 +248,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     }
 
     /// Keeps addresses out whose accounts were
-    /// [erased and banned](crate::Accounts::erase_and_ban): to a sign-up they are taken.
+    /// [erased and banned](crate::Bans::erase_and_ban): to a sign-up they are taken.
     /// Only a tag of the address is stored, which these secrets make: the same for all
     /// instances, and none that signs tokens. From now on, none of them can be
     /// [retired](ReplaySecrets::retire). Costs another query of the store for each secret.
@@ -287,7 +289,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     where
         S: EventStore,
     {
-        self.events = Some(|store| store);
+        self.events = Some(Arc::clone(&self.store) as _);
         self
     }
 
@@ -328,67 +330,79 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     /// # Errors
     /// Returns a [`ConfigError`] for settings that could not work, or if the pool can't be
     /// started.
-    pub fn build(self) -> Result<SignupService<S>, ConfigError> {
+    pub fn build(mut self) -> Result<SignupService<S>, ConfigError> {
         self.check()?;
-        let keys = self.keys.ok_or(ConfigError::NoSigningKey)??;
-        if !keys.can_sign() {
-            return Err(ConfigError::NoSigningKey);
-        }
-        let tokens = TokenMint::new(keys, self.issuer, self.audience, self.token_lifetime)
-            .map_err(|_| ConfigError::Key(KeyError::Unusable))?;
-        #[cfg(feature = "verification")]
-        let tokens =
-            tokens.tell_email_verified(matches!(&self.verifying, Some(it) if it.is_after()));
-        let pool = self.pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
-        let clock = self.clock;
-        let limiter = self
-            .rate_limits
-            .map(|limits| Limiter::with_clock(limits, Arc::clone(&clock), &*self.random));
-        let limiter = limiter.transpose()?;
-        let mut accepted_prefixes = self.accepted_prefixes;
-        accepted_prefixes.push(self.api_key_prefix.clone());
-        let lookups = LookupGate::new(Arc::clone(&clock));
-        let store = Arc::new(self.store);
+        let core = Arc::new(self.build_core()?);
+        let limits = self.rate_limits.take();
+        let limiter = limits
+            .map(|limits| Limiter::with_clock(limits, Arc::clone(&core.clock), &*core.random))
+            .transpose()?;
         if let Some(bans) = &self.bans {
             bans.hold_bans();
         }
-        let replay = self.replay.map(|(secrets, as_lifecycle_store)| Replay {
+        let replay = self.replay.map(|(secrets, store)| Replay {
             secrets,
-            store: as_lifecycle_store(Arc::clone(&store)),
+            stored: Stored { core: Arc::clone(&core), store },
             requires_key: self.requires_idempotency_key,
             turns: Turns::default(),
         });
-        #[cfg(feature = "verification")]
-        let verification = self.verifying.map(|it| it.start(&store, Arc::clone(&clock), &tokens));
         let inner = Inner {
             #[cfg(feature = "verification")]
-            verification,
+            codes: self.mailing.map(|mailing| mailing.start(&core)),
             #[cfg(feature = "verification")]
             reset_wipes_unverified: self.reset_wipes_unverified,
-            replay,
-            bans: self.bans,
-            throttle: LoginThrottle::start(self.throttle, Arc::clone(&clock)),
-            events: self.events.map(|as_event_store| as_event_store(Arc::clone(&store))),
+            core,
+            store: Arc::clone(&self.store) as _,
             policies: self.policies,
             limiter,
-            clock,
-            not_after: self.not_after,
-            random: self.random,
-            pool,
-            lookups: Arc::new(lookups),
-            tokens: Arc::new(tokens),
-            token_leeway: self.token_leeway,
-            api_key_prefix: self.api_key_prefix,
-            accepted_prefixes: accepted_prefixes.into(),
-            #[cfg(feature = "foreign-credentials")]
-            foreign_keys: self.foreign_keys.into(),
             initial_plan: self.initial_plan,
             plans: self.plans,
             email_profile: self.email_profile,
             traces_client_address: self.traces_client_address,
-            store,
+            replay,
+            bans: self.bans,
+            events: self.events,
         };
-        Ok(SignupService { inner: Arc::new(inner) })
+        Ok(SignupService { store: self.store, inner: Arc::new(inner) })
+    }
+
+    fn build_core(&mut self) -> Result<Core, ConfigError> {
+        let tokens = self.build_tokens()?;
+        let clock = Arc::clone(&self.clock);
+        let verifier = tokens.verifier().clock(Arc::clone(&clock)).leeway(self.token_leeway);
+        let pool = self.pool.take();
+        let pool = pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
+        Ok(Core {
+            not_after: self.not_after,
+            random: Arc::clone(&self.random),
+            pool,
+            lookups: LookupGate::new(Arc::clone(&clock)),
+            throttle: LoginThrottle::start(self.throttle.take(), Arc::clone(&clock)),
+            tokens,
+            verifier,
+            api_key_prefix: self.api_key_prefix.clone(),
+            accepted_prefixes: std::mem::take(&mut self.accepted_prefixes),
+            #[cfg(feature = "foreign-credentials")]
+            foreign_keys: std::mem::take(&mut self.foreign_keys),
+            replay: self.replay.as_ref().map(|(secrets, _)| secrets.clone()),
+            emits_events: self.events.is_some(),
+            clock,
+        })
+    }
+
+    fn build_tokens(&mut self) -> Result<TokenMint, ConfigError> {
+        let keys = self.keys.take().ok_or(ConfigError::NoSigningKey)??;
+        if !keys.can_sign() {
+            return Err(ConfigError::NoSigningKey);
+        }
+        let (issuer, audience) = (self.issuer.clone(), self.audience.clone());
+        let tokens = TokenMint::new(keys, issuer, audience, self.token_lifetime);
+        let tokens = tokens.map_err(|_| ConfigError::Key(KeyError::Unusable))?;
+        #[cfg(feature = "verification")]
+        let tokens = tokens.tell_email_verified(
+            self.mailing.as_ref().is_some_and(|mailing| mailing.mode == Mode::After),
+        );
+        Ok(tokens)
     }
 }
 

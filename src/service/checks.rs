@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::account::Plan;
-use crate::credentials::LoginThrottle;
 use crate::idempotency::ReplaySecrets;
+use crate::throttle::LoginThrottle;
 use crate::token::{MAX_LEEWAY, TokenKeys};
 
 use super::SignupServiceBuilder;
@@ -54,8 +54,8 @@ impl<S> SignupServiceBuilder<S> {
             return Err(ConfigError::NoReplaySecret);
         }
         #[cfg(feature = "verification")]
-        if let Some(verifying) = &self.verifying {
-            verifying.check(self.requires_idempotency_key)?;
+        if let Some(mailing) = &self.mailing {
+            mailing.check(self.requires_idempotency_key)?;
         }
         Ok(())
     }
@@ -63,7 +63,7 @@ impl<S> SignupServiceBuilder<S> {
     #[cfg(feature = "redis")]
     fn redis_deadlines(&self) -> [Option<Duration>; 3] {
         #[cfg(feature = "verification")]
-        let codes = self.verifying.as_ref().and_then(|it| it.verification.redis_deadline);
+        let codes = self.mailing.as_ref().and_then(|it| it.codes.redis_deadline);
         #[cfg(not(feature = "verification"))]
         let codes = None;
         [
@@ -80,7 +80,7 @@ impl<S> SignupServiceBuilder<S> {
         }
         let retries = self.replay.as_ref().map(|(secrets, _)| secrets);
         #[cfg(feature = "verification")]
-        let tickets = self.verifying.as_ref().map(|it| &it.verification.secrets);
+        let tickets = self.mailing.as_ref().map(|it| &it.codes.secrets);
         #[cfg(not(feature = "verification"))]
         let tickets = None;
         let others = [retries, tickets, self.throttle.as_ref().map(LoginThrottle::secrets)];

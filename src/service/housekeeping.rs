@@ -112,7 +112,7 @@ impl<S: LifecycleStore> SignupService<S> {
     /// [budget](Housekeeping::budget) is spent. One that fails is logged, and delays no other.
     /// Nothing is done while the clocks of process and database differ by more than an hour.
     pub async fn housekeep(&self, settings: &Housekeeping) -> Housekept {
-        let now = || self.inner.clock.monotonic();
+        let now = || self.inner.core.clock.monotonic();
         let end = now().saturating_add(settings.budget);
         let mut done = Housekept::default();
         let mut due = None;
@@ -157,7 +157,7 @@ impl<S: LifecycleStore> SignupService<S> {
         let (now, filter) = if let Some(place) = place.take() {
             place
         } else {
-            let now = self.now()?;
+            let now = self.inner.core.now()?;
             (now, due_at(now))
         };
         let next = accounts.erase_page(&filter, now, done).await?;
@@ -173,7 +173,7 @@ impl<S: LifecycleStore> SignupService<S> {
         settings: &Housekeeping,
         done: &mut Housekept,
     ) -> Result<bool, CredentialError> {
-        let (store, now) = (self.account_store(), self.now()?);
+        let (store, now) = (self.account_store(), self.inner.core.now()?);
         let (count, purged): (_, Result<Purged, StoreError>) = match (job, &self.inner.events) {
             (Job::DeleteApiKeys, _) => {
                 (&mut done.api_keys, store.purge(Expired::ApiKeys, now, BATCH).await)

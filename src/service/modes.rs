@@ -1,45 +1,70 @@
 //! The modes in which a service mails codes: before a sign-up, after it, or for changes alone.
 
-use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::core::{Core, Stored};
 use crate::observe;
 use crate::store::LifecycleStore;
-use crate::token::TokenMint;
-use crate::verification::{MAX_LIFETIME, Verification, Verifier};
+use crate::verification::{EmailCodes, MAX_LIFETIME};
 
 use super::SignupServiceBuilder;
-use super::after::After;
+use super::after::VerifyAfter;
+use super::codes::Codes;
 use super::config::ConfigError;
-use super::verification::First;
+use super::first::VerifyFirst;
 
-/// The setting of the builder, with the conversion of a store that was checked.
-pub(super) struct Verifying<S> {
-    pub(super) verification: Verification,
-    pub(super) mode: ModeOn<S>,
-}
-
-/// When addresses are proven, on a store of this type.
-pub(super) enum ModeOn<S> {
-    First(fn(Arc<S>) -> Arc<dyn LifecycleStore>),
-    After(fn(Arc<S>) -> Arc<dyn LifecycleStore>),
-    Mails,
-}
-
-/// The part of a service that sends mails with codes.
+/// The time at which the address of a sign-up is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    First(First),
-    After(After),
-    /// For resets and changes of addresses alone.
-    Mails(Arc<Verifier>),
+    First,
+    After,
+    /// Never: codes are mailed for resets and changes of address alone.
+    Changes,
 }
 
-impl<S> SignupServiceBuilder<S> {
-    /// Mails codes for [password resets](crate::service::Accounts::begin_password_reset) and
-    /// changes of address, and notices about changes of accounts, without verifying the
-    /// address of a sign-up. [`verify_first`](Self::verify_first) and
+/// The setting of the builder, with the store that was checked.
+pub(super) struct Mailing {
+    pub(super) codes: EmailCodes,
+    pub(super) mode: Mode,
+    store: Arc<dyn LifecycleStore>,
+}
+
+/// The email verification of a service, from
+/// [`SignupService::verification`](crate::SignupService::verification).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EmailVerification {
+    /// Addresses are not verified.
+    Off,
+    /// Addresses are verified [first](SignupServiceBuilder::verify_first).
+    First(VerifyFirst),
+    /// Addresses are verified [after](SignupServiceBuilder::verify_after) the sign-up.
+    After(VerifyAfter),
+}
+
+impl EmailVerification {
+    /// Returns the handle of a service that verifies addresses first.
+    pub fn first(self) -> Option<VerifyFirst> {
+        match self {
+            Self::First(first) => Some(first),
+            _ => None,
+        }
+    }
+
+    /// Returns the handle of a service that verifies addresses after the sign-up.
+    pub fn after(self) -> Option<VerifyAfter> {
+        match self {
+            Self::After(after) => Some(after),
+            _ => None,
+        }
+    }
+}
+
+impl<S: LifecycleStore> SignupServiceBuilder<S> {
+    /// Mails codes for password resets and changes of address
+    /// ([`AccountCodes`](crate::AccountCodes)), and notices about changes of accounts, without
+    /// verifying the address of a sign-up. [`verify_first`](Self::verify_first) and
     /// [`verify_after`](Self::verify_after) do so, too.
     ///
     /// ```
@@ -48,7 +73,7 @@ impl<S> SignupServiceBuilder<S> {
     /// use signup::idempotency::ReplaySecret;
     /// use signup::mail::{MailQueue, MemoryMailer};
     /// use signup::store::MemoryStore;
-    /// use signup::verification::Verification;
+    /// use signup::verification::EmailCodes;
     /// use signup::{SignupRequest, SignupService};
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -56,20 +81,20 @@ impl<S> SignupServiceBuilder<S> {
     /// let mails = MailQueue::new(Arc::clone(&mailer));
     /// let service = SignupService::builder(MemoryStore::default())
     ///     .jwt_secret(&[7; 32])
-    ///     .mails(Verification::new(ReplaySecret::new(&[8; 32])?, mails.clone()))
+    ///     .mails(EmailCodes::new(ReplaySecret::new(&[8; 32])?, mails.clone()))
     ///     .build()?;
     /// service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
     ///
-    /// let accounts = service.accounts();
-    /// let pending = accounts.begin_password_reset("dev@example.com", None).await?;
+    /// let codes = service.account_codes().unwrap();
+    /// let pending = codes.begin_password_reset("dev@example.com", None).await?;
     /// mails.drained().await;
     /// let code = mailer.last_code("dev@example.com").unwrap();
-    /// accounts.complete_password_reset(pending.reveal_ticket(), &code, "battery staple").await?;
+    /// codes.complete_password_reset(pending.reveal_ticket(), &code, "battery staple").await?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    pub fn mails(self, verification: Verification) -> Self {
-        self.verifying(verification, ModeOn::Mails)
+    pub fn mails(self, codes: EmailCodes) -> Self {
+        self.mailing(codes, Mode::Changes)
     }
 
     /// Makes a password reset of an account with an unverified address a takeover by the owner
@@ -81,50 +106,40 @@ impl<S> SignupServiceBuilder<S> {
     }
 
     /// Sets the mode, which excludes the other ones.
-    pub(super) fn verifying(mut self, verification: Verification, mode: ModeOn<S>) -> Self {
-        let is_other = |it: &Verifying<S>| discriminant(&it.mode) != discriminant(&mode);
-        if self.verifying.as_ref().is_some_and(is_other) {
+    pub(super) fn mailing(mut self, codes: EmailCodes, mode: Mode) -> Self {
+        if self.mailing.as_ref().is_some_and(|mailing| mailing.mode != mode) {
             self.exclusive = Some("two of verify_first, verify_after and mails");
         }
-        self.verifying = Some(Verifying { verification, mode });
+        let store: Arc<dyn LifecycleStore> = Arc::clone(&self.store) as _;
+        self.mailing = Some(Mailing { codes, mode, store });
         self
     }
 }
 
-impl<S> Verifying<S> {
-    pub(super) fn is_first(&self) -> bool {
-        matches!(self.mode, ModeOn::First(_))
-    }
-
-    pub(super) fn is_after(&self) -> bool {
-        matches!(self.mode, ModeOn::After(_))
-    }
-
+impl Mailing {
     /// Refuses settings that could not work.
     pub(super) fn check(&self, requires_idempotency_key: bool) -> Result<(), ConfigError> {
-        if requires_idempotency_key && self.is_first() {
+        if requires_idempotency_key && self.mode == Mode::First {
             return Err(ConfigError::KeyOfPendingSignup);
         }
-        if !self.verification.mails.can_send() {
+        if !self.codes.mails.can_send() {
             return Err(ConfigError::MailQueue);
         }
-        let lifetime = self.verification.lifetime;
+        let lifetime = self.codes.lifetime;
         if lifetime < Duration::from_mins(1) || lifetime > MAX_LIFETIME {
             return Err(ConfigError::CodeLifetime(lifetime));
         }
         Ok(())
     }
 
-    pub(super) fn start(self, store: &Arc<S>, clock: Arc<dyn Clock>, tokens: &TokenMint) -> Mode {
+    pub(super) fn start(self, core: &Arc<Core>) -> (Mode, Codes) {
+        let tokens = &core.tokens;
         if tokens.is_default_deployment() {
             observe::default_deployment();
         }
-        let verifier = self.verification.start(clock, tokens.issuer(), tokens.audience());
-        let store = Arc::clone(store);
-        match self.mode {
-            ModeOn::First(as_store) => Mode::First(First { verifier, store: as_store(store) }),
-            ModeOn::After(as_store) => Mode::After(After::new(verifier, as_store(store))),
-            ModeOn::Mails => Mode::Mails(verifier),
-        }
+        let clock = Arc::clone(&core.clock);
+        let verifier = self.codes.start(clock, tokens.issuer(), tokens.audience());
+        let stored = Stored { core: Arc::clone(core), store: self.store };
+        (self.mode, Codes { stored, verifier })
     }
 }

@@ -5,12 +5,11 @@ use crate::error::SignupError;
 use crate::fields::{Email, Name, Password};
 use crate::policy::Occasion;
 use crate::request::Origin;
-use crate::store::AccountStore;
 use crate::validate::ValidSignup;
 
-use super::SignupService;
+use super::inner::Inner;
 
-impl<S: AccountStore> SignupService<S> {
+impl Inner {
     /// Asks the policies about another password for the account of this address, and
     /// returns it.
     pub(super) async fn check_new_password(
@@ -50,7 +49,7 @@ impl<S: AccountStore> SignupService<S> {
         let (context, origin) = (SignupContext::default(), Origin::default());
         let mut signup =
             ValidSignup { email, password, name, context, origin, idempotency_key: None };
-        self.inner.policies.evaluate_all(&mut signup, occasion, &self.inner.pool).await?;
+        self.policies.evaluate_all(&mut signup, occasion, &self.core.pool).await?;
         Ok(signup)
     }
 }

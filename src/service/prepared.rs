@@ -1,6 +1,7 @@
 //! A sign-up that is ready to be stored.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::SignupError;
 use crate::limit::ClientIp;
@@ -11,12 +12,14 @@ use crate::store::{Dialect, Statement};
 use crate::store::{InsertProof, NewAccount};
 
 #[cfg(feature = "verification")]
-use super::after::FirstCode;
-use super::replay::Retry;
+use super::codes::FirstCode;
+use super::inner::Inner;
+use super::stages::Retry;
 
 /// A sign-up that is ready to be stored: the rows for the store and the sealed answer.
 #[must_use = "the account is not stored yet"]
 pub struct Prepared {
+    pub(super) service: Arc<Inner>,
     pub(super) new: NewAccount,
     pub(super) signup: Signup,
     pub(super) retry: Option<Box<Retry>>,
@@ -69,6 +72,16 @@ impl Prepared {
         }
         observe::outcome("created", None);
         Ok(self.stored())
+    }
+
+    /// Answers for a sign-up whose insert found the email taken: with the answer of the first
+    /// sign-up, if this is a retry of it.
+    ///
+    /// # Errors
+    /// Returns [`SignupError::EmailTaken`] if it is not, and another error if the password
+    /// can't be verified or the store does not answer.
+    pub async fn replay(self) -> Result<Signup, SignupError> {
+        self.service.replay_first(self.signup.account(), self.retry).await
     }
 
     /// Returns the answer, and mails the first code of an account that is stored now.

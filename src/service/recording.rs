@@ -4,6 +4,7 @@ use crate::account::AccountId;
 use crate::error::SignupError;
 use crate::hash::HashPool;
 use crate::observe;
+use crate::response::Signup;
 
 /// A sign-up whose outcome is recorded in the span and the metrics when it ends.
 pub(super) struct Recording<'a> {
@@ -14,6 +15,14 @@ pub(super) struct Recording<'a> {
 impl<'a> Recording<'a> {
     pub(super) fn new(pool: &'a HashPool) -> Self {
         Self { pool, is_done: false }
+    }
+
+    /// Records the outcome of a sign-up that was answered.
+    pub(super) fn finish_signup(self, result: &Result<Signup, SignupError>) {
+        self.finish(result.as_ref().map(|signup| {
+            let outcome = if signup.is_replayed() { "replayed" } else { "created" };
+            (outcome, Some(signup.account().id()))
+        }));
     }
 
     pub(super) fn finish(

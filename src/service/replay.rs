@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::account::{Account, AccountId, AccountState};
 use crate::api_key::ApiKey;
-use crate::credentials::{Caller, subject, verify_stored};
+use crate::clock::Timestamp;
+use crate::core::{Recovered, Stored};
 use crate::error::{Issue, SignupError};
 use crate::fields::{EmailKey, Name, Password};
 use crate::hash::Verification;
@@ -18,60 +19,41 @@ use crate::random::{Entropy, RandomError};
 use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::secret::with_wiped_stack;
-use crate::store::{AccountStore, FindBy, LifecycleStore, StoredAccount, StoredLogin};
+use crate::store::{FindBy, StoredAccount, StoredLogin};
+use crate::throttle::Caller;
 use crate::token::TokenOptions;
 
-use super::pipeline::{Fresh, Limited};
+use super::inner::Inner;
+use super::stages::{Limited, NewSignup, Retry};
 use super::turns::{JudgedPassword, Turn, Turns};
-use super::{Prepared, SignupService};
 
 /// The part of a service that answers retries.
 pub(super) struct Replay {
     pub(super) secrets: ReplaySecrets,
-    pub(super) store: Arc<dyn LifecycleStore>,
+    pub(super) stored: Stored,
     pub(super) requires_key: bool,
     pub(super) turns: Turns,
 }
 
-/// A sign-up that may be a retry: what the first one is recognized and proven by.
-pub(super) struct Retry {
-    key: IdempotencyKey,
-    password: Password,
-    name: Option<Name>,
-    /// Whether another request has made the account.
-    pub(super) is_taken: bool,
-    /// Kept until the account is stored, or is not.
-    pub(super) turn: Option<Turn>,
-}
-
-impl Retry {
-    /// Lets the next equal request look for the account again.
-    pub(super) fn may_be_stored(&mut self) {
-        if let Some(judged) = self.turn.as_mut().and_then(Turn::judged) {
-            judged.may_be_stored = true;
-        }
-    }
-}
-
 /// The outcome of looking for the first sign-up of a retry.
-pub(super) enum Looked {
+pub(super) enum RetryLookup {
     /// No account of this address, or a request that can't be retried.
-    NotFound(Fresh),
+    NotFound(NewSignup),
     /// The answer of the first one.
     Replayed(Signup),
 }
 
-impl<S: AccountStore> SignupService<S> {
+impl Inner {
     /// Parses the values of the header `Idempotency-Key`, which must be one if there is any.
     /// A service that is not retry-safe ignores them.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with the one issue of the header.
-    pub(crate) fn idempotency_key<'a>(
+    pub(super) fn idempotency_key<'a>(
         &self,
         mut values: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Option<IdempotencyKey>, SignupError> {
-        let requires_key = match &self.inner.replay {
+        let requires_key = match &self.replay {
             Some(replay) => replay.requires_key,
             None if self.verifies_first() => false,
             None => return Ok(None),
@@ -89,7 +71,7 @@ impl<S: AccountStore> SignupService<S> {
 
     /// Refuses a request without the idempotency key that the host requires.
     pub(super) fn check_idempotency_key(&self, request: &SignupRequest) -> Result<(), SignupError> {
-        match &self.inner.replay {
+        match &self.replay {
             Some(replay) if replay.requires_key && request.idempotency_key.is_none() => {
                 Err(issue(REQUIRED))
             }
@@ -105,12 +87,12 @@ impl<S: AccountStore> SignupService<S> {
         email: &EmailKey,
         retry: Option<&Retry>,
     ) -> Result<(Entropy, Option<Receipt>), SignupError> {
-        let (Some(replay), Some(retry)) = (&self.inner.replay, retry) else {
+        let (Some(replay), Some(retry)) = (&self.replay, retry) else {
             return Ok((draw, None));
         };
-        let nonce = draw.take().map_err(SignupError::internal)?;
+        let nonce = draw.take()?;
         let derived = replay.secrets.derive(Scope::Signup(email), &nonce, &retry.key);
-        let (derived, receipt) = derived.map_err(SignupError::internal)?;
+        let (derived, receipt) = derived?;
         Ok((derived, Some(receipt)))
     }
 
@@ -125,16 +107,16 @@ impl<S: AccountStore> SignupService<S> {
     pub(super) async fn look_for_retry(
         &self,
         Limited(mut signup): Limited,
-    ) -> Result<Looked, SignupError> {
+    ) -> Result<RetryLookup, SignupError> {
         let key = signup.idempotency_key.take();
-        let Some((replay, key)) = self.inner.replay.as_ref().zip(key) else {
-            return Ok(Looked::NotFound(Fresh { signup, retry: None }));
+        let Some((replay, key)) = self.replay.as_ref().zip(key) else {
+            return Ok(RetryLookup::NotFound(NewSignup { signup, retry: None }));
         };
         let (password, name) = (signup.password.copy(), signup.name.clone());
         let email = signup.email.key();
         let request = (email.clone(), key.clone());
         let mut found = self.find_signup(replay, email).await?;
-        let mut turn = replay.turns.take(request, self.inner.pool.deadline()).await?;
+        let mut turn = replay.turns.take(request, self.core.pool.deadline()).await?;
         if found.is_none() && turn.judged().is_some_and(|judged| judged.may_be_stored) {
             found = self.find_signup(replay, email).await?;
         }
@@ -143,9 +125,9 @@ impl<S: AccountStore> SignupService<S> {
         match found {
             Some(found) if replay.recognize(email, &retry.key, &found).is_some() => {
                 let signup = Box::pin(self.replay_of(email, *retry, &found)).await?;
-                Ok(Looked::Replayed(signup))
+                Ok(RetryLookup::Replayed(signup))
             }
-            _ => Ok(Looked::NotFound(Fresh { signup, retry: Some(retry) })),
+            _ => Ok(RetryLookup::NotFound(NewSignup { signup, retry: Some(retry) })),
         }
     }
 
@@ -157,9 +139,9 @@ impl<S: AccountStore> SignupService<S> {
     pub(super) async fn replay_or(
         &self,
         refusal: SignupError,
-        Fresh { signup, retry }: Fresh,
+        NewSignup { signup, retry }: NewSignup,
     ) -> Result<Signup, SignupError> {
-        let Some((replay, retry)) = self.inner.replay.as_ref().zip(retry) else {
+        let Some((replay, retry)) = self.replay.as_ref().zip(retry) else {
             return Err(refusal);
         };
         let email = signup.email.key();
@@ -173,23 +155,13 @@ impl<S: AccountStore> SignupService<S> {
         Box::pin(self.replay_of(email, *retry, &found)).await
     }
 
-    /// Answers for a sign-up that was prepared and whose insert found the email taken: by
-    /// the answer of the first sign-up, if this is a retry of it.
-    ///
-    /// # Errors
-    /// Returns [`SignupError::EmailTaken`] if it is not, and another error if the password
-    /// can't be verified or the store does not answer.
-    pub async fn replay(&self, taken: Prepared) -> Result<Signup, SignupError> {
-        self.replay_first(taken.signup.account(), taken.retry).await
-    }
-
     /// Answers for the loser of a race.
     pub(super) async fn replay_first(
         &self,
         loser: &Account,
         retry: Option<Box<Retry>>,
     ) -> Result<Signup, SignupError> {
-        let (Some(replay), Some(retry)) = (&self.inner.replay, retry) else {
+        let (Some(replay), Some(retry)) = (&self.replay, retry) else {
             return Err(SignupError::EmailTaken);
         };
         let email = loser.email().key();
@@ -203,11 +175,8 @@ impl<S: AccountStore> SignupService<S> {
         email: &EmailKey,
     ) -> Result<Option<StoredLogin>, SignupError> {
         let _timed = self.time(Stage::Lookup);
-        self.inner.pool.check_room()?;
-        let lookup = self.inner.lookups.enter()?;
-        let found = replay.store.find_login(FindBy::Email(email)).await?;
-        lookup.answered();
-        Ok(found)
+        self.core.pool.check_room()?;
+        replay.stored.look_up_login(FindBy::Email(email)).await
     }
 
     /// Derives the answer of the first sign-up again, if this is a retry of it and the
@@ -222,10 +191,10 @@ impl<S: AccountStore> SignupService<S> {
         retry: Retry,
         found: &StoredLogin,
     ) -> Result<Signup, SignupError> {
-        let replay = self.inner.replay.as_ref().ok_or(SignupError::EmailTaken)?;
+        let replay = self.replay.as_ref().ok_or(SignupError::EmailTaken)?;
         let Retry { key, password, name, mut turn, .. } = retry;
         let derive = replay.recognize(email, &key, found).ok_or(SignupError::EmailTaken)?;
-        let now = self.now()?;
+        let now = self.core.now()?;
         if !is_recent(found.account.created_at, now) {
             return Err(SignupError::EmailTaken);
         }
@@ -233,26 +202,20 @@ impl<S: AccountStore> SignupService<S> {
             return Err(SignupError::EmailTaken);
         }
         drop(turn);
-        // The present prefix is the last one.
-        for prefix in self.inner.accepted_prefixes.iter().rev() {
-            let mut derived = derive().map_err(SignupError::internal)?;
-            let id = AccountId::mint(&mut derived).map_err(SignupError::internal)?;
-            let api_key = ApiKey::mint(prefix, &mut derived).map_err(SignupError::internal)?;
-            let record = replay.store.find_account(FindBy::ApiKey(&api_key.digest())).await?;
-            let Some(record) = record else { continue };
-            let account = &record.account;
-            let is_first = *account.id() == id
-                && account.email().key() == email
-                && account.name() == name.as_ref().map(Name::as_str)
-                && record.token_generation == 0
-                && record.state == AccountState::Active
-                && record.found_by.as_ref().is_some_and(|key| key.is_valid_at(now));
-            if !is_first {
-                return Err(SignupError::EmailTaken);
-            }
-            return self.answer_again(record, api_key, &mut derived);
+        let derive = || {
+            let mut derived = derive()?;
+            Ok((AccountId::mint(&mut derived)?, derived))
+        };
+        let recovered = self.core.recover(derive, |key| replay.stored.owner_of(key));
+        let Recovered { before_key: id, api_key, mut rest, found: record } =
+            recovered.await?.ok_or(SignupError::EmailTaken)?;
+        let is_same = *record.account.id() == id
+            && record.account.name() == name.as_ref().map(Name::as_str)
+            && is_as_signed_up(&record, email, now);
+        if !is_same {
+            return Err(SignupError::EmailTaken);
         }
-        Err(SignupError::EmailTaken)
+        self.answer_again(record, api_key, &mut rest)
     }
 
     /// Returns whether a retry has the password of its account. Equal requests that wait for
@@ -275,9 +238,9 @@ impl<S: AccountStore> SignupService<S> {
             return Ok(last.is_right);
         }
         let tag = found.receipt.as_ref().map_or(&[][..], |receipt| receipt.tag());
-        let attempt = self.inner.throttle.begin(Caller::Retry(tag)).await?;
-        let verified = verify_stored::<SignupError>(&self.inner.pool, password, hash, &attempt);
-        let is_right = matches!(verified.await?, Verification::Right { .. });
+        let attempt = self.core.throttle.begin(&Caller::Retry(tag)).await?;
+        let verified = self.core.verify(password, hash, &attempt).await?;
+        let is_right = matches!(verified, Verification::Right { .. });
         if is_right {
             attempt.succeeded().await;
         }
@@ -295,9 +258,8 @@ impl<S: AccountStore> SignupService<S> {
         api_key: ApiKey,
         derived: &mut Entropy,
     ) -> Result<Signup, SignupError> {
-        let (owner, options) = (subject(&record), TokenOptions::new());
-        let token = self.inner.tokens.mint(&owner, record.created_at, derived, &options);
-        let token = token.map_err(SignupError::internal)?;
+        let options = TokenOptions::new();
+        let token = self.core.mint_token(&record, record.created_at, derived, &options)?;
         let signup = Signup::new(Arc::new(record.account), token, api_key);
         Ok(signup.map_err(SignupError::internal)?.replayed())
     }
@@ -313,6 +275,15 @@ impl Replay {
     ) -> Option<impl Fn() -> Result<Entropy, RandomError>> {
         self.secrets.derive_again(found.receipt.as_ref()?, Scope::Signup(email), key)
     }
+}
+
+/// Returns whether an account is as its sign-up left it: active, in the first generation of its
+/// tokens, with its first API key valid.
+pub(super) fn is_as_signed_up(record: &StoredAccount, email: &EmailKey, now: Timestamp) -> bool {
+    record.account.email().key() == email
+        && record.token_generation == 0
+        && record.state == AccountState::Active
+        && record.found_by.as_ref().is_some_and(|key| key.is_valid_at(now))
 }
 
 fn issue(message: &'static str) -> SignupError {

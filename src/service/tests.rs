@@ -1,9 +1,11 @@
 use std::future::pending;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::*;
+use crate::api_key::ApiKeyPrefix;
 use crate::error::{BoxError, ErrorCode};
 use crate::fields::{EmailKey, EmailProfile};
 use crate::hash::FakeEngine;
@@ -71,7 +73,7 @@ fn a_store_that_stalls_collects_no_requests_that_ask_for_bans() {
     let mut context = Context::from_waker(Waker::noop());
     let mut waiting = Vec::new();
     let refused = loop {
-        let mut asking = Box::pin(service.refuse_banned(&email));
+        let mut asking = Box::pin(service.inner.refuse_banned(&email));
         match asking.as_mut().poll(&mut context) {
             Poll::Pending => waiting.push(asking),
             Poll::Ready(refused) => break refused.unwrap_err(),
@@ -259,7 +261,7 @@ fn settings_that_exclude_each_other_are_refused() {
 mod of_verification {
     use super::*;
     use crate::mail::{MailQueue, MemoryMailer};
-    use crate::verification::Verification;
+    use crate::verification::EmailCodes;
 
     const DAY: Duration = Duration::from_hours(24);
 
@@ -267,9 +269,9 @@ mod of_verification {
         ReplaySecret::new(&[byte; 32]).unwrap()
     }
 
-    fn verification(lifetime: Duration) -> Verification {
+    fn verification(lifetime: Duration) -> EmailCodes {
         let mails = MailQueue::new(MemoryMailer::default());
-        Verification::new(secret(8), mails).code_lifetime(lifetime)
+        EmailCodes::new(secret(8), mails).code_lifetime(lifetime)
     }
 
     #[test]
@@ -302,7 +304,7 @@ mod of_verification {
                 }
             }
             let mails = MailQueue::new(MemoryMailer::default()).places(0);
-            let full = Verification::new(secret(8), mails);
+            let full = EmailCodes::new(secret(8), mails);
             let refused = built(|service| service.verify_first(full));
             assert!(matches!(refused, Err(ConfigError::MailQueue)), "{refused:?}");
         });

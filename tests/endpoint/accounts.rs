@@ -16,7 +16,7 @@ use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, MinimumLength};
 use signup::store::conformance::dropped_after;
 use signup::store::{AccountFilter, EventStore};
-use signup::{Accounts, SignupRequest};
+use signup::{AccountCodes, Accounts, SignupRequest};
 use tokio::task::JoinSet;
 
 use crate::proving::{Proving, proving_after, with_options};
@@ -46,7 +46,7 @@ const ANOTHER: &str = "battery staple";
 /// An account that nobody has.
 const NOBODY: &str = "acc_00000000000000000000";
 
-type Lives = Accounts<Arc<dyn EventStore>>;
+type Lives = Accounts;
 
 /// An account with its credentials.
 pub(crate) struct Kim {
@@ -142,7 +142,7 @@ async fn every_check_sees_the_state(backend: Backend) {
     assert_eq!(seen(&proving).await, accepted(true, true, false));
     drop(credentials.issue_token(&kim.id).await.unwrap());
     proving.post_with("/auth/signup", &[KEY], &body).await.is(409, "CONFLICT");
-    lives.keep(&kim.id).await.unwrap();
+    lives.cancel_deletion(&kim.id).await.unwrap();
     assert_eq!(seen(&proving).await, accepted(true, true, true));
     // A retry of an account that is as it was is answered again.
     assert_eq!(proving.post_with("/auth/signup", &[KEY], &body).await.data(), data);
@@ -200,7 +200,7 @@ async fn an_owner_changes_plan_name_and_password(backend: Backend) {
     let token = proving.app.credentials.issue_token(&kim.id).await.unwrap();
     proving.app.credentials.verify_token(token.reveal()).await.unwrap();
     // API keys end with it where the host wants that.
-    let strict = lives.clone().ending_api_keys();
+    let strict = lives.clone().revoking_api_keys();
     let wrong = strict.change_password(&kim.id, PASSWORD, "another one").await;
     is_invalid(wrong, "current_password");
     assert_eq!(proving.accepted(&kim, "kim@x.co", ANOTHER).await, accepted(true, false, true));
@@ -214,7 +214,7 @@ async fn an_owner_changes_plan_name_and_password(backend: Backend) {
     for result in [lives.disable(&nobody).await, lives.enable(&kim.id).await] {
         is_not_found(result);
     }
-    is_not_found(lives.keep(&kim.id).await);
+    is_not_found(lives.cancel_deletion(&kim.id).await);
     is_not_found(lives.erase(&nobody).await);
 }
 
@@ -230,11 +230,12 @@ async fn a_new_password_meets_the_rules_of_passwords(backend: Backend) {
     let data = proving.post("/auth/signup", &body).await.data();
     let id = AccountId::from_store(data["account"]["id"].as_str().unwrap());
     let lives = proving.lives();
+    let codes = proving.app.service.account_codes().unwrap();
     is_invalid(lives.change_password(&id, PASSWORD, "12345678901").await, "password");
-    let pending = lives.begin_password_reset("kim@x.co", None).await.unwrap();
+    let pending = codes.begin_password_reset("kim@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("kim@x.co");
-    let reset = lives.complete_password_reset(pending.reveal_ticket(), &code, "12345678901");
+    let reset = codes.complete_password_reset(pending.reveal_ticket(), &code, "12345678901");
     is_invalid(reset.await, "password");
     lives.change_password(&id, PASSWORD, ANOTHER).await.unwrap();
 }
@@ -242,15 +243,16 @@ async fn a_new_password_meets_the_rules_of_passwords(backend: Backend) {
 async fn a_forgotten_password_is_reset_by_its_mailbox(backend: Backend) {
     let mut proving = proving_after(backend).await;
     let (kim, lives) = (proving.kim("Kim@x.co").await, proving.lives());
+    let codes = proving.app.service.account_codes().unwrap();
     let code = proving.code("Kim@x.co");
-    proving.app.service.verify_email(&kim.id, &code).await.unwrap();
+    proving.app.service.verification().after().unwrap().verify(&kim.id, &code).await.unwrap();
     let mailed = proving.mailer.sent().len();
     let mut lengths = HashSet::new();
     for email in ["KIM@x.co", "nobody@x.co"] {
-        let pending = lives.begin_password_reset(email, None).await.unwrap();
+        let pending = codes.begin_password_reset(email, None).await.unwrap();
         lengths.insert(pending.reveal_ticket().len());
         if email == "nobody@x.co" {
-            let guess = lives.complete_password_reset(pending.reveal_ticket(), "00000000", ANOTHER);
+            let guess = codes.complete_password_reset(pending.reveal_ticket(), "00000000", ANOTHER);
             is_invalid(guess.await, "code");
         }
     }
@@ -260,18 +262,18 @@ async fn a_forgotten_password_is_reset_by_its_mailbox(backend: Backend) {
     let kinds: Vec<_> =
         sent[mailed..].iter().map(|mail| (mail.kind(), mail.to().as_str())).collect();
     assert_eq!(kinds, [(MailKind::ResetCode, "Kim@x.co")]);
-    is_invalid(lives.begin_password_reset("no address", None).await, "email");
+    is_invalid(codes.begin_password_reset("no address", None).await, "email");
 
     // An operator begins it, and the owner ends it. A later one ends the earlier one.
-    let first = lives.begin_password_reset("kim@x.co", None).await.unwrap();
+    let first = codes.begin_password_reset("kim@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let first_code = proving.code("Kim@x.co");
     proving.clock.advance(Duration::from_mins(59));
-    let pending = lives.begin_password_reset_of(&kim.id).await.unwrap();
+    let pending = codes.begin_password_reset_of(&kim.id).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("Kim@x.co");
-    let complete = async |ticket: &signup::verification::PendingProof, code: &str| {
-        lives.complete_password_reset(ticket.reveal_ticket(), code, ANOTHER).await
+    let complete = async |ticket: &signup::verification::PendingVerification, code: &str| {
+        codes.complete_password_reset(ticket.reveal_ticket(), code, ANOTHER).await
     };
     is_invalid(complete(&pending, &first_code).await, "code");
     complete(&pending, &code).await.unwrap();
@@ -282,8 +284,8 @@ async fn a_forgotten_password_is_reset_by_its_mailbox(backend: Backend) {
     let token = proving.app.credentials.issue_token(&kim.id).await.unwrap();
     complete(&pending, &code).await.unwrap();
     proving.app.credentials.verify_token(token.reveal()).await.unwrap();
-    let late = async |ticket: &signup::verification::PendingProof, code: &str| {
-        lives.complete_password_reset(ticket.reveal_ticket(), code, "yet another one").await
+    let late = async |ticket: &signup::verification::PendingVerification, code: &str| {
+        codes.complete_password_reset(ticket.reveal_ticket(), code, "yet another one").await
     };
     is_invalid(late(&pending, &code).await, "code");
     is_invalid(late(&first, &first_code).await, "code");
@@ -295,7 +297,7 @@ async fn a_forgotten_password_is_reset_by_its_mailbox(backend: Backend) {
     // Who has the mailbox of an address that was never proven is not who has the API key.
     let jim = proving.kim("jim@x.co").await;
     lives.set_name(&jim.id, Some("Trojan")).await.unwrap();
-    let pending = lives.begin_password_reset("jim@x.co", None).await.unwrap();
+    let pending = codes.begin_password_reset("jim@x.co", None).await.unwrap();
     proving.mails.drained().await;
     complete(&pending, &proving.code("jim@x.co")).await.unwrap();
     assert_eq!(proving.accepted(&jim, "jim@x.co", ANOTHER).await, accepted(true, false, false));
@@ -305,29 +307,30 @@ async fn a_forgotten_password_is_reset_by_its_mailbox(backend: Backend) {
 
     // A ticket does not outlive the account.
     proving.clock.advance(Duration::from_hours(1));
-    let pending = lives.begin_password_reset("jim@x.co", None).await.unwrap();
+    let pending = codes.begin_password_reset("jim@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("jim@x.co");
     lives.disable(&jim.id).await.unwrap();
     is_invalid(late(&pending, &code).await, "code");
     lives.enable(&jim.id).await.unwrap();
     is_invalid(late(&pending, &code).await, "code");
-    is_not_found(lives.begin_password_reset_of(&AccountId::from_store(NOBODY)).await);
+    is_not_found(codes.begin_password_reset_of(&AccountId::from_store(NOBODY)).await);
 }
 
 async fn an_address_is_changed_by_the_new_mailbox(backend: Backend) {
     let mut proving = proving_after(backend).await;
     let (kim, jim) = (proving.kim("kim@x.co").await, proving.kim("jim@x.co").await);
     let lives = proving.lives();
-    let pending = lives.begin_email_change(&kim.id, "Moved@x.co", None).await.unwrap();
-    let taken = lives.begin_email_change(&kim.id, "JIM@x.co", None).await.unwrap();
+    let codes = proving.app.service.account_codes().unwrap();
+    let pending = codes.begin_email_change(&kim.id, "Moved@x.co", None).await.unwrap();
+    let taken = codes.begin_email_change(&kim.id, "JIM@x.co", None).await.unwrap();
     assert_eq!(pending.reveal_ticket().len(), taken.reveal_ticket().len());
     proving.mails.drained().await;
     let kinds: Vec<_> = proving.kinds()[2..].to_vec();
     assert_eq!(kinds.iter().collect::<HashSet<_>>().len(), 2, "{kinds:?}");
     let code = proving.code("Moved@x.co");
-    let complete = async |id: &AccountId, ticket: &signup::verification::PendingProof| {
-        lives.complete_email_change(id, ticket.reveal_ticket(), &code).await
+    let complete = async |id: &AccountId, ticket: &signup::verification::PendingVerification| {
+        codes.complete_email_change(id, ticket.reveal_ticket(), &code).await
     };
     is_invalid(complete(&jim.id, &pending).await, "code");
     is_invalid(complete(&kim.id, &taken).await, "code");
@@ -347,20 +350,20 @@ async fn an_address_is_changed_by_the_new_mailbox(backend: Backend) {
     assert_ne!(other.id, kim.id);
 
     // Somebody else is faster.
-    let pending = lives.begin_email_change(&kim.id, "ann@x.co", None).await.unwrap();
+    let pending = codes.begin_email_change(&kim.id, "ann@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("ann@x.co");
     proving.kim("Ann@X.co").await;
-    let late = lives.complete_email_change(&kim.id, pending.reveal_ticket(), &code).await;
+    let late = codes.complete_email_change(&kim.id, pending.reveal_ticket(), &code).await;
     assert!(matches!(late, Err(CredentialError::Failed(SignupError::EmailTaken))), "{late:?}");
     // Whoever has changed the password meanwhile has ended it.
-    let pending = lives.begin_email_change(&kim.id, "joe@x.co", None).await.unwrap();
+    let pending = codes.begin_email_change(&kim.id, "joe@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("joe@x.co");
     lives.change_password(&kim.id, PASSWORD, ANOTHER).await.unwrap();
-    let late = lives.complete_email_change(&kim.id, pending.reveal_ticket(), &code).await;
+    let late = codes.complete_email_change(&kim.id, pending.reveal_ticket(), &code).await;
     is_invalid(late, "code");
-    is_invalid(lives.begin_email_change(&kim.id, "no address", None).await, "email");
+    is_invalid(codes.begin_email_change(&kim.id, "no address", None).await, "email");
     proving.app.stores(4).await;
 }
 
@@ -374,13 +377,13 @@ async fn a_deletion_can_be_taken_back_until_it_is_due(backend: Backend) {
     assert_eq!(lives.erase_due().await.unwrap().erased, 0);
     proving.clock.advance(Duration::from_hours(24).saturating_sub(Duration::from_millis(1)));
     assert_eq!(lives.erase_due().await.unwrap().erased, 0);
-    lives.keep(&jim.id).await.unwrap();
+    lives.cancel_deletion(&jim.id).await.unwrap();
     proving.clock.advance(Duration::from_millis(1));
     assert_eq!(lives.erase_due().await.unwrap().erased, 1);
     assert_eq!(lives.erase_due().await.unwrap().erased, 0);
     assert_eq!(proving.state(&kim.id).await, AccountState::Erased);
     assert_eq!(proving.state(&jim.id).await, AccountState::Active);
-    is_not_found(lives.keep(&kim.id).await);
+    is_not_found(lives.cancel_deletion(&kim.id).await);
     is_not_found(lives.request_deletion(&kim.id, day).await);
 }
 
@@ -424,6 +427,7 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
         let options = Options { bans, ..Options::default() };
         let mut proving = with_options(mode, backend, mails, mailer, options).await;
         let lives = proving.lives();
+        let codes = proving.app.service.account_codes().unwrap();
         let mut ids = Vec::new();
         for email in ["kim@x.co", "jim@x.co"] {
             let id = if mode == Mode::After {
@@ -447,8 +451,8 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
             None
         };
         for id in &ids {
-            lives.erase_and_ban(id).await.unwrap();
-            is_not_found(lives.erase_and_ban(id).await);
+            lives.bans().unwrap().erase_and_ban(id).await.unwrap();
+            is_not_found(lives.bans().unwrap().erase_and_ban(id).await);
             assert_eq!(proving.state(id).await, AccountState::Erased);
         }
         if let Some((ticket, code)) = pending {
@@ -468,17 +472,17 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
                 assert_eq!(proving.kinds()[earlier..], [MailKind::AccountExists]);
             }
         }
-        assert!(lives.lift_ban("Kim@X.co").await.unwrap());
-        assert!(!lives.lift_ban("kim@x.co").await.unwrap());
-        is_invalid(lives.lift_ban("no address").await, "email");
+        assert!(lives.bans().unwrap().unban("Kim@X.co").await.unwrap());
+        assert!(!lives.bans().unwrap().unban("kim@x.co").await.unwrap());
+        is_invalid(lives.bans().unwrap().unban("no address").await, "email");
         if mode == Mode::After {
             let again = proving.kim("kim@x.co").await;
             // Banned twice, under one tag.
-            lives.erase_and_ban(&again.id).await.unwrap();
-            assert!(lives.lift_ban("kim@x.co").await.unwrap());
+            lives.bans().unwrap().erase_and_ban(&again.id).await.unwrap();
+            assert!(lives.bans().unwrap().unban("kim@x.co").await.unwrap());
             let again = proving.kim("kim@x.co").await;
             assert_eq!(proving.state(&again.id).await, AccountState::Active);
-            let moved = lives.begin_email_change(&again.id, "jim@x.co", None).await.unwrap();
+            let moved = codes.begin_email_change(&again.id, "jim@x.co", None).await.unwrap();
             proving.mails.drained().await;
             assert_eq!(proving.kinds().last(), Some(&MailKind::AccountExists));
             drop(moved);
@@ -486,7 +490,7 @@ async fn who_was_banned_does_not_come_back(backend: Backend) {
     }
     let mut plain = proving_after(backend).await;
     let kim = plain.kim("kim@x.co").await;
-    assert!(plain.lives().erase_and_ban(&kim.id).await.is_err());
+    assert!(plain.lives().bans().is_none());
     assert_eq!(plain.state(&kim.id).await, AccountState::Active);
 }
 
@@ -519,27 +523,40 @@ pub(crate) async fn with_events(mode: Mode, backend: Backend) -> Proving {
 async fn each_change_tells_of_itself(backend: Backend) {
     let mut proving = with_events(Mode::After, backend).await;
     let (kim, lives) = (proving.kim("kim@x.co").await, proving.lives());
+    let codes = proving.app.service.account_codes().unwrap();
     let service = proving.app.service.clone();
-    service.verify_email(&kim.id, &proving.code("kim@x.co")).await.unwrap();
+    service
+        .verification()
+        .after()
+        .unwrap()
+        .verify(&kim.id, &proving.code("kim@x.co"))
+        .await
+        .unwrap();
     // What changes nothing, or is refused, tells nothing.
-    service.verify_email(&kim.id, &proving.code("kim@x.co")).await.unwrap();
+    service
+        .verification()
+        .after()
+        .unwrap()
+        .verify(&kim.id, &proving.code("kim@x.co"))
+        .await
+        .unwrap();
     is_invalid(lives.change_password(&kim.id, ANOTHER, ANOTHER).await, "current_password");
     is_not_found(lives.enable(&kim.id).await);
     lives.set_plan(&kim.id, Plan::PRO).await.unwrap();
     lives.set_name(&kim.id, Some("Kim")).await.unwrap();
     lives.change_password(&kim.id, PASSWORD, ANOTHER).await.unwrap();
-    let reset = lives.begin_password_reset("kim@x.co", None).await.unwrap();
+    let reset = codes.begin_password_reset("kim@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("kim@x.co");
-    lives.complete_password_reset(reset.reveal_ticket(), &code, PASSWORD).await.unwrap();
-    let moving = lives.begin_email_change(&kim.id, "moved@x.co", None).await.unwrap();
+    codes.complete_password_reset(reset.reveal_ticket(), &code, PASSWORD).await.unwrap();
+    let moving = codes.begin_email_change(&kim.id, "moved@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("moved@x.co");
-    lives.complete_email_change(&kim.id, moving.reveal_ticket(), &code).await.unwrap();
+    codes.complete_email_change(&kim.id, moving.reveal_ticket(), &code).await.unwrap();
     lives.disable(&kim.id).await.unwrap();
     lives.enable(&kim.id).await.unwrap();
     let due = lives.request_deletion(&kim.id, Duration::from_hours(1)).await.unwrap();
-    lives.keep(&kim.id).await.unwrap();
+    lives.cancel_deletion(&kim.id).await.unwrap();
     let expected = json!([
         ["account.created", {"plan": "trial", "verified": false}],
         ["account.verified", {}],
@@ -564,11 +581,18 @@ async fn each_change_tells_of_itself(backend: Backend) {
     assert_eq!(told, kinds.collect::<Vec<_>>());
 
     let jim = proving.kim("jim@x.co").await;
-    let pending = service.begin_reclaim("jim@x.co", None).await.unwrap();
+    let pending =
+        service.verification().after().unwrap().begin_reclaim("jim@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let code = proving.code("jim@x.co");
     for _ in 0..2 {
-        service.complete_reclaim(pending.reveal_ticket(), &code, ANOTHER).await.unwrap();
+        service
+            .verification()
+            .after()
+            .unwrap()
+            .complete_reclaim(pending.reveal_ticket(), &code, ANOTHER)
+            .await
+            .unwrap();
     }
     let told = json!(proving.told(&jim.id).await);
     let created = json!(["account.created", {"plan": "trial", "verified": false}]);
@@ -657,6 +681,7 @@ impl Change {
     /// Does what has to be done before.
     async fn prepare(self, proving: &Proving, id: &AccountId, email: &str) -> Proof {
         let lives = proving.lives();
+        let codes = proving.app.service.account_codes().unwrap();
         let (pending, to) = match self {
             Self::Enable => {
                 lives.disable(id).await.unwrap();
@@ -666,10 +691,10 @@ impl Change {
                 lives.request_deletion(id, Duration::from_hours(1)).await.unwrap();
                 return None;
             }
-            Self::Reset => (lives.begin_password_reset(email, None).await, email.to_owned()),
+            Self::Reset => (codes.begin_password_reset(email, None).await, email.to_owned()),
             Self::Move => {
                 let to = format!("new.{email}");
-                (lives.begin_email_change(id, &to, None).await, to)
+                (codes.begin_email_change(id, &to, None).await, to)
             }
             _ => return None,
         };
@@ -680,7 +705,7 @@ impl Change {
     /// Does the change.
     async fn run(
         self,
-        lives: &Lives,
+        (lives, codes): (&Lives, &AccountCodes),
         id: &AccountId,
         proof: &Proof,
     ) -> Result<(), CredentialError> {
@@ -692,13 +717,13 @@ impl Change {
             Self::RequestDeletion => {
                 lives.request_deletion(id, Duration::from_hours(1)).await.map(drop)
             }
-            Self::Keep => lives.keep(id).await,
+            Self::Keep => lives.cancel_deletion(id).await,
             Self::Erase => lives.erase(id).await,
-            Self::Ban => lives.erase_and_ban(id).await,
+            Self::Ban => lives.bans().unwrap().erase_and_ban(id).await,
             Self::Plan => lives.set_plan(id, Plan::PRO).await,
             Self::Name => lives.set_name(id, Some("Kim")).await,
-            Self::Reset => lives.complete_password_reset(ticket, code, ANOTHER).await.map(drop),
-            Self::Move => lives.complete_email_change(id, ticket, code).await.map(drop),
+            Self::Reset => codes.complete_password_reset(ticket, code, ANOTHER).await.map(drop),
+            Self::Move => codes.complete_email_change(id, ticket, code).await.map(drop),
         }
     }
 
@@ -787,6 +812,7 @@ async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
     let options = Options { wrap: Box::new(wrap), ..told_and_banned() };
     let mut proving = with_options(Mode::After, backend, mails, mailer, options).await;
     let lives = proving.lives();
+    let codes = proving.app.service.account_codes().unwrap();
     let faults = [Fault::Unavailable, Fault::OutcomeUnknown, Fault::Failed, Fault::LoseAnswer];
     for (at, fault) in (0..3).flat_map(|at| faults.map(|fault| (at, fault))) {
         for change in CHANGES {
@@ -795,7 +821,7 @@ async fn a_fault_at_any_call_leaves_all_or_nothing(backend: Backend) {
             let kim = proving.kim(&email).await;
             let proof = change.prepare(&proving, &kim.id, &email).await;
             next.lock().unwrap().extend((0..at).map(|_| None).chain([Some(fault)]));
-            let changed = change.run(&lives, &kim.id, &proof).await;
+            let changed = change.run((&lives, &codes), &kim.id, &proof).await;
             next.lock().unwrap().clear();
             let whole = change.is_whole(&proving, &kim, &email).await;
             let whole = whole.unwrap_or_else(|| panic!("{what} is torn"));
@@ -813,6 +839,7 @@ async fn a_dropped_change_is_whole(backend: Backend) {
     let mails = MailQueue::new(Arc::clone(&mailer));
     let mut proving = with_options(Mode::After, backend, mails, mailer, told_and_banned()).await;
     let lives = proving.lives();
+    let codes = proving.app.service.account_codes().unwrap();
     for change in CHANGES {
         let (mut polls, mut finished) = (0, false);
         while !finished {
@@ -820,7 +847,7 @@ async fn a_dropped_change_is_whole(backend: Backend) {
             let email = format!("{change:?}.{polls}@x.co");
             let kim = proving.kim(&email).await;
             let proof = change.prepare(&proving, &kim.id, &email).await;
-            let changing = change.run(&lives, &kim.id, &proof);
+            let changing = change.run((&lives, &codes), &kim.id, &proof);
             finished = Box::pin(dropped_after(changing, polls)).await.is_some();
             // What is still under way may end between two of the reads. What is torn stays so.
             let mut looks = 0;

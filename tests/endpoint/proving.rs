@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use signup::clock::ManualClock;
 use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailKind, MailQueue, MemoryMailer};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 
 use crate::support::backend::{App, Backend, Mode, NOW, Options};
 use crate::support::client::{JSON, Response, signup};
@@ -58,7 +58,7 @@ pub async fn with_options(
     let options = Options {
         clock: Arc::new(clock.clone()),
         replay_secret: (mode == Mode::After).then(|| ReplaySecret::new(&[2; 32]).unwrap()),
-        verification: Some((mode, Verification::new(secret, mails.clone()))),
+        verification: Some((mode, EmailCodes::new(secret, mails.clone()))),
         ..options
     };
     Proving { mode, app: backend.with(options).await, mailer, mails, clock, drains: true }

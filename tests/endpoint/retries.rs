@@ -327,7 +327,7 @@ async fn a_host_that_owns_the_transaction_replays(backend: Backend) {
         panic!("nobody was first");
     };
     let first = service.signup(request()).await.unwrap();
-    let replayed = service.replay(loser).await.unwrap();
+    let replayed = loser.replay().await.unwrap();
     assert_eq!(replayed.reveal_json(), first.reveal_json());
     let Preparation::Replayed(again) = service.prepare_or_replay(request()).await.unwrap() else {
         panic!("it was stored");

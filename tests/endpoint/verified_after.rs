@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signup::SignupError;
 use signup::account::AccountId;
 use signup::mail::{MailKind, MailQueue, MemoryMailer};
 use signup::policy::{InvitationOnly, MinimumLength};
@@ -327,7 +326,8 @@ async fn the_owner_of_the_mailbox_takes_the_account_over(backend: Backend) {
     let second_key = credentials.issue_api_key(&first.id, None).await.unwrap();
     // The first owner is about to move the account to a mailbox of his own.
     let lives = proving.app.service.accounts();
-    let trojan = lives.begin_email_change(&first.id, "trojan@x.co", None).await.unwrap();
+    let codes = proving.app.service.account_codes().unwrap();
+    let trojan = codes.begin_email_change(&first.id, "trojan@x.co", None).await.unwrap();
     proving.mails.drained().await;
     let trojan_code = proving.code("trojan@x.co");
 
@@ -353,7 +353,7 @@ async fn the_owner_of_the_mailbox_takes_the_account_over(backend: Backend) {
     proving.post_with("/auth/signup", &[KEY], &body).await.is(409, "CONFLICT");
     is_refused(&proving.prove(&owner, &first_code).await);
     is_refused(&proving.confirm(&other_ticket, &other_code).await);
-    let moved = lives.complete_email_change(&first.id, trojan.reveal_ticket(), &trojan_code).await;
+    let moved = codes.complete_email_change(&first.id, trojan.reveal_ticket(), &trojan_code).await;
     assert!(moved.is_err(), "{moved:?}");
     assert!(lives.by_email("trojan@x.co").await.unwrap().is_none());
     proving.app.stores(1).await;
@@ -471,10 +471,21 @@ async fn of_simultaneous_takers_one_has_the_account(backend: Backend) {
         let service = proving.app.service.clone();
         let (sealed, code) = tickets[number % 2].clone();
         let password = format!("{ANOTHER} {}", number % 2);
-        crowd.spawn(async move { service.complete_reclaim(&sealed, &code, &password).await.ok() });
+        crowd.spawn(async move {
+            service
+                .verification()
+                .after()
+                .unwrap()
+                .complete_reclaim(&sealed, &code, &password)
+                .await
+                .ok()
+        });
     }
     let (service, id) = (proving.app.service.clone(), kim.id.clone());
-    let proven = tokio::spawn(async move { service.verify_email(&id, &code).await });
+    let proven =
+        tokio::spawn(
+            async move { service.verification().after().unwrap().verify(&id, &code).await },
+        );
     let takers: Vec<_> = crowd.join_all().await.into_iter().flatten().collect();
     let keys: HashSet<_> = takers.iter().map(|taker| taker.api_key().reveal()).collect();
     let is_proven = proven.await.unwrap().is_ok();
@@ -567,7 +578,8 @@ async fn a_dropped_reclaim_is_whole(backend: Backend) {
         let kim = proving.sign_up(&email).await;
         let sealed = proving.reclaim(&email).await;
         let code = proving.code(&email);
-        let reclaiming = proving.app.service.complete_reclaim(&sealed, &code, ANOTHER);
+        let after = proving.app.service.verification().after().unwrap();
+        let reclaiming = after.complete_reclaim(&sealed, &code, ANOTHER);
         let dropped = Box::pin(dropped_after(reclaiming, polls)).await;
         finished = dropped.is_some();
         // Whatever was begun and is still under way comes first, or not at all.
@@ -603,10 +615,5 @@ async fn the_routes_refuse_what_is_malformed(backend: Backend) {
     for path in [VERIFY, RESEND, RECLAIM, CONFIRM] {
         assert_eq!(plain.client.request("POST", path, &[JSON], b"{}").await.status, 404, "{path}");
     }
-    let refused = plain.service.begin_reclaim("kim@x.co", None).await;
-    assert!(matches!(refused, Err(SignupError::Internal(_))), "{refused:?}");
-    let signup = plain.signup("kim@x.co").await.data();
-    let id = AccountId::from_store(signup["account"]["id"].as_str().unwrap());
-    assert!(plain.service.verify_email(&id, "7HXW3K9P").await.is_err());
-    assert!(plain.service.resend_email_code(&id, None).await.is_err());
+    assert!(plain.service.verification().after().is_none());
 }

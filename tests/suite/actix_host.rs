@@ -7,7 +7,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse};
 use signup::SignupService;
 use signup::adapters::actix::resource_at;
-use signup::http::{Reply, Route, SignupEndpoint};
+use signup::http::{PATH, Reply, SignupEndpoint, VERIFY_PATH};
 use signup::store::{InsertProof, MemoryStore};
 
 fn endpoint() -> SignupEndpoint<MemoryStore> {
@@ -38,8 +38,9 @@ async fn the_bare_handler_lives_on_the_hosts_path() {
 #[actix_web::test]
 async fn each_route_lives_on_a_path_of_the_hosts() {
     let endpoint = crate::axum_host::verifying_first();
-    let register = resource_at(endpoint.clone(), Route::Signup, "/v1/register");
-    let complete = resource_at(endpoint, Route::Verify, "/v1/register/complete");
+    let [signup, verify] = [PATH, VERIFY_PATH].map(|path| endpoint.route(path).unwrap());
+    let register = resource_at(endpoint.clone(), signup, "/v1/register");
+    let complete = resource_at(endpoint, verify, "/v1/register/complete");
     let app = init_service(App::new().service(register).service(complete)).await;
     assert_eq!(post!(&app, "/v1/register"), StatusCode::ACCEPTED);
     assert_eq!(post!(&app, "/v1/register/complete"), StatusCode::BAD_REQUEST);
@@ -70,7 +71,7 @@ async fn own_transaction(
         Err(refusal) => return refusal,
     };
     let proof = InsertProof::by_host(prepared.new_account());
-    endpoint.opened(prepared.open(proof))
+    endpoint.respond(prepared.open(proof))
 }
 
 #[actix_web::test]

@@ -8,13 +8,13 @@ use axum::http::{Request, StatusCode};
 use axum::routing::{any, get};
 use axum::{Router, response::Response};
 use signup::adapters::axum::service_at;
-use signup::http::{Reply, Route, SignupEndpoint};
+use signup::http::{PATH, Reply, SignupEndpoint, VERIFY_PATH};
 use signup::idempotency::ReplaySecret;
 use signup::limit::RateLimits;
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::policy::InvitationOnly;
 use signup::store::{AccountStore as _, CreateOutcome, InsertProof, MemoryStore};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupError, SignupService};
 use tower::ServiceExt as _;
 
@@ -44,7 +44,7 @@ fn endpoint() -> Endpoint {
 /// The endpoint of a service that verifies addresses first.
 pub fn verifying_first() -> Endpoint {
     let mails = MailQueue::new(Arc::new(MemoryMailer::default()));
-    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails);
+    let verification = EmailCodes::new(ReplaySecret::new(&[8; 32]).unwrap(), mails);
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
     service.verify_first(verification).build().unwrap().into()
 }
@@ -73,12 +73,16 @@ async fn the_bare_handler_lives_on_the_hosts_path_and_in_its_state() {
 #[tokio::test]
 async fn each_route_lives_on_a_path_of_the_hosts() {
     let endpoint = verifying_first();
-    let app = Router::new()
-        .route("/v1/register", service_at(endpoint.clone(), Route::Signup))
-        .route("/v1/register/complete", service_at(endpoint, Route::Verify));
-    assert_eq!(post(&app, "/v1/register").await.status(), StatusCode::ACCEPTED);
-    assert_eq!(post(&app, "/v1/register/complete").await.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(post(&app, "/auth/signup/verify").await.status(), StatusCode::NOT_FOUND);
+    let [begin, complete] = [PATH, VERIFY_PATH].map(|path| endpoint.route(path).unwrap());
+    let by_hand = Router::new()
+        .route("/v1/register", service_at(endpoint.clone(), begin))
+        .route("/v1/register/complete", service_at(endpoint.clone(), complete));
+    let endpoint = endpoint.mount(PATH, "/v1/register").mount(VERIFY_PATH, "/v1/register/complete");
+    for app in [by_hand, signup::adapters::axum::router(endpoint)] {
+        assert_eq!(post(&app, "/v1/register").await.status(), StatusCode::ACCEPTED);
+        assert_eq!(post(&app, "/v1/register/complete").await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(post(&app, "/auth/signup/verify").await.status(), StatusCode::NOT_FOUND);
+    }
 }
 
 #[tokio::test]
@@ -110,10 +114,10 @@ async fn own_transaction(
     Ok(match store.create(new.clone()).await {
         Ok(CreateOutcome::Stored) => {
             let proof = InsertProof::by_host(new);
-            endpoint.opened(prepared.open(proof))
+            endpoint.respond(prepared.open(proof))
         }
-        Ok(_) => endpoint.opened(Err(SignupError::EmailTaken)),
-        Err(error) => endpoint.opened(Err(error)),
+        Ok(_) => endpoint.respond(Err(SignupError::EmailTaken)),
+        Err(error) => endpoint.respond(Err(error)),
     })
 }
 

@@ -13,7 +13,7 @@ use signup::store::conformance::Harness;
 use signup::store::{
     AccountStore, HostRows, HostRowsError, MemoryStore, NewAccount, PostgresStore, SqliteStore,
 };
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
@@ -151,7 +151,7 @@ async fn a_code_that_is_used_up_before_the_proof_refuses_the_account() {
     sqlx::query(ADD).bind("spent").execute(&pool).await.unwrap();
     let mailer = Arc::new(MemoryMailer::default());
     let mails = MailQueue::new(Arc::clone(&mailer));
-    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails.clone());
+    let verification = EmailCodes::new(ReplaySecret::new(&[8; 32]).unwrap(), mails.clone());
     let hashes = HashPool::builder().workers(2).engine(FakeEngine::default()).build().unwrap();
     let service = SignupService::builder(store.clone().with_host_rows(Attached))
         .jwt_secret(&[7; 32])
@@ -163,13 +163,16 @@ async fn a_code_that_is_used_up_before_the_proof_refuses_the_account() {
     let mut tickets = Vec::new();
     for email in ["kim@x.co", "jim@x.co"] {
         let request = SignupRequest::new(email, "correct horse").field("invite_code", "spent");
-        tickets.push((service.begin(request).await.unwrap(), email));
+        tickets
+            .push((service.verification().first().unwrap().begin(request).await.unwrap(), email));
     }
     mails.drained().await;
     let mut outcomes = Vec::new();
     for (pending, email) in tickets {
         let code = mailer.last_code(email).unwrap();
-        outcomes.push(service.complete(pending.reveal_ticket(), &code).await);
+        outcomes.push(
+            service.verification().first().unwrap().complete(pending.reveal_ticket(), &code).await,
+        );
     }
     let [Ok(_), Err(SignupError::Invalid(issues))] = outcomes.as_slice() else {
         panic!("{outcomes:?}");

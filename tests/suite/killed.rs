@@ -46,12 +46,7 @@ fn service<S: EventStore + AccountStore>(store: S) -> SignupService<S> {
 }
 
 /// Does a change; the account is new.
-async fn change<S: EventStore + AccountStore>(
-    number: usize,
-    accounts: &Accounts<S>,
-    credentials: &Credentials,
-    id: &AccountId,
-) {
+async fn change(number: usize, accounts: &Accounts, credentials: &Credentials, id: &AccountId) {
     let key = credentials.api_keys(id).await.unwrap()[0].id;
     let hour = Duration::from_hours(1);
     match CHANGES[number % CHANGES.len()] {

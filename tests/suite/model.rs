@@ -341,7 +341,7 @@ impl World {
             }
             Op::Keep { owner } => {
                 let Some(at) = at(owner) else { return };
-                let result = accounts.keep(&self.owners[at].id).await;
+                let result = accounts.cancel_deletion(&self.owners[at].id).await;
                 self.becomes_active(at, AccountState::PendingDeletion, result);
             }
             Op::Erase { owner } => {

@@ -14,7 +14,7 @@ use signup::idempotency::ReplaySecret;
 use signup::mail::{Mail, MailError, MailKind, MailQueue, Mailer, MemoryMailer};
 use signup::relay::{Delivery, SinkError};
 use signup::store::{EventStore as _, SqliteStore};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupRequest, SignupService};
 
 use crate::support::client::PASSWORD;
@@ -47,7 +47,7 @@ fn service(
         .clock(clock)
         .hash_pool(Arc::new(pool))
         .with_events()
-        .mails(Verification::new(secret, MailQueue::new(mailer)))
+        .mails(EmailCodes::new(secret, MailQueue::new(mailer)))
         .build()
         .unwrap()
 }

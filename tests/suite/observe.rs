@@ -16,7 +16,7 @@ use signup::limit::RateLimits;
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::relay::{Delivery, SinkError};
 use signup::store::{AccountChange, Effect, LifecycleStore as _, MemoryStore, SqliteStore};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupRequest, SignupService};
 use tokio::net::TcpListener;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -75,9 +75,9 @@ fn messages(run: impl Future<Output = ()>) -> Vec<(String, String)> {
     events.map(|event| (of(&event, "/level"), of(&event, "/fields/message"))).collect()
 }
 
-fn verification() -> Verification {
+fn verification() -> EmailCodes {
     let mails = MailQueue::new(MemoryMailer::default());
-    Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails)
+    EmailCodes::new(ReplaySecret::new(&[8; 32]).unwrap(), mails)
 }
 
 fn pool() -> Arc<HashPool> {
@@ -91,7 +91,9 @@ fn a_reclaim_that_fails_is_logged() {
         store.next.lock().unwrap().push_back(Some(Fault::Failed));
         let service = SignupService::builder(store).jwt_secret(&[7; 32]).hash_pool(pool());
         let service = service.audience("test").verify_after(verification()).build().unwrap();
-        assert!(service.begin_reclaim("kim@x.co", None).await.is_err());
+        assert!(
+            service.verification().after().unwrap().begin_reclaim("kim@x.co", None).await.is_err()
+        );
     });
     assert_eq!(said, [("ERROR".to_owned(), "reclaim failed".to_owned())]);
 }
@@ -364,17 +366,17 @@ fn tokens_and_tickets_of_other_instances_are_counted() {
         runtime.block_on(async {
             let [ours, theirs] = [1, 2].map(|byte| {
                 let mails = MailQueue::new(Arc::new(MemoryMailer::default()));
-                let verification =
-                    Verification::new(ReplaySecret::new(&[byte; 32]).unwrap(), mails);
+                let verification = EmailCodes::new(ReplaySecret::new(&[byte; 32]).unwrap(), mails);
                 let service = SignupService::builder(MemoryStore::default());
                 service.jwt_secret(&[byte + 2; 32]).mails(verification).build().unwrap()
             });
             let request = SignupRequest::new("dev@example.com", "correct horse");
             let signup = theirs.signup(request).await.unwrap();
             assert!(ours.credentials().verify_token(signup.token().reveal()).await.is_err());
-            let begun = theirs.accounts().begin_password_reset("dev@example.com", None).await;
+            let begun =
+                theirs.account_codes().unwrap().begin_password_reset("dev@example.com", None).await;
             let ticket = begun.unwrap().reveal_ticket().to_owned();
-            let reset = ours.accounts();
+            let reset = ours.account_codes().unwrap();
             assert!(reset.complete_password_reset(&ticket, "00000000", "password").await.is_err());
         });
     });

@@ -17,7 +17,7 @@ use signup::limit::ClientIp;
 use signup::mail::{Mail, MailError, MailQueue, Mailer, MemoryMailer};
 use signup::store::conformance::Harness as _;
 use signup::store::{MemoryStore, SqliteStore};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
 
@@ -57,7 +57,7 @@ async fn sign_ups_that_nobody_completes_leave_no_row() {
     let service = SignupService::builder(store.clone())
         .jwt_secret(&[7; 32])
         .hash_pool(pool())
-        .verify_first(Verification::new(secret(), mails.clone()))
+        .verify_first(EmailCodes::new(secret(), mails.clone()))
         .build()
         .unwrap();
     let changes = || async {
@@ -73,7 +73,7 @@ async fn sign_ups_that_nobody_completes_leave_no_row() {
         crowd.spawn(async move {
             for number in 0..sign_ups / 10 {
                 let request = SignupRequest::new(format!("u{task}.{number}@x.co"), PASSWORD);
-                service.begin(request).await.unwrap();
+                service.verification().first().unwrap().begin(request).await.unwrap();
             }
         });
     }
@@ -184,7 +184,7 @@ impl Instance {
     fn new(url: &str) -> Self {
         let mailer = Arc::new(MemoryMailer::default());
         let mails = MailQueue::new(Arc::clone(&mailer));
-        let verification = Verification::new(secret(), mails.clone())
+        let verification = EmailCodes::new(secret(), mails.clone())
             .in_redis(url, b"a secret that instances share")
             .unwrap()
             .redis_deadline(Duration::from_mins(1));
@@ -205,7 +205,7 @@ impl Instance {
     async fn try_begin(&self, email: &str) -> Result<String, SignupError> {
         let client = ClientIp::from(std::net::IpAddr::from([192, 0, 2, 1]));
         let request = SignupRequest::new(email, PASSWORD).client(client);
-        let pending = self.service.begin(request).await?;
+        let pending = self.service.verification().first().unwrap().begin(request).await?;
         self.mails.drained().await;
         Ok(pending.reveal_ticket().to_owned())
     }
@@ -226,7 +226,13 @@ async fn instances_share_tries_and_mails_in_redis() {
     assert_eq!(sent, 3, "mails of one client to an address");
     // Right codes take no try away, wherever they are given.
     for number in 0..12 {
-        let completed = instances[number % 2].service.complete(&ticket, &code).await;
+        let completed = instances[number % 2]
+            .service
+            .verification()
+            .first()
+            .unwrap()
+            .complete(&ticket, &code)
+            .await;
         assert!(completed.is_ok(), "{completed:?}");
     }
     let other = instances[0].begin("jim@x.co").await;
@@ -238,12 +244,19 @@ async fn instances_share_tries_and_mails_in_redis() {
                 let _: i64 = redis.command(&["PEXPIRE", &name, "60000"]).await;
             }
         }
-        let refused = instances[number % 2].service.complete(&other, "00000000").await;
+        let refused = instances[number % 2]
+            .service
+            .verification()
+            .first()
+            .unwrap()
+            .complete(&other, "00000000")
+            .await;
         assert!(matches!(refused, Err(SignupError::Invalid(_))), "{refused:?}");
     }
     let code = instances[0].mailer.last_code("jim@x.co").unwrap();
     for instance in &instances {
-        let Err(SignupError::Busy { retry_after }) = instance.service.complete(&other, &code).await
+        let Err(SignupError::Busy { retry_after }) =
+            instance.service.verification().first().unwrap().complete(&other, &code).await
         else {
             panic!("an eleventh try");
         };
@@ -262,9 +275,11 @@ async fn instances_share_tries_and_mails_in_redis() {
     let (ticket, instance) = (instances[1].begin("ann@x.co").await, &instances[1]);
     assert_eq!(instance.mailer.sent().last().unwrap().to().as_str(), "ann@x.co");
     for _ in 0..10 {
-        let refused = instance.service.complete(&ticket, "00000000").await;
+        let refused =
+            instance.service.verification().first().unwrap().complete(&ticket, "00000000").await;
         assert!(matches!(refused, Err(SignupError::Invalid(_))), "{refused:?}");
     }
-    let refused = instance.service.complete(&ticket, "00000000").await;
+    let refused =
+        instance.service.verification().first().unwrap().complete(&ticket, "00000000").await;
     assert!(matches!(refused, Err(SignupError::Busy { .. })), "{refused:?}");
 }

@@ -11,7 +11,7 @@ use signup::idempotency::ReplaySecret;
 use signup::limit::{ClientIp, Limiter, RateLimits};
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::store::MemoryStore;
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupError, SignupRequest, SignupService};
 use tokio::task::JoinSet;
 
@@ -395,16 +395,16 @@ fn what_can_not_work_is_told_at_once_and_without_the_password() {
 async fn a_counter_that_a_clock_ahead_has_written_ends_with_its_life() {
     let redis = Redis::start(&[]).await;
     let queue = MailQueue::new(MemoryMailer::default());
-    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), queue);
+    let verification = EmailCodes::new(ReplaySecret::new(&[8; 32]).unwrap(), queue);
     let verification = verification.in_redis(&redis.url(), SECRET).unwrap();
     let service = SignupService::builder(MemoryStore::default())
         .jwt_secret(&[7; 32])
         .mails(verification.redis_deadline(PATIENT))
         .build()
         .unwrap();
-    let accounts = service.accounts();
+    let codes = service.account_codes().unwrap();
     let client = Some(ClientIp::from(CLIENT.parse::<IpAddr>().unwrap()));
-    let begin = async || accounts.begin_password_reset("kim@x.co", client).await;
+    let begin = async || codes.begin_password_reset("kim@x.co", client).await;
     for _ in 0..3 {
         begin().await.unwrap();
     }

@@ -22,8 +22,8 @@ use signup::store::{
     AccountChange, AccountStore as _, ChangeOutcome, Effect, LifecycleStore as _,
     LifecycleStoreExt as _, MemoryStore,
 };
-use signup::verification::Verification;
-use signup::{Accounts, SignupError, SignupRequest, SignupService, SignupServiceBuilder};
+use signup::verification::EmailCodes;
+use signup::{AccountCodes, SignupError, SignupRequest, SignupService, SignupServiceBuilder};
 
 use crate::support::backend::NOW;
 use crate::support::client::PASSWORD;
@@ -58,10 +58,10 @@ impl World {
             .with_events()
     }
 
-    fn verification(&self) -> (MailQueue, Verification) {
+    fn verification(&self) -> (MailQueue, EmailCodes) {
         let mails = MailQueue::new(Arc::clone(&self.mailer));
         let secret = ReplaySecret::new(&[8; 32]).unwrap();
-        (mails.clone(), Verification::new(secret, mails))
+        (mails.clone(), EmailCodes::new(secret, mails))
     }
 
     /// Signs up with a name, and returns the id and the API key.
@@ -76,15 +76,11 @@ impl World {
 }
 
 /// Resets the password by the mailbox, and returns how many API keys have ended and stayed.
-async fn reset(
-    accounts: &Accounts<Store>,
-    mails: &MailQueue,
-    mailer: &MemoryMailer,
-) -> (usize, usize) {
-    let pending = accounts.begin_password_reset(KIM, None).await.unwrap();
+async fn reset(codes: &AccountCodes, mails: &MailQueue, mailer: &MemoryMailer) -> (usize, usize) {
+    let pending = codes.begin_password_reset(KIM, None).await.unwrap();
     mails.drained().await;
     let code = mailer.last_code(KIM).unwrap();
-    let reset = accounts.complete_password_reset(pending.reveal_ticket(), &code, ANOTHER);
+    let reset = codes.complete_password_reset(pending.reveal_ticket(), &code, ANOTHER);
     let reset = reset.await.unwrap();
     (reset.api_keys_ended, reset.api_keys_kept)
 }
@@ -107,18 +103,26 @@ async fn an_account_from_before_verification_keeps_what_it_has() {
     let record = accounts.get(&id).await.unwrap().unwrap();
     assert_eq!(record.email_status(), EmailStatus::Unknown);
     // Whoever reads the mailbox today is not offered to take it over.
-    let offered = service.begin_reclaim(KIM, None).await.unwrap();
+    let offered = service.verification().after().unwrap().begin_reclaim(KIM, None).await.unwrap();
     mails.drained().await;
     assert_eq!(
         (world.mails(MailKind::ReclaimCode), world.mails(MailKind::AlreadyVerified)),
         (0, 1)
     );
-    assert!(service.complete_reclaim(offered.reveal_ticket(), "00000000", ANOTHER).await.is_err());
+    assert!(
+        service
+            .verification()
+            .after()
+            .unwrap()
+            .complete_reclaim(offered.reveal_ticket(), "00000000", ANOTHER)
+            .await
+            .is_err()
+    );
 
     // A key that has expired is none that stays.
     service.credentials().issue_api_key(&id, Some(DAY)).await.unwrap();
     world.clock.advance(DAY);
-    assert_eq!(reset(&accounts, &mails, &world.mailer).await, (0, 1));
+    assert_eq!(reset(&service.account_codes().unwrap(), &mails, &world.mailer).await, (0, 1));
     let record = accounts.get(&id).await.unwrap().unwrap();
     assert_eq!(
         (record.email_status(), record.account.name()),
@@ -145,7 +149,7 @@ async fn a_reset_wipes_an_unverified_account_where_the_builder_says_so() {
         // A deletion that its maker has planned ends with a takeover.
         accounts.request_deletion(&id, DAY).await.unwrap();
 
-        assert_eq!(reset(&accounts, &mails, &world.mailer).await, (1, 0));
+        assert_eq!(reset(&service.account_codes().unwrap(), &mails, &world.mailer).await, (1, 0));
         let record = accounts.get(&id).await.unwrap().unwrap();
         assert_eq!(record.account.name(), (!wipes).then_some("Kim"));
         assert_eq!(record.delete_at.is_none(), wipes);
@@ -169,11 +173,11 @@ async fn the_secret_alone_makes_no_ticket() {
     forger.store.create(copy).await.unwrap();
     let (mails, verification) = forger.verification();
     let other = forger.builder().mails(verification).build().unwrap();
-    let pending = other.accounts().begin_password_reset(KIM, None).await.unwrap();
+    let pending = other.account_codes().unwrap().begin_password_reset(KIM, None).await.unwrap();
     mails.drained().await;
     let code = forger.mailer.last_code(KIM).unwrap();
-    let accounts = service.accounts();
-    let reset = accounts.complete_password_reset(pending.reveal_ticket(), &code, ANOTHER).await;
+    let codes = service.account_codes().unwrap();
+    let reset = codes.complete_password_reset(pending.reveal_ticket(), &code, ANOTHER).await;
     is_no_code(reset);
     service.credentials().verify_password(KIM, PASSWORD).await.unwrap();
 }
@@ -185,12 +189,14 @@ async fn a_ticket_of_another_deployment_is_none_here() {
     let staging = world.builder().audience("staging").mails(verification).build().unwrap();
     world.kim(&staging).await;
     let service = world.builder().mails(world.verification().1).build().unwrap();
-    let pending = staging.accounts().begin_password_reset(KIM, None).await.unwrap();
+    let pending = staging.account_codes().unwrap().begin_password_reset(KIM, None).await.unwrap();
     mails.drained().await;
     let code = world.mailer.last_code(KIM).unwrap();
     let ticket = pending.reveal_ticket();
-    is_no_code(service.accounts().complete_password_reset(ticket, &code, ANOTHER).await);
-    staging.accounts().complete_password_reset(ticket, &code, ANOTHER).await.unwrap();
+    is_no_code(
+        service.account_codes().unwrap().complete_password_reset(ticket, &code, ANOTHER).await,
+    );
+    staging.account_codes().unwrap().complete_password_reset(ticket, &code, ANOTHER).await.unwrap();
 }
 
 #[tokio::test]
@@ -199,20 +205,20 @@ async fn a_change_of_address_can_be_repeated_and_ends_other_tickets() {
     let (mails, verification) = world.verification();
     let service = world.builder().mails(verification).build().unwrap();
     let (id, _) = world.kim(&service).await;
-    let accounts = service.accounts();
-    let other = accounts.begin_password_reset(KIM, None).await.unwrap();
+    let codes = service.account_codes().unwrap();
+    let other = codes.begin_password_reset(KIM, None).await.unwrap();
     mails.drained().await;
     let other_code = world.mailer.last_code(KIM).unwrap();
-    let pending = accounts.begin_email_change(&id, "new@x.co", None).await.unwrap();
+    let pending = codes.begin_email_change(&id, "new@x.co", None).await.unwrap();
     mails.drained().await;
     let code = world.mailer.last_code("new@x.co").unwrap();
     for _ in 0..2 {
-        let login = accounts.complete_email_change(&id, pending.reveal_ticket(), &code).await;
+        let login = codes.complete_email_change(&id, pending.reveal_ticket(), &code).await;
         let token = service.credentials().issue_token(&login.unwrap()).await.unwrap();
         service.credentials().verify_token(token.reveal()).await.unwrap();
     }
     assert_eq!(world.mails(MailKind::EmailChanged), 1);
-    let ended = accounts.complete_password_reset(other.reveal_ticket(), &other_code, ANOTHER);
+    let ended = codes.complete_password_reset(other.reveal_ticket(), &other_code, ANOTHER);
     is_no_code(ended.await);
 }
 
@@ -224,6 +230,7 @@ async fn a_trusted_device_has_mails_of_its_own() {
     let service = world.builder().mails(verification).login_throttle(throttle).build().unwrap();
     let (id, _) = world.kim(&service).await;
     let (accounts, credentials) = (service.accounts(), service.credentials());
+    let codes = service.account_codes().unwrap();
     let mark = async |password: &str| {
         let login = credentials.log_in(KIM, password, None, None).await.unwrap();
         login.trusted_device().unwrap().reveal().to_owned()
@@ -232,12 +239,12 @@ async fn a_trusted_device_has_mails_of_its_own() {
     // Strangers use up the mails of the address.
     for number in 0..10 {
         let stranger = Some(ClientIp::from(IpAddr::from(Ipv4Addr::new(192, 0, 2, number))));
-        accounts.begin_password_reset(KIM, stranger).await.unwrap();
+        codes.begin_password_reset(KIM, stranger).await.unwrap();
     }
     let mailed = async |device: Option<&str>| {
         mails.drained().await;
         let before = world.mails(MailKind::ResetCode);
-        accounts.begin_password_reset_from(KIM, None, device).await.unwrap();
+        codes.begin_password_reset_from(KIM, None, device).await.unwrap();
         mails.drained().await;
         world.mails(MailKind::ResetCode) > before
     };
@@ -256,7 +263,7 @@ async fn a_trusted_device_has_mails_of_its_own() {
     world.clock.advance(Duration::from_hours(365 * 24));
     for number in 0..10 {
         let stranger = Some(ClientIp::from(IpAddr::from(Ipv4Addr::new(192, 0, 2, number))));
-        accounts.begin_password_reset(KIM, stranger).await.unwrap();
+        codes.begin_password_reset(KIM, stranger).await.unwrap();
     }
     assert!(!mailed(Some(&device)).await, "a mark of a year ago");
 }
@@ -279,10 +286,11 @@ async fn a_notice_is_sent_also_if_the_caller_leaves() {
             .unwrap();
         let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
         let (accounts, id) = (service.accounts(), signup.account().id());
-        let pending = accounts.begin_email_change(id, "new@x.co", None).await.unwrap();
+        let codes = service.account_codes().unwrap();
+        let pending = codes.begin_email_change(id, "new@x.co", None).await.unwrap();
         mails.drained().await;
         let code = world.mailer.last_code("new@x.co").unwrap();
-        let change = accounts.complete_email_change(id, pending.reveal_ticket(), &code);
+        let change = codes.complete_email_change(id, pending.reveal_ticket(), &code);
         finished = dropped_after(change, polls).await.is_some();
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -310,13 +318,14 @@ async fn a_notice_is_sent_once_if_the_answer_of_the_store_is_lost() {
     let service = SignupService::builder(store).jwt_secret(&[7; 32]).clock(world.clock.clone());
     let service = service.hash_pool(Arc::new(pool)).mails(verification).build().unwrap();
     let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
-    let (accounts, id) = (service.accounts(), signup.account().id());
-    let pending = accounts.begin_email_change(id, "new@x.co", None).await.unwrap();
+    let id = signup.account().id();
+    let codes = service.account_codes().unwrap();
+    let pending = codes.begin_email_change(id, "new@x.co", None).await.unwrap();
     mails.drained().await;
     let code = world.mailer.last_code("new@x.co").unwrap();
     let ticket = pending.reveal_ticket();
-    assert!(accounts.complete_email_change(id, ticket, &code).await.is_err());
-    accounts.complete_email_change(id, ticket, &code).await.unwrap();
+    assert!(codes.complete_email_change(id, ticket, &code).await.is_err());
+    codes.complete_email_change(id, ticket, &code).await.unwrap();
     mails.drained().await;
     assert_eq!(world.mails(MailKind::EmailChanged), 1);
 }
@@ -380,12 +389,13 @@ async fn an_account_that_is_verified_meanwhile_is_not_wiped() {
     let id = service.signup(signup).await.unwrap().account().id().clone();
     mails.drained().await;
     let accounts = service.accounts();
-    let pending = accounts.begin_password_reset(KIM, None).await.unwrap();
+    let codes = service.account_codes().unwrap();
+    let pending = codes.begin_password_reset(KIM, None).await.unwrap();
     mails.drained().await;
     let code = world.mailer.last_code(KIM).unwrap();
     let ticket = pending.reveal_ticket();
     // It is the reset of a verified account by now.
-    let reset = accounts.complete_password_reset(ticket, &code, ANOTHER).await.unwrap();
+    let reset = codes.complete_password_reset(ticket, &code, ANOTHER).await.unwrap();
     assert_eq!((reset.api_keys_ended, reset.api_keys_kept), (0, 1));
     assert_eq!(accounts.get(&id).await.unwrap().unwrap().account.name(), Some("Kim"));
 }
@@ -400,11 +410,12 @@ async fn two_equal_changes_of_address_are_both_answered() {
     let service = SignupService::builder(store).jwt_secret(&[7; 32]).clock(world.clock.clone());
     let service = service.hash_pool(Arc::new(pool)).mails(verification).build().unwrap();
     let signup = service.signup(SignupRequest::new(KIM, PASSWORD)).await.unwrap();
-    let (accounts, id) = (service.accounts(), signup.account().id());
-    let pending = accounts.begin_email_change(id, "new@x.co", None).await.unwrap();
+    let id = signup.account().id();
+    let codes = service.account_codes().unwrap();
+    let pending = codes.begin_email_change(id, "new@x.co", None).await.unwrap();
     mails.drained().await;
     let code = world.mailer.last_code("new@x.co").unwrap();
-    let change = || accounts.complete_email_change(id, pending.reveal_ticket(), &code);
+    let change = || codes.complete_email_change(id, pending.reveal_ticket(), &code);
     let (first, second) = tokio::join!(change(), change());
     first.unwrap();
     second.unwrap();
@@ -439,7 +450,7 @@ async fn a_session_that_ends_meanwhile_leaves_no_api_key() {
                     break;
                 }
             }
-            let accounts = service.accounts().ending_api_keys();
+            let accounts = service.accounts().revoking_api_keys();
             accounts.change_password(id, PASSWORD, ANOTHER).await.unwrap();
             if !finished {
                 let refused = issue.await.err();
@@ -460,7 +471,7 @@ async fn a_notice_reports_the_api_keys_that_ended_and_stay() {
     let (id, _) = world.kim(&service).await;
     let accounts = service.accounts();
     accounts.change_password(&id, PASSWORD, ANOTHER).await.unwrap();
-    accounts.clone().ending_api_keys().change_password(&id, ANOTHER, PASSWORD).await.unwrap();
+    accounts.clone().revoking_api_keys().change_password(&id, ANOTHER, PASSWORD).await.unwrap();
     accounts.change_password(&id, PASSWORD, ANOTHER).await.unwrap();
     mails.drained().await;
     let sent = world.mailer.sent();

@@ -20,7 +20,7 @@ use signup::policy::{Attempt, InvitationOnly, InviteCode, SignupPolicy, Verdict}
 use signup::relay::{Delivery, EventRelay, SinkError, Webhook, WebhookSecret};
 use signup::store::{DeliveryState, Dialect, MemoryStore, SqliteStore, TableMap};
 use signup::token::{SigningKey, TokenKeys, TokenVerifier, VerifyingKey};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupRequest, SignupService};
 
 const SECRET: &[u8; 32] = b"a-secret-that-nobody-shall-see!!";
@@ -89,7 +89,7 @@ fn keys_and_mails_show_their_names_and_no_secret() {
     assert!(!format!("{mail:?}").contains("7HXW"));
     let mails = MailQueue::new(MemoryMailer::default());
     shows("MailQueue", &mails);
-    shows("Verification", &Verification::new(replay(), mails));
+    shows("Verification", &EmailCodes::new(replay(), mails));
 }
 
 #[tokio::test]
@@ -142,14 +142,15 @@ async fn what_a_request_is_meanwhile_shows_its_name_and_no_secret() {
         .hash_pool(Arc::new(
             HashPool::builder().workers(1).engine(FakeEngine::default()).build().unwrap(),
         ))
-        .verify_after(Verification::new(replay(), mails))
+        .verify_after(EmailCodes::new(replay(), mails))
         .login_throttle(LoginThrottle::new(replay()))
         .policy(Printing)
         .build()
         .unwrap();
     service.signup(SignupRequest::new("kim@x.co", secret())).await.unwrap();
-    let pending = service.accounts().begin_password_reset("kim@x.co", None).await.unwrap();
-    shows("PendingProof", &pending);
+    let pending =
+        service.account_codes().unwrap().begin_password_reset("kim@x.co", None).await.unwrap();
+    shows("PendingVerification", &pending);
     assert!(!format!("{pending:?}").contains(pending.reveal_ticket()));
     let credentials = service.credentials();
     let login = credentials.log_in("kim@x.co", secret(), None, None).await.unwrap();

@@ -12,7 +12,7 @@ use signup::fields::{Email, EmailProfile};
 use signup::idempotency::ReplaySecret;
 use signup::mail::{Code, Mail, MailError, MailKind, MailQueue, Mailer, SmtpMailer};
 use signup::store::MemoryStore;
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupRequest, SignupService};
 
 const FROM: &str = "Example <no-reply@example.com>";
@@ -81,7 +81,7 @@ fn code_of(text: &str) -> String {
 async fn a_delivered_code_completes_the_sign_up() {
     let server = Server::start();
     let mails = MailQueue::new(server.mailer());
-    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails.clone());
+    let verification = EmailCodes::new(ReplaySecret::new(&[8; 32]).unwrap(), mails.clone());
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
     let service = service.verify_first(verification).build().unwrap();
     let local = "l".repeat(64);
@@ -90,15 +90,21 @@ async fn a_delivered_code_completes_the_sign_up() {
         [("Kim@m\u{fc}nchen.de", "Kim@xn--mnchen-3ya.de"), (&long, &long)].into_iter().enumerate()
     {
         let request = || SignupRequest::new(given, "correct horse").name("<b>Kim</b>\u{202e}");
-        let pending = service.begin(request()).await.unwrap();
+        let pending = service.verification().first().unwrap().begin(request()).await.unwrap();
         mails.drained().await;
         let (to, text) = server.taken()[2 * number].clone();
         assert_eq!(to, format!("{delivered} plain"));
         assert!(!text.contains("<b>"), "nothing of the client's is in it");
-        let signup = service.complete(pending.reveal_ticket(), &code_of(&text)).await.unwrap();
+        let signup = service
+            .verification()
+            .first()
+            .unwrap()
+            .complete(pending.reveal_ticket(), &code_of(&text))
+            .await
+            .unwrap();
         assert_eq!(signup.account().email().as_str(), given);
         // The address is taken now, and its owner is told.
-        service.begin(request()).await.unwrap();
+        service.verification().first().unwrap().begin(request()).await.unwrap();
         mails.drained().await;
         let (_, text) = server.taken()[2 * number + 1].clone();
         assert!(text.contains("Subject: You already have an account"), "{text}");
@@ -125,12 +131,18 @@ async fn what_a_server_defers_cuts_or_forgets_is_sent_again_and_what_it_refuses_
     let gone = SmtpMailer::from_url("smtp://127.0.0.1:1", FROM).unwrap();
     assert!(matches!(gone.send(&mail("a@x.co")).await, Err(MailError::Temporary(_))));
 
-    let verification = Verification::new(ReplaySecret::new(&[8; 32]).unwrap(), mails.clone());
+    let verification = EmailCodes::new(ReplaySecret::new(&[8; 32]).unwrap(), mails.clone());
     let service = SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
     let service = service.verify_first(verification).build().unwrap();
     let addresses = ["greylisted-1@x.co", "cut-1@x.co", "hanging-1@x.co", "refused@x.co"];
     for address in addresses {
-        service.begin(SignupRequest::new(address, "correct horse")).await.unwrap();
+        service
+            .verification()
+            .first()
+            .unwrap()
+            .begin(SignupRequest::new(address, "correct horse"))
+            .await
+            .unwrap();
     }
     mails.drained().await;
     let stats = mails.stats();

@@ -25,7 +25,7 @@ const WRONG: &str = "wrong horse";
 
 struct Host {
     credentials: Credentials,
-    accounts: Accounts<Arc<MemoryStore>>,
+    accounts: Accounts,
     clock: ManualClock,
     engine: FakeEngine,
     id: AccountId,

@@ -12,7 +12,7 @@ use signup::mail::{MailQueue, MemoryMailer};
 use signup::store::{
     AccountStore, HostRows, HostRowsError, LifecycleStore, NewAccount, SqliteStore, Wipe,
 };
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
@@ -73,7 +73,7 @@ async fn wipes<S: AccountStore + LifecycleStore>(
     let service = SignupService::builder(store)
         .jwt_secret(&[7; 32])
         .hash_pool(Arc::new(pool))
-        .verify_after(Verification::new(secret, mails.clone()))
+        .verify_after(EmailCodes::new(secret, mails.clone()))
         .build()
         .unwrap();
     let (accounts, credentials) = (service.accounts(), service.credentials());
@@ -86,11 +86,18 @@ async fn wipes<S: AccountStore + LifecycleStore>(
 
     let kim = sign_up("kim@x.co").await;
     let id = kim.account().id().clone();
-    let pending = service.begin_reclaim("kim@x.co", None).await.unwrap();
+    let pending =
+        service.verification().after().unwrap().begin_reclaim("kim@x.co", None).await.unwrap();
     mails.drained().await;
     let code = mailer.last_code("kim@x.co").unwrap();
-    let reclaim =
-        async || service.complete_reclaim(pending.reveal_ticket(), &code, "battery staple").await;
+    let reclaim = async || {
+        service
+            .verification()
+            .after()
+            .unwrap()
+            .complete_reclaim(pending.reveal_ticket(), &code, "battery staple")
+            .await
+    };
     notes.fails.store(true, Ordering::SeqCst);
     assert!(matches!(reclaim().await, Err(SignupError::Internal(_))));
     assert_eq!(reason(&id).await, "kept");

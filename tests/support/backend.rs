@@ -17,7 +17,7 @@ use signup::limit::RateLimits;
 use signup::mail::{MailKind, MailQueue, MemoryMailer};
 use signup::policy::SignupPolicy;
 use signup::random::{SecureRandom, SystemRandom};
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupError, SignupService, SignupServiceBuilder};
 use tokio::net::TcpListener;
 
@@ -75,7 +75,7 @@ pub struct Options {
     pub limits: Option<RateLimits>,
     pub policies: Vec<Arc<dyn SignupPolicy>>,
     pub replay_secret: Option<ReplaySecret>,
-    pub verification: Option<(Mode, Verification)>,
+    pub verification: Option<(Mode, EmailCodes)>,
     pub bans: Option<ReplaySecret>,
     pub events: bool,
     pub proxies: TrustedProxies,
@@ -116,7 +116,7 @@ impl Backend {
         let mails = MailQueue::new(Arc::clone(&mailer)).places(100_000);
         let verification = options.verification.or_else(|| {
             let secret = ReplaySecret::new(&[9; 32]).unwrap();
-            Some((self.mode?, Verification::new(secret, mails.clone())))
+            Some((self.mode?, EmailCodes::new(secret, mails.clone())))
         });
         let store = (self.open)().await;
         let engine = FakeEngine::default();

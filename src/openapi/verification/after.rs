@@ -12,7 +12,7 @@ use crate::openapi::{
     unauthorized,
 };
 use crate::response::Signup;
-use crate::verification::PendingProof;
+use crate::verification::PendingVerification;
 
 use super::{code, expires_at, ticket, with_body};
 use crate::openapi::replayed;
@@ -29,7 +29,7 @@ use crate::openapi::replayed;
 pub fn verifying_after() -> OpenApi {
     let mut document = openapi();
     if let Some(components) = &mut document.components {
-        let schema = (PendingProof::name().into_owned(), PendingProof::schema());
+        let schema = (PendingVerification::name().into_owned(), PendingVerification::schema());
         components.schemas.extend([schema]);
     }
     for (path, operation) in [

@@ -11,8 +11,8 @@ use crate::error::SignupError;
 use crate::event::EventKind;
 use crate::fields::EmailKey;
 use crate::store::{
-    AccountChange, AccountCursor, AccountFilter, AccountStore, ChangeOutcome, Condition, Effect,
-    LifecycleStore, StoredAccount, Wipe,
+    AccountChange, AccountCursor, AccountFilter, ChangeOutcome, Condition, Effect, StoredAccount,
+    Wipe,
 };
 
 use super::{Accounts, IN_USE, THERE, alone, change_of, changed};
@@ -21,10 +21,10 @@ use super::{Accounts, IN_USE, THERE, alone, change_of, changed};
 const ERASED_AT_MOST: usize = 1000;
 const ERASED_AT_A_TIME: u32 = 250;
 
-impl<S: AccountStore + LifecycleStore> Accounts<S> {
+impl Accounts {
     /// Plans the deletion of an account after a time of grace, and returns when it is due.
     /// Until then its API keys are refused; its owner can log in, to
-    /// [keep](Self::keep) it. [`erase_due`](Self::erase_due) deletes what is due.
+    /// [cancel](Self::cancel_deletion) it. [`erase_due`](Self::erase_due) deletes what is due.
     ///
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is no such account that is in use. One
@@ -34,22 +34,22 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         id: &AccountId,
         grace: Duration,
     ) -> Result<Timestamp, CredentialError> {
-        let due = self.now()?.plus(grace).map_err(SignupError::internal)?;
+        let due = self.core().now()?.plus(grace)?;
         let planned = Effect::SetState(AccountState::PendingDeletion, Some(due));
         let change = change_of(id, IN_USE).with(planned);
         let data = json!({"delete_at": due.as_millis()});
-        self.change(self.telling(change, EventKind::AccountDeletionRequested, &data)?).await?;
+        self.change(self.with_event(change, EventKind::AccountDeletionRequested, &data)?).await?;
         Ok(due)
     }
 
-    /// Keeps an account whose deletion is [planned](Self::request_deletion).
+    /// Cancels the deletion of an account that was [requested](Self::request_deletion).
     ///
     /// # Errors
-    /// Returns [`CredentialError::NotFound`] if there is no such account.
-    pub async fn keep(&self, id: &AccountId) -> Result<(), CredentialError> {
+    /// Returns [`CredentialError::NotFound`] if there is no account whose deletion is planned.
+    pub async fn cancel_deletion(&self, id: &AccountId) -> Result<(), CredentialError> {
         let kept = Effect::SetState(AccountState::Active, None);
         let change = change_of(id, &[AccountState::PendingDeletion]).with(kept);
-        self.change(self.telling(change, EventKind::AccountUpdated, &changed("state"))?).await
+        self.change(self.with_event(change, EventKind::AccountUpdated, &changed("state"))?).await
     }
 
     /// Erases an account: email, name and password are gone, its tokens and API keys ended,
@@ -81,7 +81,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// Fails if the store can't list the accounts.
     pub async fn erase_due(&self) -> Result<Erased, CredentialError> {
         self.store().check_clock().await?;
-        let (now, mut done) = (self.now()?, Erased::default());
+        let (now, mut done) = (self.core().now()?, Erased::default());
         let mut filter = due_at(now);
         while done.erased < ERASED_AT_MOST {
             let Some(next) = self.erase_page(&filter, now, &mut done).await? else {
@@ -137,9 +137,9 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             .with(Effect::RevokeTokens)
             .with(Effect::ReplaceApiKeys(None))
             .with(Effect::WipeHostRows(Wipe::Erased));
-        let scrubbed = self.service.tells().then_some(Effect::ScrubEvents);
+        let scrubbed = self.core().emits_events.then_some(Effect::ScrubEvents);
         let change = change.with_all(scrubbed);
-        self.telling(change, EventKind::AccountErased, &data)
+        self.with_event(change, EventKind::AccountErased, &data)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Security notices: mails to the owner of an account about changes that someone else may
 //! have made.
 
+#[cfg(feature = "verification")]
 use std::sync::Arc;
 
+use crate::core::Stored;
 use crate::error::SignupError;
 use crate::event::{KeyCounts, NoticeKind};
 #[cfg(feature = "verification")]
@@ -12,8 +14,8 @@ use crate::fields::Email;
 use crate::mail::{Mail, MailPermit};
 #[cfg(feature = "verification")]
 use crate::relay::NoticeRecord;
-use crate::service::SignupService;
-use crate::store::{AccountChange, AccountStore, ChangeOutcome, LifecycleStore};
+use crate::service::inner::Inner;
+use crate::store::{AccountChange, ChangeOutcome};
 #[cfg(feature = "verification")]
 use crate::store::{Effect, StoreError};
 
@@ -30,7 +32,7 @@ pub(in crate::service) struct Reserved {
 pub(in crate::service) enum Reserved {}
 
 #[cfg(not(feature = "verification"))]
-impl<S: AccountStore> SignupService<S> {
+impl Inner {
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "its twin needs it")]
     pub(in crate::service) fn reserve_notice(
         &self,
@@ -43,16 +45,16 @@ impl<S: AccountStore> SignupService<S> {
 
     pub(in crate::service) async fn change_with(
         &self,
-        store: &Arc<impl LifecycleStore + ?Sized>,
+        stored: &Stored,
         change: AccountChange,
         _: Option<Reserved>,
     ) -> Result<ChangeOutcome, SignupError> {
-        Ok(store.change(change).await?)
+        Ok(stored.store.change(change).await?)
     }
 }
 
 #[cfg(feature = "verification")]
-impl<S: AccountStore> SignupService<S> {
+impl Inner {
     /// Reserves a notice to an address, if the service sends mails.
     ///
     /// # Errors
@@ -64,9 +66,10 @@ impl<S: AccountStore> SignupService<S> {
         to: &Email,
         api_keys: Option<KeyCounts>,
     ) -> Result<Option<Reserved>, SignupError> {
-        let Ok(verifier) = self.verifier() else { return Ok(None) };
+        let Some((_, codes)) = &self.codes else { return Ok(None) };
         let retry_after = crate::error::DEFAULT_RETRY_AFTER;
-        let permit = verifier.mails.reserve_notice(to).ok_or(SignupError::Busy { retry_after })?;
+        let permit = codes.verifier.mails.reserve_notice(to);
+        let permit = permit.ok_or(SignupError::Busy { retry_after })?;
         Ok(Some(Reserved { permit, kind, to: to.clone(), api_keys }))
     }
 
@@ -75,16 +78,16 @@ impl<S: AccountStore> SignupService<S> {
     /// change, and survives the process.
     pub(in crate::service) async fn change_with(
         &self,
-        store: &Arc<impl LifecycleStore + ?Sized>,
+        stored: &Stored,
         change: AccountChange,
         notice: Option<Reserved>,
     ) -> Result<ChangeOutcome, SignupError> {
-        let Some(notice) = notice else { return Ok(store.change(change).await?) };
+        let Some(notice) = notice else { return Ok(stored.store.change(change).await?) };
         let (kept, record) = self.record(&change, &notice)?;
         let mail = Mail::of_notice(&kept);
         let kept = record.as_ref().map(|record| Effect::AddNotice(Box::new(record.notice())));
         let change = change.with_all(kept);
-        let store = Arc::clone(store);
+        let store = Arc::clone(&stored.store);
         let task = tokio::spawn(async move {
             let outcome = store.change(change).await;
             // A change of unknown outcome may have been made, and its repeat sends no notice.
@@ -111,11 +114,12 @@ impl<S: AccountStore> SignupService<S> {
         });
         let id = event.map_or("", NewEvent::id).to_owned();
         let account = change.account().clone();
-        let notice = Notice::new(account, id, *kind, to.clone(), self.now()?).api_keys(*api_keys);
-        let (Some(events), true) = (&self.inner.events, event.is_some()) else {
+        let notice =
+            Notice::new(account, id, *kind, to.clone(), self.core.now()?).api_keys(*api_keys);
+        let (Some(events), true) = (&self.events, event.is_some()) else {
             return Ok((notice, None));
         };
-        let (store, clock) = (Arc::clone(events), Arc::clone(&self.inner.clock));
+        let (store, clock) = (Arc::clone(events), Arc::clone(&self.core.clock));
         let record = NoticeRecord::new(store, clock, notice.clone());
         Ok((notice, Some(record.map_err(SignupError::internal)?)))
     }

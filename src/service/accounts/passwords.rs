@@ -3,22 +3,20 @@
 use serde_json::json;
 
 use crate::account::AccountId;
-use crate::credentials::{Attempt, Caller, CredentialError, Login, verify_stored};
+use crate::credentials::{CredentialError, Login};
 use crate::error::{Issue, SignupError};
 use crate::event::{EventKind, KeyCounts, NoticeKind};
 use crate::fields::Password;
-use crate::hash::{PasswordHash, Verification as HashVerification};
-use crate::store::{
-    AccountStore, ChangeOutcome, Condition, Effect, FindBy, LifecycleStore, StoredAccount,
-    StoredLogin,
-};
+use crate::hash::{PasswordHash, Verification};
+use crate::store::{ChangeOutcome, Condition, Effect, FindBy, StoredAccount, StoredLogin};
+use crate::throttle::{Attempt, Caller};
 
 use super::{ATTEMPTS, Accounts, IN_USE, change_of, invalid_field};
 
-impl<S: AccountStore + LifecycleStore> Accounts<S> {
+impl Accounts {
     /// Changes the password of an account, whose owner gives the old one (OWASP ASVS 5,
     /// 6.2.3). Ends all tokens, marks of other devices, and retries of the sign-up; API keys
-    /// stay, unless [they are to end](Self::ending_api_keys). Returns the owner's log-in, for
+    /// stay, unless [they are revoked](Self::revoking_api_keys). Returns the owner's log-in, for
     /// a [new token](crate::credentials::Credentials::issue_token) and the mark of the device.
     ///
     /// The caller has verified the account's token. The policies for passwords check the
@@ -47,7 +45,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         for _ in 0..ATTEMPTS {
             let StoredLogin { account: record, password_hash, .. } = self.login_of(id).await?;
             if verified.as_deref() != Some(password_hash.as_phc()) {
-                let attempt = self.throttle().begin(Caller::Token(id)).await?;
+                let attempt = self.core().throttle.begin(&Caller::Token(id)).await?;
                 if !self.verify(&password_hash, old, &attempt).await? {
                     return Err(wrong());
                 }
@@ -59,7 +57,7 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             }
             let hash = match hashed.take() {
                 Some(hash) => hash,
-                None => self.hash_new(checked.copy()).await?,
+                None => self.core().hash(checked.copy()).await?,
             };
             let change = change_of(id, IN_USE)
                 .provided(Condition::Password(password_hash))
@@ -67,17 +65,17 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
                 .with(Effect::SetPassword(hash.clone()))
                 .with(Effect::ForgetRetries)
                 .with(Effect::RevokeTokens)
-                .with(Effect::SetTicketNonce(self.service.draw_nonce()?))
-                .with_all(self.ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+                .with(Effect::SetTicketNonce(self.core().draw_nonce()?))
+                .with_all(self.revokes_api_keys.then_some(Effect::ReplaceApiKeys(None)));
             hashed = Some(hash);
             let keys = self.valid_api_keys(id).await?;
-            let (ended, kept) = if self.ends_api_keys { (keys, 0) } else { (0, keys) };
+            let (ended, kept) = if self.revokes_api_keys { (keys, 0) } else { (0, keys) };
             let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
-            let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
+            let change = self.with_event(change, EventKind::AccountPasswordChanged, &data)?;
             let to = record.account.email();
             let counts = Some(KeyCounts::new(ended, kept));
             let notice = self.service.reserve_notice(NoticeKind::PasswordChanged, to, counts)?;
-            let changed = self.service.change_with(&self.service.inner.store, change, notice);
+            let changed = self.service.change_with(&self.stored, change, notice);
             if changed.await? == ChangeOutcome::Changed {
                 return self.logged_in(id, record.token_generation);
             }
@@ -86,25 +84,24 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     }
 
     /// Returns an account with the hash of its password.
-    pub(super) async fn login_of(&self, id: &AccountId) -> Result<StoredLogin, CredentialError> {
+    async fn login_of(&self, id: &AccountId) -> Result<StoredLogin, CredentialError> {
         self.store().find_login(FindBy::Id(id)).await?.ok_or(CredentialError::NotFound)
     }
 
     /// Returns whether this is the stored password.
-    pub(super) async fn verify(
+    pub(in crate::service) async fn verify(
         &self,
         stored: &PasswordHash,
         given: &str,
         attempt: &Attempt,
     ) -> Result<bool, CredentialError> {
         let Ok(given) = Password::parse_for_login(given) else { return Ok(false) };
-        let pool = self.service.hash_pool();
-        let verified = verify_stored::<CredentialError>(pool, given, stored, attempt);
-        Ok(matches!(verified.await?, HashVerification::Right { .. }))
+        let verified = self.core().verify(given, stored, attempt).await?;
+        Ok(matches!(verified, Verification::Right { .. }))
     }
 
     /// Checks another password by its length and by the policies.
-    pub(super) async fn checked_password(
+    pub(in crate::service) async fn checked_password(
         &self,
         record: &StoredAccount,
         password: &str,
@@ -113,10 +110,5 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             Password::parse(password).map_err(|error| invalid_field("password", &error))?;
         let email = record.account.email().clone();
         self.service.check_new_password(email, password).await
-    }
-
-    pub(super) async fn hash_new(&self, password: Password) -> Result<PasswordHash, SignupError> {
-        let (salt, _) = self.service.draw()?;
-        Ok(self.service.hash_pool().reserve()?.hash_with_salt(password, salt).await?)
     }
 }

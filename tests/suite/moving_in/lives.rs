@@ -13,7 +13,7 @@ use signup::store::{
     AccountFilter, AdoptionReport, FindBy, LifecycleStore, MySqlStore, PostgresStore, SqliteStore,
     TableMap, TableProblem, TimeFormat,
 };
-use signup::verification::Verification;
+use signup::verification::EmailCodes;
 use signup::{SignupError, SignupRequest, SignupService};
 use sqlx::{AssertSqlSafe, Connection as _};
 
@@ -157,10 +157,11 @@ async fn is_moved_in<S: Engine + 'static>(recipe: Recipe) {
     let service = SignupService::builder(store.clone())
         .jwt_secret(&[7; 32])
         .hash_pool(Arc::new(pool))
-        .mails(Verification::new(secret, mails.clone()))
+        .mails(EmailCodes::new(secret, mails.clone()))
         .build()
         .unwrap();
     let (credentials, accounts) = (service.credentials(), service.accounts());
+    let codes = service.account_codes().unwrap();
     // Jane logs in, and her hash is renewed.
     let rejected = credentials.verify_password("jane@example.com", "battery staple").await;
     assert!(matches!(rejected, Err(CredentialError::Rejected)));
@@ -189,11 +190,11 @@ async fn is_moved_in<S: Engine + 'static>(recipe: Recipe) {
         credentials.verify_api_key(new.api_key().reveal()).await.unwrap();
     }
     // A forgotten password, and changes.
-    let begun = accounts.begin_password_reset("jane@example.com", None).await.unwrap();
+    let begun = codes.begin_password_reset("jane@example.com", None).await.unwrap();
     mails.drained().await;
     let code = mailer.sent().iter().find_map(|mail| mail.reveal_code().map(str::to_owned));
     let code = code.unwrap();
-    let reset = accounts.complete_password_reset(begun.reveal_ticket(), &code, "battery staple");
+    let reset = codes.complete_password_reset(begun.reveal_ticket(), &code, "battery staple");
     let jane = reset.await.unwrap().login.account_id().clone();
     credentials.verify_password("jane@example.com", "battery staple").await.unwrap();
     accounts.change_password(&jane, "battery staple", "correct horse").await.unwrap();

@@ -11,7 +11,10 @@ use crate::support::events_of;
 use serde_json::json;
 use signup::account::{AccountId, AccountState};
 use signup::clock::{Clock as _, Timestamp};
-use signup::http::Route;
+use signup::http::{
+    CONFIRM_RECLAIM_PATH, PATH, RECLAIM_PATH, RESEND_EMAIL_CODE_PATH, VERIFY_EMAIL_PATH,
+    VERIFY_PATH,
+};
 use signup::mail::MailKind;
 
 use super::model::{Account, Issued, Model, Pending, Promise, Purpose, Standing};
@@ -196,12 +199,12 @@ impl Run {
 
     async fn post(
         &self,
-        route: Route,
+        path: &str,
         from: u64,
         headers: &[(&str, &str)],
         body: serde_json::Value,
     ) -> Response {
-        let mut response = self.service().post(route, from, headers, body).await;
+        let mut response = self.service().post(path, from, headers, body).await;
         if self.world.planted(Plant::OddAnswer) && response.status == 409 {
             response.body["error"]["hint"] = "log in".into();
         }
@@ -228,7 +231,7 @@ impl Run {
             let forgotten = [("idempotency-key", "another-key-of-a-client")];
             let is_forgotten = is_retry && self.world.planted(Plant::ForgetsRetries);
             let headers = if is_forgotten { &forgotten } else { &*headers };
-            let response = self.post(Route::Signup, from, headers, body.clone()).await;
+            let response = self.post(PATH, from, headers, body.clone()).await;
             Ok((response.status, response.data()?))
         });
         let answer = answer.await;
@@ -318,7 +321,7 @@ impl Run {
         let (basis, from) = (self.tick(), Self::owner(&pending.email));
         let body = json!({"ticket": pending.ticket, "code": pending.code});
         let verified =
-            self.settle(async |_| self.post(Route::Verify, from, &[], body.clone()).await.data());
+            self.settle(async |_| self.post(VERIFY_PATH, from, &[], body.clone()).await.data());
         match verified.await {
             Ok(data) => {
                 let account =
@@ -351,7 +354,7 @@ impl Run {
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", &*bearer)];
         let body = json!({"code": code});
-        let response = self.post(Route::VerifyEmail, Self::owner(&email), &headers, body).await;
+        let response = self.post(VERIFY_EMAIL_PATH, Self::owner(&email), &headers, body).await;
         match response.status {
             204 => self.model().accounts[at].standing = Standing::Verified,
             429 => self.report(Promise::CodeHasNoQuota, "POST /auth/email/verify with the code"),
@@ -597,7 +600,7 @@ impl Run {
         let (email, basis) = (self.email(account), self.tick());
         let before = self.world.mails_so_far();
         let from = Self::owner(&email);
-        let response = self.post(Route::Reclaim, from, &[], json!({"email": email})).await;
+        let response = self.post(RECLAIM_PATH, from, &[], json!({"email": email})).await;
         let Ok(data) = response.data() else { return };
         self.world.deliver_mails().await;
         if let Some(code) = self.world.code(&email, MailKind::ReclaimCode, before) {
@@ -629,7 +632,7 @@ impl Run {
         let before = self.world.mails_so_far();
         let body = json!({"ticket": ticket, "code": code, "password": password});
         let confirmed = self.settle(async |_| {
-            self.post(Route::ConfirmReclaim, Self::owner(&email), &[], body.clone()).await.data()
+            self.post(CONFIRM_RECLAIM_PATH, Self::owner(&email), &[], body.clone()).await.data()
         });
         match confirmed.await {
             Ok(data) => {
@@ -678,7 +681,7 @@ impl Run {
         let is_so = |it: &Account| it.is_in_use() && it.delete_at.is_some();
         let Some(at) = self.model().choose(a, is_so) else { return };
         let id = self.id(at);
-        if self.service().accounts.keep(&id).await.is_ok() {
+        if self.service().accounts.cancel_deletion(&id).await.is_ok() {
             self.model().accounts[at].delete_at = None;
         }
     }
@@ -710,7 +713,7 @@ impl Run {
         let Some(at) = self.model().choose(a, |it| !it.is_erased) else { return };
         let id = self.id(at);
         let erased = if b.is_multiple_of(4) {
-            self.service().accounts.erase_and_ban(&id).await
+            self.service().accounts.bans().unwrap().erase_and_ban(&id).await
         } else {
             self.service().accounts.erase(&id).await
         };
@@ -774,7 +777,7 @@ impl Run {
         self.world.clock.set_wall(UNIX_EPOCH - DAY);
         let email = ADDRESSES[a as usize % ADDRESSES.len()];
         let body = json!({"email": email, "password": "password", "invite_code": INVITATION});
-        self.post(Route::Signup, self.stranger(), &[], body).await;
+        self.post(PATH, self.stranger(), &[], body).await;
         self.world.clock.set_wall(right);
     }
 
@@ -897,7 +900,7 @@ impl Run {
         let _answers_again = Guard(move || host.lock().unwrap().policy_hangs = false);
         let email = ADDRESSES[a as usize % ADDRESSES.len()];
         let body = json!({"email": email, "password": "password", "invite_code": INVITATION});
-        self.post(Route::Signup, self.stranger(), &[], body).await;
+        self.post(PATH, self.stranger(), &[], body).await;
     }
 
     /// Records that a password of an account may have been judged.
@@ -960,7 +963,7 @@ impl Run {
                     let from = self.stranger();
                     let hashes = self.world.engine.hashes();
                     let body = json!({"email": email, "password": "a guess at it"});
-                    self.post(Route::ResendEmailCode, from, &[], body).await;
+                    self.post(RESEND_EMAIL_CODE_PATH, from, &[], body).await;
                     self.judged(at, hashes, true);
                 }
             }
@@ -990,7 +993,7 @@ impl Run {
         let before = self.world.engine.hashes();
         for _ in 0..GUESSES_WITH_TAG * 3 {
             let body = json!({"email": email, "password": "a guess at it"});
-            self.post(Route::Signup, self.stranger(), &[("idempotency-key", &*key)], body).await;
+            self.post(PATH, self.stranger(), &[("idempotency-key", &*key)], body).await;
         }
         let judged = self.world.engine.hashes() - before;
         if judged > GUESSES_WITH_TAG && !self.model().is_racing {
@@ -1011,7 +1014,7 @@ impl Run {
         let key = format!("a-probe-with-number-{}", self.fresh());
         let body = json!({"email": email, "password": "password"});
         let headers = [("idempotency-key", &*key)];
-        let mut response = self.post(Route::Signup, self.stranger(), &headers, body).await;
+        let mut response = self.post(PATH, self.stranger(), &headers, body).await;
         let found = self.service().accounts.by_email(email).await;
         if self.world.planted(Plant::OracleBeforeGuard) && found.is_ok_and(|it| it.is_some()) {
             response.status = 409;
@@ -1052,7 +1055,7 @@ impl Run {
         for _ in 0..6 {
             let email = format!("colleague{}@office.example", self.fresh());
             let body = json!({"email": email, "password": "password", "invite_code": INVITATION});
-            self.post(Route::Signup, from, &[], body).await;
+            self.post(PATH, from, &[], body).await;
         }
     }
 

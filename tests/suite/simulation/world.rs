@@ -16,7 +16,7 @@ use signup::account::AccountId;
 use signup::clock::ManualClock;
 use signup::credentials::{CredentialError, Credentials, Login, LoginThrottle};
 use signup::hash::{FakeEngine, HashPool};
-use signup::http::{Head, Route, SignupEndpoint};
+use signup::http::{Head, SignupEndpoint};
 use signup::idempotency::{ReplaySecret, ReplaySecrets};
 use signup::limit::{ClientIp, RateLimits};
 use signup::mail::{Mail, MailError, MailKind, MailQueue, Mailer};
@@ -25,8 +25,8 @@ use signup::random::SeededRandom;
 use signup::relay::{Delivery, EventRelay, Sink, SinkError};
 use signup::store::{Effect, EventStore, MemoryStore};
 use signup::token::{SigningKey, TokenKeys};
-use signup::verification::Verification;
-use signup::{Accounts, SignupError, SignupService};
+use signup::verification::EmailCodes;
+use signup::{AccountCodes, Accounts, SignupError, SignupService};
 use tokio::runtime::Handle;
 
 use crate::support::faults::{ChangeFault, Fault, Faulty};
@@ -294,7 +294,8 @@ impl Secrets {
 pub struct Running {
     pub mode: Mode,
     pub service: SignupService<Store>,
-    pub accounts: Accounts<Store>,
+    pub accounts: Accounts,
+    pub codes: AccountCodes,
     pub credentials: Credentials,
     pub endpoint: SignupEndpoint<Store>,
     pub relay: EventRelay,
@@ -381,7 +382,7 @@ impl World {
             .policy(EmailDomains::block([BLOCKED]).unwrap())
             .policy(Slow(Arc::clone(&self.host), deadline));
         let verification =
-            Verification::new(self.secrets.tickets.clone(), self.mails.borrow().clone());
+            EmailCodes::new(self.secrets.tickets.clone(), self.mails.borrow().clone());
         let builder = match mode {
             Mode::Neither => builder.mails(verification),
             Mode::First => builder.verify_first(verification),
@@ -394,6 +395,7 @@ impl World {
         Running {
             mode,
             accounts: service.accounts(),
+            codes: service.account_codes().unwrap(),
             credentials: service.credentials(),
             endpoint: SignupEndpoint::new(service.clone()),
             relay: service.event_relay(Receiver(Arc::clone(&self.host))),
@@ -476,7 +478,7 @@ impl Running {
     /// Sends a request through the endpoint.
     pub async fn post(
         &self,
-        route: Route,
+        path: &str,
         from: u64,
         headers: &[(&str, &str)],
         body: Value,
@@ -486,7 +488,8 @@ impl Running {
         let own = [("content-type", "application/json"), ("content-length", &*length)];
         let all = own.iter().chain(headers).map(|(name, value)| (*name, value.as_bytes()));
         let head = Head::new("POST", all).peer(Some(address(from)));
-        let reply = match self.endpoint.head_at(route, &head).await {
+        let reply = match self.endpoint.check_head(self.endpoint.route(path).unwrap(), &head).await
+        {
             Err(refused) => refused,
             Ok(head) => {
                 let mut read = head.body();
@@ -532,7 +535,7 @@ impl Running {
         device: Option<&str>,
     ) -> Result<String, Refusal> {
         let from = Some(client(from));
-        let pending = self.accounts.begin_password_reset_from(email, from, device).await?;
+        let pending = self.codes.begin_password_reset_from(email, from, device).await?;
         Ok(pending.reveal_ticket().to_owned())
     }
 
@@ -542,7 +545,7 @@ impl Running {
         code: &str,
         password: &str,
     ) -> Result<Option<String>, Refusal> {
-        Ok(mark(&self.accounts.complete_password_reset(ticket, code, password).await?.login))
+        Ok(mark(&self.codes.complete_password_reset(ticket, code, password).await?.login))
     }
 
     pub async fn begin_change(
@@ -551,7 +554,7 @@ impl Running {
         email: &str,
         from: u64,
     ) -> Result<String, Refusal> {
-        let pending = self.accounts.begin_email_change(account, email, Some(client(from))).await?;
+        let pending = self.codes.begin_email_change(account, email, Some(client(from))).await?;
         Ok(pending.reveal_ticket().to_owned())
     }
 
@@ -561,7 +564,7 @@ impl Running {
         ticket: &str,
         code: &str,
     ) -> Result<Option<String>, Refusal> {
-        Ok(mark(&self.accounts.complete_email_change(account, ticket, code).await?))
+        Ok(mark(&self.codes.complete_email_change(account, ticket, code).await?))
     }
 }
 
@@ -573,7 +576,7 @@ fn mark(login: &Login) -> Option<String> {
 pub fn bad_settings() -> Vec<(&'static str, bool)> {
     let builder = || SignupService::builder(MemoryStore::default()).jwt_secret(&[1; 32]);
     let mails = || MailQueue::new(Process(SharedHost::default(), Arc::default()));
-    let verification = || Verification::new(secret(5), mails());
+    let verification = || EmailCodes::new(secret(5), mails());
     vec![
         ("a token that never lives", builder().token_lifetime(Duration::ZERO).build().is_err()),
         (
@@ -582,10 +585,7 @@ pub fn bad_settings() -> Vec<(&'static str, bool)> {
         ),
         (
             "a queue without room for a mail",
-            builder()
-                .verify_first(Verification::new(secret(5), mails().places(0)))
-                .build()
-                .is_err(),
+            builder().verify_first(EmailCodes::new(secret(5), mails().places(0))).build().is_err(),
         ),
     ]
 }

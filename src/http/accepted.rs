@@ -1,4 +1,4 @@
-//! The ticket of a request whose head was accepted.
+//! The head of a request that was accepted.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use crate::limit::ClientIp;
 use super::PresentedCredentials;
 use super::{Body, Route};
 
-/// The limits of a body whose head was accepted.
-pub struct Ticket {
-    #[cfg_attr(not(feature = "verification"), expect(dead_code, reason = "there is one route"))]
+/// The accepted head of a request: what reads its body, and answers it, goes by this.
+pub struct AcceptedHead {
     pub(super) route: Route,
     pub(super) limit: usize,
     pub(super) declared: u64,
@@ -25,15 +24,15 @@ pub struct Ticket {
     pub(super) presented: Option<PresentedCredentials>,
 }
 
-/// Without the headers, which may hold credentials.
-impl fmt::Debug for Ticket {
+/// Omits the headers, which may hold credentials.
+impl fmt::Debug for AcceptedHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("AcceptedHead").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
-impl Ticket {
-    /// Creates an empty body with these limits.
+impl AcceptedHead {
+    /// Creates an empty body with the limits of this request.
     pub fn body(&self) -> Body {
         Body::new(self.limit, self.declared)
     }

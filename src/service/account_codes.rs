@@ -1,28 +1,72 @@
-//! Changes of accounts that the code of a mail proves: another password for who has
-//! forgotten the old one, and another address.
+//! Changes of accounts that a mailed code confirms: a password reset, and another address.
+
+use std::fmt;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::account::{AccountId, AccountState, EmailStatus};
-use crate::credentials::{Caller, CredentialError, Login};
+use crate::credentials::{CredentialError, Login};
 use crate::error::SignupError;
 use crate::event::{EventKind, KeyCounts, NoticeKind};
-use crate::fields::{Email, EmailProfile};
+use crate::fields::Email;
 use crate::hash::PasswordHash;
 use crate::limit::ClientIp;
 use crate::mail::{MailKind, MailPermit};
-use crate::service::SignupService;
-use crate::service::tickets::Opened;
-use crate::service::verification::{busy, invalid};
-use crate::store::{
-    AccountChange, AccountStore, ChangeOutcome, Condition, Effect, FindBy, LifecycleStore,
-    StoredAccount, Wipe,
-};
-use crate::verification::{PendingProof, TicketKind};
+use crate::store::{AccountChange, ChangeOutcome, Condition, Effect, FindBy, StoredAccount, Wipe};
+use crate::throttle::Caller;
+use crate::verification::{PendingVerification, TicketKind};
 
-use super::{ATTEMPTS, Accounts, IN_USE, change_of, changed, invalid_field};
+use super::accounts::{ATTEMPTS, Accounts, IN_USE, change_of, changed, invalid_field};
+use super::codes::{Codes, Opened, busy, invalid_code};
+use super::inner::Inner;
 
-impl<S: AccountStore + LifecycleStore> Accounts<S> {
+/// The changes of accounts that a mailed code confirms: password resets, and changes of address.
+///
+/// [`SignupService::account_codes`](crate::SignupService::account_codes) returns it. Clones are
+/// cheap and share everything.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use signup::idempotency::ReplaySecret;
+/// use signup::mail::{MailQueue, MemoryMailer};
+/// use signup::store::MemoryStore;
+/// use signup::verification::EmailCodes;
+/// use signup::{SignupRequest, SignupService};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let mailer = Arc::new(MemoryMailer::default());
+/// let mails = MailQueue::new(Arc::clone(&mailer));
+/// let service = SignupService::builder(MemoryStore::default())
+///     .jwt_secret(&[7; 32])
+///     .mails(EmailCodes::new(ReplaySecret::new(&[8; 32])?, mails.clone()))
+///     .build()?;
+/// let signup = service.signup(SignupRequest::new("dev@example.com", "correct horse")).await?;
+///
+/// let (codes, id) = (service.account_codes().unwrap(), signup.account().id());
+/// let pending = codes.begin_email_change(id, "new@example.com", None).await?;
+/// mails.drained().await;
+/// let code = mailer.last_code("new@example.com").unwrap();
+/// codes.complete_email_change(id, pending.reveal_ticket(), &code).await?;
+/// let account = service.accounts().by_email("new@example.com").await?.unwrap();
+/// assert_eq!(account.account.id(), id);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct AccountCodes {
+    pub(super) accounts: Accounts,
+    pub(super) codes: Codes,
+}
+
+impl AccountCodes {
+    /// Revokes the account's API keys with each reset of its password. Default: they stay valid.
+    #[must_use]
+    pub fn revoking_api_keys(self) -> Self {
+        Self { accounts: self.accounts.revoking_api_keys(), ..self }
+    }
+
     /// Begins a reset of the password of the account with this address, for its owner who
     /// has forgotten it: mails a code, and returns a ticket. The answer is the same for any
     /// address; where there is no account, no code proves anything.
@@ -30,13 +74,12 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address, and
     /// [`SignupError::Busy`] if the queue of mails is full, or this client has asked for too
-    /// many mails to the address. Fails for a service without
-    /// [mails](crate::SignupServiceBuilder::mails). The same holds for all that follows.
+    /// many mails to the address.
     pub async fn begin_password_reset(
         &self,
         email: &str,
         client: Option<ClientIp>,
-    ) -> Result<PendingProof, CredentialError> {
+    ) -> Result<PendingVerification, CredentialError> {
         self.begin_password_reset_from(email, client, None).await
     }
 
@@ -52,26 +95,25 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         email: &str,
         client: Option<ClientIp>,
         device: Option<&str>,
-    ) -> Result<PendingProof, CredentialError> {
-        // An address that was accepted once must not be refused by stricter rules.
-        let email = Email::parse(email, EmailProfile::Rfc5321);
-        let email = email.map_err(|error| invalid_field("email", &error))?;
-        let verifier = self.service.verifier()?;
-        let place = SignupService::<S>::reserve_mail(verifier)?;
-        let charged = verifier.charge_mail(email.key(), client).await;
+    ) -> Result<PendingVerification, CredentialError> {
+        let email = Email::parse_known(email).map_err(|error| invalid_field("email", &error))?;
+        let permit = self.codes.reserve_mail()?;
+        let charged = self.codes.verifier.charge_mail(email.key(), client).await;
         if let (Err(wait), None) = (charged, device) {
             return Err(busy(wait).into());
         }
-        let lookup = self.service.inner.lookups.enter().map_err(SignupError::from)?;
-        let found = self.store().find_account(FindBy::Email(email.key())).await?;
-        lookup.answered();
+        let found = self.codes.stored.look_up(FindBy::Email(email.key())).await?;
         let may_mail = match charged {
             Ok(true) => true,
             _ if self.may_mail_to(found.as_ref(), device).await? => true,
             Ok(false) => false,
             Err(wait) => return Err(busy(wait).into()),
         };
-        self.begin_reset(found, email, may_mail.then_some(place)).await
+        self.begin_reset(found, email, may_mail.then_some(permit)).await
+    }
+
+    fn service(&self) -> &Arc<Inner> {
+        &self.accounts.service
     }
 
     /// Returns whether a trusted device of the account may have a further mail.
@@ -80,11 +122,12 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         found: Option<&StoredAccount>,
         device: Option<&str>,
     ) -> Result<bool, SignupError> {
-        let (Some(record), now) = (found, self.now()?) else { return Ok(false) };
+        let core = &self.codes.stored.core;
+        let (Some(record), now) = (found, core.now()?) else { return Ok(false) };
         let (id, generation) = (record.account.id(), record.token_generation);
-        let device = self.throttle().device_for_mails(device, id, generation, now);
+        let device = core.throttle.device_for_mails(device, id, generation, now);
         let Some(device) = device else { return Ok(false) };
-        Ok(self.service.verifier()?.charge_mail_of_device(id, device.number()).await)
+        Ok(self.codes.verifier.charge_mail_of_device(id, device.number()).await)
     }
 
     /// Begins a reset of the password of this account, for an operator, who never learns or
@@ -95,36 +138,35 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
     pub async fn begin_password_reset_of(
         &self,
         id: &AccountId,
-    ) -> Result<PendingProof, CredentialError> {
-        let record = self.in_use(id).await?;
+    ) -> Result<PendingVerification, CredentialError> {
+        let record = self.accounts.in_use(id).await?;
         let email = record.account.email().clone();
-        let place = SignupService::<S>::reserve_mail(self.service.verifier()?)?;
-        self.begin_reset(Some(record), email, Some(place)).await
+        let permit = self.codes.reserve_mail()?;
+        self.begin_reset(Some(record), email, Some(permit)).await
     }
 
     async fn begin_reset(
         &self,
         found: Option<StoredAccount>,
         email: Email,
-        place: Option<MailPermit>,
-    ) -> Result<PendingProof, CredentialError> {
-        let verifier = self.service.verifier()?;
+        permit: Option<MailPermit>,
+    ) -> Result<PendingVerification, CredentialError> {
         let found = found.filter(|record| record.state.admits_owner());
         let account = match &found {
-            Some(record) => Some(self.service.bind(self.store(), record).await?),
+            Some(record) => Some(self.codes.bind(record).await?),
             None => None,
         };
-        let place = place.filter(|_| account.is_some());
+        let permit = permit.filter(|_| account.is_some());
         let to = found.map_or(email, |record| record.account.email().clone());
         let mail = (to, MailKind::ResetCode);
-        Ok(self.service.issue_ticket(verifier, TicketKind::Reset, account, mail, place)?)
+        Ok(self.codes.issue_ticket(TicketKind::Reset, account, mail, permit)?)
     }
 
     /// Completes a password reset with the code that was mailed: sets the password, verifies
     /// the address, and ends all tokens, marks of devices and other tickets. Name and host
     /// rows stay, unless the address is [unverified](EmailStatus::Unverified) and
     /// [`reset_wipes_unverified`](crate::SignupServiceBuilder::reset_wipes_unverified) is set.
-    /// API keys stay, unless [they are to end](Self::ending_api_keys), or the address is
+    /// API keys stay, unless [they are revoked](Self::revoking_api_keys), or the address is
     /// unverified: then someone else may have made the account. Repeating a reset after a lost
     /// answer succeeds and changes nothing.
     ///
@@ -141,10 +183,8 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         code: &str,
         password: &str,
     ) -> Result<PasswordReset, CredentialError> {
-        let verifier = self.service.verifier()?;
-        let opened =
-            self.service.open_ticket(verifier, self.store(), TicketKind::Reset, ticket, code);
-        let opened = opened.await?;
+        let accounts = &self.accounts;
+        let opened = self.codes.open_ticket(TicketKind::Reset, ticket, code).await?;
         let (generation, mut record) = (opened.generation, opened.record.clone());
         let account = record.account.id().clone();
         let (mut hashed, mut is_changed) = (None, false);
@@ -155,20 +195,24 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
             }
             let hash = match hashed.take() {
                 Some(hash) => hash,
-                None => self.hash_new(self.checked_password(&record, password).await?).await?,
+                None => {
+                    let checked = accounts.checked_password(&record, password).await?;
+                    accounts.core().hash(checked).await?
+                }
             };
-            let keys = self.valid_api_keys(&account).await?;
+            let keys = accounts.valid_api_keys(&account).await?;
             let was = record.email_status();
             let (change, kind, found) = self.reset_of(&opened, was, hash.clone(), keys)?;
             (hashed, counts) = (Some(hash), found);
-            let notice = self.service.reserve_notice(kind, record.account.email(), Some(counts))?;
-            let changed = self.service.change_with(&self.service.inner.store, change, notice);
+            let notice =
+                self.service().reserve_notice(kind, record.account.email(), Some(counts))?;
+            let changed = self.service().change_with(&accounts.stored, change, notice);
             is_changed = changed.await? == ChangeOutcome::Changed;
             if is_changed {
                 break;
             }
             // The owner may have verified the address meanwhile: then less ends.
-            record = self.found(&account).await?;
+            record = accounts.found(&account).await?;
             if record.email_status() == was {
                 break;
             }
@@ -176,12 +220,13 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         if !is_changed {
             // The answer to this reset may have been lost.
             if !self.has_reset(&opened, password).await? {
-                return Err(invalid().into());
+                return Err(invalid_code().into());
             }
-            counts = KeyCounts::new(0, self.valid_api_keys(&account).await?);
+            counts = KeyCounts::new(0, accounts.valid_api_keys(&account).await?);
         }
-        self.throttle().unlock(&account, opened.record.account.email().key()).await;
-        let login = self.logged_in(&account, generation)?;
+        let email = opened.record.account.email().key();
+        accounts.core().throttle.unlock(&account, email).await;
+        let login = accounts.logged_in(&account, generation)?;
         let [api_keys_ended, api_keys_kept] = [counts.ended, counts.kept].map(|keys| keys as usize);
         Ok(PasswordReset { login, api_keys_ended, api_keys_kept })
     }
@@ -196,47 +241,51 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         keys: usize,
     ) -> Result<(AccountChange, NoticeKind, KeyCounts), SignupError> {
         let is_unverified = was == EmailStatus::Unverified;
-        let ends_api_keys = is_unverified || self.ends_api_keys;
+        let ends_api_keys = is_unverified || self.accounts.revokes_api_keys;
         let (ended, kept) = if ends_api_keys { (keys, 0) } else { (0, keys) };
         let change = change_of(opened.record.account.id(), IN_USE)
             .provided(Condition::Generation(opened.generation))
             .provided(Condition::Email(opened.ticket.email.key().clone()))
             .with(Effect::SetPassword(hash))
-            .with(Effect::VerifyEmail(self.now()?))
+            .with(Effect::VerifyEmail(self.accounts.core().now()?))
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens)
             .with(Effect::SetTicketNonce(opened.spent))
             .with_all(ends_api_keys.then_some(Effect::ReplaceApiKeys(None)));
         let change = if is_unverified { change.provided(Condition::Unverified) } else { change };
         let counts = KeyCounts::new(ended, kept);
-        if is_unverified && self.service.inner.reset_wipes_unverified {
+        if is_unverified && self.service().reset_wipes_unverified {
             let wiped = change
                 .with(Effect::SetState(AccountState::Active, None))
                 .with(Effect::SetName(None))
                 .with(Effect::WipeHostRows(Wipe::Reclaimed));
-            let change = self.telling(wiped, EventKind::AccountReclaimed, &json!({}))?;
+            let change =
+                self.accounts.with_event(wiped, EventKind::AccountReclaimed, &json!({}))?;
             return Ok((change, NoticeKind::AccountReclaimed, counts));
         }
         let data = json!({
             "reset": true, "address_was": was.as_str(),
             "api_keys_ended": ended, "api_keys_kept": kept,
         });
-        let change = self.telling(change, EventKind::AccountPasswordChanged, &data)?;
+        let change = self.accounts.with_event(change, EventKind::AccountPasswordChanged, &data)?;
         Ok((change, NoticeKind::PasswordChanged, counts))
     }
 
     /// Returns whether a reset has set this password: the account has the nonce that its ticket
     /// gives it, its tokens have ended once since then, and it is the password.
     async fn has_reset(&self, opened: &Opened, password: &str) -> Result<bool, CredentialError> {
-        let found = self.store().find_login(FindBy::Id(opened.record.account.id())).await?;
+        let accounts = &self.accounts;
+        let by = FindBy::Id(opened.record.account.id());
+        let found = accounts.store().find_login(by).await?;
         let is_reset = |record: &StoredAccount| {
             record.state.admits_owner()
                 && record.ticket_nonce == Some(opened.spent)
                 && record.token_generation == opened.generation.saturating_add(1)
         };
         let Some(login) = found.filter(|login| is_reset(&login.account)) else { return Ok(false) };
-        let attempt = self.throttle().begin(Caller::Ticket(&opened.ticket.number)).await?;
-        let is_right = self.verify(&login.password_hash, password, &attempt).await?;
+        let caller = Caller::Ticket(&opened.ticket.number);
+        let attempt = accounts.core().throttle.begin(&caller).await?;
+        let is_right = accounts.verify(&login.password_hash, password, &attempt).await?;
         if is_right {
             attempt.succeeded().await;
         }
@@ -257,26 +306,25 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         id: &AccountId,
         email: &str,
         client: Option<ClientIp>,
-    ) -> Result<PendingProof, CredentialError> {
-        let verifier = self.service.verifier()?;
-        let email = Email::parse(email, self.service.inner.email_profile);
+    ) -> Result<PendingVerification, CredentialError> {
+        let (service, Codes { stored, verifier }) = (self.service(), &self.codes);
+        let email = Email::parse(email, service.email_profile);
         let email = email.map_err(|error| invalid_field("email", &error))?;
-        self.service.check_new_email(email.clone()).await?;
-        let record = self.in_use(id).await?;
-        let place = SignupService::<S>::reserve_mail(verifier)?;
+        service.check_new_email(email.clone()).await?;
+        let record = self.accounts.in_use(id).await?;
+        let permit = self.codes.reserve_mail()?;
         let may_mail = verifier.charge_mail(email.key(), client).await.map_err(busy)?;
-        let lookup = self.service.inner.lookups.enter().map_err(SignupError::from)?;
-        let owner = self.store().find_account(FindBy::Email(email.key())).await?;
-        let is_banned = self.service.is_banned(email.key()).await?;
+        let lookup = stored.core.lookups.enter()?;
+        let owner = stored.store.find_account(FindBy::Email(email.key())).await?;
+        let is_banned = service.is_banned(email.key()).await?;
         lookup.answered();
         let is_free = owner.is_none_or(|owner| owner.account.id() == id) && !is_banned;
         // The time does not tell whether the address is taken.
-        let account = self.service.bind(self.store(), &record).await?;
+        let account = self.codes.bind(&record).await?;
         let account = is_free.then_some(account);
         let kind = if is_free { MailKind::NewEmailCode } else { MailKind::AccountExists };
         let (ticket, mail) = (TicketKind::NewEmail, (email, kind));
-        let place = may_mail.then_some(place);
-        Ok(self.service.issue_ticket(verifier, ticket, account, mail, place)?)
+        Ok(self.codes.issue_ticket(ticket, account, mail, may_mail.then_some(permit))?)
     }
 
     /// Completes a change of an account's address by the code of the mail to the new one.
@@ -294,43 +342,53 @@ impl<S: AccountStore + LifecycleStore> Accounts<S> {
         ticket: &str,
         code: &str,
     ) -> Result<Login, CredentialError> {
-        let verifier = self.service.verifier()?;
-        let kind = TicketKind::NewEmail;
-        let opened = self.service.open_ticket(verifier, self.store(), kind, ticket, code).await?;
+        let (service, accounts) = (self.service(), &self.accounts);
+        let opened = self.codes.open_ticket(TicketKind::NewEmail, ticket, code).await?;
         let (record, generation) = (&opened.record, opened.generation);
         if record.account.id() != id {
-            return Err(invalid().into());
+            return Err(invalid_code().into());
         }
         let has_ended_once = record.token_generation == generation.saturating_add(1);
         if opened.is_repeated() && has_ended_once && record.state.admits_owner() {
-            return self.logged_in(id, generation);
+            return accounts.logged_in(id, generation);
         }
         let ticket = opened.ticket;
         // The policies and the bans may have changed since it began.
-        self.service.check_new_email(ticket.email.clone()).await?;
-        self.service.refuse_banned(ticket.email.key()).await?;
+        service.check_new_email(ticket.email.clone()).await?;
+        service.refuse_banned(ticket.email.key()).await?;
         let change = change_of(id, IN_USE)
             .provided(Condition::Generation(generation))
-            .with(Effect::SetEmail(ticket.email, self.now()?))
+            .with(Effect::SetEmail(ticket.email, accounts.core().now()?))
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens)
             .with(Effect::SetTicketNonce(opened.spent));
-        let change = self.telling(change, EventKind::AccountUpdated, &changed("email"))?;
+        let change =
+            self.accounts.with_event(change, EventKind::AccountUpdated, &changed("email"))?;
         let to = record.account.email();
-        let notice = self.service.reserve_notice(NoticeKind::EmailChanged, to, None)?;
-        let changed = self.service.change_with(&self.service.inner.store, change, notice);
+        let notice = self.service().reserve_notice(NoticeKind::EmailChanged, to, None)?;
+        let changed = self.service().change_with(&accounts.stored, change, notice);
         match changed.await? {
-            ChangeOutcome::Changed => self.logged_in(id, generation),
+            ChangeOutcome::Changed => accounts.logged_in(id, generation),
             ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
             _ => {
                 // Perhaps by the same request, which was under way.
-                let record = self.found(id).await?;
+                let record = accounts.found(id).await?;
                 let is_done = record.ticket_nonce == Some(opened.spent)
                     && record.token_generation == generation.saturating_add(1)
                     && record.state.admits_owner();
-                if is_done { self.logged_in(id, generation) } else { Err(invalid().into()) }
+                if is_done {
+                    accounts.logged_in(id, generation)
+                } else {
+                    Err(invalid_code().into())
+                }
             }
         }
+    }
+}
+
+impl fmt::Debug for AccountCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountCodes").field("accounts", &self.accounts).finish_non_exhaustive()
     }
 }
 

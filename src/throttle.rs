@@ -200,9 +200,9 @@ impl Throttle {
     /// Returns [`SignupError::Busy`] with the time to wait. Nothing is charged then.
     pub(crate) async fn begin(
         self: &Arc<Self>,
-        caller: Caller<'_>,
+        caller: &Caller<'_>,
     ) -> Result<Attempt, SignupError> {
-        let counters = self.counters_of(&caller);
+        let counters = self.counters_of(caller);
         if !counters.is_empty() {
             let charged = self.counters.charge(&counters).await;
             charged.map_err(|retry_after| SignupError::Busy { retry_after })?;
