@@ -21,9 +21,9 @@ use signup::fields::Email;
 use signup::hash::{FakeEngine, HashPool};
 use signup::store::conformance::Sample;
 use signup::store::{
-    AccountCursor, AccountFilter, AccountStore as _, DeliveryState, EventQuery, EventStore,
-    Expired, FindBy, KeyQuery, LifecycleStore as _, MySqlStore, OldEvents, PostgresStore, Schema,
-    Settled, SqliteStore,
+    AccountCursor, AccountFilter, AccountStore as _, DeliveryOutcome, DeliveryState, EventQuery,
+    EventStore, Expired, FindBy, KeyQuery, LifecycleStore as _, MySqlStore, OldEvents,
+    PostgresStore, Schema, SqliteStore,
 };
 use signup::{SignupService, event};
 use sqlx::AssertSqlSafe;
@@ -154,7 +154,8 @@ impl World {
                 let lease = store.lease_partition(last, now, Timestamp::EPOCH).await.unwrap();
                 let lease = lease.unwrap();
                 let due = store.due_events(lease.partition, now, 1).await.unwrap();
-                let done = due.iter().map(|it| Settled::new(it, DeliveryState::Delivered, now));
+                let done =
+                    due.iter().map(|it| DeliveryOutcome::new(it, DeliveryState::Delivered, now));
                 let settled = store.settle_events(lease, Timestamp::EPOCH, done.collect());
                 assert!(settled.await.unwrap());
             }
@@ -175,26 +176,26 @@ fn created_at(number: u64, rows: u64) -> Timestamp {
 }
 
 /// The spelling of a database, for filling its tables.
-struct Spelling {
+struct Syntax {
     numbers: fn(u64) -> String,
     text: fn(&str) -> String,
     bytes: &'static str,
     analyze: &'static str,
 }
 
-const POSTGRES: Spelling = Spelling {
+const POSTGRES: Syntax = Syntax {
     numbers: |last| format!("generate_series(1, {last}::bigint) s (n)"),
     text: |prefix| format!("'{prefix}' || lpad(n::text, 20, '0')"),
     bytes: "convert_to(lpad(n::text, 32, '0'), 'UTF8')",
     analyze: "VACUUM ANALYZE",
 };
-const MARIADB: Spelling = Spelling {
+const MARIADB: Syntax = Syntax {
     numbers: |last| format!("(SELECT seq AS n FROM seq_1_to_{last}) s"),
     text: |prefix| format!("CONCAT('{prefix}', LPAD(n, 20, '0'))"),
     bytes: "LPAD(n, 32, '0')",
     analyze: "ANALYZE TABLE",
 };
-const SQLITE: Spelling = Spelling {
+const SQLITE: Syntax = Syntax {
     numbers: |last| {
         format!(
             "(WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {last})
@@ -208,8 +209,8 @@ const SQLITE: Spelling = Spelling {
 
 /// Returns the statements that fill the tables. The partition of an event is by its number here,
 /// which the calls that are measured do not notice.
-fn fill(spelling: &Spelling, table: impl Fn(&str) -> String, rows: u64) -> Vec<String> {
-    let Spelling { numbers, text, bytes, analyze } = spelling;
+fn fill(spelling: &Syntax, table: impl Fn(&str) -> String, rows: u64) -> Vec<String> {
+    let Syntax { numbers, text, bytes, analyze } = spelling;
     let (numbers, step) = (numbers(rows), 365 * 24 * 3_600_000 / rows);
     let year = NOW - 365 * 24 * 3_600_000;
     let at = format!("{year} + n * {step}");

@@ -192,13 +192,13 @@ fn proofs(_: &mut Criterion) {
     let runtime = runtime();
     let verification = || {
         let secret = ReplaySecret::new(&[8; 32]).unwrap();
-        EmailCodes::new(secret, MailQueue::new(Unread).places(100_000))
+        EmailCodes::new(secret, MailQueue::new(Unread).capacity(100_000))
     };
     let builder = || SignupService::builder(MemoryStore::default()).jwt_secret(&[7; 32]);
     let (first, mailer) = {
         let mailer = Arc::new(MemoryMailer::default());
         let secret = ReplaySecret::new(&[8; 32]).unwrap();
-        let mails = MailQueue::new(Arc::clone(&mailer)).places(100_000);
+        let mails = MailQueue::new(Arc::clone(&mailer)).capacity(100_000);
         (builder().verify_first(EmailCodes::new(secret, mails)).build().unwrap(), mailer)
     };
     let verifying = first.verification().first().unwrap();

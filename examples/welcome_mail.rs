@@ -1,4 +1,4 @@
-//! A mail of welcome, sent when the owner of an account has proven the address.
+//! A mail of welcome, sent when the owner of an account has verified the address.
 //!
 //! ```text
 //! cargo run -p signup-examples --example welcome_mail --features verification
@@ -16,7 +16,7 @@ use signup::store::MemoryStore;
 use signup::verification::EmailCodes;
 use signup::{Accounts, SignupRequest, SignupService};
 
-/// Sends the mail, if the event is the proof of an address. The event has no address in it:
+/// Sends the mail, if the event is the email verification. The event has no address in it:
 /// the account has, unless it was erased in the meantime.
 async fn welcome(accounts: &Accounts, delivery: Delivery) -> Result<(), SinkError> {
     if delivery.event.kind() != EventKind::AccountVerified {

@@ -1,4 +1,4 @@
-//! What a service and its handles share: [`Core`], and [`Stored`] for those that need a store.
+//! The parts that a service and its handles share: [`Core`] without a store, [`Stored`] with one.
 
 use std::sync::Arc;
 
@@ -162,7 +162,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Finds an account for a caller who may be anyone, within the bound on look-ups.
+    /// Finds an account for a caller who may be anyone, within the limit on lookups.
     #[cfg(feature = "verification")]
     pub(crate) async fn look_up(
         &self,
@@ -174,7 +174,7 @@ impl Stored {
         Ok(found)
     }
 
-    /// Finds an account with its password hash, within the bound on look-ups.
+    /// Finds an account with its password hash, within the limit on lookups.
     pub(crate) async fn look_up_login(
         &self,
         by: FindBy<'_>,

@@ -117,8 +117,8 @@ impl Credentials {
         self.issue_token_with(owner, &TokenOptions::new()).await
     }
 
-    /// Issues a token like [`issue_token`](Self::issue_token), with a lifetime and
-    /// additional claims of its own.
+    /// Issues a token like [`issue_token`](Self::issue_token), with its own lifetime and
+    /// additional claims.
     ///
     /// # Errors
     /// Fails like [`issue_token`](Self::issue_token), and if the token would be longer than

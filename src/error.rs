@@ -8,7 +8,7 @@ use crate::hash::{HashError, PoolFull};
 pub use crate::issue::{BoxError, ErrorCode, InvalidValue, Issue};
 pub(crate) use crate::issue::{DEFAULT_RETRY_AFTER, error_json};
 use crate::limit::RateLimited;
-use crate::lookup::NoPlace;
+use crate::lookup::NoPermit;
 use crate::random::RandomError;
 use crate::store::StoreError;
 use crate::token::MintError;
@@ -192,11 +192,11 @@ impl From<StoreError> for SignupError {
     }
 }
 
-impl From<NoPlace> for SignupError {
-    fn from(no_place: NoPlace) -> Self {
+impl From<NoPermit> for SignupError {
+    fn from(no_place: NoPermit) -> Self {
         match no_place {
-            NoPlace::Full => Self::Busy { retry_after: DEFAULT_RETRY_AFTER },
-            NoPlace::Stalled => Self::Unavailable {
+            NoPermit::Full => Self::Busy { retry_after: DEFAULT_RETRY_AFTER },
+            NoPermit::Stalled => Self::Unavailable {
                 retry_after: DEFAULT_RETRY_AFTER,
                 source: "the store has answered no look-up for more than a second".into(),
             },

@@ -41,7 +41,7 @@ const UNKNOWN: InvalidValue = InvalidValue::new("unknown type of an event");
 pub enum EventKind {
     /// An account has signed up. Data: `plan`, and `verified`.
     AccountCreated,
-    /// The address of an account was proven.
+    /// The address of an account was verified.
     AccountVerified,
     /// Something of an account has changed. Data: `changed`, a list of `name`, `email` and
     /// `state`.
@@ -213,7 +213,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Creates the result of a look-up. An [`EventKind`] or its text is the type; one of a
+    /// Creates the result of a lookup. An [`EventKind`] or its text is the type; one of a
     /// newer release stays as it is.
     pub fn from_store(
         account_id: AccountId,

@@ -1,6 +1,6 @@
 //! The bound on queries that a sign-up or log-in sends before its password is hashed.
 //!
-//! Look-ups have permits of their own, apart from those of the hash pool. A store that
+//! Lookups have permits of their own, apart from those of the hash pool. A store that
 //! stalls holds none of the pool's, so that requests that need no store go on, and the
 //! client learns that the store does not respond instead of that hashing is busy.
 
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// The maximum number of simultaneous look-ups. A store that works answers in a
+/// The maximum number of simultaneous lookups. A store that works answers in a
 /// millisecond.
-const PLACES: usize = 1024;
+const CAPACITY: usize = 1024;
 
 /// The time without any answer after which a store counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// The permits for look-ups.
+/// The permits for lookups.
 pub(crate) struct LookupGate {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -25,20 +25,20 @@ pub(crate) struct LookupGate {
 #[derive(Default)]
 struct State {
     running: usize,
-    /// Monotonic time of the last answer, or of the first look-up since none was running.
+    /// Monotonic time of the last answer, or of the first lookup since none was running.
     progress: Duration,
 }
 
 /// The reason why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoPlace {
+pub(crate) enum NoPermit {
     /// The store answers, but too many requests wait for it.
     Full,
     /// The store has not answered anyone for a while.
     Stalled,
 }
 
-/// A permit for one look-up, returned when dropped.
+/// A permit for one lookup, returned when dropped.
 pub(crate) struct Lookup<'a>(&'a LookupGate);
 
 impl LookupGate {
@@ -49,14 +49,14 @@ impl LookupGate {
     /// Acquires a permit.
     ///
     /// # Errors
-    /// Returns [`NoPlace`] if none is left.
-    pub(crate) fn enter(&self) -> Result<Lookup<'_>, NoPlace> {
+    /// Returns [`NoPermit`] if none is left.
+    pub(crate) fn enter(&self) -> Result<Lookup<'_>, NoPermit> {
         let mut state = self.state();
         if state.running == 0 {
             state.progress = self.clock.monotonic();
-        } else if state.running >= PLACES {
+        } else if state.running >= CAPACITY {
             let since = self.clock.monotonic().saturating_sub(state.progress);
-            return Err(if since > STALLED_AFTER { NoPlace::Stalled } else { NoPlace::Full });
+            return Err(if since > STALLED_AFTER { NoPermit::Stalled } else { NoPermit::Full });
         }
         state.running += 1;
         Ok(Lookup(self))
@@ -97,20 +97,20 @@ mod tests {
     fn a_stalled_store_is_told_from_a_busy_one() {
         let clock = ManualClock::at_unix(0);
         let gate = LookupGate::new(Arc::new(clock.clone()));
-        let mut places: Vec<_> = (0..PLACES).map(|_| gate.enter().unwrap()).collect();
-        assert_eq!(gate.enter().err(), Some(NoPlace::Full));
+        let mut places: Vec<_> = (0..CAPACITY).map(|_| gate.enter().unwrap()).collect();
+        assert_eq!(gate.enter().err(), Some(NoPermit::Full));
         clock.advance(STALLED_AFTER);
-        assert_eq!(gate.enter().err(), Some(NoPlace::Full));
+        assert_eq!(gate.enter().err(), Some(NoPermit::Full));
         clock.advance(Duration::from_millis(1));
-        assert_eq!(gate.enter().err(), Some(NoPlace::Stalled));
+        assert_eq!(gate.enter().err(), Some(NoPermit::Stalled));
         // One answer, and it works again.
         places.pop().unwrap().answered();
         places.push(gate.enter().unwrap());
-        assert_eq!(gate.enter().err(), Some(NoPlace::Full));
+        assert_eq!(gate.enter().err(), Some(NoPermit::Full));
         drop(places);
         // A pause with nothing to do is no stall.
         clock.advance(Duration::from_hours(1));
-        let places: Vec<_> = (0..PLACES).filter_map(|_| gate.enter().ok()).collect();
-        assert_eq!((places.len(), gate.enter().err()), (PLACES, Some(NoPlace::Full)));
+        let places: Vec<_> = (0..CAPACITY).filter_map(|_| gate.enter().ok()).collect();
+        assert_eq!((places.len(), gate.enter().err()), (CAPACITY, Some(NoPermit::Full)));
     }
 }

@@ -96,17 +96,17 @@ pub enum MailKind {
     /// Someone has signed up with an address that has an account already. There is no code
     /// in it.
     AccountExists,
-    /// The code that proves the address of an account that is there already.
+    /// The code that verifies the address of an account that is there already.
     EmailCode,
     /// The code by which the owner of a mailbox takes over an account that somebody made
     /// with its address.
     ReclaimCode,
-    /// Someone wanted to take over an account whose address is proven. There is no code in
+    /// Someone wanted to take over an account whose address is verified. There is no code in
     /// it.
     AlreadyVerified,
     /// The code by which the owner of an account sets another password.
     ResetCode,
-    /// The code that proves the new address of an account.
+    /// The code that verifies the new address of an account.
     NewEmailCode,
     /// The address of an account is another one from now on: a mail to the old one. There is
     /// no code in it.

@@ -141,10 +141,10 @@ forward!(Arc, Box);
 pub enum Occasion {
     /// A sign-up.
     Signup,
-    /// The proof of an address before its account is stored, up to a day after the sign-up:
+    /// The email verification before its account is stored, up to a day after the sign-up:
     /// for what may have changed meanwhile, such as a ban. Neither password nor fields nor
     /// headers are known any more.
-    Proof,
+    EmailVerification,
     /// Another password for an account, for rules about passwords. Neither name nor fields
     /// nor headers are known.
     NewPassword,
@@ -244,7 +244,7 @@ impl Attempt<'_> {
         self.signup.name.as_ref().map(crate::fields::Name::as_str)
     }
 
-    /// Returns the password, in NFC; empty if it is [not known](Occasion::Proof).
+    /// Returns the password, in NFC; empty if it is [not known](Occasion::EmailVerification).
     pub fn reveal_password(&self) -> &str {
         self.signup.password.reveal()
     }

@@ -99,7 +99,7 @@ pub struct EventRelay {
     attempts: u32,
     first_wait: Duration,
     poll: Duration,
-    dead_letters: DeadLetters,
+    dead_letters: DeadLetterPolicy,
     /// Whether the last attempt that was not the first of its event has failed.
     is_failing: Arc<AtomicBool>,
     /// The mails by which it sends notices.
@@ -111,7 +111,7 @@ pub struct EventRelay {
 
 /// The fate of an account's later events when one of them is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeadLetters {
+pub enum DeadLetterPolicy {
     /// Later events wait until the host has [settled](EventStore::settle_dead_letter) the
     /// dead letter: nothing is lost, and the order is kept.
     #[default]
@@ -123,7 +123,7 @@ pub enum DeadLetters {
 /// The work of a round of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Round {
+pub struct DeliveryCounts {
     /// The events that the sink has taken.
     pub delivered: u64,
     /// The events that are to be tried again.
@@ -132,7 +132,7 @@ pub struct Round {
     pub dead: u64,
 }
 
-impl Round {
+impl DeliveryCounts {
     fn add(&mut self, other: Self) {
         self.delivered += other.delivered;
         self.failed += other.failed;
@@ -180,7 +180,7 @@ impl EventRelay {
             attempts: ATTEMPTS,
             first_wait: FIRST_WAIT,
             poll: POLL,
-            dead_letters: DeadLetters::default(),
+            dead_letters: DeadLetterPolicy::default(),
             is_failing: Arc::default(),
             #[cfg(feature = "verification")]
             mails: None,
@@ -221,7 +221,7 @@ impl EventRelay {
 
     /// Sets what becomes of an account's later events when one is given up. Default: they
     /// wait.
-    pub fn dead_letters(self, dead_letters: DeadLetters) -> Self {
+    pub fn dead_letters(self, dead_letters: DeadLetterPolicy) -> Self {
         Self { dead_letters, ..self }
     }
 
@@ -241,11 +241,11 @@ impl EventRelay {
     /// # Errors
     /// Fails if the store or the clock does, after the other partitions were worked on, and
     /// with [`RelayError::Setting`] for settings that can't work.
-    pub async fn run_once(&self) -> Result<Round, RelayError> {
+    pub async fn run_once(&self) -> Result<DeliveryCounts, RelayError> {
         self.check()?;
         let mut partitions = JoinSet::new();
         self.begin_due(&mut partitions, &Arc::default()).await?;
-        let (mut total, mut failure) = (Round::default(), None);
+        let (mut total, mut failure) = (DeliveryCounts::default(), None);
         while let Some(ended) = partitions.join_next().await {
             match flatten(ended) {
                 Ok(round) => total.add(round),
@@ -336,7 +336,7 @@ impl EventRelay {
 }
 
 /// Waits until work on a partition has ended that has delivered something: perhaps more is due.
-async fn busy_end(partitions: &mut JoinSet<Result<Round, RelayError>>) {
+async fn busy_end(partitions: &mut JoinSet<Result<DeliveryCounts, RelayError>>) {
     while let Some(ended) = partitions.join_next().await {
         if report(ended) {
             return;
@@ -346,9 +346,9 @@ async fn busy_end(partitions: &mut JoinSet<Result<Round, RelayError>>) {
 }
 
 /// Logs an error of the work on a partition. Returns whether it has delivered anything.
-fn report(ended: Result<Result<Round, RelayError>, JoinError>) -> bool {
+fn report(ended: Result<Result<DeliveryCounts, RelayError>, JoinError>) -> bool {
     match flatten(ended) {
-        Ok(round) => round != Round::default(),
+        Ok(round) => round != DeliveryCounts::default(),
         Err(error) => {
             observe::failed("events could not be relayed", &error);
             false
@@ -357,11 +357,13 @@ fn report(ended: Result<Result<Round, RelayError>, JoinError>) -> bool {
 }
 
 /// Returns the outcome of the work on a partition, which is empty if it has panicked.
-fn flatten(ended: Result<Result<Round, RelayError>, JoinError>) -> Result<Round, RelayError> {
+fn flatten(
+    ended: Result<Result<DeliveryCounts, RelayError>, JoinError>,
+) -> Result<DeliveryCounts, RelayError> {
     ended.unwrap_or_else(|lost| {
         // A sink that panics does so in a task of its own.
         observe::failed("a partition of events was given up", &lost);
-        Ok(Round::default())
+        Ok(DeliveryCounts::default())
     })
 }
 

@@ -39,6 +39,7 @@ mod prepared;
 mod recording;
 mod replay;
 mod stages;
+mod tokens;
 mod turns;
 
 #[cfg(feature = "verification")]

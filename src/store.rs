@@ -21,10 +21,10 @@ mod sqlite;
 
 pub use contract::{
     AccountChange, AccountCursor, AccountFilter, AccountPage, AccountStore, ApiKeyInfo,
-    ChangeOutcome, Condition, CreateOutcome, DeliveryState, Effect, EventBacklog, EventLease,
-    EventQuery, EventStore, Expired, FindBy, InsertProof, KeyOwner, KeyQuery, LifecycleStore,
-    LifecycleStoreExt, NewAccount, NewApiKey, OldEvents, Purged, Settled, StoreError,
-    StoredAccount, StoredApiKey, StoredEvent, StoredLogin, UsedTicket, Wipe,
+    ChangeOutcome, Condition, CreateOutcome, DeliveryOutcome, DeliveryState, Effect, EventBacklog,
+    EventLease, EventQuery, EventStore, Expired, FindBy, InsertProof, KeyOwner, KeyQuery,
+    LifecycleStore, LifecycleStoreExt, NewAccount, NewApiKey, OldEvents, Purged, StoreError,
+    StoredAccount, StoredApiKey, StoredEvent, StoredLogin, UsedTicket, WipeReason,
 };
 #[cfg(feature = "statements")]
 pub use dialect::{

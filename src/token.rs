@@ -38,8 +38,8 @@ const TYPE: &str = "JWT";
 /// The claim with the generation of the account's tokens: a private claim, hence its prefix
 /// (RFC 7519, section 4.3).
 const GENERATION: &str = "signup_generation";
-/// The claim whether the owner's address is proven (OpenID Connect Core, section 5.1), in
-/// the tokens of a service that proves addresses after the sign-up.
+/// The claim whether the owner's address is verified (OpenID Connect Core, section 5.1), in
+/// the tokens of a service that verifies addresses after the sign-up.
 const EMAIL_VERIFIED: &str = "email_verified";
 
 /// A signed token. It is a bearer secret: wiped when dropped, and revealed only by a named

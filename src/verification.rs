@@ -143,7 +143,7 @@ impl fmt::Debug for EmailCodes {
     }
 }
 
-/// What mails codes and counts them, while a service runs.
+/// The part of a running service that mails codes and counts them.
 pub(crate) struct Verifier {
     pub(crate) secrets: TicketSecrets,
     pub(crate) mails: MailQueue,
@@ -155,9 +155,9 @@ pub(crate) struct Verifier {
 impl Verifier {
     /// Sends a mail, unless it has no code and one of its kind went to the address within the
     /// hour: then it is joined into the next one.
-    pub(crate) fn send(&self, place: MailPermit, mail: Mail) {
+    pub(crate) fn send(&self, permit: MailPermit, mail: Mail) {
         if let Some(mail) = self.joined.join(mail) {
-            place.send(mail);
+            permit.send(mail);
         }
     }
 

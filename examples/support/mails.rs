@@ -3,7 +3,7 @@
 use super::process::Complaint;
 use super::settings::Settings;
 
-/// The queue, if addresses are proven.
+/// The queue, if addresses are verified.
 #[cfg(feature = "verification")]
 pub type Mails = Option<signup::mail::MailQueue>;
 

@@ -65,7 +65,7 @@ pub struct Settings {
     pub database: Database,
     pub jwt_secret: Option<Vec<u8>>,
     pub replay_secret: Option<ReplaySecret>,
-    /// The mails that prove addresses, if they are proven.
+    /// The mails that verify addresses, if they are verified.
     pub mails: Option<Mails>,
     pub workers: Option<u64>,
     pub queue: Option<u64>,
@@ -79,14 +79,14 @@ pub struct Settings {
     pub warnings: Vec<Complaint>,
 }
 
-/// When addresses are proven.
+/// When addresses are verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
     First,
     After,
 }
 
-/// The proof of addresses, and the transport of its mails: SMTP, or none, where codes are
+/// The email verification, and the transport of its mails: SMTP, or none, where codes are
 /// printed.
 pub struct Mails {
     pub when: When,

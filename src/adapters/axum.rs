@@ -48,7 +48,7 @@ pub fn router<S: AccountStore, T: Clone + Send + Sync + 'static>(
 }
 
 /// Creates the service of one of the endpoint's [routes](SignupEndpoint::routes), for a route of
-/// the host that has layers of its own.
+/// the host that has its own layers.
 ///
 /// ```
 /// use signup::adapters::axum::service_at;

@@ -26,7 +26,7 @@ impl DashboardAuth {
         &self.record.account
     }
 
-    /// Returns when the address of the account was proven, if it was; see
+    /// Returns when the address of the account was verified, if it was; see
     /// [`verify_after`](crate::SignupServiceBuilder::verify_after).
     pub fn email_verified_at(&self) -> Option<Timestamp> {
         self.record.email_verified_at
@@ -58,9 +58,9 @@ impl ApiKeyAuth {
         self.key_id
     }
 
-    /// Returns when the address of the account was proven, if it was; see
+    /// Returns when the address of the account was verified, if it was; see
     /// [`verify_after`](crate::SignupServiceBuilder::verify_after). With a
-    /// [cache](Credentials::with_cache), a proof of a moment ago may be missing.
+    /// [cache](Credentials::with_cache), a verification of a moment ago may be missing.
     pub fn email_verified_at(&self) -> Option<Timestamp> {
         self.email_verified_at
     }
@@ -79,7 +79,7 @@ impl ApiKeyAuth {
     }
 }
 
-/// The presenter of a valid credential, of an account whose address is proven:
+/// The presenter of a valid credential, of an account whose address is verified:
 /// `VerifiedEmail<DashboardAuth>`, or `VerifiedEmail<ApiKeyAuth>`. As an extractor, it
 /// refuses others with 403.
 ///
@@ -101,7 +101,7 @@ pub struct VerifiedEmail<A>(A);
 
 #[cfg(feature = "verification")]
 impl DashboardAuth {
-    /// Requires that the address of the account is proven.
+    /// Requires that the address of the account is verified.
     ///
     /// # Errors
     /// Returns [`CredentialError::EmailUnverified`] if it is not.
@@ -112,7 +112,7 @@ impl DashboardAuth {
 
 #[cfg(feature = "verification")]
 impl ApiKeyAuth {
-    /// Requires that the address of the account is proven.
+    /// Requires that the address of the account is verified.
     ///
     /// # Errors
     /// Returns [`CredentialError::EmailUnverified`] if it is not.

@@ -1,4 +1,4 @@
-//! The cache of API key look-ups.
+//! The cache of API key lookups.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::store::KeyOwner;
 /// stores give up long before.
 const UNSETTLED: Duration = Duration::from_mins(1);
 
-/// A cache of API key look-ups: of valid keys, and separately of unknown ones, so that a
+/// A cache of API key lookups: of valid keys, and separately of unknown ones, so that a
 /// flood of unknown keys evicts no valid one.
 pub(super) struct KeyCache {
     time_to_live: Duration,

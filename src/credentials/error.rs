@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::ClockError;
 use crate::error::{ErrorCode, SignupError, error_json};
 use crate::hash::{HashError, PoolFull};
-use crate::lookup::NoPlace;
+use crate::lookup::NoPermit;
 use crate::observe;
 use crate::random::RandomError;
 use crate::store::StoreError;
@@ -29,7 +29,7 @@ pub enum CredentialError {
     /// no longer valid: 409.
     #[error("the idempotency key belongs to another request")]
     Conflict,
-    /// The credential is valid, but the address of its account is not proven: 403.
+    /// The credential is valid, but the address of its account is not verified: 403.
     #[error("the email address is not verified")]
     EmailUnverified,
     /// The check failed: capacity, the store, or an internal error.
@@ -117,7 +117,7 @@ macro_rules! from_errors {
     };
 }
 
-from_errors!(StoreError, NoPlace, PoolFull, HashError, ClockError, RandomError);
+from_errors!(StoreError, NoPermit, PoolFull, HashError, ClockError, RandomError);
 
 impl From<TokenError> for CredentialError {
     fn from(rejected: TokenError) -> Self {

@@ -176,7 +176,7 @@ impl Reply {
         Self { status: 200, ..Self::from(signup) }
     }
 
-    /// Creates the answer to a proof: there is nothing to say.
+    /// Creates an answer without a body.
     pub(super) fn no_content() -> Self {
         Self::new(204, None, Vec::new())
     }

@@ -158,9 +158,14 @@ impl Message {
         let length = all.iter().map(|part| 2 + part.len()).sum();
         let mut text = Secret::new(Vec::with_capacity(length));
         for part in all {
-            // Each is bounded: a key by 255 characters, an address by its form.
-            let length = u16::try_from(part.len()).unwrap_or(u16::MAX);
-            text.extend_from_slice(&length.to_be_bytes());
+            // The largest length of two bytes announces one of eight.
+            match u16::try_from(part.len()) {
+                Ok(length) if length < u16::MAX => text.extend_from_slice(&length.to_be_bytes()),
+                _ => {
+                    text.extend_from_slice(&u16::MAX.to_be_bytes());
+                    text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                }
+            }
             text.extend_from_slice(part);
         }
         Self(text)

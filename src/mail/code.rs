@@ -55,14 +55,15 @@ impl Code {
     }
 
     /// Creates a code of the first 40 bits.
-    pub(crate) fn of_bytes(bytes: &[u8; 32]) -> Self {
+    pub(crate) fn of_bytes(bytes: &[u8; 32]) -> Result<Self, RandomError> {
         let mut code = Secret::new(String::with_capacity(DIGITS));
         let bits = bytes.iter().take(5).fold(0, |bits, byte| (bits << 8) | u64::from(*byte));
         for digit in (0..DIGITS).rev() {
-            let at = usize::try_from((bits >> (5 * digit)) & 31).unwrap_or_default();
-            code.extend(ALPHABET.get(at).map(|digit| char::from(*digit)));
+            let at = usize::try_from((bits >> (5 * digit)) & 31).ok();
+            let digit = at.and_then(|at| ALPHABET.get(at)).ok_or(RandomError::Failed)?;
+            code.push(char::from(*digit));
         }
-        Self(code)
+        Ok(Self(code))
     }
 
     /// Compares two codes in constant time.

@@ -21,7 +21,7 @@ mod places;
 use places::{Lane, Places};
 
 const PLACES: usize = 256;
-const AT_A_TIME: usize = 8;
+const CONCURRENCY: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Enough for a day of attempts: a mail is given up when its code expires.
 const ATTEMPTS: u32 = 150;
@@ -50,7 +50,7 @@ const DAY: Duration = Duration::from_hours(24);
 /// use signup::mail::{MailQueue, MemoryMailer};
 ///
 /// let mailer = Arc::new(MemoryMailer::default());
-/// let queue = MailQueue::new(mailer).places(1000).deadline(Duration::from_secs(10));
+/// let queue = MailQueue::new(mailer).capacity(1000).deadline(Duration::from_secs(10));
 /// assert_eq!(queue.stats().waiting, 0);
 /// ```
 #[derive(Clone)]
@@ -100,8 +100,8 @@ impl MailQueue {
     pub fn new(mailer: impl Mailer) -> Self {
         let settings = Settings {
             capacity: PLACES,
-            sending: Arc::new(Semaphore::new(AT_A_TIME)),
-            resending: Arc::new(Semaphore::new(AT_A_TIME / 2)),
+            sending: Arc::new(Semaphore::new(CONCURRENCY)),
+            resending: Arc::new(Semaphore::new(CONCURRENCY / 2)),
             deadline: DEADLINE,
             attempts: ATTEMPTS,
             first_wait: FIRST_WAIT,
@@ -118,8 +118,8 @@ impl MailQueue {
     /// sign-up is answered 429. As many more can wait for another attempt, half of them for
     /// one domain; and as many notices, eight of them for one recipient.
     #[must_use]
-    pub fn places(self, places: usize) -> Self {
-        self.with(|settings| settings.capacity = places)
+    pub fn capacity(self, mails: usize) -> Self {
+        self.with(|settings| settings.capacity = mails)
     }
 
     /// Sets the number of mails that are sent at a time, of which further attempts are half.

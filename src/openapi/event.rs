@@ -79,7 +79,7 @@ fn data(kind: EventKind) -> ObjectBuilder {
     let data = ObjectBuilder::new().schema_type(Type::Object);
     match kind {
         EventKind::AccountCreated => {
-            let verified = boolean().description(Some("Whether the address was proven first"));
+            let verified = boolean().description(Some("Whether the address was verified first"));
             data.property("plan", text()).property("verified", verified)
         }
         EventKind::AccountUpdated => {

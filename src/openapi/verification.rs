@@ -1,4 +1,4 @@
-//! The documents of endpoints that prove addresses.
+//! The documents of endpoints that verify addresses.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ pub use after::verifying_after;
 const SENT: &str = "A code is on its way, unless the address has an account";
 
 /// Returns the document of a service that
-/// [proves addresses first](crate::SignupServiceBuilder::verify_first): a sign-up answers
+/// [verifies addresses first](crate::SignupServiceBuilder::verify_first): a sign-up answers
 /// 202, and two more paths complete it and send another code.
 ///
 /// ```
@@ -62,7 +62,7 @@ fn verify() -> Operation {
         .operation_id(Some("verify"))
         .summary(Some("Complete a sign-up"))
         .description(Some(
-            "Prove the address by the code of the mail, and register the account. The same \
+            "Verify the address by the code of the mail, and register the account. The same \
              request, sent again, gets the same account and API key while the account is as it \
              was.",
         ));

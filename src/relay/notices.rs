@@ -23,7 +23,7 @@ const MARGIN: Duration = Duration::from_mins(1);
 /// The deadline of a query, for stores that have none.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The number of notices that are looked up together.
-const AT_A_TIME: u32 = 32;
+const BATCH: u32 = 32;
 /// The processes that take a notice over, one after the other: each tries for a day.
 const TAKEOVERS: u32 = 20;
 
@@ -32,7 +32,7 @@ impl EventRelay {
     /// taken over delays no other.
     pub(super) async fn resend_notices(&self) -> Result<(), RelayError> {
         let Some(mails) = &self.mails else { return Ok(()) };
-        let due = self.store.due_notices(self.now()?, AT_A_TIME);
+        let due = self.store.due_notices(self.now()?, BATCH);
         for notice in within_deadline(due).await? {
             if let Err(error) = within_deadline(self.take_over(mails, notice)).await {
                 observe::failed("a notice could not be sent", &error);

@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use crate::clock::{ClockError, Timestamp};
 use crate::observe;
 use crate::random::{SecureRandom as _, SystemRandom, jittered};
-use crate::store::{DeliveryState, EventLease, Settled, StoredEvent};
+use crate::store::{DeliveryOutcome, DeliveryState, EventLease, StoredEvent};
 
-use super::{DeadLetters, Delivery, EventRelay, LONGEST_WAIT, RelayError, Round, SinkError};
+use super::{
+    DeadLetterPolicy, Delivery, DeliveryCounts, EventRelay, LONGEST_WAIT, RelayError, SinkError,
+};
 
 /// The number of attempts after which a partition is let go, so that all instances get their
 /// turn.
@@ -27,7 +29,7 @@ impl EventRelay {
     /// Begins to work on each partition that has events due and no live lease.
     pub(super) async fn begin_due(
         &self,
-        partitions: &mut JoinSet<Result<Round, RelayError>>,
+        partitions: &mut JoinSet<Result<DeliveryCounts, RelayError>>,
         stop: &Arc<AtomicBool>,
     ) -> Result<(), RelayError> {
         let mut free = self.store.due_partitions(self.now()?).await?;
@@ -42,8 +44,12 @@ impl EventRelay {
     /// Leases a partition, delivers the events that are due until it is to stop, and lets it
     /// go. What is due is looked up again while slow attempts are under way: they delay
     /// their own accounts only.
-    async fn work(&self, last: EventLease, stop: &AtomicBool) -> Result<Round, RelayError> {
-        let mut round = Round::default();
+    async fn work(
+        &self,
+        last: EventLease,
+        stop: &AtomicBool,
+    ) -> Result<DeliveryCounts, RelayError> {
+        let mut round = DeliveryCounts::default();
         let now = self.now()?;
         let leased = self.store.lease_partition(last, now, self.lease_end(now)?).await?;
         let Some(lease) = leased else { return Ok(round) };
@@ -123,7 +129,7 @@ impl EventRelay {
             let Some(permit) = permits.next() else { break };
             // If it is cut off, it is due again when it would have ended, and its wait is over.
             let due_at = now.plus(self.deadline.saturating_add(self.wait_after(&event)))?;
-            settled.push(Settled::new(&event, DeliveryState::Waiting, due_at));
+            settled.push(DeliveryOutcome::new(&event, DeliveryState::Waiting, due_at));
             begun.push((event, permit));
         }
         drop(permits);
@@ -165,7 +171,7 @@ impl EventRelay {
     fn ended(
         &self,
         ended: Result<Ended, tokio::task::JoinError>,
-    ) -> Result<Option<Settled>, ClockError> {
+    ) -> Result<Option<DeliveryOutcome>, ClockError> {
         let (event, taken) = match ended {
             Ok(ended) => ended,
             Err(lost) => {
@@ -178,7 +184,7 @@ impl EventRelay {
             if event.attempts > 0 && self.is_failing.swap(false, Ordering::Relaxed) {
                 observe::back("events are delivered again");
             }
-            return Ok(Some(Settled::new(&event, DeliveryState::Delivered, now)));
+            return Ok(Some(DeliveryOutcome::new(&event, DeliveryState::Delivered, now)));
         };
         if !self.is_failing.swap(true, Ordering::Relaxed) {
             observe::lost("an event could not be delivered", &error);
@@ -186,20 +192,20 @@ impl EventRelay {
         let is_last = event.attempts.saturating_add(1) >= self.attempts;
         if is_last || matches!(error, SinkError::Permanent(_)) {
             let attempts = event.attempts.saturating_add(1);
-            return Ok(Some(Settled { attempts, ..self.given_up(&event, &error, now) }));
+            return Ok(Some(DeliveryOutcome { attempts, ..self.given_up(&event, &error, now) }));
         }
         let due_at = now.plus(jittered(self.wait_after(&event)))?;
-        Ok(Some(Settled::new(&event, DeliveryState::Waiting, due_at)))
+        Ok(Some(DeliveryOutcome::new(&event, DeliveryState::Waiting, due_at)))
     }
 
     /// Gives an event up, after the attempts that are counted.
-    fn given_up(&self, event: &StoredEvent, error: &SinkError, now: Timestamp) -> Settled {
+    fn given_up(&self, event: &StoredEvent, error: &SinkError, now: Timestamp) -> DeliveryOutcome {
         observe::failed("an event was given up", error);
         let state = match self.dead_letters {
-            DeadLetters::Stop => DeliveryState::Stopped,
-            DeadLetters::Skip => DeliveryState::Skipped,
+            DeadLetterPolicy::Stop => DeliveryState::Stopped,
+            DeadLetterPolicy::Skip => DeliveryState::Skipped,
         };
-        Settled { attempts: event.attempts, ..Settled::new(event, state, now) }
+        DeliveryOutcome { attempts: event.attempts, ..DeliveryOutcome::new(event, state, now) }
     }
 
     /// Returns the wait after the next attempt, if it fails.

@@ -13,7 +13,9 @@ use crate::fields::Email;
 use crate::hash::PasswordHash;
 use crate::limit::ClientIp;
 use crate::mail::{MailKind, MailPermit};
-use crate::store::{AccountChange, ChangeOutcome, Condition, Effect, FindBy, StoredAccount, Wipe};
+use crate::store::{
+    AccountChange, ChangeOutcome, Condition, Effect, FindBy, StoredAccount, WipeReason,
+};
 use crate::throttle::Caller;
 use crate::verification::{PendingVerification, TicketKind};
 
@@ -69,7 +71,7 @@ impl AccountCodes {
 
     /// Begins a reset of the password of the account with this address, for its owner who
     /// has forgotten it: mails a code, and returns a ticket. The answer is the same for any
-    /// address; where there is no account, no code proves anything.
+    /// address; where there is no account, no code is valid.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address, and
@@ -258,7 +260,7 @@ impl AccountCodes {
             let wiped = change
                 .with(Effect::SetState(AccountState::Active, None))
                 .with(Effect::SetName(None))
-                .with(Effect::WipeHostRows(Wipe::Reclaimed));
+                .with(Effect::WipeHostRows(WipeReason::Reclaimed));
             let change =
                 self.accounts.with_event(wiped, EventKind::AccountReclaimed, &json!({}))?;
             return Ok((change, NoticeKind::AccountReclaimed, counts));
@@ -293,7 +295,7 @@ impl AccountCodes {
     }
 
     /// Begins a change of an account's address: mails a code to the new one, and returns a
-    /// ticket. The caller has proven the account by its token, and lately by its password.
+    /// ticket. The caller has verified the owner by the token, and recently by the password.
     /// The answer is the same whether or not another account has the address: its owner
     /// gets a mail that says so.
     ///

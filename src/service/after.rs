@@ -26,7 +26,7 @@ use super::modes::Mode;
 
 mod reclaim;
 
-/// The proof that a request comes from an account's owner: the token, or email and password.
+/// The credentials of an account's owner: the token, or email and password.
 pub(crate) enum Owner<'a> {
     Token(&'a str),
     Password(&'a str, &'a str),
@@ -87,7 +87,7 @@ pub struct VerifyAfter {
 }
 
 impl VerifyAfter {
-    /// Verifies the address of an account by the code of a mail. The caller has verified the
+    /// Verifies the address of an account with a mailed code. The caller has verified the
     /// owner by the token or the password: a code alone, which a scanner of mails has, too, is
     /// not enough. Repeating it succeeds.
     ///

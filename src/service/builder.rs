@@ -17,17 +17,15 @@ use crate::policy::{Policies, SignupPolicy};
 use crate::random::{SecureRandom, SystemRandom};
 use crate::store::{AccountStore, EventStore, LifecycleStore};
 use crate::throttle::LoginThrottle;
-use crate::token::{AUDIENCE, ISSUER, KeyError, SigningKey, TokenKeys, TokenMint};
+use crate::token::TokenKeys;
 
 use super::config::ConfigError;
 #[cfg(feature = "verification")]
 use super::modes::{Mailing, Mode};
 use super::replay::Replay;
+use super::tokens::TokenSettings;
 use super::turns::Turns;
 use super::{Inner, SignupService};
-
-/// A day: long enough for a first visit to the dashboard, short enough for a bearer token.
-const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// Builder for a [`SignupService`]. Only the signing key has no default.
 #[must_use]
@@ -37,11 +35,7 @@ pub struct SignupServiceBuilder<S> {
     pub(super) not_after: Timestamp,
     pub(super) random: Arc<dyn SecureRandom>,
     pub(super) pool: Option<Arc<HashPool>>,
-    pub(super) keys: Option<Result<TokenKeys, KeyError>>,
-    pub(super) issuer: String,
-    pub(super) audience: String,
-    pub(super) token_lifetime: Duration,
-    pub(super) token_leeway: Duration,
+    pub(super) tokens: TokenSettings,
     pub(super) api_key_prefix: ApiKeyPrefix,
     pub(super) accepted_prefixes: Vec<ApiKeyPrefix>,
     #[cfg(feature = "foreign-credentials")]
@@ -58,8 +52,6 @@ pub struct SignupServiceBuilder<S> {
     pub(super) throttle: Option<LoginThrottle>,
     /// Settings of which only one can be chosen.
     pub(super) exclusive: Option<&'static str>,
-    /// The method that has set the keys.
-    pub(super) keys_by: Option<&'static str>,
     pub(super) events: Option<Arc<dyn EventStore>>,
     #[cfg(feature = "verification")]
     pub(super) mailing: Option<Mailing>,
@@ -75,11 +67,7 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             not_after: Timestamp::MAX,
             random: Arc::new(SystemRandom),
             pool: None,
-            keys: None,
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
-            token_lifetime: TOKEN_LIFETIME,
-            token_leeway: Duration::ZERO,
+            tokens: TokenSettings::default(),
             api_key_prefix: ApiKeyPrefix::default(),
             accepted_prefixes: Vec::new(),
             #[cfg(feature = "foreign-credentials")]
@@ -95,7 +83,6 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             bans: None,
             throttle: None,
             exclusive: None,
-            keys_by: None,
             events: None,
             #[cfg(feature = "verification")]
             mailing: None,
@@ -108,46 +95,38 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
 impl<S: AccountStore> SignupServiceBuilder<S> {
     /// Signs tokens with HS256 and this secret of 32 bytes or more.
     pub fn jwt_secret(mut self, secret: &[u8]) -> Self {
-        if self.keys_by == Some("token_keys") {
-            self.exclusive = Some("jwt_secret and token_keys");
-        }
-        self.keys = Some(SigningKey::hs256(secret).map(TokenKeys::new));
-        self.keys_by = Some("jwt_secret");
+        self.tokens.set_secret(secret);
         self
     }
 
     /// Sets the key that signs tokens, or a set of keys that verify and of which one signs.
     pub fn token_keys(mut self, keys: impl Into<TokenKeys>) -> Self {
-        if self.keys_by == Some("jwt_secret") {
-            self.exclusive = Some("jwt_secret and token_keys");
-        }
-        self.keys_by = Some("token_keys");
-        self.keys = Some(Ok(keys.into()));
+        self.tokens.set_token_keys(keys.into());
         self
     }
 
     /// Sets the `iss` of tokens. Default: `signup`.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.issuer = issuer.into();
+        self.tokens.issuer = issuer.into();
         self
     }
 
     /// Sets the `aud` of tokens. Default: `dashboard`.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.audience = audience.into();
+        self.tokens.audience = audience.into();
         self
     }
 
     /// Sets the lifetime of tokens. Default: 24 hours.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.token_lifetime = lifetime;
+        self.tokens.lifetime = lifetime;
         self
     }
 
     /// Sets how far the clocks of instances may differ when tokens are verified: whole
     /// seconds, at most ten minutes. Default: zero, which suits one machine.
     pub fn token_leeway(mut self, leeway: Duration) -> Self {
-        self.token_leeway = leeway;
+        self.tokens.leeway = leeway;
         self
     }
 
@@ -367,9 +346,12 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
     }
 
     fn build_core(&mut self) -> Result<Core, ConfigError> {
-        let tokens = self.build_tokens()?;
         let clock = Arc::clone(&self.clock);
-        let verifier = tokens.verifier().clock(Arc::clone(&clock)).leeway(self.token_leeway);
+        let (tokens, verifier) = std::mem::take(&mut self.tokens).build(Arc::clone(&clock))?;
+        #[cfg(feature = "verification")]
+        let tokens = tokens.tell_email_verified(
+            self.mailing.as_ref().is_some_and(|mailing| mailing.mode == Mode::After),
+        );
         let pool = self.pool.take();
         let pool = pool.map_or_else(|| HashPool::builder().build().map(Arc::new), Ok)?;
         Ok(Core {
@@ -389,28 +371,13 @@ impl<S: AccountStore> SignupServiceBuilder<S> {
             clock,
         })
     }
-
-    fn build_tokens(&mut self) -> Result<TokenMint, ConfigError> {
-        let keys = self.keys.take().ok_or(ConfigError::NoSigningKey)??;
-        if !keys.can_sign() {
-            return Err(ConfigError::NoSigningKey);
-        }
-        let (issuer, audience) = (self.issuer.clone(), self.audience.clone());
-        let tokens = TokenMint::new(keys, issuer, audience, self.token_lifetime);
-        let tokens = tokens.map_err(|_| ConfigError::Key(KeyError::Unusable))?;
-        #[cfg(feature = "verification")]
-        let tokens = tokens.tell_email_verified(
-            self.mailing.as_ref().is_some_and(|mailing| mailing.mode == Mode::After),
-        );
-        Ok(tokens)
-    }
 }
 
 impl<S> fmt::Debug for SignupServiceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignupServiceBuilder")
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
+            .field("issuer", &self.tokens.issuer)
+            .field("audience", &self.tokens.audience)
             .finish_non_exhaustive()
     }
 }

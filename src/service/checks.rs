@@ -1,41 +1,25 @@
 //! The checks of a builder's settings.
 
+#[cfg(feature = "redis")]
 use std::time::Duration;
 
 use crate::account::Plan;
 use crate::idempotency::ReplaySecrets;
 use crate::throttle::LoginThrottle;
-use crate::token::{MAX_LEEWAY, TokenKeys};
 
 use super::SignupServiceBuilder;
 use super::config::ConfigError;
-
-/// The longest issuer or audience, in bytes.
-const MAX_NAME_BYTES: usize = 255;
 
 impl<S> SignupServiceBuilder<S> {
     /// Refuses settings that could not work.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.check_secrets()?;
-        if self.issuer.is_empty() || self.audience.is_empty() {
-            return Err(ConfigError::NoIssuerOrAudience);
-        }
-        if self.issuer.len().max(self.audience.len()) > MAX_NAME_BYTES {
-            return Err(ConfigError::LongIssuerOrAudience);
-        }
         if !self.plans.contains(&self.initial_plan) {
             return Err(ConfigError::InitialPlan(self.initial_plan.clone()));
         }
         for plan in &self.plans {
             let checked = plan.as_str().parse::<Plan>();
             checked.map_err(|source| ConfigError::Plan { plan: plan.clone(), source })?;
-        }
-        if self.token_leeway > MAX_LEEWAY {
-            return Err(ConfigError::TokenLeeway(self.token_leeway));
-        }
-        let a_century = Duration::from_hours(100 * 365 * 24);
-        if self.token_lifetime < Duration::from_secs(1) || self.token_lifetime > a_century {
-            return Err(ConfigError::TokenLifetime);
         }
         if let Some(field) = self.policies.unreadable_field() {
             return Err(ConfigError::PolicyField(field));
@@ -92,8 +76,7 @@ impl<S> SignupServiceBuilder<S> {
         }
         // A leak of what signs tokens must not be one of what derives API keys.
         let mut versions = others.into_iter().flatten().chain(&self.bans);
-        let keys = self.keys.as_ref().and_then(|keys| keys.as_ref().ok());
-        let signing = keys.map(TokenKeys::secret_versions).unwrap_or_default();
+        let signing = self.tokens.secret_versions();
         let is_jwt = |secrets: &ReplaySecrets| {
             secrets.versions().iter().any(|version| signing.contains(version))
         };

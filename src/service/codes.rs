@@ -95,13 +95,13 @@ impl Codes {
         Ok(BoundAccount::new(id, generation, &nonce))
     }
 
-    /// Seals a ticket for a new code, and mails it if there is a place for it.
+    /// Seals a ticket for a new code, and mails it if there is a permit for it.
     pub(super) fn issue_ticket(
         &self,
         ticket_kind: TicketKind,
         account: Option<BoundAccount>,
         (to, mail_kind): (Email, MailKind),
-        place: Option<MailPermit>,
+        permit: Option<MailPermit>,
     ) -> Result<PendingVerification, SignupError> {
         let (core, verifier) = (&self.stored.core, &self.verifier);
         let expires_at = core.now()?.plus(verifier.lifetime)?;
@@ -112,8 +112,8 @@ impl Codes {
         let ticket = AccountTicket::new(number, to.clone(), account, expires_at, &code, secrets);
         let ticket = ticket?;
         let sealed = ticket.seal(ticket_kind, secrets, &*core.random)?;
-        if let Some(place) = place {
-            verifier.send(place, Mail::new(mail_kind, to, code, verifier.lifetime));
+        if let Some(permit) = permit {
+            verifier.send(permit, Mail::new(mail_kind, to, code, verifier.lifetime));
         }
         Ok(PendingVerification::new(sealed, expires_at))
     }

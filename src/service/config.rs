@@ -53,7 +53,7 @@ pub enum ConfigError {
     /// Idempotency keys are required, but retries are off.
     #[error("missing replay secret: require_idempotency_key needs retry_safe")]
     NoReplaySecret,
-    /// Idempotency keys are required, but a sign-up that proves its address first has none:
+    /// Idempotency keys are required, but a sign-up that verifies its address first has none:
     /// its ticket does the same.
     #[cfg(feature = "verification")]
     #[error("require_idempotency_key can't be combined with verify_first")]

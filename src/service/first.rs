@@ -99,7 +99,7 @@ impl VerifyFirst {
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `code` for a wrong code, and for a
     /// ticket that is not, or no longer, good; [`SignupError::Busy`] if no try is left;
-    /// [`SignupError::EmailTaken`] if somebody else has proven the address meanwhile.
+    /// [`SignupError::EmailTaken`] if somebody else has verified the address meanwhile.
     pub async fn complete(&self, ticket: &str, code: &str) -> Result<Signup, SignupError> {
         observe::within(None, async {
             let recording = Recording::new(&self.service.core.pool);
@@ -227,7 +227,7 @@ impl VerifyFirst {
         }
     }
 
-    /// Opens a ticket by its code. A wrong code costs a try.
+    /// Opens a ticket with its code. A wrong code costs a try.
     async fn open(&self, ticket: &str, code: &str, now: Timestamp) -> Result<Ticket, SignupError> {
         let verifier = &self.codes.verifier;
         let ticket = Ticket::open(ticket, &verifier.secrets).ok_or_else(invalid_code)?;

@@ -28,7 +28,7 @@ impl Inner {
         self.ask(Occasion::NewEmail, email, None, unknown).await.map(drop)
     }
 
-    /// Asks the policies about a sign-up whose address is proven now.
+    /// Asks the policies about a sign-up whose address is verified now.
     #[cfg(feature = "verification")]
     pub(super) async fn check_proof(
         &self,
@@ -36,7 +36,7 @@ impl Inner {
         name: Option<Name>,
     ) -> Result<(), SignupError> {
         let unknown = Password::parse_for_login("").map_err(SignupError::internal)?;
-        self.ask(Occasion::Proof, email, name, unknown).await.map(drop)
+        self.ask(Occasion::EmailVerification, email, name, unknown).await.map(drop)
     }
 
     async fn ask(

@@ -303,7 +303,7 @@ mod of_verification {
                     assert_eq!(refused.is_ok(), number == other_number, "{refused:?}");
                 }
             }
-            let mails = MailQueue::new(MemoryMailer::default()).places(0);
+            let mails = MailQueue::new(MemoryMailer::default()).capacity(0);
             let full = EmailCodes::new(secret(8), mails);
             let refused = built(|service| service.verify_first(full));
             assert!(matches!(refused, Err(ConfigError::MailQueue)), "{refused:?}");

@@ -11,9 +11,9 @@ mod query;
 mod records;
 
 pub use account::{AccountStore, CreateOutcome, InsertProof, NewAccount};
-pub use change::{AccountChange, ChangeOutcome, Condition, Effect, Wipe};
+pub use change::{AccountChange, ChangeOutcome, Condition, Effect, WipeReason};
 pub(super) use delivery::believed;
-pub use delivery::{DeliveryState, EventBacklog, EventLease, Settled, StoredEvent};
+pub use delivery::{DeliveryOutcome, DeliveryState, EventBacklog, EventLease, StoredEvent};
 pub use error::StoreError;
 pub use events::EventStore;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]

@@ -14,24 +14,24 @@ pub(super) mod migration;
 pub(super) mod mysql;
 pub(super) mod names;
 pub(super) mod postgres;
-pub(super) mod spelling;
 pub(super) mod sql;
 pub(super) mod sqlite;
 pub(super) mod statement;
+pub(super) mod syntax;
 pub(super) mod table;
 
 pub use migration::Migration;
 pub use names::{Schema, TablePrefix};
-pub use spelling::TimeFormat;
 pub use statement::{SqlValue, Statement};
+pub use syntax::TimeFormat;
 pub use table::{AccountColumn, TableMap};
 
 use change::Changes;
 use fill::fill;
 use inserts::Inserts;
 use migration::{migrations, steps};
-use names::Names;
-use spelling::{Clash, Severity, Spelling};
+use names::TableNames;
+use syntax::{Severity, Syntax, ViolatedConstraint};
 
 /// The SQL of a database with the host's names of tables: it writes sign-ups and changes of
 /// accounts as statements for any driver, and classifies the errors of the database.
@@ -61,8 +61,8 @@ use spelling::{Clash, Severity, Spelling};
 /// ```
 #[derive(Debug)]
 pub struct Dialect {
-    spelling: Spelling,
-    names: Names,
+    syntax: Syntax,
+    names: TableNames,
     /// Whether nothing but plain statements is used.
     is_plain: bool,
     inserts: Inserts,
@@ -74,7 +74,7 @@ pub struct Dialect {
 impl Dialect {
     /// Creates the language of PostgreSQL.
     pub fn postgres() -> Self {
-        Self::new(postgres::SPELLING, Names::default(), false)
+        Self::new(postgres::SYNTAX, TableNames::default(), false)
     }
 
     /// Creates the language of databases that speak PostgreSQL's without all of it:
@@ -82,40 +82,40 @@ impl Dialect {
     pub fn distributed_postgres() -> Self {
         let steps = postgres::DISTRIBUTED_STEPS;
         let mapped_steps = postgres::DISTRIBUTED_MAPPED_STEPS;
-        let spelling = Spelling { steps, mapped_steps, ..postgres::SPELLING };
-        Self::new(spelling, Names::default(), true)
+        let syntax = Syntax { steps, mapped_steps, ..postgres::SYNTAX };
+        Self::new(syntax, TableNames::default(), true)
     }
 
     /// Creates the language of MySQL and MariaDB.
     pub fn mysql() -> Self {
-        Self::new(mysql::SPELLING, Names::default(), true)
+        Self::new(mysql::SYNTAX, TableNames::default(), true)
     }
 
     /// Creates the language of SQLite.
     pub fn sqlite() -> Self {
-        Self::new(sqlite::SPELLING, Names::default(), true)
+        Self::new(sqlite::SYNTAX, TableNames::default(), true)
     }
 
-    fn new(spelling: Spelling, names: Names, is_plain: bool) -> Self {
-        let inserts = Inserts::new(&names, spelling);
-        let email_taken = fill("SELECT 1 FROM {accounts} WHERE @email_key = {1}", &names, spelling);
-        let changes = Changes::new(&names, spelling);
+    fn new(syntax: Syntax, names: TableNames, is_plain: bool) -> Self {
+        let inserts = Inserts::new(&names, syntax);
+        let email_taken = fill("SELECT 1 FROM {accounts} WHERE @email_key = {1}", &names, syntax);
+        let changes = Changes::new(&names, syntax);
         let by_id = "SELECT 1 FROM {accounts} WHERE @id = {1}";
         let is_stored = [by_id.to_owned(), format!("{by_id} AND @replay_nonce = {{2}}")];
-        let is_stored = is_stored.map(|sql| fill(&sql, &names, spelling));
-        Self { spelling, names, is_plain, inserts, changes, email_taken, is_stored }
+        let is_stored = is_stored.map(|sql| fill(&sql, &names, syntax));
+        Self { syntax, names, is_plain, inserts, changes, email_taken, is_stored }
     }
 
     /// Sets the prefix of the tables' names.
     #[must_use]
     pub fn with_prefix(self, prefix: TablePrefix) -> Self {
-        Self::new(self.spelling, Names { prefix, ..self.names }, self.is_plain)
+        Self::new(self.syntax, TableNames { prefix, ..self.names }, self.is_plain)
     }
 
     /// Sets the schema of the tables, in PostgreSQL.
     #[must_use]
     pub fn with_schema(self, schema: Schema) -> Self {
-        Self::new(self.spelling, Names { schema, ..self.names }, self.is_plain)
+        Self::new(self.syntax, TableNames { schema, ..self.names }, self.is_plain)
     }
 
     /// Keeps the accounts in a table of the host's.
@@ -123,8 +123,8 @@ impl Dialect {
     /// # Errors
     /// Returns [`InvalidValue`] if a name can't be one.
     pub fn with_table(self, map: TableMap) -> Result<Self, InvalidValue> {
-        let names = self.names.with_table(map, self.spelling)?;
-        Ok(Self::new(self.spelling, names, self.is_plain))
+        let names = self.names.with_table(map, self.syntax)?;
+        Ok(Self::new(self.syntax, names, self.is_plain))
     }
 
     /// Returns the steps of the schema, for the host's own migrations: each is a file of
@@ -137,8 +137,8 @@ impl Dialect {
     /// assert!(first.sql.contains("CREATE TABLE IF NOT EXISTS accounts"));
     /// ```
     pub fn migrations(&self) -> Vec<Migration> {
-        let steps = steps(&self.names, &self.spelling);
-        migrations(steps, &self.names, &self.spelling)
+        let steps = steps(&self.names, &self.syntax);
+        migrations(steps, &self.names, &self.syntax)
     }
 
     /// Returns a query that has a row if there is an account with this key.
@@ -201,7 +201,7 @@ impl Dialect {
 
     /// Puts the values in the order of placeholders that have no numbers.
     fn finished(&self, statement: Statement) -> Statement {
-        if self.spelling.numbers_placeholders {
+        if self.syntax.numbers_placeholders {
             return statement;
         }
         let (sql, order) = mysql::unnumbered(&statement.sql);
@@ -285,13 +285,13 @@ pub enum StatementError {
 }
 
 impl StatementError {
-    fn new(clash: Option<Clash>, severity: Severity) -> Self {
+    fn new(clash: Option<ViolatedConstraint>, severity: Severity) -> Self {
         match (clash, severity) {
-            (Some(Clash::Email), _) => Self::EmailTaken,
-            (Some(Clash::Identifier), _) => Self::IdentifierTaken,
-            (Some(Clash::Ticket), _) => Self::TicketUsed,
-            (Some(Clash::Retry), _) => Self::AlreadyAdded,
-            (Some(Clash::Orphan), _) => Self::NotApplicable,
+            (Some(ViolatedConstraint::Email), _) => Self::EmailTaken,
+            (Some(ViolatedConstraint::Identifier), _) => Self::IdentifierTaken,
+            (Some(ViolatedConstraint::Ticket), _) => Self::TicketUsed,
+            (Some(ViolatedConstraint::Retry), _) => Self::AlreadyAdded,
+            (Some(ViolatedConstraint::Orphan), _) => Self::NotApplicable,
             (None, Severity::Failed) => Self::Failed,
             (None, Severity::Conflict) => Self::Conflict,
             (None, Severity::Lost) => Self::OutcomeUnknown,

@@ -14,10 +14,10 @@ use crate::issue::BoxError;
 use crate::random::{SecureRandom as _, SystemRandom};
 use crate::secret::Secret;
 
-use super::dialect::mysql::{SPELLING, clash, severity, unnumbered};
-use super::dialect::names::Names;
-use super::dialect::spelling::{Clash, Spelling};
+use super::dialect::mysql::{SYNTAX, clash, severity, unnumbered};
+use super::dialect::names::TableNames;
 use super::dialect::statement::{Statement, Value};
+use super::dialect::syntax::{Syntax, ViolatedConstraint};
 use super::sql::backend::{Backend, Limit, sealed};
 use super::sql::fault::{Fault, of_connection};
 use super::sql::open::{Location, OpenError, check_scheme, readable};
@@ -183,7 +183,7 @@ impl sealed::Sealed for MySql {}
 impl Backend for MySql {
     type Database = Database;
 
-    const SPELLING: Spelling = SPELLING;
+    const SYNTAX: Syntax = SYNTAX;
     const REUSES_DROPPED: bool = false;
     const LOOK_SETTLES_COMMIT: bool = false;
     const LIMITS_OUTLIVE_SAVEPOINTS: bool = true;
@@ -311,7 +311,7 @@ impl Backend for MySql {
         Ok(())
     }
 
-    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
+    fn find_column(&self, names: &TableNames, table: &str, column: &str) -> Statement {
         let sql = "SELECT 1 FROM information_schema.columns
                    WHERE table_schema = database() AND table_name = ?1 AND column_name = ?2";
         Statement::from_parts(sql, vec![names.table(table).as_str().into(), column.into()])
@@ -329,7 +329,7 @@ impl Backend for MySql {
         matches!(number(error), Some(DUPLICATE_COLUMN | DUPLICATE_INDEX))
     }
 
-    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
+    fn clash(error: &sqlx::Error, names: &TableNames) -> Option<ViolatedConstraint> {
         clash(number(error)?, error.as_database_error()?.message(), names)
     }
 }

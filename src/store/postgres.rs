@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 use tokio::time::timeout;
 
-use super::dialect::names::{Names, Schema};
+use super::dialect::names::{Schema, TableNames};
 use super::sql::backend::Backend as _;
 use super::sql::open::{Location, OpenError, check_scheme, readable};
 use super::sql::statement::trusted;
@@ -135,7 +135,7 @@ impl SqlStore<Postgres> {
     /// missing.
     #[must_use]
     pub fn with_schema(self, schema: Schema) -> Self {
-        let names = Names { schema, ..self.names.clone() };
+        let names = TableNames { schema, ..self.names.clone() };
         self.with_names(names)
     }
 

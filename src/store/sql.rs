@@ -38,9 +38,9 @@ pub(super) mod statement;
 pub(super) mod table;
 mod transaction;
 
-use super::dialect::names::{Names, TablePrefix};
-use super::dialect::spelling::Clash;
+use super::dialect::names::{TableNames, TablePrefix};
 use super::dialect::statement::Statement;
+use super::dialect::syntax::ViolatedConstraint;
 use super::dialect::table::AccountColumn;
 
 use backend::{Backend, Connection};
@@ -81,7 +81,7 @@ pub struct SqlStore<B: Backend> {
     pub(super) pool: Pool<B::Database>,
     gate: gate::Gate,
     location: Location,
-    pub(super) names: Names,
+    pub(super) names: TableNames,
     pub(super) queries: Arc<Queries>,
     pub(super) deadline: Duration,
     /// Whether connections are checked when they return to the pool.
@@ -89,7 +89,7 @@ pub struct SqlStore<B: Backend> {
     host: Option<Arc<dyn HostRows<Connection<B>>>>,
     /// The steps of the schema, if they are not its own.
     #[cfg(test)]
-    steps: Option<&'static [super::dialect::spelling::Step]>,
+    steps: Option<&'static [super::dialect::syntax::Step]>,
 }
 
 impl<B: Backend> SqlStore<B> {
@@ -100,13 +100,13 @@ impl<B: Backend> SqlStore<B> {
         location: Location,
         writers: Option<usize>,
     ) -> Self {
-        let names = Names::default();
+        let names = TableNames::default();
         Self {
             backend,
             gate: gate::Gate::new(pool.options().get_max_connections(), writers),
             pool,
             location,
-            queries: Arc::new(Queries::new(&names, B::SPELLING)),
+            queries: Arc::new(Queries::new(&names, B::SYNTAX)),
             names,
             deadline: DEADLINE,
             checks_connections: Checks::default(),
@@ -119,12 +119,12 @@ impl<B: Backend> SqlStore<B> {
     /// Sets the prefix of the tables' names.
     #[must_use]
     pub fn with_prefix(self, prefix: TablePrefix) -> Self {
-        let names = Names { prefix, ..self.names.clone() };
+        let names = TableNames { prefix, ..self.names.clone() };
         self.with_names(names)
     }
 
-    pub(super) fn with_names(self, names: Names) -> Self {
-        let queries = Arc::new(Queries::new(&names, B::SPELLING));
+    pub(super) fn with_names(self, names: TableNames) -> Self {
+        let queries = Arc::new(Queries::new(&names, B::SYNTAX));
         Self { names, queries, ..self }
     }
 
@@ -173,7 +173,7 @@ impl<B: Backend> SqlStore<B> {
     /// Fails if the database does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let ping = queries::Find {
-            statement: Statement::from_parts(B::SPELLING.ping, Vec::new()),
+            statement: Statement::from_parts(B::SYNTAX.ping, Vec::new()),
             columns: &[],
         };
         self.find(ping).await.map(drop)
@@ -213,8 +213,12 @@ impl<B: Backend> SqlStore<B> {
         let change = Change { steps: self.inserts(new), host: None };
         match self.apply_in_savepoint(transaction, &change).await? {
             Applied::All(_) => Ok(InsertProof::for_account(new)),
-            Applied::NotFound | Applied::Clash(Clash::Email) => Err(StoreError::EmailTaken),
-            Applied::Clash(_) => Err(StoreError::Failed("the identifier is taken".into())),
+            Applied::NotFound | Applied::ViolatedConstraint(ViolatedConstraint::Email) => {
+                Err(StoreError::EmailTaken)
+            }
+            Applied::ViolatedConstraint(_) => {
+                Err(StoreError::Failed("the identifier is taken".into()))
+            }
         }
     }
 
@@ -236,10 +240,16 @@ impl<B: Backend> AccountStore for SqlStore<B> {
         let host = Some(HostWork::Insert(Box::new(new)));
         match self.apply(Change { steps, host }, Some(confirm)).await? {
             Applied::All(_) => Ok(CreateOutcome::Stored),
-            Applied::NotFound | Applied::Clash(Clash::Email) => Ok(CreateOutcome::EmailTaken),
-            Applied::Clash(Clash::Identifier) => Ok(CreateOutcome::IdentifierTaken),
-            Applied::Clash(Clash::Ticket) => Ok(CreateOutcome::TicketUsed),
-            Applied::Clash(Clash::Orphan | Clash::Retry) => {
+            Applied::NotFound | Applied::ViolatedConstraint(ViolatedConstraint::Email) => {
+                Ok(CreateOutcome::EmailTaken)
+            }
+            Applied::ViolatedConstraint(ViolatedConstraint::Identifier) => {
+                Ok(CreateOutcome::IdentifierTaken)
+            }
+            Applied::ViolatedConstraint(ViolatedConstraint::Ticket) => {
+                Ok(CreateOutcome::TicketUsed)
+            }
+            Applied::ViolatedConstraint(ViolatedConstraint::Orphan | ViolatedConstraint::Retry) => {
                 Err(StoreError::Failed("the account of a key is missing".into()))
             }
         }

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::issue::BoxError;
 
-use super::dialect::names::Names;
-use super::dialect::spelling::{Clash, Severity, Spelling};
-use super::dialect::sqlite::{SPELLING, clash, severity};
+use super::dialect::names::TableNames;
+use super::dialect::sqlite::{SYNTAX, clash, severity};
 use super::dialect::statement::Statement;
+use super::dialect::syntax::{Severity, Syntax, ViolatedConstraint};
 use super::sql::backend::{Backend, Interrupt, Limit, sealed};
 use super::sql::checks::Checks;
 use super::sql::fault::{Fault, without_rows};
@@ -176,7 +176,7 @@ impl sealed::Sealed for Sqlite {}
 impl Backend for Sqlite {
     type Database = Database;
 
-    const SPELLING: Spelling = SPELLING;
+    const SYNTAX: Syntax = SYNTAX;
     // A connection's thread executes its commands in order, including the rollback of a
     // dropped transaction.
     const REUSES_DROPPED: bool = true;
@@ -260,7 +260,7 @@ impl Backend for Sqlite {
         Err("foreign_keys of its connections is OFF: set it to ON".into())
     }
 
-    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
+    fn find_column(&self, names: &TableNames, table: &str, column: &str) -> Statement {
         let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
         Statement::from_parts(sql, vec![names.table(table).as_str().into(), column.into()])
     }
@@ -277,7 +277,7 @@ impl Backend for Sqlite {
         Fault::new(severity, without_rows(error))
     }
 
-    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
+    fn clash(error: &sqlx::Error, names: &TableNames) -> Option<ViolatedConstraint> {
         let error = error.as_database_error()?;
         clash(code(error)?, error.message(), names)
     }

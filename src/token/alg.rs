@@ -36,19 +36,19 @@ pub(super) trait Verify: Send + Sync {
 }
 
 /// The forms in which keys of an algorithm are read.
-pub(super) struct Forms {
+pub(super) struct KeyFormats {
     pub(super) algorithm: Algorithm,
     /// Parses a public JWK, or returns `None` if it is one of another algorithm.
     pub(super) jwk: fn(&AlgorithmParameters) -> Option<Result<VerifyingKey, KeyError>>,
     /// Parses a private JWK.
     pub(super) private_jwk: fn(&PrivateMembers) -> Result<SigningKey, KeyError>,
     #[cfg(feature = "pem")]
-    pub(super) der: Option<Der>,
+    pub(super) der: Option<DerFormats>,
 }
 
 /// The DER of an algorithm's keys.
 #[cfg(feature = "pem")]
-pub(super) struct Der {
+pub(super) struct DerFormats {
     pub(super) oid: pkcs8::ObjectIdentifier,
     /// Parses a PKCS #8 document (RFC 5958).
     pub(super) private: fn(&[u8]) -> Result<SigningKey, KeyError>,
@@ -57,7 +57,7 @@ pub(super) struct Der {
 }
 
 /// The algorithms that are compiled in.
-pub(super) const ALL: &[Forms] = &[
+pub(super) const ALL: &[KeyFormats] = &[
     hs256::FORMS,
     ed25519::FORMS,
     #[cfg(feature = "es256")]

@@ -6,7 +6,7 @@ use pkcs8::spki::SubjectPublicKeyInfoRef;
 use pkcs8::{Document, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
 use zeroize::Zeroizing;
 
-use super::alg::{self, Der};
+use super::alg::{self, DerFormats};
 use super::key::{KeyError, SigningKey, VerifyingKey};
 
 impl SigningKey {
@@ -52,7 +52,7 @@ impl VerifyingKey {
 }
 
 /// Returns the form of this algorithm's keys.
-fn form(oid: ObjectIdentifier) -> Result<&'static Der, KeyError> {
+fn form(oid: ObjectIdentifier) -> Result<&'static DerFormats, KeyError> {
     let mut forms = alg::ALL.iter().filter_map(|forms| forms.der.as_ref());
     forms.find(|der| der.oid == oid).ok_or(KeyError::Unusable)
 }

@@ -268,7 +268,7 @@ impl VerifiedToken {
         self.expires_at
     }
 
-    /// Returns whether the owner's address was proven when the token was issued
+    /// Returns whether the owner's address was verified when the token was issued
     /// (`email_verified`); `None` if the token does not tell.
     pub fn email_verified(&self) -> Option<bool> {
         #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! The code that proves the address of an account. It is derived, so nothing is stored.
+//! The code that verifies the address of an account. It is derived, so nothing is stored.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::mail::Code;
 const CODE: &[u8] = b"signup 1: code of an account";
 /// The parts of a code's life. In each there is another one, and the last sixty are good:
 /// ten tries find one of them with a probability of 2⁻³⁰.
-const PARTS: i64 = 60;
+const WINDOWS: i64 = 60;
 
-/// The account whose address is to be proven. Another address or generation has other
+/// The account whose address is to be verified. Another address or generation has other
 /// codes.
 pub(crate) struct CodeOwner<'a> {
     pub(crate) account: &'a AccountId,
@@ -41,7 +41,7 @@ impl CodeOwner<'_> {
         let index = now.as_millis() / part;
         let (version, _) = secrets.purpose(None, CODE).ok_or("no secret is current")?;
         let code = self.derive(version, index, secrets)?.ok_or("the secret was retired")?;
-        let expires_at = Timestamp::from_millis((index + PARTS).saturating_mul(part))?;
+        let expires_at = Timestamp::from_millis((index + WINDOWS).saturating_mul(part))?;
         Ok((code, expires_at))
     }
 
@@ -60,7 +60,7 @@ impl CodeOwner<'_> {
         let index = now.as_millis() / part(lifetime);
         let mut is_code = false;
         for version in secrets.versions() {
-            for index in (index - (PARTS - 1))..=index {
+            for index in (index - (WINDOWS - 1))..=index {
                 let derived = self.derive(version, index, secrets)?;
                 is_code |= derived.is_some_and(|derived| derived.is_same(code));
             }
@@ -82,13 +82,13 @@ impl CodeOwner<'_> {
         }
         mac.update(&self.generation.to_be_bytes());
         mac.update(&index.to_be_bytes());
-        Ok(Some(Code::of_bytes(&mac.finalize().into_bytes().into())))
+        Ok(Some(Code::of_bytes(&mac.finalize().into_bytes().into())?))
     }
 }
 
 /// Returns the length of a part in milliseconds.
 fn part(lifetime: Duration) -> i64 {
-    i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX) / PARTS
+    i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX) / WINDOWS
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const PADDED: usize = 3072;
 /// The change that a ticket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TicketKind {
-    /// Taking an account over whose address was never proven.
+    /// Taking an account over whose address was never verified.
     Reclaim,
     /// Another password, for who has forgotten the old one.
     Reset,

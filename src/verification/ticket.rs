@@ -1,4 +1,4 @@
-//! The ticket of a sign-up whose address is not proven yet: all that is known of it, sealed.
+//! The ticket of a sign-up whose address is not verified yet: all that is known of it, sealed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub(crate) struct Ticket {
     pub(crate) password_hash: PasswordHash,
     pub(crate) context: SignupContext,
     pub(crate) expires_at: Timestamp,
-    /// Whether the address had an account: then no code proves anything.
+    /// Whether the address had an account: then no code is valid.
     pub(crate) is_taken: bool,
     /// The version of the secret by which it was sealed.
     pub(crate) version: u32,

@@ -359,7 +359,7 @@ async fn a_full_queue_of_mails_tells_nothing(backend: Backend) {
     let mailer = Arc::new(MemoryMailer::default());
     let mut registered = proving(backend).await;
     registered.register("taken@x.co").await;
-    let full = MailQueue::new(Stalled).places(1);
+    let full = MailQueue::new(Stalled).capacity(1);
     let mut proving = with_queue(Mode::First, backend, full, mailer).await;
     proving.drains = false;
     proving.post("/auth/signup", &signup("first@x.co")).await;
@@ -456,7 +456,7 @@ impl SignupPolicy for Bans {
     }
 
     fn occasions(&self) -> &[Occasion] {
-        &[Occasion::Signup, Occasion::Proof]
+        &[Occasion::Signup, Occasion::EmailVerification]
     }
 }
 
@@ -478,7 +478,11 @@ async fn a_policy_that_asks_for_it_is_asked_at_the_proof(backend: Backend) {
     proving.app.stores(0).await;
     bans.has_everybody.store(false, Ordering::SeqCst);
     assert_eq!(proving.verify(&sealed, &code).await.status, 201);
-    let expected = [(Occasion::Signup, true), (Occasion::Proof, false), (Occasion::Proof, false)];
+    let expected = [
+        (Occasion::Signup, true),
+        (Occasion::EmailVerification, false),
+        (Occasion::EmailVerification, false),
+    ];
     assert_eq!(*bans.asked.lock().unwrap(), expected);
 }
 

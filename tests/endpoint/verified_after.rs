@@ -273,7 +273,7 @@ async fn another_code_is_mailed_on_request(backend: Backend) {
 
 async fn a_full_queue_of_mails_stops_no_sign_up(backend: Backend) {
     let mailer = Arc::new(MemoryMailer::default());
-    let full = MailQueue::new(Stalled).places(1);
+    let full = MailQueue::new(Stalled).capacity(1);
     let mut proving = with_queue(Mode::After, backend, full, mailer).await;
     proving.drains = false;
     proving.sign_up("jim@x.co").await;

@@ -8,10 +8,21 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Module → what it may import, in the order of the table.
-fn table() -> Vec<(String, BTreeSet<String>)> {
-    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let section = text.split("## Imports").nth(1).unwrap();
+/// A row of the table of modules.
+struct Row {
+    module: String,
+    wing: String,
+    may_import: BTreeSet<String>,
+}
+
+fn page() -> String {
+    std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap()
+}
+
+/// The rows of the table of modules, in its order.
+fn table() -> Vec<Row> {
+    let page = page();
+    let section = page.split("## Modules").nth(1).unwrap();
     let names = |cell: &str| -> Vec<String> {
         cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
@@ -19,7 +30,11 @@ fn table() -> Vec<(String, BTreeSet<String>)> {
     rows.take_while(|line| line.starts_with('|'))
         .map(|line| {
             let cells: Vec<_> = line.split('|').collect();
-            (names(cells[1]).remove(0), names(cells[2]).into_iter().collect())
+            Row {
+                module: names(cells[1]).remove(0),
+                wing: cells[2].trim().to_owned(),
+                may_import: names(cells[3]).into_iter().collect(),
+            }
         })
         .collect()
 }
@@ -60,7 +75,8 @@ fn modules() -> Vec<(String, PathBuf)> {
 
 #[test]
 fn imports_are_those_of_the_table() {
-    let allowed: BTreeMap<_, _> = table().into_iter().collect();
+    let rows = table().into_iter();
+    let allowed: BTreeMap<_, _> = rows.map(|row| (row.module, row.may_import)).collect();
     let mut imported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (module, path) in modules() {
         for import in code(&path).split("crate::").skip(1) {
@@ -79,13 +95,35 @@ fn imports_are_those_of_the_table() {
 #[test]
 fn the_table_has_every_module_and_goes_down() {
     let rows = table();
-    let named: BTreeSet<_> = rows.iter().map(|(module, _)| module.clone()).collect();
+    let named: BTreeSet<_> = rows.iter().map(|row| row.module.clone()).collect();
     let existing: BTreeSet<_> = modules().into_iter().map(|(module, _)| module).collect();
     assert_eq!(named, existing);
     let mut above = BTreeSet::new();
-    for (module, imports) in rows {
-        assert!(imports.is_subset(&above), "`{module}` imports what stands below it");
+    for Row { module, may_import, .. } in rows {
+        assert!(may_import.is_subset(&above), "`{module}` imports what stands below it");
         above.insert(module);
+    }
+}
+
+/// The wings are a stack: each imports only from the wings below it, which is also the order in
+/// the picture.
+#[test]
+fn wings_import_from_the_wings_below() {
+    let rows = table();
+    let mut wings: Vec<&str> = rows.iter().map(|row| &*row.wing).collect();
+    wings.dedup();
+    let page = page();
+    let picture = page.split("```").nth(1).unwrap().lines().skip(1);
+    let drawn: Vec<_> = picture.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(drawn.iter().rev().eq(&wings), "{drawn:?} is not {wings:?} from top to bottom");
+    assert_eq!(wings.iter().collect::<BTreeSet<_>>().len(), wings.len(), "a wing is in two parts");
+    let height = |wing: &str| wings.iter().position(|known| *known == wing).unwrap();
+    let wing_of: BTreeMap<_, _> = rows.iter().map(|row| (&*row.module, &*row.wing)).collect();
+    for Row { module, wing, may_import } in &rows {
+        for import in may_import {
+            let other = wing_of[&**import];
+            assert!(height(other) <= height(wing), "`{module}` of {wing} imports from {other}");
+        }
     }
 }
 
@@ -143,8 +181,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "redis::",
         &[
-            "credentials/throttle.rs",
-            "credentials/throttle/redis.rs",
+            "throttle.rs",
             "limit/limiter.rs",
             "limit/link.rs",
             "limit/redis.rs",

@@ -53,7 +53,7 @@ async fn sign_ups_that_nobody_completes_leave_no_row() {
     let path = folder.path().join("test.db");
     let store = SqliteStore::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     store.migrate().await.unwrap();
-    let mails = MailQueue::new(Unread).places(10_000);
+    let mails = MailQueue::new(Unread).capacity(10_000);
     let service = SignupService::builder(store.clone())
         .jwt_secret(&[7; 32])
         .hash_pool(pool())

@@ -12,7 +12,9 @@ use signup::clock::{Clock, ManualClock, Timestamp};
 use signup::credentials::ApiKeyOptions;
 use signup::event::EventKind;
 use signup::hash::{FakeEngine, HashPool};
-use signup::relay::{DeadLetters, Delivery, EventRelay, RelayError, Round, Sink, SinkError};
+use signup::relay::{
+    DeadLetterPolicy, Delivery, DeliveryCounts, EventRelay, RelayError, Sink, SinkError,
+};
 use signup::store::conformance::dropped_after;
 use signup::store::{DeliveryState, EventQuery, EventStore, OldEvents};
 use signup::{Housekeeping, SignupRequest, SignupService};
@@ -159,11 +161,11 @@ impl Host {
 }
 
 /// Runs until nothing is left.
-async fn drain(relay: &EventRelay) -> Round {
+async fn drain(relay: &EventRelay) -> DeliveryCounts {
     let mut total = relay.run_once().await.unwrap();
     while relay.backlog().await.unwrap().waiting > 0 {
         let round = relay.run_once().await.unwrap();
-        assert_ne!(round, Round::default(), "nothing is due, and something is left");
+        assert_ne!(round, DeliveryCounts::default(), "nothing is due, and something is left");
         total.delivered += round.delivered;
     }
     total
@@ -181,7 +183,7 @@ async fn each_event_is_delivered_once_in_its_order(store: Arc<dyn Inspect>) {
         assert_eq!(delivery.attempt, 1);
         assert!(delivery.fence > 0);
     }
-    assert_eq!(relay.run_once().await.unwrap(), Round::default());
+    assert_eq!(relay.run_once().await.unwrap(), DeliveryCounts::default());
     assert_eq!(relay.lag().await.unwrap(), Duration::ZERO);
     // The history stays, until it is old.
     assert_eq!(events_of(&host.store, &host.ids[0], 9).await.unwrap().len(), 3);
@@ -212,7 +214,7 @@ async fn a_failure_is_tried_again_and_then_given_up(store: Arc<dyn Inspect>) {
     // Five seconds, then ten, each give or take a quarter.
     for (wait, attempt) in [(5, 2), (10, 3)] {
         host.clock.advance(Duration::from_millis(wait * 750 - 1));
-        assert_eq!(relay.run_once().await.unwrap(), Round::default());
+        assert_eq!(relay.run_once().await.unwrap(), DeliveryCounts::default());
         host.clock.advance(Duration::from_millis(wait * 500 + 1));
         relay.run_once().await.unwrap();
         assert_eq!(attempts(), (1..=attempt).collect::<Vec<_>>());
@@ -220,7 +222,7 @@ async fn a_failure_is_tried_again_and_then_given_up(store: Arc<dyn Inspect>) {
     assert_eq!((host.stopped().await, host.waiting().await), (1, 1));
     assert_eq!((sink.taken_of(&bad), sink.taken_of(&good)), (vec![1], vec![1, 2, 3]));
     host.clock.advance(Duration::from_hours(1000));
-    assert_eq!(relay.run_once().await.unwrap(), Round::default());
+    assert_eq!(relay.run_once().await.unwrap(), DeliveryCounts::default());
     let dead = host.store.list_events(EventQuery::GivenUp { after: None }, 10).await.unwrap();
     assert_eq!((dead[0].event.number(), dead[0].attempts), (2, 3));
     assert_eq!(dead[0].event.kind(), EventKind::AccountPlanChanged);
@@ -238,7 +240,7 @@ async fn a_dead_letter_can_be_skipped(store: Arc<dyn Inspect>) {
             if delivery.event.number() == 1 { Act::Refuse } else { Act::Take }
         },
     );
-    let relay = host.relay(&sink).dead_letters(DeadLetters::Skip);
+    let relay = host.relay(&sink).dead_letters(DeadLetterPolicy::Skip);
     // What can't be delivered is given up at once.
     let round = relay.run_once().await.unwrap();
     assert_eq!((round.delivered, round.failed, round.dead), (6, 0, 3));
@@ -314,7 +316,7 @@ async fn who_has_lost_its_lease_settles_nothing(store: Arc<dyn Inspect>) {
     begun.notified().await;
     let sink = Recorder::taking();
     let other = host.relay(&sink);
-    assert_eq!(other.run_once().await.unwrap(), Round::default(), "it is leased");
+    assert_eq!(other.run_once().await.unwrap(), DeliveryCounts::default(), "it is leased");
     host.clock.advance(Duration::from_mins(3));
     assert_eq!(other.run_once().await.unwrap().delivered, 3);
     goes_on.notify_one();

@@ -107,7 +107,7 @@ fn credentials(store: impl LifecycleStore) -> Credentials {
 
 /// The outcome of one round of sign-ups.
 #[derive(Default)]
-struct Round {
+struct DeliveryCounts {
     /// By address, the API key.
     created: HashMap<String, String>,
     unanswered: HashSet<String>,
@@ -130,7 +130,7 @@ async fn sign_up(client: &mut Client, email: &str, keys: Keys) -> Option<Respons
 
 /// Signs up on 8 connections until that many were answered, then kills the
 /// server in the middle of the others.
-async fn until_killed(server: Server, round: usize, answers: usize, keys: Keys) -> Round {
+async fn until_killed(server: Server, round: usize, answers: usize, keys: Keys) -> DeliveryCounts {
     let answered = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     for connection in 0..8 {
@@ -154,7 +154,7 @@ async fn until_killed(server: Server, round: usize, answers: usize, keys: Keys) 
         tokio::task::yield_now().await;
     }
     server.kill();
-    let mut result = Round::default();
+    let mut result = DeliveryCounts::default();
     while let Some(task) = tasks.join_next().await {
         let (created, unanswered) = task.unwrap();
         result.created.extend(created);

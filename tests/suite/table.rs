@@ -22,7 +22,7 @@ use crate::support::{mapped, rounds};
 
 /// A store with a table of the host's, on any database.
 #[async_trait]
-trait Mapped: LifecycleStore + Clone {
+trait MappedTable: LifecycleStore + Clone {
     fn with_map(self, map: TableMap) -> Self;
     async fn check(&self) -> Vec<TableProblem>;
     async fn adopt(&self, is_dry: bool, progress: Arc<AtomicU64>) -> AdoptionReport;
@@ -38,7 +38,7 @@ trait Mapped: LifecycleStore + Clone {
 macro_rules! mapped {
     ($store:ty) => {
         #[async_trait]
-        impl Mapped for $store {
+        impl MappedTable for $store {
             fn with_map(self, map: TableMap) -> Self {
                 self.with_table(map).unwrap()
             }
@@ -127,7 +127,7 @@ on_each!(
 );
 
 /// Inserts rows; each thousandth has the mailbox of the row before it in another spelling.
-async fn fill<S: Mapped>(store: &S, rows: usize) -> usize {
+async fn fill<S: MappedTable>(store: &S, rows: usize) -> usize {
     let (users, mail) = (store.users(), store.column_of(AccountColumn::Email));
     let mut collisions = 0;
     let mut values = Vec::new();
@@ -149,7 +149,7 @@ async fn fill<S: Mapped>(store: &S, rows: usize) -> usize {
     collisions
 }
 
-async fn says_what_is_missing<S: Mapped>(store: S) {
+async fn says_what_is_missing<S: MappedTable>(store: S) {
     let lines = |problems: Vec<TableProblem>| -> Vec<_> {
         problems.iter().map(ToString::to_string).collect()
     };
@@ -184,21 +184,21 @@ async fn says_what_is_missing<S: Mapped>(store: S) {
 }
 
 /// The schema that stands before the name of the table.
-fn with_schema<S: Mapped>(map: TableMap, store: &S) -> TableMap {
+fn with_schema<S: MappedTable>(map: TableMap, store: &S) -> TableMap {
     match store.users().split_once('.') {
         Some((schema, _)) => map.schema(schema.trim_matches('"')),
         None => map,
     }
 }
 
-fn mapped_again<S: Mapped>(store: &S) -> TableMap {
+fn mapped_again<S: MappedTable>(store: &S) -> TableMap {
     // The table in MariaDB has `datetime`.
     let is_mariadb = store.users().contains('`');
     let format = if is_mariadb { TimeFormat::DateTime } else { TimeFormat::Timestamp };
     with_schema(mapped::map_with(format), store)
 }
 
-async fn is_told_before<S: Mapped>(store: S) {
+async fn is_told_before<S: MappedTable>(store: S) {
     let collisions = fill(&store, 3000).await;
     let users = store.users();
     store
@@ -224,7 +224,7 @@ async fn is_told_before<S: Mapped>(store: S) {
     }
 }
 
-async fn knows_another_name<S: Mapped + AccountStore>(store: S) {
+async fn knows_another_name<S: MappedTable + AccountStore>(store: S) {
     for problem in store.check().await {
         let sql = problem.sql.unwrap();
         store
@@ -246,7 +246,7 @@ async fn knows_another_name<S: Mapped + AccountStore>(store: S) {
     assert_eq!(other.create(same).await.unwrap(), CreateOutcome::EmailTaken);
 }
 
-async fn survives_interruptions<S: Mapped>(store: S) {
+async fn survives_interruptions<S: MappedTable>(store: S) {
     let turns = rounds(6, 20);
     let rows = turns * 1000;
     let collisions = fill(&store, rows).await;
@@ -276,7 +276,7 @@ async fn survives_interruptions<S: Mapped>(store: S) {
     assert_eq!(usize::try_from(stored).unwrap(), rows);
 }
 
-async fn is_taken_by_its_row<S: Mapped + AccountStore>(store: S) {
+async fn is_taken_by_its_row<S: MappedTable + AccountStore>(store: S) {
     let users = store.users();
     let mail = store.column_of(AccountColumn::Email);
     let insert = format!(
@@ -331,7 +331,7 @@ async fn every_connection_of_sqlite_notices_an_adoption() {
     }
 }
 
-async fn is_indexed<S: Mapped>(store: S) {
+async fn is_indexed<S: MappedTable>(store: S) {
     let collisions = fill(&store, 1_000).await;
     store.adopt(false, Arc::default()).await;
     store.migrated().await.unwrap();
@@ -345,7 +345,7 @@ async fn is_indexed<S: Mapped>(store: S) {
     assert_eq!(page.next, None);
 }
 
-async fn is_told_of_another_table<S: Mapped>(store: S) {
+async fn is_told_of_another_table<S: MappedTable>(store: S) {
     for problem in store.check().await {
         store.execute(problem.sql.unwrap()).await;
     }

@@ -10,7 +10,7 @@ use signup::hash::{FakeEngine, HashPool};
 use signup::idempotency::ReplaySecret;
 use signup::mail::{MailQueue, MemoryMailer};
 use signup::store::{
-    AccountStore, HostRows, HostRowsError, LifecycleStore, NewAccount, SqliteStore, Wipe,
+    AccountStore, HostRows, HostRowsError, LifecycleStore, NewAccount, SqliteStore, WipeReason,
 };
 use signup::verification::EmailCodes;
 use signup::{SignupError, SignupRequest, SignupService};
@@ -47,7 +47,7 @@ macro_rules! notes {
                 &self,
                 connection: &mut $connection,
                 account: &AccountId,
-                because: Wipe,
+                because: WipeReason,
             ) -> Result<(), HostRowsError> {
                 let reason = format!("{because:?}");
                 let wiped = sqlx::query(WIPE).bind(account.as_str()).bind(reason);

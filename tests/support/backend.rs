@@ -113,7 +113,7 @@ impl Backend {
 
     pub async fn with(self, options: Options) -> App {
         let mailer = Arc::new(MemoryMailer::default());
-        let mails = MailQueue::new(Arc::clone(&mailer)).places(100_000);
+        let mails = MailQueue::new(Arc::clone(&mailer)).capacity(100_000);
         let verification = options.verification.or_else(|| {
             let secret = ReplaySecret::new(&[9; 32]).unwrap();
             Some((self.mode?, EmailCodes::new(secret, mails.clone())))

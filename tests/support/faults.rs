@@ -13,8 +13,8 @@ use signup::fields::EmailKey;
 use signup::random::{RandomError, SecureRandom, SystemRandom};
 use signup::store::{
     AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, CreateOutcome,
-    EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner, KeyQuery,
-    LifecycleStore, NewAccount, OldEvents, Purged, Settled, StoreError, StoredAccount,
+    DeliveryOutcome, EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner,
+    KeyQuery, LifecycleStore, NewAccount, OldEvents, Purged, StoreError, StoredAccount,
     StoredApiKey, StoredEvent, StoredLogin,
 };
 use tokio::runtime::Handle;
@@ -217,7 +217,7 @@ impl<S: EventStore> EventStore for Faulty<S> {
         &self,
         lease: EventLease,
         until: Timestamp,
-        settled: Vec<Settled>,
+        settled: Vec<DeliveryOutcome>,
     ) -> Result<bool, StoreError> {
         self.call(None, self.store.settle_events(lease, until, settled)).await
     }

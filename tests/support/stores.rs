@@ -14,9 +14,9 @@ use signup::fields::EmailKey;
 use signup::store::conformance::{AccountRow, ApiKeyRow, Harness, Outage};
 use signup::store::{
     AccountChange, AccountColumn, AccountFilter, AccountPage, AccountStore, ChangeOutcome,
-    CreateOutcome, EventBacklog, EventLease, EventQuery, EventStore, Expired, FindBy, KeyOwner,
-    KeyQuery, LifecycleStore, MemoryStore, MySqlStore, NewAccount, OldEvents, PostgresStore,
-    Purged, Settled, SqliteStore, StoreError, StoredAccount, StoredApiKey, StoredEvent,
+    CreateOutcome, DeliveryOutcome, EventBacklog, EventLease, EventQuery, EventStore, Expired,
+    FindBy, KeyOwner, KeyQuery, LifecycleStore, MemoryStore, MySqlStore, NewAccount, OldEvents,
+    PostgresStore, Purged, SqliteStore, StoreError, StoredAccount, StoredApiKey, StoredEvent,
     StoredLogin,
 };
 use sqlx::{AssertSqlSafe, Row as _};
@@ -241,7 +241,7 @@ macro_rules! delegate {
                 &self,
                 lease: EventLease,
                 until: Timestamp,
-                settled: Vec<Settled>,
+                settled: Vec<DeliveryOutcome>,
             ) -> Result<bool, StoreError> {
                 self.$store.settle_events(lease, until, settled).await
             }

@@ -19,7 +19,11 @@ pub const KNOWN: [Known; 19] = [
         "derived from the JWT secret",
         "another one, of which the answers to retries are derived",
     ),
-    ("SIGNUP_VERIFICATION", "off", "first or after: a mailed code proves the address (a feature)"),
+    (
+        "SIGNUP_VERIFICATION",
+        "off",
+        "first or after: a mailed code verifies the address (a feature)",
+    ),
     ("SMTP_URL", "none, codes are printed", "smtps://… or smtp://…?tls=required (a feature)"),
     ("SIGNUP_MAIL_FROM", "no-reply@localhost", "the sender of mails: Name <address>"),
     ("SIGNUP_HASH_WORKERS", "the cores", "hashes at a time, 1024 at most"),

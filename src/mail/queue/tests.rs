@@ -82,7 +82,7 @@ fn what_may_pass_is_tried_again_and_nothing_else() {
 #[test]
 fn a_full_queue_has_no_place_and_a_place_comes_back() {
     run(async {
-        let queue = queue(&[]).1.places(2);
+        let queue = queue(&[]).1.capacity(2);
         let places = [queue.reserve(), queue.reserve()].map(Option::unwrap);
         assert!(queue.reserve().is_none());
         assert_eq!(queue.stats().waiting, 2);
@@ -132,7 +132,7 @@ async fn greylisting_is_survived_while_the_code_lives() {
 #[tokio::test(start_paused = true)]
 async fn mails_that_wait_for_an_attempt_take_no_place_of_new_ones() {
     let (_, queue) = queue(&[Act::Defer; 3]);
-    let queue = queue.places(1).attempts(9, Duration::from_mins(5));
+    let queue = queue.capacity(1).attempts(9, Duration::from_mins(5));
     for _ in 0..2 {
         queue.reserve().unwrap().send(mail());
         for _ in 0..9 {
@@ -149,7 +149,7 @@ async fn mails_that_wait_for_an_attempt_take_no_place_of_new_ones() {
 #[tokio::test]
 async fn a_notice_has_a_place_of_its_own_and_a_clone_is_the_same_queue() {
     let (_, queue) = queue(&[]);
-    let clone = queue.clone().places(1);
+    let clone = queue.clone().capacity(1);
     let _mail = queue.reserve().unwrap();
     assert!(clone.reserve().is_none());
     let _notice = queue.reserve_notice(mail().to()).unwrap();
@@ -178,7 +178,7 @@ async fn turns() {
 #[tokio::test(start_paused = true)]
 async fn an_address_that_is_refused_takes_no_place_of_other_notices() {
     let (_, queue) = queue(&[Act::Defer; 100]);
-    let queue = queue.places(9).attempts(9, Duration::from_mins(5));
+    let queue = queue.capacity(9).attempts(9, Duration::from_mins(5));
     for round in 0..2 {
         let mut places = 0;
         while let Some(place) = queue.reserve_notice(mail_to("bad@x.co").to()) {
@@ -195,7 +195,7 @@ async fn an_address_that_is_refused_takes_no_place_of_other_notices() {
 #[tokio::test(start_paused = true)]
 async fn a_domain_has_half_of_the_places_of_retries() {
     let (_, queue) = queue(&[Act::Defer; 100]);
-    let queue = queue.places(4).attempts(9, Duration::from_mins(5));
+    let queue = queue.capacity(4).attempts(9, Duration::from_mins(5));
     for address in ["a@x.co", "b@x.co", "c@x.co", "kim@example.com"] {
         queue.reserve().unwrap().send(mail_to(address));
         turns().await;

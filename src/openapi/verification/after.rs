@@ -1,4 +1,4 @@
-//! The document of an endpoint that proves addresses after the sign-up.
+//! The document of an endpoint that verifies addresses after the sign-up.
 
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::response::Response;
@@ -18,8 +18,8 @@ use super::{code, expires_at, ticket, with_body};
 use crate::openapi::replayed;
 
 /// Returns the document of a service that
-/// [proves addresses after the sign-up](crate::SignupServiceBuilder::verify_after): four
-/// more paths prove an address, mail another code, and let the owner of a mailbox take over
+/// [verifies addresses after the sign-up](crate::SignupServiceBuilder::verify_after): four
+/// more paths verify an address, mail another code, and let the owner of a mailbox take over
 /// an account that was made with its address.
 ///
 /// ```
@@ -48,13 +48,13 @@ fn verify() -> Operation {
     let body = owner(ObjectBuilder::new().property("code", code()).required("code"));
     let operation = Operation::builder()
         .operation_id(Some("verifyEmail"))
-        .summary(Some("Prove the address of an account"))
+        .summary(Some("Verify the address of an account"))
         .description(Some(
             "Takes the code of the mail, with the token of the account in `Authorization`, or \
              with email and password in the body.",
         ));
-    let proven = Response::builder().description("The address is proven").build();
-    of_owner(with_body(operation, body).response("204", proven).build())
+    let verified = Response::builder().description("The address is verified").build();
+    of_owner(with_body(operation, body).response("204", verified).build())
 }
 
 fn resend() -> Operation {
@@ -68,7 +68,7 @@ fn resend() -> Operation {
     let data = object([("expires_at", expires_at())]);
     let content = ContentBuilder::new().schema(Some(Schema::from(object([("data", data)]))));
     let sent = Response::builder()
-        .description("A code is on its way, unless the address is proven")
+        .description("A code is on its way, unless the address is verified")
         .content(JSON, content.build())
         .build();
     let operation = with_body(operation, owner(ObjectBuilder::new()));
@@ -81,7 +81,7 @@ fn reclaim() -> Operation {
         .summary(Some("Begin to take over an account"))
         .description(Some(
             "For the owner of a mailbox, with whose address somebody else has made an account: \
-             mails a code if the address was never proven. The answer is the same for any \
+             mails a code if the address was never verified. The answer is the same for any \
              address.",
         ));
     let mut operation = with_body(operation, object([("email", email_address())])).build();
@@ -96,7 +96,7 @@ fn confirm() -> Operation {
         .operation_id(Some("confirmReclaim"))
         .summary(Some("Take over an account"))
         .description(Some(
-            "Sets the password, proves the address, clears the name, and ends every token and \
+            "Sets the password, verifies the address, clears the name, and ends every token and \
              API key of the account.",
         ));
     let content = ContentBuilder::new().schema(Some(reference::<Signup>()));

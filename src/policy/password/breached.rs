@@ -17,7 +17,7 @@ mod filter;
 
 use file::{Shards, Storage};
 
-/// The deadline of a look-up that reads the file.
+/// The deadline of a lookup that reads the file.
 const DISK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Rejects passwords of a list of breached ones, such as Pwned Passwords, in a file that
@@ -64,7 +64,7 @@ impl BreachedPasswordsError {
 }
 
 impl BreachedPasswords {
-    /// Opens a file. A look-up reads it at three places, which the operating system keeps in
+    /// Opens a file. A lookup reads it at three places, which the operating system keeps in
     /// memory while there is room.
     ///
     /// The whole file is read once and compared with its digests: this takes seconds for two
@@ -77,7 +77,7 @@ impl BreachedPasswords {
         Self::opened(path.as_ref(), Storage::File)
     }
 
-    /// Reads a file into memory. A look-up takes less than a microsecond, and never waits for
+    /// Reads a file into memory. A lookup takes less than a microsecond, and never waits for
     /// a disk.
     ///
     /// # Errors

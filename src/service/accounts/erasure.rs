@@ -12,7 +12,7 @@ use crate::event::EventKind;
 use crate::fields::EmailKey;
 use crate::store::{
     AccountChange, AccountCursor, AccountFilter, ChangeOutcome, Condition, Effect, StoredAccount,
-    Wipe,
+    WipeReason,
 };
 
 use super::{Accounts, IN_USE, THERE, alone, change_of, changed};
@@ -136,7 +136,7 @@ impl Accounts {
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens)
             .with(Effect::ReplaceApiKeys(None))
-            .with(Effect::WipeHostRows(Wipe::Erased));
+            .with(Effect::WipeHostRows(WipeReason::Erased));
         let scrubbed = self.core().emits_events.then_some(Effect::ScrubEvents);
         let change = change.with_all(scrubbed);
         self.with_event(change, EventKind::AccountErased, &data)

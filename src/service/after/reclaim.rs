@@ -21,7 +21,7 @@ use crate::response::Signup;
 use crate::service::accounts::{IN_USE, invalid_field};
 use crate::service::codes::{Opened, busy, invalid_code, report};
 use crate::store::{
-    AccountChange, ChangeOutcome, Condition, Effect, FindBy, NewApiKey, StoredAccount, Wipe,
+    AccountChange, ChangeOutcome, Condition, Effect, FindBy, NewApiKey, StoredAccount, WipeReason,
 };
 use crate::throttle::Caller;
 use crate::token::TokenOptions;
@@ -73,7 +73,7 @@ impl VerifyAfter {
         self.codes.issue_ticket(TicketKind::Reclaim, account, (to, kind), permit)
     }
 
-    /// Takes over the account of a ticket by the code of the mail: sets the password, proves
+    /// Takes over the account of a ticket with its code: sets the password, verifies
     /// the address, ends every token and API key and every other ticket, clears the name,
     /// and returns a new token and API key. The same ticket, code and password, sent again,
     /// get the same API key while the account is as it was.
@@ -159,7 +159,7 @@ impl VerifyAfter {
             .with(Effect::ForgetRetries)
             .with(Effect::RevokeTokens)
             .with(Effect::SetTicketNonce(*spent))
-            .with(Effect::WipeHostRows(Wipe::Reclaimed))
+            .with(Effect::WipeHostRows(WipeReason::Reclaimed))
             .with(Effect::ReplaceApiKeys(Some(Box::new(new_key))));
         Ok(change.with_all(event?.map(Effect::Emit)))
     }

@@ -118,7 +118,7 @@ mod sql {
 
         async fn delete_account(&self, id: &AccountId) {
             let delete = |table, column| {
-                let (table, id_of) = (self.table(table), (B::SPELLING.placeholder)(1));
+                let (table, id_of) = (self.table(table), (B::SYNTAX.placeholder)(1));
                 let sql = format!("DELETE FROM {table} WHERE {column} = {id_of}");
                 Statement::from_parts(self.names.fill_columns(&sql), vec![id.as_str().into()])
             };
@@ -143,7 +143,7 @@ mod sql {
                  FROM {} a",
                 self.table("accounts"),
             );
-            let sql = read_times(&sql, &self.names, B::SPELLING);
+            let sql = read_times(&sql, &self.names, B::SYNTAX);
             all(self, self.names.fill_columns(&sql), ACCOUNT, account).await
         }
 

@@ -13,7 +13,7 @@ use crate::hash::PasswordHash;
 use crate::issue::Chain;
 use crate::store::contract::{
     AccountChange, AccountStore as _, ChangeOutcome, Condition, Effect, KeyOwner, LifecycleStore,
-    LifecycleStoreExt as _, NewAccount, NewApiKey, Wipe,
+    LifecycleStoreExt as _, NewAccount, NewApiKey, WipeReason,
 };
 
 use super::drop_at::settles;
@@ -180,14 +180,14 @@ pub async fn a_condition_that_does_not_hold_changes_nothing<S: Harness<Store: Li
     change(&store, holding(&other).with(Effect::RevokeTokens)).await;
 }
 
-/// Checks that the first time of a proof stays.
+/// Checks that an address keeps the first time at which it was verified.
 pub async fn a_proof_keeps_its_first_time<S: Harness<Store: LifecycleStore>>(store: S) {
     let one = signed_up(&store, 1).await;
     for seconds in [60, 120, 30] {
         let proof = Effect::VerifyEmail(later(&one, seconds));
         change(&store, AccountChange::new(one.id().clone()).with(proof)).await;
         let verified_at = state(&store, &one).await.record.email_verified_at;
-        assert_eq!(verified_at, Some(later(&one, 60)), "the time of the proof");
+        assert_eq!(verified_at, Some(later(&one, 60)), "the time of the verification");
     }
 }
 
@@ -320,7 +320,7 @@ fn with_all_effects(change: AccountChange, of: &NewAccount, number: u64) -> Acco
         .with(Effect::ForgetRetries)
         .with(Effect::RevokeTokens)
         .with(Effect::SetTicketNonce(TicketNonce::new([9; 16])))
-        .with(Effect::WipeHostRows(Wipe::Reclaimed))
+        .with(Effect::WipeHostRows(WipeReason::Reclaimed))
         .with(Effect::ReplaceApiKeys(Some(Box::new(key(of, number, 60)))))
 }
 

@@ -58,7 +58,7 @@ async fn race<S: Harness>(store: &Arc<S>, round: u64, crowd: usize) {
     assert_eq!(winners, 1, "of {crowd} that create one email");
 }
 
-/// Checks that during an outage a look-up is `Unavailable`, and a create is that, or
+/// Checks that during an outage a lookup is `Unavailable`, and a create is that, or
 /// `OutcomeUnknown` if it may have been written. Afterwards the same account can be
 /// created, or was.
 ///

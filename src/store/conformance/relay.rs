@@ -11,7 +11,8 @@ use crate::event::{EventKind, NewEvent, PARTITIONS};
 use crate::issue::Chain;
 use crate::random::{Entropy, SeededRandom};
 use crate::store::contract::{
-    DeliveryState, EventLease, EventQuery, EventStore, NewAccount, OldEvents, Settled, StoredEvent,
+    DeliveryOutcome, DeliveryState, EventLease, EventQuery, EventStore, NewAccount, OldEvents,
+    StoredEvent,
 };
 
 use super::drop_at::settles;
@@ -80,7 +81,7 @@ pub async fn a_clock_that_was_ahead_holds_nothing<S: Harness<Store: EventStore>>
     let (now, ahead) = (later(&one, 60), later(&one, 365 * 24 * 3600));
     let lease = leased(&store, &one, now).await;
     let event = first(&store, &one, now).await;
-    let waits = Settled::new(&event, DeliveryState::Waiting, ahead);
+    let waits = DeliveryOutcome::new(&event, DeliveryState::Waiting, ahead);
     assert!(ok(store.under_test().settle_events(lease, ahead, vec![waits]).await));
     assert_eq!(due(&store, &one, now).await, [1], "the event waits for a year");
     let free = ok(store.under_test().due_partitions(now).await);
@@ -88,7 +89,7 @@ pub async fn a_clock_that_was_ahead_holds_nothing<S: Harness<Store: EventStore>>
     let taken = store.under_test().lease_partition(lease, now, later(&one, 120)).await;
     assert!(ok(taken).is_some(), "the lease can't be taken for a year");
     // A usual wait holds.
-    let waits = Settled::new(&event, DeliveryState::Waiting, later(&one, 7 * 3600));
+    let waits = DeliveryOutcome::new(&event, DeliveryState::Waiting, later(&one, 7 * 3600));
     let held = EventLease { fence: lease.fence + 1, ..lease };
     assert!(ok(store.under_test().settle_events(held, later(&one, 0), vec![waits]).await));
     assert_eq!(due(&store, &one, now).await, [0; 0], "the event does not wait");
@@ -147,7 +148,8 @@ pub async fn a_lost_lease_settles_nothing<S: Harness<Store: EventStore>>(store: 
     else {
         panic!("a lease that has expired was kept")
     };
-    let delivered = Settled::new(&first(&store, &one, now).await, DeliveryState::Delivered, now);
+    let delivered =
+        DeliveryOutcome::new(&first(&store, &one, now).await, DeliveryState::Delivered, now);
     let late = store.under_test().settle_events(lost, later(&one, 0), vec![delivered]).await;
     assert!(!ok(late), "a lease that was lost settles");
     assert_eq!(due(&store, &one, now).await, [1], "an event was settled");
@@ -242,7 +244,7 @@ pub async fn dead_letters_are_listed_in_pages<S: Harness<Store: EventStore>>(sto
         let one = with_events(&store, number, 1).await;
         let (lease, event) = (leased(&store, &one, later(&one, 60)).await, first_of(&one));
         let state = if number % 2 == 0 { DeliveryState::Skipped } else { DeliveryState::Stopped };
-        let given_up = vec![Settled::new(&event, state, later(&one, 60))];
+        let given_up = vec![DeliveryOutcome::new(&event, state, later(&one, 60))];
         assert!(ok(store.under_test().settle_events(lease, later(&one, 0), given_up).await));
         expected.push((event.event.created_at(), event.event.id().to_owned()));
     }
@@ -297,7 +299,7 @@ pub async fn a_dropped_settlement_is_whole<S: Harness<Store: EventStore>>(store:
         let lease = leased(&store, &one, now).await;
         let both = all(&store, &one).await.into_iter().map(|event| {
             let event = StoredEvent::new(event, 0, DeliveryState::Waiting, now);
-            Settled::new(&event, DeliveryState::Skipped, now)
+            DeliveryOutcome::new(&event, DeliveryState::Skipped, now)
         });
         let settling = store.under_test().settle_events(lease, later(&one, 0), both.collect());
         finished = dropped_after(settling, polls).await.is_some();
@@ -407,7 +409,7 @@ async fn settled<S: Harness<Store: EventStore>>(
     state: DeliveryState,
     due_at: Timestamp,
 ) {
-    let ended = Settled::new(&first(store, of, later(of, 90)).await, state, due_at);
+    let ended = DeliveryOutcome::new(&first(store, of, later(of, 90)).await, state, due_at);
     let until = later(of, 120);
     assert!(ok(store.under_test().settle_events(lease, until, vec![ended]).await), "it was lost");
 }

@@ -116,7 +116,7 @@ impl Sample {
         self
     }
 
-    /// Sets the ticket of a sign-up whose address was proven first.
+    /// Sets the ticket of a sign-up whose address was verified first.
     #[must_use]
     pub fn ticket(mut self, ticket: UsedTicket) -> Self {
         self.ticket = Some(ticket);

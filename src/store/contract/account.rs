@@ -245,7 +245,7 @@ impl NewAccount {
         self.receipt.as_ref()
     }
 
-    /// Returns `accounts.email_verified_at`: when the address was proven, if it was.
+    /// Returns `accounts.email_verified_at`: when the address was verified, if it was.
     pub fn email_verified_at(&self) -> Option<Timestamp> {
         self.email_verified_at
     }

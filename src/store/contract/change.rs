@@ -163,13 +163,13 @@ pub enum Effect {
     AddNotice(Box<Notice>),
     /// Lets the host wipe its own rows, by `HostRows::wipe` of an SQL store. A store without
     /// rows of the host's does nothing.
-    WipeHostRows(Wipe),
+    WipeHostRows(WipeReason),
 }
 
 /// The reason why the host's rows of an account are wiped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Wipe {
+pub enum WipeReason {
     /// The owner of the mailbox has taken the account over from who had made it.
     Reclaimed,
     /// The account is erased.

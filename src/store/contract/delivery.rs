@@ -99,7 +99,7 @@ impl StoredEvent {
 /// The end of an attempt to deliver an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Settled {
+pub struct DeliveryOutcome {
     /// The account of the event.
     pub account_id: AccountId,
     /// `events.number`.
@@ -112,7 +112,7 @@ pub struct Settled {
     pub due_at: Timestamp,
 }
 
-impl Settled {
+impl DeliveryOutcome {
     /// Creates the end of an attempt.
     pub fn new(event: &StoredEvent, state: DeliveryState, due_at: Timestamp) -> Self {
         let failed = u32::from(state != DeliveryState::Delivered);
@@ -136,7 +136,7 @@ pub struct EventBacklog {
 }
 
 impl EventBacklog {
-    /// Creates the result of a look-up.
+    /// Creates the result of a lookup.
     pub fn new(waiting: u64, oldest: Option<Timestamp>, stopped: u64) -> Self {
         Self { waiting, oldest, stopped }
     }

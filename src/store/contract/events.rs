@@ -8,7 +8,7 @@ use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::event::Notice;
 
-use super::delivery::{EventBacklog, EventLease, Settled, StoredEvent};
+use super::delivery::{DeliveryOutcome, EventBacklog, EventLease, StoredEvent};
 use super::error::StoreError;
 use super::lifecycle::LifecycleStore;
 use super::query::{EventQuery, OldEvents, Purged};
@@ -104,7 +104,7 @@ pub trait EventStore: LifecycleStore {
         &self,
         lease: EventLease,
         until: Timestamp,
-        settled: Vec<Settled>,
+        settled: Vec<DeliveryOutcome>,
     ) -> Result<bool, StoreError>;
 
     /// Returns how much is left to deliver, where each number is counted up to `limit`.
@@ -179,7 +179,7 @@ macro_rules! forward {
                 &self,
                 lease: EventLease,
                 until: Timestamp,
-                settled: Vec<Settled>,
+                settled: Vec<DeliveryOutcome>,
             ) -> Result<bool, StoreError> {
                 (**self).settle_events(lease, until, settled).await
             }

@@ -16,7 +16,7 @@ pub struct KeyOwner {
     pub account_id: AccountId,
     /// `api_keys.expires_at`: from then on the key is not valid.
     pub expires_at: Option<Timestamp>,
-    /// `accounts.email_verified_at`: when the owner's address was proven, if it was.
+    /// `accounts.email_verified_at`: when the owner's address was verified, if it was.
     pub email_verified_at: Option<Timestamp>,
     /// `accounts.state`, of the owner.
     pub state: AccountState,
@@ -32,7 +32,7 @@ impl KeyOwner {
         Self { account_id, expires_at, email_verified_at: None, state }
     }
 
-    /// Sets when the owner's address was proven.
+    /// Sets when the owner's address was verified.
     #[must_use]
     pub const fn email_verified_at(mut self, email_verified_at: Option<Timestamp>) -> Self {
         self.email_verified_at = email_verified_at;
@@ -62,7 +62,7 @@ pub struct ApiKeyInfo {
 }
 
 impl ApiKeyInfo {
-    /// Creates the result of a look-up for a key that does not expire.
+    /// Creates the result of a lookup for a key that does not expire.
     pub const fn new(
         id: ApiKeyId,
         prefix: String,
@@ -203,7 +203,7 @@ pub struct StoredAccount {
     /// `accounts.token_generation`: tokens of another generation are revoked. A new account
     /// is in generation 0.
     pub token_generation: i64,
-    /// `accounts.email_verified_at`: when the address was proven, if it was.
+    /// `accounts.email_verified_at`: when the address was verified, if it was.
     pub email_verified_at: Option<Timestamp>,
     /// `accounts.state`
     pub state: AccountState,
@@ -276,7 +276,7 @@ impl StoredAccount {
         self
     }
 
-    /// Sets when the address was proven.
+    /// Sets when the address was verified.
     #[must_use]
     pub const fn email_verified_at(mut self, email_verified_at: Option<Timestamp>) -> Self {
         self.email_verified_at = email_verified_at;
@@ -338,7 +338,7 @@ impl UsedTicket {
         &self.hash
     }
 
-    /// Returns `used_tickets.expires_at`: from then on the ticket proves nothing, and the
+    /// Returns `used_tickets.expires_at`: from then on the ticket is void, and the
     /// row can go.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at

@@ -11,17 +11,17 @@ use crate::store::contract::{AccountChange, Condition, Effect, NewApiKey};
 
 use super::fill::fill;
 use super::inserts::{Inserts, receipt};
-use super::names::Names;
-use super::spelling::Spelling;
+use super::names::TableNames;
 use super::sql::Sql;
 use super::statement::Statement;
+use super::syntax::Syntax;
 use super::table::AccountColumn::{DeleteAt, EmailVerifiedAt};
 
 /// The statements that change an account and what belongs to it.
 #[derive(Debug)]
 pub(in crate::store) struct Changes {
-    names: Names,
-    spelling: Spelling,
+    names: TableNames,
+    syntax: Syntax,
     add_api_key: Arc<str>,
     expire_key: Arc<str>,
     revoke_api_key: Arc<str>,
@@ -33,11 +33,11 @@ pub(in crate::store) struct Changes {
 
 impl Changes {
     /// Fills the names of the host into each statement.
-    pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
-        let sql = |template: &str| Arc::<str>::from(fill(template, names, spelling));
+    pub(in crate::store) fn new(names: &TableNames, syntax: Syntax) -> Self {
+        let sql = |template: &str| Arc::<str>::from(fill(template, names, syntax));
         Self {
             names: names.clone(),
-            spelling,
+            syntax,
             add_api_key: sql("INSERT INTO {api_keys}
                      (digest, account_id, name, prefix, last_four, created_at, expires_at,
                       replay_nonce, replay_version, replay_tag)
@@ -102,13 +102,13 @@ impl Changes {
     /// Writes the `UPDATE` of the account's own row. It affects the row even if nothing but keys
     /// changes.
     fn update_account(&self, change: &AccountChange) -> Statement {
-        let mut sql = Sql::new(&self.names, self.spelling);
+        let mut sql = Sql::new(&self.names, self.syntax);
         let id = change.account();
         let effects = change.effects().iter();
         let mut set: Vec<_> =
             effects.filter_map(|effect| assignment(&mut sql, effect, id)).collect();
         if set.is_empty() {
-            set.push(self.spelling.touch.to_owned());
+            set.push(self.syntax.touch.to_owned());
         }
         let mut conditions = vec![format!("@id = {}", sql.value(id.as_str()))];
         conditions.extend(change.conditions().iter().map(|it| condition(&mut sql, it)));

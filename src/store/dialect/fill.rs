@@ -1,13 +1,13 @@
 //! Templates of SQL, filled with the names of the host and the spelling of the database.
 
 use super::columns::INSERTED;
-use super::names::Names;
-use super::spelling::Spelling;
+use super::names::TableNames;
+use super::syntax::Syntax;
 use super::table::AccountColumn;
 
 /// Fills names, placeholders and functions into a template.
-pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) -> String {
-    let ignore = spelling.ignore_taken_email.replace("{p}", names.prefix.as_str());
+pub(in crate::store) fn fill(template: &str, names: &TableNames, syntax: Syntax) -> String {
+    let ignore = syntax.ignore_taken_email.replace("{p}", names.prefix.as_str());
     let additions = names.accounts.as_ref().map(|accounts| accounts.additions(INSERTED.len()));
     let (added_columns, added_values) = additions.unwrap_or_default();
     let mut sql = template
@@ -17,19 +17,19 @@ pub(in crate::store) fn fill(template: &str, names: &Names, spelling: Spelling) 
         .replace("{notices}", &names.table("notices"))
         .replace("{event_leases}", &names.table("event_leases"))
         .replace("{used_tickets}", &names.table("used_tickets"))
-        .replace("{least}", spelling.least)
+        .replace("{least}", syntax.least)
         .replace("{p}", names.prefix.as_str())
         .replace("{ignore_taken_email}", &ignore);
     for number in 1..=24 {
-        let placeholder = (spelling.placeholder)(number);
+        let placeholder = (syntax.placeholder)(number);
         sql = sql.replace(&format!("{{{number}}}"), &placeholder);
         for column in TIMES {
-            let written = names.write_time(column, &placeholder, spelling);
+            let written = names.write_time(column, &placeholder, syntax);
             sql = sql.replace(&format!("{{{}:{number}}}", column.own_name()), &written);
         }
     }
     names
-        .fill_columns(&read_times(&sql, names, spelling))
+        .fill_columns(&read_times(&sql, names, syntax))
         .replace("{added_columns}", &added_columns)
         .replace("{added_values}", &added_values)
 }
@@ -39,9 +39,9 @@ const TIMES: [AccountColumn; 3] =
     [AccountColumn::CreatedAt, AccountColumn::EmailVerifiedAt, AccountColumn::DeleteAt];
 
 /// Fills the expressions that read times of an account, of a table `a`.
-pub(in crate::store) fn read_times(sql: &str, names: &Names, spelling: Spelling) -> String {
+pub(in crate::store) fn read_times(sql: &str, names: &TableNames, syntax: Syntax) -> String {
     TIMES.into_iter().fold(sql.to_owned(), |sql, column| {
-        let read = names.read_time(column, spelling);
+        let read = names.read_time(column, syntax);
         sql.replace(&format!("{{a.{}}}", column.own_name()), &read)
     })
 }

@@ -11,16 +11,16 @@ use crate::store::contract::NewAccount;
 use super::at_once;
 use super::columns::account_lists;
 use super::fill::fill;
-use super::names::Names;
-use super::spelling::Spelling;
+use super::names::TableNames;
 use super::statement::{Statement, Value};
-use super::table::Mapped;
+use super::syntax::Syntax;
+use super::table::MappedTable;
 
 /// The statements that insert an account with what belongs to it.
 #[derive(Debug)]
 pub(in crate::store) struct Inserts {
     /// The table of the host's, if the accounts are in one.
-    accounts: Option<Arc<Mapped>>,
+    accounts: Option<Arc<MappedTable>>,
     account: Arc<str>,
     first_key: Arc<str>,
     ticket: Arc<str>,
@@ -33,9 +33,9 @@ pub(in crate::store) struct Inserts {
 
 impl Inserts {
     /// Fills the names of the host into each statement.
-    pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
-        let sql = |template: &str| Arc::<str>::from(fill(template, names, spelling));
-        let at_once = (spelling.inserts_at_once && names.accounts.is_none()).then(|| {
+    pub(in crate::store) fn new(names: &TableNames, syntax: Syntax) -> Self {
+        let sql = |template: &str| Arc::<str>::from(fill(template, names, syntax));
+        let at_once = (syntax.inserts_at_once && names.accounts.is_none()).then(|| {
             [(false, false), (false, true), (true, false), (true, true)]
                 .map(|(ticket, event)| sql(&at_once::template(ticket, event)))
         });

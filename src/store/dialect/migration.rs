@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::names::Names;
-use super::spelling::{Spelling, Step};
+use super::names::TableNames;
+use super::syntax::{Step, Syntax};
 
 /// The table of records.
 pub(in crate::store) const TABLE: &str = "_signup_migrations";
@@ -21,35 +21,35 @@ pub struct Migration {
 }
 
 /// Returns the numbered steps of the schema.
-pub(in crate::store) fn steps(names: &Names, spelling: &Spelling) -> &'static [Step] {
-    if names.accounts.is_some() { spelling.mapped_steps } else { spelling.steps }
+pub(in crate::store) fn steps(names: &TableNames, syntax: &Syntax) -> &'static [Step] {
+    if names.accounts.is_some() { syntax.mapped_steps } else { syntax.steps }
 }
 
 /// Returns the statement that creates the schema of the tables, ended by a semicolon, if they
 /// have one.
-pub(in crate::store) fn create_schema(names: &Names, spelling: &Spelling) -> String {
-    let schema = names.schema.name().filter(|_| spelling.creates_schema);
+pub(in crate::store) fn create_schema(names: &TableNames, syntax: &Syntax) -> String {
+    let schema = names.schema.name().filter(|_| syntax.creates_schema);
     schema.map(|name| format!("CREATE SCHEMA IF NOT EXISTS {name};\n")).unwrap_or_default()
 }
 
 /// Fills the names of the host into the steps of the schema.
 pub(in crate::store) fn migrations(
     steps: &[Step],
-    names: &Names,
-    spelling: &Spelling,
+    names: &TableNames,
+    syntax: &Syntax,
 ) -> Vec<Migration> {
     let steps = steps.iter().enumerate().map(|(at, step)| {
         let mut sql = String::new();
         if at == 0 {
-            sql += &create_schema(names, spelling);
-            sql += &create_record(names, spelling);
+            sql += &create_schema(names, syntax);
+            sql += &create_record(names, syntax);
             sql += ";\n";
         }
         sql += names.fill(&step.template()).trim_end();
         let (table, description) = (record_table(names), step.description);
         let checksum: String =
             checksum_of(&step.template()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let checksum = (spelling.hex)(&checksum);
+        let checksum = (syntax.hex)(&checksum);
         sql += &format!(
             "\nINSERT INTO {table}
     (version, description, success, checksum, execution_time, requires)
@@ -62,20 +62,20 @@ pub(in crate::store) fn migrations(
 }
 
 /// Returns the name of the table of records.
-pub(in crate::store) fn record_table(names: &Names) -> String {
+pub(in crate::store) fn record_table(names: &TableNames) -> String {
     names.table(TABLE)
 }
 
 /// Returns the statement that creates the table of records.
-pub(in crate::store) fn create_record(names: &Names, spelling: &Spelling) -> String {
+pub(in crate::store) fn create_record(names: &TableNames, syntax: &Syntax) -> String {
     format!(
         "{} {} (version bigint PRIMARY KEY, description text NOT NULL,
              installed_on timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
              success boolean NOT NULL, checksum {} NOT NULL, execution_time bigint NOT NULL,
              requires bigint NOT NULL DEFAULT 1)",
-        spelling.create_table,
+        syntax.create_table,
         record_table(names),
-        spelling.bytes,
+        syntax.bytes,
     )
 }
 

@@ -1,12 +1,13 @@
 //! The language of MySQL and MariaDB.
 
-use super::names::Names;
-use super::spelling::TimeFormat;
-use super::spelling::{
-    Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_limit, is_after,
+use super::names::TableNames;
+use super::syntax::TimeFormat;
+use super::syntax::{
+    Catalog, Form, Large, Severity, Step, Syntax, Types, ViolatedConstraint, delete_by_limit,
+    is_after,
 };
 
-pub(in crate::store) const SPELLING: Spelling = Spelling {
+pub(in crate::store) const SYNTAX: Syntax = Syntax {
     // The number goes when the statement is sent: MySQL has none.
     placeholder: |number| format!("?{number}"),
     ping: "SELECT 1",
@@ -185,7 +186,11 @@ pub(in crate::store) fn severity(number: u16) -> Severity {
 /// Returns the constraint of this crate's tables that an error is about, by the key's name in
 /// the message. In each of the server's languages it is the last quoted word; the value before
 /// it is the client's.
-pub(in crate::store) fn clash(number: u16, message: &str, names: &Names) -> Option<Clash> {
+pub(in crate::store) fn clash(
+    number: u16,
+    message: &str,
+    names: &TableNames,
+) -> Option<ViolatedConstraint> {
     match number {
         DUPLICATE_ENTRY => {
             let key = message.rsplit(['\'', '"']).nth(1)?;
@@ -193,16 +198,16 @@ pub(in crate::store) fn clash(number: u16, message: &str, names: &Names) -> Opti
             let key = key.rsplit_once('.').map_or(key, |(_table, key)| key);
             let is = |name: &str| key == names.constraint(name);
             if names.is_email(key, "accounts_email_key_key") {
-                Some(Clash::Email)
+                Some(ViolatedConstraint::Email)
             } else if names.is_id(key, "accounts_id_key") || key == "PRIMARY" {
-                Some(Clash::Identifier)
+                Some(ViolatedConstraint::Identifier)
             } else if is("api_keys_replay_tag") {
-                Some(Clash::Retry)
+                Some(ViolatedConstraint::Retry)
             } else {
-                is("used_tickets_hash_key").then_some(Clash::Ticket)
+                is("used_tickets_hash_key").then_some(ViolatedConstraint::Ticket)
             }
         }
-        NO_REFERENCED_ROW => Some(Clash::Orphan),
+        NO_REFERENCED_ROW => Some(ViolatedConstraint::Orphan),
         _ => None,
     }
 }
@@ -263,14 +268,14 @@ mod tests {
 
     #[test]
     fn a_key_is_found_in_every_language() {
-        let clash = |message: &str| clash(DUPLICATE_ENTRY, message, &Names::default());
+        let clash = |message: &str| clash(DUPLICATE_ENTRY, message, &TableNames::default());
         for message in [
             "Duplicate entry 'it's a key' for key 'accounts.accounts_email_key_key'",
             "Doppelter Eintrag 'a' für Schlüssel 'accounts_email_key_key'",
             "Duplicata du champ 'PRIMARY' pour la clef 'accounts_email_key_key'",
             "'a' は索引 'accounts_email_key_key' で重複しています。",
         ] {
-            assert_eq!(clash(message), Some(Clash::Email), "{message}");
+            assert_eq!(clash(message), Some(ViolatedConstraint::Email), "{message}");
         }
         let of_client = "Duplicate entry 'accounts_email_key_key' for key 'of_the_host'";
         assert_eq!(clash(of_client), None);

@@ -6,9 +6,9 @@ use crate::account::AccountState;
 use crate::clock::Timestamp;
 use crate::issue::InvalidValue;
 
-use super::spelling::Spelling;
-use super::spelling::TimeFormat;
-use super::table::{AccountColumn, Mapped, TableMap};
+use super::syntax::Syntax;
+use super::syntax::TimeFormat;
+use super::table::{AccountColumn, MappedTable, TableMap};
 
 const INVALID_PREFIX: InvalidValue = InvalidValue::new(
     "invalid table prefix: needs up to 32 lower-case letters, digits and underscores",
@@ -78,21 +78,21 @@ impl Schema {
 /// The names chosen by the host.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default)]
-pub struct Names {
+pub struct TableNames {
     pub(in crate::store) schema: Schema,
     pub(in crate::store) prefix: TablePrefix,
     /// The table of the host's, if the accounts are in one.
-    pub(in crate::store) accounts: Option<Arc<Mapped>>,
+    pub(in crate::store) accounts: Option<Arc<MappedTable>>,
 }
 
-impl Names {
+impl TableNames {
     /// Puts the accounts into a table of the host's.
     pub(in crate::store) fn with_table(
         self,
         map: TableMap,
-        spelling: Spelling,
+        syntax: Syntax,
     ) -> Result<Self, InvalidValue> {
-        Ok(Self { accounts: Some(Arc::new(Mapped::new(map, spelling)?)), ..self })
+        Ok(Self { accounts: Some(Arc::new(MappedTable::new(map, syntax)?)), ..self })
     }
 
     /// Returns a table's name as it stands in SQL, with schema and prefix.
@@ -117,13 +117,13 @@ impl Names {
 
     /// Returns the expression that reads a time of an account, of a table `a`, in
     /// milliseconds.
-    pub(in crate::store) fn read_time(&self, column: AccountColumn, spelling: Spelling) -> String {
+    pub(in crate::store) fn read_time(&self, column: AccountColumn, syntax: Syntax) -> String {
         let name = format!("a.{}", self.column(column));
         match self.time_format(column) {
             TimeFormat::Milliseconds => name,
             format => {
                 // A host may have any time, and one row must not fail a query.
-                let time = (spelling.read_time)(format, &name);
+                let time = (syntax.read_time)(format, &name);
                 let latest = Timestamp::MAX.as_millis();
                 format!("CASE WHEN {time} BETWEEN 0 AND {latest} THEN {time} END")
             }
@@ -132,11 +132,11 @@ impl Names {
 
     /// Returns the condition, with `AND` before it, that a row of a table `a` can be read: the
     /// rows of a host's table may not be adopted, or be changed by another system.
-    pub(in crate::store) fn is_readable(&self, spelling: Spelling) -> String {
+    pub(in crate::store) fn is_readable(&self, syntax: Syntax) -> String {
         if self.accounts.is_none() {
             return String::new();
         }
-        let time = self.read_time(AccountColumn::CreatedAt, spelling);
+        let time = self.read_time(AccountColumn::CreatedAt, syntax);
         let latest = Timestamp::MAX.as_millis();
         let states = AccountState::ALL.map(|state| format!("'{state}'")).join(", ");
         let columns = self.fill_columns(
@@ -156,11 +156,11 @@ impl Names {
         &self,
         column: AccountColumn,
         millis: &str,
-        spelling: Spelling,
+        syntax: Syntax,
     ) -> String {
         match self.time_format(column) {
             TimeFormat::Milliseconds => millis.to_owned(),
-            format => (spelling.write_time)(format, millis),
+            format => (syntax.write_time)(format, millis),
         }
     }
 

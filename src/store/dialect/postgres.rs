@@ -1,13 +1,13 @@
 //! The language of PostgreSQL.
 
-use super::names::Names;
-use super::spelling::TimeFormat;
-use super::spelling::{
-    ADVANCE_NEXT, Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_key,
-    is_row_after, update_from,
+use super::names::TableNames;
+use super::syntax::TimeFormat;
+use super::syntax::{
+    ADVANCE_NEXT, Catalog, Form, Large, Severity, Step, Syntax, Types, ViolatedConstraint,
+    delete_by_key, is_row_after, update_from,
 };
 
-pub(in crate::store) const SPELLING: Spelling = Spelling {
+pub(in crate::store) const SYNTAX: Syntax = Syntax {
     placeholder: |number| format!("${number}"),
     ping: "SELECT 1",
     now: Some("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"),
@@ -193,17 +193,23 @@ pub(in crate::store) fn severity(code: &str) -> Severity {
 }
 
 /// Returns the constraint of this crate's tables that an error is about.
-pub(in crate::store) fn clash(code: &str, constraint: &str, names: &Names) -> Option<Clash> {
+pub(in crate::store) fn clash(
+    code: &str,
+    constraint: &str,
+    names: &TableNames,
+) -> Option<ViolatedConstraint> {
     let is = |name: &str| constraint == names.constraint(name);
     match code {
         UNIQUE_VIOLATION if names.is_email(constraint, "accounts_email_key_key") => {
-            Some(Clash::Email)
+            Some(ViolatedConstraint::Email)
         }
-        UNIQUE_VIOLATION if is("api_keys_replay_tag") => Some(Clash::Retry),
-        UNIQUE_VIOLATION if is("used_tickets_pkey") => Some(Clash::Ticket),
-        UNIQUE_VIOLATION if is("api_keys_pkey") => Some(Clash::Identifier),
-        UNIQUE_VIOLATION if names.is_id(constraint, "accounts_pkey") => Some(Clash::Identifier),
-        FOREIGN_KEY_VIOLATION if is("api_keys_account_id_fkey") => Some(Clash::Orphan),
+        UNIQUE_VIOLATION if is("api_keys_replay_tag") => Some(ViolatedConstraint::Retry),
+        UNIQUE_VIOLATION if is("used_tickets_pkey") => Some(ViolatedConstraint::Ticket),
+        UNIQUE_VIOLATION if is("api_keys_pkey") => Some(ViolatedConstraint::Identifier),
+        UNIQUE_VIOLATION if names.is_id(constraint, "accounts_pkey") => {
+            Some(ViolatedConstraint::Identifier)
+        }
+        FOREIGN_KEY_VIOLATION if is("api_keys_account_id_fkey") => Some(ViolatedConstraint::Orphan),
         _ => None,
     }
 }

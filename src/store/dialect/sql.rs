@@ -3,21 +3,21 @@
 use crate::clock::Timestamp;
 
 use super::fill::read_times;
-use super::names::Names;
-use super::spelling::Spelling;
+use super::names::TableNames;
 use super::statement::{Statement, Value};
+use super::syntax::Syntax;
 use super::table::AccountColumn;
 
 /// A statement that is being written.
 pub(in crate::store) struct Sql<'a> {
     values: Vec<Value>,
-    names: &'a Names,
-    spelling: Spelling,
+    names: &'a TableNames,
+    syntax: Syntax,
 }
 
 impl<'a> Sql<'a> {
-    pub(in crate::store) const fn new(names: &'a Names, spelling: Spelling) -> Self {
-        Self { values: Vec::new(), names, spelling }
+    pub(in crate::store) const fn new(names: &'a TableNames, syntax: Syntax) -> Self {
+        Self { values: Vec::new(), names, syntax }
     }
 
     /// Returns the name of a table.
@@ -27,7 +27,7 @@ impl<'a> Sql<'a> {
 
     /// Fills in the names of columns.
     pub(in crate::store) fn statement(self, text: &str) -> Statement {
-        let text = read_times(text, self.names, self.spelling);
+        let text = read_times(text, self.names, self.syntax);
         Statement::from_parts(self.names.fill_columns(&text), self.values)
     }
 
@@ -39,7 +39,7 @@ impl<'a> Sql<'a> {
     /// Adds a value and returns its placeholder.
     pub(in crate::store) fn value(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
-        (self.spelling.placeholder)(self.values.len())
+        (self.syntax.placeholder)(self.values.len())
     }
 
     /// Adds a time for a column and returns the expression that writes it.
@@ -49,6 +49,6 @@ impl<'a> Sql<'a> {
         at: impl Into<Option<Timestamp>>,
     ) -> String {
         let millis = self.value(at.into().map(Timestamp::as_millis));
-        self.names.write_time(column, &millis, self.spelling)
+        self.names.write_time(column, &millis, self.syntax)
     }
 }

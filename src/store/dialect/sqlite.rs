@@ -1,13 +1,13 @@
 //! The language of SQLite.
 
-use super::names::Names;
-use super::spelling::{
-    ADVANCE_NEXT, Catalog, Clash, Form, Large, Severity, Spelling, Step, Types, delete_by_key,
-    is_row_after, update_from,
+use super::names::TableNames;
+use super::syntax::{
+    ADVANCE_NEXT, Catalog, Form, Large, Severity, Step, Syntax, Types, ViolatedConstraint,
+    delete_by_key, is_row_after, update_from,
 };
 use super::table::AccountColumn;
 
-pub(in crate::store) const SPELLING: Spelling = Spelling {
+pub(in crate::store) const SYNTAX: Syntax = Syntax {
     placeholder: |number| format!("?{number}"),
     // SQLite opens its file only to read a table.
     ping: "SELECT 1 FROM sqlite_master LIMIT 1",
@@ -112,9 +112,13 @@ pub(in crate::store) fn severity(code: i32) -> Severity {
 /// Returns the constraint of this crate's tables that an error is about: it reads the
 /// message, because SQLite reports columns instead of a constraint's name (`UNIQUE constraint
 /// failed: accounts.id`).
-pub(in crate::store) fn clash(code: i32, message: &str, names: &Names) -> Option<Clash> {
+pub(in crate::store) fn clash(
+    code: i32,
+    message: &str,
+    names: &TableNames,
+) -> Option<ViolatedConstraint> {
     if code == FOREIGN_KEY {
-        return Some(Clash::Orphan);
+        return Some(ViolatedConstraint::Orphan);
     }
     let (_, column) = message.split_once("UNIQUE constraint failed: ")?;
     let is = |name: &str| column == names.table(name);
@@ -128,13 +132,13 @@ pub(in crate::store) fn clash(code: i32, message: &str, names: &Names) -> Option
         || column == reported(AccountColumn::Email)
         || index.is_some_and(|index| names.is_email(index, ""))
     {
-        Some(Clash::Email)
+        Some(ViolatedConstraint::Email)
     } else if column == reported(AccountColumn::Id) || is("api_keys.digest") {
-        Some(Clash::Identifier)
+        Some(ViolatedConstraint::Identifier)
     } else if column == names.fill("{p}api_keys.account_id, {p}api_keys.replay_tag") {
-        Some(Clash::Retry)
+        Some(ViolatedConstraint::Retry)
     } else if is("used_tickets.hash") {
-        Some(Clash::Ticket)
+        Some(ViolatedConstraint::Ticket)
     } else {
         None
     }

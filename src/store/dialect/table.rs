@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::issue::InvalidValue;
 use crate::store::contract::NewAccount;
 
-use super::spelling::{Spelling, TimeFormat};
 use super::statement::Value;
+use super::syntax::{Syntax, TimeFormat};
 
 const INVALID_NAME: InvalidValue = InvalidValue::new(
     "invalid name in a table map: needs 1 to 63 characters, none of them a quotation mark, a \
@@ -43,7 +43,7 @@ pub struct TableMap {
     pub(in crate::store) table: String,
     pub(in crate::store) primary_key: String,
     columns: [MappedColumn; COLUMNS.len()],
-    pub(in crate::store) filled: Vec<Filled>,
+    pub(in crate::store) filled: Vec<ExtraColumn>,
     /// The condition of rows that are no users.
     pub(in crate::store) excluded: Option<String>,
     /// The condition of users that must not log in.
@@ -61,7 +61,7 @@ struct MappedColumn {
 
 /// A column that the host fills.
 #[derive(Clone)]
-pub(in crate::store) struct Filled {
+pub(in crate::store) struct ExtraColumn {
     pub(in crate::store) column: String,
     expression: String,
     value: Option<FilledValue>,
@@ -97,7 +97,7 @@ pub enum AccountColumn {
     ReplayVersion,
     /// The tag of a request that can be retried.
     ReplayTag,
-    /// The time at which the address was proven, or null.
+    /// The time at which the address was verified, or null.
     EmailVerifiedAt,
     /// The state of the account.
     State,
@@ -228,7 +228,7 @@ impl TableMap {
     #[must_use]
     pub fn fill(mut self, column: impl Into<String>, expression: impl Into<String>) -> Self {
         let (column, expression) = (column.into(), expression.into());
-        self.filled.push(Filled { column, expression, value: None });
+        self.filled.push(ExtraColumn { column, expression, value: None });
         self
     }
 
@@ -242,7 +242,7 @@ impl TableMap {
         value: impl Fn(&NewAccount) -> String + Send + Sync + 'static,
     ) -> Self {
         let (column, expression) = (column.into(), expression.into());
-        self.filled.push(Filled { column, expression, value: Some(Arc::new(value)) });
+        self.filled.push(ExtraColumn { column, expression, value: Some(Arc::new(value)) });
         self
     }
 
@@ -298,21 +298,21 @@ impl fmt::Debug for TableMap {
 
 /// A table map, spelled for a database.
 #[derive(Debug)]
-pub(in crate::store) struct Mapped {
+pub(in crate::store) struct MappedTable {
     pub(in crate::store) map: TableMap,
-    pub(in crate::store) spelling: Spelling,
+    pub(in crate::store) syntax: Syntax,
     /// The constraints that make a column unique, by the catalog.
     uniques: RwLock<Vec<(AccountColumn, String)>>,
 }
 
-impl Mapped {
-    pub(super) fn new(map: TableMap, spelling: Spelling) -> Result<Self, InvalidValue> {
+impl MappedTable {
+    pub(super) fn new(map: TableMap, syntax: Syntax) -> Result<Self, InvalidValue> {
         map.check_names()?;
-        Ok(Self { map, spelling, uniques: RwLock::default() })
+        Ok(Self { map, syntax, uniques: RwLock::default() })
     }
 
     pub(in crate::store) fn quoted(&self, name: &str) -> String {
-        let quote = self.spelling.quote;
+        let quote = self.syntax.quote;
         format!("{quote}{name}{quote}")
     }
 
@@ -342,7 +342,7 @@ impl Mapped {
     pub(in crate::store) fn constraint(&self, column: AccountColumn) -> String {
         let mapped = self.map.columns.get(column.index());
         let named = mapped.and_then(|mapped| mapped.unique.clone());
-        named.unwrap_or_else(|| (self.spelling.unique_name)(&self.map.table, self.name(column)))
+        named.unwrap_or_else(|| (self.syntax.unique_name)(&self.map.table, self.name(column)))
     }
 
     /// Sets the constraints that make a column unique.
@@ -371,7 +371,7 @@ impl Mapped {
             let mut expression = filled.expression.clone();
             if filled.value.is_some() {
                 at += 1;
-                expression = expression.replace('?', &(self.spelling.placeholder)(at));
+                expression = expression.replace('?', &(self.syntax.placeholder)(at));
             }
             expressions += &format!(", {expression}");
         }

@@ -8,8 +8,8 @@ use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::event::{Notice, PARTITIONS};
 use crate::store::contract::{
-    DeliveryState, EventBacklog, EventLease, EventQuery, EventStore, OldEvents, Purged, Settled,
-    StoreError, StoredEvent,
+    DeliveryOutcome, DeliveryState, EventBacklog, EventLease, EventQuery, EventStore, OldEvents,
+    Purged, StoreError, StoredEvent,
 };
 
 use super::rows::{EventRow, Lease, is_past};
@@ -111,7 +111,7 @@ impl EventStore for MemoryStore {
         &self,
         lease: EventLease,
         until: Timestamp,
-        settled: Vec<Settled>,
+        settled: Vec<DeliveryOutcome>,
     ) -> Result<bool, StoreError> {
         Ok(self.with(|tables| {
             let held = tables.lease(lease.partition);

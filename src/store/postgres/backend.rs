@@ -10,12 +10,12 @@ use crate::store::contract::NewAccount;
 
 use super::{Postgres, SIGN_OF_LIFE, Timeouts, server_millis};
 use crate::store::dialect::migration::steps;
-use crate::store::dialect::names::Names;
+use crate::store::dialect::names::TableNames;
 use crate::store::dialect::postgres::{
-    DISTRIBUTED_MAPPED_STEPS, DISTRIBUTED_STEPS, SPELLING, clash, severity,
+    DISTRIBUTED_MAPPED_STEPS, DISTRIBUTED_STEPS, SYNTAX, clash, severity,
 };
-use crate::store::dialect::spelling::{Clash, Spelling, Step};
 use crate::store::dialect::statement::Statement;
+use crate::store::dialect::syntax::{Step, Syntax, ViolatedConstraint};
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::{Backend, Limit, sealed};
 use crate::store::sql::fault::{Fault, of_connection, without_rows};
@@ -31,14 +31,14 @@ impl sealed::Sealed for Postgres {}
 impl Backend for Postgres {
     type Database = Database;
 
-    const SPELLING: Spelling = SPELLING;
+    const SYNTAX: Syntax = SYNTAX;
     // sqlx's `begin` is not cancel-safe: an open transaction would return to the pool.
     const REUSES_DROPPED: bool = false;
     const LOOK_SETTLES_COMMIT: bool = false;
 
-    fn steps(&self, names: &Names) -> &'static [Step] {
+    fn steps(&self, names: &TableNames) -> &'static [Step] {
         match (self.distributed, &names.accounts) {
-            (false, _) => steps(names, &SPELLING),
+            (false, _) => steps(names, &SYNTAX),
             (true, None) => DISTRIBUTED_STEPS,
             (true, Some(_)) => DISTRIBUTED_MAPPED_STEPS,
         }
@@ -152,7 +152,7 @@ impl Backend for Postgres {
 
     async fn begin_migration(
         connection: &mut PgConnection,
-        names: &Names,
+        names: &TableNames,
         limit: Duration,
     ) -> Result<(), sqlx::Error> {
         // Commits of other instances are visible only after waiting for them.
@@ -183,7 +183,7 @@ impl Backend for Postgres {
         Self::run(connection, trusted(format!("CREATE SCHEMA {schema}"))).await
     }
 
-    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement {
+    fn find_column(&self, names: &TableNames, table: &str, column: &str) -> Statement {
         if self.distributed {
             let sql = "SELECT 1 FROM information_schema.columns
                        WHERE table_schema = coalesce($1, current_schema())
@@ -207,7 +207,7 @@ impl Backend for Postgres {
         Fault::new(severity, without_rows(error))
     }
 
-    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash> {
+    fn clash(error: &sqlx::Error, names: &TableNames) -> Option<ViolatedConstraint> {
         let error = error.as_database_error()?;
         clash(error.code()?.as_ref(), error.constraint()?, names)
     }

@@ -11,9 +11,9 @@ use crate::issue::BoxError;
 use crate::store::contract::NewAccount;
 
 use crate::store::dialect::migration::steps;
-use crate::store::dialect::names::Names;
-use crate::store::dialect::spelling::{Clash, Spelling, Step};
+use crate::store::dialect::names::TableNames;
 use crate::store::dialect::statement::Statement;
+use crate::store::dialect::syntax::{Step, Syntax, ViolatedConstraint};
 
 use super::SqlStore;
 use super::fault::Fault;
@@ -41,7 +41,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     type Database: Database;
 
     /// Placeholders, functions, types and the schema.
-    const SPELLING: Spelling;
+    const SYNTAX: Syntax;
     /// True if the connection of a dropped transaction can be used again. Otherwise it is
     /// closed.
     const REUSES_DROPPED: bool;
@@ -52,8 +52,8 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     const LIMITS_OUTLIVE_SAVEPOINTS: bool = false;
 
     /// Returns the numbered steps of the schema.
-    fn steps(&self, names: &Names) -> &'static [Step] {
-        steps(names, &Self::SPELLING)
+    fn steps(&self, names: &TableNames) -> &'static [Step] {
+        steps(names, &Self::SYNTAX)
     }
 
     /// Returns whether a migration is sent as single statements that commit by themselves and
@@ -165,7 +165,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     /// database's settings.
     fn begin_migration(
         _: &mut Connection<Self>,
-        _: &Names,
+        _: &TableNames,
         _: Duration,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
         std::future::ready(Ok(()))
@@ -201,7 +201,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     }
 
     /// Returns a query that has a row if the table has the column.
-    fn find_column(&self, names: &Names, table: &str, column: &str) -> Statement;
+    fn find_column(&self, names: &TableNames, table: &str, column: &str) -> Statement;
 
     /// Classifies the error of a statement that may have committed.
     fn fault(error: sqlx::Error) -> Fault;
@@ -213,7 +213,7 @@ pub trait Backend: sealed::Sealed + Clone + Send + Sync + 'static {
     }
 
     /// Returns the constraint of this crate's tables that an error is about.
-    fn clash(error: &sqlx::Error, names: &Names) -> Option<Clash>;
+    fn clash(error: &sqlx::Error, names: &TableNames) -> Option<ViolatedConstraint>;
 }
 
 /// An interrupt that is due at the end of a deadline, once.

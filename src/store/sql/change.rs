@@ -10,10 +10,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::account::AccountId;
 use crate::random::jittered;
-use crate::store::contract::{NewAccount, StoreError, Wipe};
+use crate::store::contract::{NewAccount, StoreError, WipeReason};
 
-use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
+use crate::store::dialect::syntax::ViolatedConstraint;
 
 use super::backend::{Backend, Connection, Interrupt, Limit};
 use super::fault::{Fault, late, without_rows};
@@ -41,7 +41,7 @@ pub(super) enum HostWork {
     /// The rows of an account that is inserted.
     Insert(Box<NewAccount>),
     /// The rows of an account that is taken over or erased.
-    Wipe(AccountId, Wipe),
+    WipeReason(AccountId, WipeReason),
 }
 
 /// The outcome of a [`Change`]. All but the first leave everything as it was.
@@ -52,7 +52,7 @@ pub(super) enum Applied {
     /// A step found nothing to change.
     NotFound,
     /// A constraint refused it.
-    Clash(Clash),
+    ViolatedConstraint(ViolatedConstraint),
 }
 
 /// The stage of an attempt, which may be dropped at any await.
@@ -132,7 +132,7 @@ impl<B: Backend> SqlStore<B> {
                     wait(attempt, until).await;
                     attempt += 1;
                 }
-                Ok(refused @ (Applied::NotFound | Applied::Clash(_))) => {
+                Ok(refused @ (Applied::NotFound | Applied::ViolatedConstraint(_))) => {
                     return match (undecided, confirm) {
                         (Some(conflict), Some(confirm)) => {
                             self.unless_stored(refused, confirm, conflict, until).await
@@ -241,10 +241,12 @@ impl<B: Backend> SqlStore<B> {
             // only now.
             Err(error) => match B::clash(&error, &self.names) {
                 // The host's own foreign key keeps a row.
-                Some(Clash::Orphan) if !change.steps.iter().any(Statement::is_insert) => {
+                Some(ViolatedConstraint::Orphan)
+                    if !change.steps.iter().any(Statement::is_insert) =>
+                {
                     Err(B::fault(error).before_commit())
                 }
-                Some(clash) => Ok(Applied::Clash(clash)),
+                Some(clash) => Ok(Applied::ViolatedConstraint(clash)),
                 None if B::LOOK_SETTLES_COMMIT => Err(Fault::Lost(without_rows(error))),
                 None => Err(B::fault(error).at_commit()),
             },
@@ -259,7 +261,9 @@ impl<B: Backend> SqlStore<B> {
         if let (Some(host), Some(work)) = (&self.host, &change.host) {
             let written = match work {
                 HostWork::Insert(new) => host.insert(connection, new).await,
-                HostWork::Wipe(account, because) => host.wipe(connection, account, *because).await,
+                HostWork::WipeReason(account, because) => {
+                    host.wipe(connection, account, *because).await
+                }
             };
             written.map_err(|error| Fault::from_host(error, B::fault))?;
         }
@@ -291,8 +295,8 @@ impl<B: Backend> SqlStore<B> {
             Ok(rows) => Ok(Applied::All(rows)),
             Err(error) => match B::clash(&error, &self.names) {
                 // The host's own foreign key keeps the row.
-                Some(Clash::Orphan) if !step.is_insert() => Err(B::fault(error)),
-                Some(clash) => Ok(Applied::Clash(clash)),
+                Some(ViolatedConstraint::Orphan) if !step.is_insert() => Err(B::fault(error)),
+                Some(clash) => Ok(Applied::ViolatedConstraint(clash)),
                 None => Err(B::fault(error)),
             },
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::store::dialect::spelling::Spelling;
+use crate::store::dialect::syntax::Syntax;
 
 /// The columns of an event, of a table `e`.
 const EVENT: &str = "e.account_id, e.number, e.id, e.kind, e.created_at, e.data, e.attempts,
@@ -36,8 +36,8 @@ pub(super) struct EventQueries {
 
 impl EventQueries {
     /// Fills the names of the host into each statement.
-    pub(super) fn new(sql: impl Fn(&str) -> Arc<str>, spelling: Spelling) -> Self {
-        let open = (spelling.large.by_index)("{p}events_open");
+    pub(super) fn new(sql: impl Fn(&str) -> Arc<str>, syntax: Syntax) -> Self {
+        let open = (syntax.large.by_index)("{p}events_open");
         Self {
             list: sql(&format!(
                 "SELECT {EVENT} FROM {{events}} e WHERE e.account_id = {{1}} AND e.number > {{2}}
@@ -47,15 +47,15 @@ impl EventQueries {
             given_up: sql(&given_up("")),
             given_up_after: sql(&given_up(&format!(
                 "AND {}",
-                (spelling.large.is_after)(["created_at", "id"], ["{2}", "{3}"])
+                (syntax.large.is_after)(["created_at", "id"], ["{2}", "{3}"])
             ))),
-            purge: sql(&(spelling.large.delete_some)(
+            purge: sql(&(syntax.large.delete_some)(
                 "events",
                 "id",
                 "delivery = {2} AND created_at <= {1}",
                 "created_at",
             )),
-            purge_notices: sql(&(spelling.large.delete_some)(
+            purge_notices: sql(&(syntax.large.delete_some)(
                 "notices",
                 "account_id, id",
                 "created_at <= {1}",
@@ -105,7 +105,7 @@ impl EventQueries {
             )),
             settle: sql("UPDATE {events} SET delivery = {3}, attempts = {4}, due_at = {5}
                  WHERE account_id = {1} AND number = {2}"),
-            advance_next: sql(spelling.large.advance_next),
+            advance_next: sql(syntax.large.advance_next),
             // Counts end at the limit.
             backlog: sql("SELECT
                      (SELECT count(*) FROM (SELECT 1 AS one FROM {events}

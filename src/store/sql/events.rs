@@ -9,8 +9,8 @@ use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::event::{Event, Notice, partition_of};
 use crate::store::contract::{
-    DeliveryState, EventBacklog, EventLease, EventQuery, EventStore, OldEvents, Purged, Settled,
-    StoreError, StoredEvent, believed,
+    DeliveryOutcome, DeliveryState, EventBacklog, EventLease, EventQuery, EventStore, OldEvents,
+    Purged, StoreError, StoredEvent, believed,
 };
 use crate::store::dialect::statement::{Statement, Value};
 
@@ -121,11 +121,11 @@ impl<B: Backend> EventStore for SqlStore<B> {
         &self,
         lease: EventLease,
         until: Timestamp,
-        settled: Vec<Settled>,
+        settled: Vec<DeliveryOutcome>,
     ) -> Result<bool, StoreError> {
         let renew = iter::once(self.queries.renew_lease(lease, until));
         let ended = settled.iter().map(|ended| self.queries.settle_event(ended).optional());
-        let is_done = |ended: &&Settled| ended.state.is_done();
+        let is_done = |ended: &&DeliveryOutcome| ended.state.is_done();
         let next =
             settled.iter().filter(is_done).map(|it| self.queries.advance_next(&it.account_id));
         self.settles(renew.chain(ended).chain(next)).await
@@ -246,7 +246,7 @@ impl Queries {
         Statement::new(&self.events.advance_next, [account.as_str().into()]).optional()
     }
 
-    pub(super) fn settle_event(&self, ended: &Settled) -> Statement {
+    pub(super) fn settle_event(&self, ended: &DeliveryOutcome) -> Statement {
         let values = [
             ended.account_id.as_str().into(),
             ended.number.into(),

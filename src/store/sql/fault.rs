@@ -5,7 +5,7 @@ use std::io;
 use crate::issue::{BoxError, Issue};
 use crate::store::contract::StoreError;
 
-use crate::store::dialect::spelling::Severity;
+use crate::store::dialect::syntax::Severity;
 
 use super::host::HostRowsError;
 

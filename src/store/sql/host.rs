@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::account::AccountId;
 use crate::issue::{BoxError, Issue};
-use crate::store::contract::{NewAccount, Wipe};
+use crate::store::contract::{NewAccount, WipeReason};
 
 /// Rows of the host that are stored with an account: a workspace, a membership, a used
 /// invitation, an outbox entry.
@@ -63,7 +63,7 @@ pub trait HostRows<C>: Send + Sync + 'static {
     /// ```
     /// use async_trait::async_trait;
     /// use signup::account::AccountId;
-    /// use signup::store::{HostRows, HostRowsError, NewAccount, Wipe};
+    /// use signup::store::{HostRows, HostRowsError, NewAccount, WipeReason};
     ///
     /// /// Deletes the notes of who is gone.
     /// struct Notes;
@@ -83,7 +83,7 @@ pub trait HostRows<C>: Send + Sync + 'static {
     ///         &self,
     ///         connection: &mut sqlx::SqliteConnection,
     ///         account: &AccountId,
-    ///         _: Wipe,
+    ///         _: WipeReason,
     ///     ) -> Result<(), HostRowsError> {
     ///         let delete = sqlx::query("DELETE FROM notes WHERE account_id = ?1");
     ///         delete.bind(account.as_str()).execute(connection).await?;
@@ -98,7 +98,7 @@ pub trait HostRows<C>: Send + Sync + 'static {
         &self,
         _connection: &mut C,
         _account: &AccountId,
-        _because: Wipe,
+        _because: WipeReason,
     ) -> Result<(), HostRowsError> {
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::store::contract::{
     AccountChange, AccountFilter, AccountPage, ChangeOutcome, Effect, Expired, FindBy, KeyOwner,
     KeyQuery, LifecycleStore, Purged, StoreError, StoredAccount, StoredApiKey, StoredLogin,
 };
-use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
+use crate::store::dialect::syntax::ViolatedConstraint;
 
 use super::SqlStore;
 use super::backend::Backend;
@@ -69,7 +69,7 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
         for effect in change.effects() {
             match effect {
                 Effect::WipeHostRows(because) => {
-                    host = Some(HostWork::Wipe(change.account().clone(), *because));
+                    host = Some(HostWork::WipeReason(change.account().clone(), *because));
                 }
                 Effect::AddApiKey(new)
                 | Effect::RotateApiKey { new, .. }
@@ -86,11 +86,19 @@ impl<B: Backend> LifecycleStore for SqlStore<B> {
         match self.apply(Change { steps, host }, confirm).await? {
             Applied::All(_) => Ok(ChangeOutcome::Changed),
             // An API key whose account is gone is an orphan.
-            Applied::NotFound | Applied::Clash(Clash::Orphan) => Ok(ChangeOutcome::NotApplicable),
-            Applied::Clash(Clash::Email) => Ok(ChangeOutcome::EmailTaken),
-            Applied::Clash(Clash::Identifier) => Ok(ChangeOutcome::IdentifierTaken),
-            Applied::Clash(Clash::Retry) => Ok(ChangeOutcome::AlreadyAdded),
-            Applied::Clash(clash) => Err(StoreError::Failed(format!("{clash:?} clashes").into())),
+            Applied::NotFound | Applied::ViolatedConstraint(ViolatedConstraint::Orphan) => {
+                Ok(ChangeOutcome::NotApplicable)
+            }
+            Applied::ViolatedConstraint(ViolatedConstraint::Email) => Ok(ChangeOutcome::EmailTaken),
+            Applied::ViolatedConstraint(ViolatedConstraint::Identifier) => {
+                Ok(ChangeOutcome::IdentifierTaken)
+            }
+            Applied::ViolatedConstraint(ViolatedConstraint::Retry) => {
+                Ok(ChangeOutcome::AlreadyAdded)
+            }
+            Applied::ViolatedConstraint(clash) => {
+                Err(StoreError::Failed(format!("{clash:?} clashes").into()))
+            }
         }
     }
 
@@ -114,7 +122,7 @@ impl<B: Backend> SqlStore<B> {
     pub(super) async fn delete(&self, delete: Statement, limit: u32) -> Result<Purged, StoreError> {
         match self.apply(Change { steps: vec![delete.optional()], host: None }, None).await? {
             Applied::All(rows) => Ok(Purged::new(rows, limit)),
-            Applied::NotFound | Applied::Clash(_) => Ok(Purged::default()),
+            Applied::NotFound | Applied::ViolatedConstraint(_) => Ok(Purged::default()),
         }
     }
 
@@ -123,7 +131,7 @@ impl<B: Backend> SqlStore<B> {
     /// # Errors
     /// Fails if they differ by more than an hour: what can't be undone must not be done then.
     pub(super) async fn compare_clocks(&self) -> Result<(), StoreError> {
-        let Some(now) = B::SPELLING.now else { return Ok(()) };
+        let Some(now) = B::SYNTAX.now else { return Ok(()) };
         let find = Find { statement: Statement::new(&now.into(), []), columns: &[Kind::Integer] };
         let found = decode(self.find(find).await?, |mut row| row.timestamp())?;
         let ours = Timestamp::try_from(SystemClock.wall());

@@ -1,9 +1,9 @@
 //! The queries of a list of accounts.
 
 use crate::store::contract::{AccountFilter, within};
-use crate::store::dialect::names::Names;
-use crate::store::dialect::spelling::Spelling;
+use crate::store::dialect::names::TableNames;
 use crate::store::dialect::sql::Sql;
+use crate::store::dialect::syntax::Syntax;
 use crate::store::dialect::table::AccountColumn::{self, CreatedAt, DeleteAt};
 
 use crate::account::AccountState;
@@ -27,13 +27,13 @@ pub(in crate::store) struct ListAccounts {
 
 /// Writes the queries of a page. Each list is in the order of an index, by which up to
 /// [`READ_AT_MOST`] rows are read; the other conditions are compared in these rows.
-pub(super) fn accounts(names: &Names, spelling: Spelling, filter: &AccountFilter) -> ListAccounts {
-    let list = List { names, spelling, filter };
-    let has_rest = !list.rest(&mut Sql::new(names, spelling)).is_empty();
+pub(super) fn accounts(names: &TableNames, syntax: Syntax, filter: &AccountFilter) -> ListAccounts {
+    let list = List { names, syntax, filter };
+    let has_rest = !list.rest(&mut Sql::new(names, syntax)).is_empty();
     let read = if has_rest { &[READ_AT_FIRST, READ_AT_MOST][..] } else { &[within(filter.limit)] };
     let pages = read.iter().map(|read| list.page(*read)).collect();
     let end = has_rest.then(|| {
-        let mut sql = Sql::new(names, spelling);
+        let mut sql = Sql::new(names, syntax);
         let place = format!("{{a.{}}}, a.@id", list.order().own_name());
         let text = list.rows(&mut sql, &place, &format!("LIMIT 1 OFFSET {}", READ_AT_MOST - 1));
         Find { statement: sql.statement(&text), columns: &[Kind::Integer, Kind::Text] }
@@ -43,15 +43,15 @@ pub(super) fn accounts(names: &Names, spelling: Spelling, filter: &AccountFilter
 
 /// A list that is being written.
 struct List<'a> {
-    names: &'a Names,
-    spelling: Spelling,
+    names: &'a TableNames,
+    syntax: Syntax,
     filter: &'a AccountFilter,
 }
 
 impl List<'_> {
     /// Writes the query of a page for which this number of rows is read.
     fn page(&self, read: u32) -> Find {
-        let mut sql = Sql::new(self.names, self.spelling);
+        let mut sql = Sql::new(self.names, self.syntax);
         let rest = self.rest(&mut sql).join(" AND ");
         let rest = if rest.is_empty() { rest } else { format!("WHERE {rest}") };
         let rows = self.rows(&mut sql, &stored_columns(), &format!("LIMIT {read}"));
@@ -132,10 +132,10 @@ impl List<'_> {
                     "coalesce((SELECT c.@{column} FROM {table} c WHERE c.@id = {id}), {at})"
                 );
             }
-            conditions.push((self.spelling.large.is_after)([&name, "a.@id"], [&at, &id]));
+            conditions.push((self.syntax.large.is_after)([&name, "a.@id"], [&at, &id]));
         }
         let table = sql.table("accounts");
-        let conditions = conditions.join(" AND ") + &self.names.is_readable(self.spelling);
+        let conditions = conditions.join(" AND ") + &self.names.is_readable(self.syntax);
         format!("SELECT {columns} FROM {table} a WHERE {conditions} ORDER BY {name}, a.@id {limit}")
     }
 }

@@ -16,8 +16,8 @@ use crate::issue::BoxError;
 use crate::store::dialect::migration::{
     Migration, TABLE, checksum_of, create_record, create_schema, migrations, record_table,
 };
-use crate::store::dialect::spelling::Step;
 use crate::store::dialect::statement::Statement;
+use crate::store::dialect::syntax::Step;
 
 use super::SqlStore;
 use super::backend::{Backend, Connection, Limit};
@@ -117,7 +117,7 @@ impl<B: Backend> SqlStore<B> {
     /// # }
     /// ```
     pub fn migrations(&self) -> Vec<Migration> {
-        migrations(self.steps(), &self.names, &B::SPELLING)
+        migrations(self.steps(), &self.names, &B::SYNTAX)
     }
 
     fn steps(&self) -> &'static [Step] {
@@ -154,7 +154,7 @@ impl<B: Backend> SqlStore<B> {
     /// finished by the next.
     async fn apply_by_statement(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
         let record =
-            create_schema(&self.names, &B::SPELLING) + &create_record(&self.names, &B::SPELLING);
+            create_schema(&self.names, &B::SYNTAX) + &create_record(&self.names, &B::SYNTAX);
         self.run_each(connection, &record).await?;
         self.check_accounts(connection).await?;
         for step in self.missing_steps(connection).await? {
@@ -228,7 +228,7 @@ impl<B: Backend> SqlStore<B> {
         if self.has_column(connection, TABLE, "version").await? {
             return Ok(());
         }
-        B::run(connection, trusted(create_record(&self.names, &B::SPELLING))).await
+        B::run(connection, trusted(create_record(&self.names, &B::SYNTAX))).await
     }
 
     async fn has_column(
@@ -243,7 +243,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     fn record(&self, step: &Step) -> Statement {
-        let placeholder = B::SPELLING.placeholder;
+        let placeholder = B::SYNTAX.placeholder;
         let sql = format!(
             "INSERT INTO {} (version, description, success, checksum, execution_time, requires)
              VALUES ({}, {}, true, {}, 0, {}) {}",
@@ -252,7 +252,7 @@ impl<B: Backend> SqlStore<B> {
             placeholder(2),
             placeholder(3),
             placeholder(4),
-            B::SPELLING.ignore_recorded,
+            B::SYNTAX.ignore_recorded,
         );
         let values = [
             step.version.into(),
@@ -365,7 +365,7 @@ fn hinted(error: sqlx::Error) -> BoxError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::dialect::spelling::Form;
+    use crate::store::dialect::syntax::Form;
 
     const STEPS: [Step; 2] = [
         Step { sql: &["CREATE\nTABLE {t}x"], ..step(1, "one") },

@@ -16,8 +16,8 @@ use crate::event::{Event, Notice, NoticeKind};
 use crate::fields::Email;
 use crate::random::{SecureRandom as _, SystemRandom};
 use crate::store::contract::{
-    AccountChange, AccountCursor, AccountFilter, DeliveryState, Effect, EventLease, Expired,
-    FindBy, KeyQuery, Settled, StoredEvent, believed,
+    AccountChange, AccountCursor, AccountFilter, DeliveryOutcome, DeliveryState, Effect,
+    EventLease, Expired, FindBy, KeyQuery, StoredEvent, believed,
 };
 use crate::store::dialect::statement::{Statement, Value};
 
@@ -408,7 +408,7 @@ fn event_statements(
         add("advance", queries.advance_next(account), FEW);
     }
     let event = StoredEvent::new(event, 0, DeliveryState::Waiting, now);
-    let settled = Settled::new(&event, DeliveryState::Delivered, now);
+    let settled = DeliveryOutcome::new(&event, DeliveryState::Delivered, now);
     add("settle", queries.settle_event(&settled), FEW);
     add("lease", queries.renew_lease(EventLease { partition: 1, fence: 0 }, now), FEW);
     let dead = vec![crowd.as_str().into(), Value::from(5_000)];

@@ -9,10 +9,10 @@ use crate::store::contract::{AccountChange, AccountFilter, Expired, FindBy, KeyQ
 use crate::store::dialect::change::Changes;
 use crate::store::dialect::fill::fill;
 use crate::store::dialect::inserts::Inserts;
-use crate::store::dialect::names::Names;
-use crate::store::dialect::spelling::Spelling;
+use crate::store::dialect::names::TableNames;
 use crate::store::dialect::sql::Sql;
 use crate::store::dialect::statement::{Statement, Value};
+use crate::store::dialect::syntax::Syntax;
 
 use super::event_queries::EventQueries;
 use super::list::{self, ListAccounts};
@@ -72,8 +72,8 @@ impl FindOne {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Queries {
-    names: Names,
-    spelling: Spelling,
+    names: TableNames,
+    syntax: Syntax,
     pub(in crate::store) inserts: Inserts,
     changes: Changes,
     pub(super) events: EventQueries,
@@ -89,18 +89,18 @@ pub struct Queries {
 }
 
 impl Queries {
-    pub(in crate::store) fn new(names: &Names, spelling: Spelling) -> Self {
-        let sql = |template: &str| Arc::from(fill(template, names, spelling));
-        let is_readable = names.is_readable(spelling);
+    pub(in crate::store) fn new(names: &TableNames, syntax: Syntax) -> Self {
+        let sql = |template: &str| Arc::from(fill(template, names, syntax));
+        let is_readable = names.is_readable(syntax);
         let purge = |table, key| {
-            sql(&(spelling.large.delete_some)(table, key, "expires_at <= {1}", "expires_at"))
+            sql(&(syntax.large.delete_some)(table, key, "expires_at <= {1}", "expires_at"))
         };
         Self {
             names: names.clone(),
-            spelling,
-            inserts: Inserts::new(names, spelling),
-            changes: Changes::new(names, spelling),
-            events: EventQueries::new(sql, spelling),
+            syntax,
+            inserts: Inserts::new(names, syntax),
+            changes: Changes::new(names, syntax),
+            events: EventQueries::new(sql, syntax),
             email_taken: sql("SELECT 1 FROM {accounts} WHERE @email_key = {1}"),
             account_exists: sql("SELECT 1 FROM {accounts} WHERE @id = {1}"),
             signup_exists: sql("SELECT 1 FROM {accounts}
@@ -188,7 +188,7 @@ impl Queries {
     }
 
     pub(in crate::store) fn list_accounts(&self, filter: &AccountFilter) -> ListAccounts {
-        list::accounts(&self.names, self.spelling, filter)
+        list::accounts(&self.names, self.syntax, filter)
     }
 
     pub(in crate::store) fn change(&self, change: &AccountChange) -> Vec<Statement> {
@@ -204,7 +204,7 @@ impl Queries {
     }
 
     fn sql(&self) -> Sql<'_> {
-        Sql::new(&self.names, self.spelling)
+        Sql::new(&self.names, self.syntax)
     }
 }
 
@@ -240,11 +240,11 @@ mod tests {
                 || text.contains('@')
         };
         assert!(is_left("SELECT {1}") && is_left("{accounts}") && is_left("SELECT @id"));
-        for spelling in [sqlite::SPELLING, postgres::SPELLING, mysql::SPELLING] {
-            let own = Names::default();
-            let mapped = own.clone().with_table(TableMap::new("users"), spelling).unwrap();
+        for syntax in [sqlite::SYNTAX, postgres::SYNTAX, mysql::SYNTAX] {
+            let own = TableNames::default();
+            let mapped = own.clone().with_table(TableMap::new("users"), syntax).unwrap();
             for names in [own, mapped] {
-                let all = format!("{:?}", Queries::new(&names, spelling));
+                let all = format!("{:?}", Queries::new(&names, syntax));
                 assert!(all.contains("SELECT") && !is_left(&all), "{all}");
             }
         }

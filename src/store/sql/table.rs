@@ -18,7 +18,7 @@ impl<B: Backend> SqlStore<B> {
     /// # Errors
     /// Returns [`InvalidValue`] if a name can't be one.
     pub fn with_table(self, map: TableMap) -> Result<Self, InvalidValue> {
-        let names = self.names.clone().with_table(map, B::SPELLING)?;
+        let names = self.names.clone().with_table(map, B::SYNTAX)?;
         Ok(self.with_names(names))
     }
 
@@ -33,7 +33,7 @@ impl<B: Backend> SqlStore<B> {
         }
         let index = |(name, columns): (&str, &str)| {
             let (name, table) = (self.names.constraint(name), self.names.table("accounts"));
-            (B::SPELLING.large.add_index)(&name, &table, &self.names.fill_columns(columns))
+            (B::SYNTAX.large.add_index)(&name, &table, &self.names.fill_columns(columns))
         };
         [
             ("accounts_state", "@state, @created_at, @id"),

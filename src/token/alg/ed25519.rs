@@ -5,11 +5,11 @@ use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, KeyAlgorithm, OctetKeyPairParameters, OctetKeyPairType,
 };
 
-use super::{Forms, Sign, Verify};
+use super::{KeyFormats, Sign, Verify};
 use crate::token::jwk::{decode, encode};
 use crate::token::key::{KeyError, SigningKey, VerifyingKey};
 
-pub(super) const FORMS: Forms = Forms {
+pub(super) const FORMS: KeyFormats = KeyFormats {
     algorithm: Algorithm::EdDSA,
     jwk: |parameters| match parameters {
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
@@ -91,9 +91,9 @@ mod der {
     use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 
     use super::{KeyError, SigningKey, VerifyingKey};
-    use crate::token::alg::Der;
+    use crate::token::alg::DerFormats;
 
-    pub(super) const FORM: Der = Der {
+    pub(super) const FORM: DerFormats = DerFormats {
         // RFC 8410, section 3.
         oid: ObjectIdentifier::new_unwrap("1.3.101.112"),
         private,

@@ -8,11 +8,11 @@ use jsonwebtoken::jwk::{
 use p256::ecdsa::signature::{Signer, Verifier as _};
 use p256::ecdsa::{self, Signature};
 
-use super::{Forms, Sign, Verify};
+use super::{KeyFormats, Sign, Verify};
 use crate::token::jwk::{decode, encode};
 use crate::token::key::{KeyError, SigningKey, VerifyingKey};
 
-pub(super) const FORMS: Forms = Forms {
+pub(super) const FORMS: KeyFormats = KeyFormats {
     algorithm: Algorithm::ES256,
     jwk: |parameters| match parameters {
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
@@ -22,7 +22,7 @@ pub(super) const FORMS: Forms = Forms {
     },
     private_jwk: |members| SigningKey::es256(&*members.d()?),
     #[cfg(feature = "pem")]
-    der: Some(super::Der {
+    der: Some(super::DerFormats {
         // RFC 5480, section 2.1.1.
         oid: pkcs8::ObjectIdentifier::new_unwrap("1.2.840.10045.2.1"),
         private: |document| {

@@ -7,7 +7,7 @@ use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::{AlgorithmParameters, KeyAlgorithm};
 use sha2::Sha256;
 
-use super::{Forms, Sign, Verify};
+use super::{KeyFormats, Sign, Verify};
 use crate::secret::without_line_end;
 use crate::token::jwk::decode;
 use crate::token::key::{KeyError, SigningKey, VerifyingKey};
@@ -15,7 +15,7 @@ use crate::token::key::{KeyError, SigningKey, VerifyingKey};
 /// The minimum length of a secret in bytes: that of the digest (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-pub(super) const FORMS: Forms = Forms {
+pub(super) const FORMS: KeyFormats = KeyFormats {
     algorithm: Algorithm::HS256,
     jwk: |parameters| match parameters {
         AlgorithmParameters::OctetKey(key) => {

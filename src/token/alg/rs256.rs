@@ -9,11 +9,11 @@ use aws_lc_rs::signature::{
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::{AlgorithmParameters, KeyAlgorithm, RSAKeyParameters, RSAKeyType};
 
-use super::{Forms, Sign, Verify};
+use super::{KeyFormats, Sign, Verify};
 use crate::token::jwk::{decode, encode};
 use crate::token::key::{KeyError, SigningKey, VerifyingKey};
 
-pub(super) const FORMS: Forms = Forms {
+pub(super) const FORMS: KeyFormats = KeyFormats {
     algorithm: Algorithm::RS256,
     jwk: |parameters| match parameters {
         AlgorithmParameters::RSA(key) => {
@@ -25,7 +25,7 @@ pub(super) const FORMS: Forms = Forms {
     // Its private members are not one number: it is read from PKCS #8.
     private_jwk: |_| Err(KeyError::Unusable),
     #[cfg(feature = "pem")]
-    der: Some(super::Der {
+    der: Some(super::DerFormats {
         // RFC 8017, appendix C.
         oid: pkcs8::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"),
         private: SigningKey::rs256,

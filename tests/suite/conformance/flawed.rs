@@ -13,9 +13,9 @@ use signup::idempotency::Receipt;
 use signup::store::conformance::{AccountRow, ApiKeyRow, Harness, Sample};
 use signup::store::{
     AccountChange, AccountFilter, AccountPage, AccountStore, ChangeOutcome, Condition,
-    CreateOutcome, DeliveryState, Effect, EventBacklog, EventLease, EventQuery, EventStore,
-    Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore, LifecycleStoreExt as _, MemoryStore,
-    NewAccount, NewApiKey, OldEvents, Purged, Settled, StoreError, StoredAccount, StoredApiKey,
+    CreateOutcome, DeliveryOutcome, DeliveryState, Effect, EventBacklog, EventLease, EventQuery,
+    EventStore, Expired, FindBy, KeyOwner, KeyQuery, LifecycleStore, LifecycleStoreExt as _,
+    MemoryStore, NewAccount, NewApiKey, OldEvents, Purged, StoreError, StoredAccount, StoredApiKey,
     StoredEvent, StoredLogin, UsedTicket,
 };
 
@@ -727,7 +727,7 @@ impl EventStore for Flawed {
         &self,
         lease: EventLease,
         until: Timestamp,
-        mut settled: Vec<Settled>,
+        mut settled: Vec<DeliveryOutcome>,
     ) -> Result<bool, StoreError> {
         for ended in &mut settled {
             match (self.flaw, ended.state) {

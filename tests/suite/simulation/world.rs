@@ -585,7 +585,10 @@ pub fn bad_settings() -> Vec<(&'static str, bool)> {
         ),
         (
             "a queue without room for a mail",
-            builder().verify_first(EmailCodes::new(secret(5), mails().places(0))).build().is_err(),
+            builder()
+                .verify_first(EmailCodes::new(secret(5), mails().capacity(0)))
+                .build()
+                .is_err(),
         ),
     ]
 }

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::account::EmailStatus;
 use crate::issue::BoxError;
 
-use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
-use crate::store::dialect::table::Mapped;
+use crate::store::dialect::syntax::ViolatedConstraint;
+use crate::store::dialect::table::MappedTable;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
 use crate::store::sql::change::{Applied, Change};
@@ -201,7 +201,7 @@ impl<'a, B: Backend> Adoption<'a, B> {
     async fn alter(&mut self, store: &SqlStore<B>, statement: &str) -> Result<(), BoxError> {
         let until = Instant::now() + store.deadline;
         let mut connection = store.pool.acquire().await.map_err(readable)?;
-        let catalog = B::SPELLING.catalog;
+        let catalog = B::SYNTAX.catalog;
         let settings: Vec<_> =
             [catalog.short_locks, catalog.old_defaults].into_iter().flatten().collect();
         if !settings.is_empty() {
@@ -265,7 +265,7 @@ fn digest(key: &str) -> [u8; 16] {
 }
 
 impl<B: Backend> SqlStore<B> {
-    async fn count_rows(&self, accounts: &Mapped) -> Result<u64, BoxError> {
+    async fn count_rows(&self, accounts: &MappedTable) -> Result<u64, BoxError> {
         let sql = format!("SELECT count(*) FROM {}", accounts.table());
         let statement = Statement::from_parts(sql, Vec::new());
         let mut rows = self.find(Find { statement, columns: &[Kind::Integer] }).await?;
@@ -289,7 +289,9 @@ impl<B: Backend> SqlStore<B> {
                 return Ok(plan.report);
             }
             match self.apply(Change { steps, host: None }, None).await? {
-                Applied::Clash(Clash::Email | Clash::Identifier) => {}
+                Applied::ViolatedConstraint(
+                    ViolatedConstraint::Email | ViolatedConstraint::Identifier,
+                ) => {}
                 Applied::All(_) => return Ok(plan.report),
                 other => return Err(format!("a row can't be adopted: {other:?}").into()),
             }

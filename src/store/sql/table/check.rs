@@ -4,14 +4,14 @@ use std::fmt;
 
 use crate::issue::BoxError;
 
-use crate::store::dialect::spelling::{TimeFormat, Types};
 use crate::store::dialect::statement::Statement;
+use crate::store::dialect::syntax::{TimeFormat, Types};
 use crate::store::dialect::table::AccountColumn::{
     CreatedAt, DeleteAt, Email, EmailKey, EmailUnverified, EmailVerifiedAt, EventNumber, Id, Name,
     PasswordHash, PepperVersion, Plan, ReplayNonce, ReplayTag, ReplayVersion, State, TicketNonce,
     TokenGeneration,
 };
-use crate::store::dialect::table::{AccountColumn, COLUMNS, Mapped};
+use crate::store::dialect::table::{AccountColumn, COLUMNS, MappedTable};
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
 use crate::store::sql::queries::Find;
@@ -117,12 +117,12 @@ impl<B: Backend> SqlStore<B> {
 
     pub(super) async fn live_columns(
         &self,
-        accounts: &Mapped,
+        accounts: &MappedTable,
     ) -> Result<Vec<LiveColumn>, BoxError> {
         let kinds =
             &[Kind::Text, Kind::Text, Kind::Integer, Kind::Integer, Kind::Integer, Kind::Integer];
         let mut columns = Vec::new();
-        for mut row in self.ask_catalog(accounts, accounts.spelling.catalog.columns, kinds).await? {
+        for mut row in self.ask_catalog(accounts, accounts.syntax.catalog.columns, kinds).await? {
             columns.push(LiveColumn {
                 name: row.text()?,
                 kind: row.text()?,
@@ -139,10 +139,10 @@ impl<B: Backend> SqlStore<B> {
         Ok(columns)
     }
 
-    async fn live_uniques(&self, accounts: &Mapped) -> Result<Vec<LiveUnique>, BoxError> {
+    async fn live_uniques(&self, accounts: &MappedTable) -> Result<Vec<LiveUnique>, BoxError> {
         let kinds = &[Kind::Text, Kind::Text, Kind::Integer];
         let mut uniques = Vec::new();
-        for mut row in self.ask_catalog(accounts, accounts.spelling.catalog.uniques, kinds).await? {
+        for mut row in self.ask_catalog(accounts, accounts.syntax.catalog.uniques, kinds).await? {
             let (index, column) = (row.text()?, row.text()?);
             uniques.push(LiveUnique { index, column, is_whole: row.integer()? == 1 });
         }
@@ -150,8 +150,11 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// Checks that the table is one whose rows can be written, and rolled back.
-    async fn problems_of_storage(&self, accounts: &Mapped) -> Result<Vec<TableProblem>, BoxError> {
-        let catalog = accounts.spelling.catalog;
+    async fn problems_of_storage(
+        &self,
+        accounts: &MappedTable,
+    ) -> Result<Vec<TableProblem>, BoxError> {
+        let catalog = accounts.syntax.catalog;
         let (usable, formats) = catalog.usable;
         let mut problems = Vec::new();
         for mut row in self.ask_catalog(accounts, catalog.table, &[Kind::Text, Kind::Text]).await? {
@@ -179,7 +182,7 @@ impl<B: Backend> SqlStore<B> {
 
     async fn ask_catalog(
         &self,
-        accounts: &Mapped,
+        accounts: &MappedTable,
         query: &str,
         kinds: &'static [Kind],
     ) -> Result<Vec<Row>, BoxError> {
@@ -189,10 +192,10 @@ impl<B: Backend> SqlStore<B> {
     }
 }
 
-impl Mapped {
+impl MappedTable {
     /// Returns the types of a column, and what a definition has after its type.
     fn definition(&self, column: AccountColumn) -> (&Types, &'static str) {
-        let catalog = self.spelling.catalog;
+        let catalog = self.syntax.catalog;
         match column {
             Id => (&catalog.id, ""),
             EmailKey => (&catalog.key, ""),
@@ -268,7 +271,7 @@ impl Mapped {
                 found.length,
                 column.own_name(),
             );
-            let widen = self.spelling.catalog.widen;
+            let widen = self.syntax.catalog.widen;
             return Some(TableProblem::new(what, widen.map(|widen| widen(&at, &quoted, needed))));
         }
         // MySQL's types have a collation behind them.
@@ -330,7 +333,7 @@ impl Mapped {
 
     /// Returns the name of a new unique index of a column.
     fn constraint_of(&self, name: &str) -> String {
-        (self.spelling.unique_name)(&self.map.table, name).replace('.', "_")
+        (self.syntax.unique_name)(&self.map.table, name).replace('.', "_")
     }
 
     /// Takes over the names of the constraints by which a database reports a taken address or id.

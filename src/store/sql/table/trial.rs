@@ -17,8 +17,8 @@ use crate::random::{Entropy, SystemRandom};
 use crate::store::contract::{
     AccountChange, AccountFilter, Effect, FindBy, NewAccount, NewApiKey, StoreError,
 };
-use crate::store::dialect::spelling::Clash;
 use crate::store::dialect::statement::Statement;
+use crate::store::dialect::syntax::ViolatedConstraint;
 use crate::store::dialect::table::AccountColumn;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::{Backend, Limit};
@@ -112,7 +112,7 @@ impl<B: Backend> SqlStore<B> {
         let left = until.saturating_duration_since(Instant::now());
         let begin = self.backend.begin(Some(Limit { left, is_late: true }));
         let mut transaction = connection.begin_with(begin).await.map_err(readable)?;
-        if let Some(locks) = B::SPELLING.catalog.short_locks {
+        if let Some(locks) = B::SYNTAX.catalog.short_locks {
             B::run(&mut transaction, trusted(locks.to_owned())).await.map_err(readable)?;
         }
         let (problems, conflicts) = (Vec::new(), false);
@@ -142,7 +142,7 @@ enum Outcome {
     Done,
     /// A statement that has to affect a row affected none.
     NoRow,
-    Clash(Clash),
+    ViolatedConstraint(ViolatedConstraint),
     /// The database has refused it: what it said, and its code.
     Refused(String, String),
 }
@@ -153,7 +153,7 @@ impl<B: Backend> Trial<'_, B> {
         let new = account(email, None)?;
         match self.insert(&new).await? {
             Outcome::Done => {}
-            Outcome::NoRow | Outcome::Clash(Clash::Email) => {
+            Outcome::NoRow | Outcome::ViolatedConstraint(ViolatedConstraint::Email) => {
                 return Err(format!("an account has the address {email} of this trial").into());
             }
             other => {
@@ -195,11 +195,12 @@ impl<B: Backend> Trial<'_, B> {
             let second = self.insert(&account(other, None)?).await?;
             match (&first, &second) {
                 (Outcome::Done, Outcome::Done) => {}
-                (Outcome::Done, Outcome::Clash(Clash::Email)) => self.problem(format!(
-                    "{} takes {one} and {other} for one address: give the column a binary \
+                (Outcome::Done, Outcome::ViolatedConstraint(ViolatedConstraint::Email)) => self
+                    .problem(format!(
+                        "{} takes {one} and {other} for one address: give the column a binary \
                      collation, or one that is sensitive to accents",
-                    self.column(AccountColumn::Email),
-                )),
+                        self.column(AccountColumn::Email),
+                    )),
                 (Outcome::Done, refused) => self.refused("another sign-up", refused),
                 (refused, _) => self.refused("a sign-up at an international domain", refused),
             }
@@ -211,7 +212,7 @@ impl<B: Backend> Trial<'_, B> {
     async fn try_taken_addresses(&mut self, new: &NewAccount) -> Result<(), BoxError> {
         let again = account(new.email().as_str(), None)?;
         match self.insert(&again).await? {
-            Outcome::NoRow | Outcome::Clash(Clash::Email) => {}
+            Outcome::NoRow | Outcome::ViolatedConstraint(ViolatedConstraint::Email) => {}
             Outcome::Done => self.problem(format!(
                 "{} is not unique: a second account got a taken address",
                 self.column(AccountColumn::EmailKey),
@@ -220,13 +221,13 @@ impl<B: Backend> Trial<'_, B> {
         }
         // The row of a user who is no account.
         let names = &self.store.names;
-        let mut sql = crate::store::dialect::sql::Sql::new(names, B::SPELLING);
+        let mut sql = crate::store::dialect::sql::Sql::new(names, B::SYNTAX);
         let (table, other) = (sql.table("accounts"), sql.value("signup-trial"));
         let id = sql.value(new.id().as_str());
         let hide = format!("UPDATE {table} SET @email_key = {other} WHERE @id = {id}");
         let hide = sql.statement(&hide);
         match self.step([hide, self.insert_of(&again)?]).await? {
-            Outcome::Done | Outcome::Clash(Clash::Email) => {}
+            Outcome::Done | Outcome::ViolatedConstraint(ViolatedConstraint::Email) => {}
             other => {
                 self.refused("a sign-up with the address of a row that is no account", &other);
             }
@@ -335,7 +336,7 @@ impl<B: Backend> Trial<'_, B> {
                 Ok(0) if statement.must_affect_row() => Outcome::NoRow,
                 Ok(_) => continue,
                 Err(error) => match (B::clash(&error, &self.store.names), said(&error)) {
-                    (Some(clash), _) => Outcome::Clash(clash),
+                    (Some(clash), _) => Outcome::ViolatedConstraint(clash),
                     (None, Some((text, code))) => {
                         if matches!(B::fault(error), Fault::Conflict(_)) {
                             self.conflicts = true;
@@ -374,7 +375,9 @@ impl<B: Backend> Trial<'_, B> {
         let (text, sql) = match outcome {
             Outcome::Done => return,
             Outcome::NoRow => (format!("{what} affects no row"), None),
-            Outcome::Clash(clash) => (format!("{what} fails: {clash:?} clashes"), None),
+            Outcome::ViolatedConstraint(clash) => {
+                (format!("{what} fails: {clash:?} clashes"), None)
+            }
             Outcome::Refused(said, code) => {
                 (format!("{what} fails: {said} (code {code})"), self.correction(code))
             }

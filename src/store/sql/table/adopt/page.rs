@@ -13,7 +13,7 @@ use crate::store::dialect::statement::Statement;
 use crate::store::dialect::table::AccountColumn::{
     self, CreatedAt, Email as Address, EmailKey, EmailVerifiedAt, Id, State,
 };
-use crate::store::dialect::table::Mapped;
+use crate::store::dialect::table::MappedTable;
 use crate::store::sql::SqlStore;
 use crate::store::sql::backend::Backend;
 use crate::store::sql::queries::Find;
@@ -150,7 +150,7 @@ impl Plan {
 /// The rows of a table by the order of its primary key.
 pub(super) struct Pages<'a, B: Backend> {
     store: &'a SqlStore<B>,
-    accounts: &'a Mapped,
+    accounts: &'a MappedTable,
     /// The expressions that are selected of a table `a`.
     columns: String,
     primary_key: String,
@@ -163,13 +163,13 @@ pub(super) struct Pages<'a, B: Backend> {
 impl<'a, B: Backend> Pages<'a, B> {
     pub(super) async fn new(
         store: &'a SqlStore<B>,
-        accounts: &'a Mapped,
+        accounts: &'a MappedTable,
     ) -> Result<Self, BoxError> {
         let live = store.live_columns(accounts).await?;
         let name = &accounts.map.primary_key;
         let key = live.iter().find(|column| column.name == *name);
         let kind = key.ok_or_else(|| format!("there is no primary key {name}"))?.kind.trim();
-        let as_text = accounts.spelling.catalog.as_text;
+        let as_text = accounts.syntax.catalog.as_text;
         let exists = |column| live.iter().any(|it| it.name == accounts.name(column));
         let text = |column: AccountColumn| {
             let name = format!("a.{}", accounts.column(column));
@@ -183,7 +183,7 @@ impl<'a, B: Backend> Pages<'a, B> {
             None => "'0'".to_owned(),
         };
         let has_time = if exists(CreatedAt) {
-            let read = store.names.read_time(CreatedAt, B::SPELLING);
+            let read = store.names.read_time(CreatedAt, B::SYNTAX);
             let column = accounts.column(CreatedAt);
             let latest = Timestamp::MAX.as_millis();
             flag(&format!("a.{column} IS NULL OR {read} BETWEEN 0 AND {latest}"))
@@ -280,7 +280,7 @@ impl<'a, B: Backend> Pages<'a, B> {
     /// Writes an update of rows, unless their address has changed since it was read: by their
     /// primary keys, new ids, email keys and addresses.
     fn update(&self, mut sql: Sql<'_>, set: &str, keyed: &[Keyed]) -> Result<Statement, BoxError> {
-        let as_text = |value: &str| format!("CAST({value} AS {})", B::SPELLING.catalog.cast);
+        let as_text = |value: &str| format!("CAST({value} AS {})", B::SYNTAX.catalog.cast);
         let mut rows = Vec::new();
         for Keyed { primary_key, email, key } in keyed {
             let id = AccountId::mint(&mut Entropy::draw(&SystemRandom)?)?;
@@ -291,16 +291,16 @@ impl<'a, B: Backend> Pages<'a, B> {
             "t.{} = {} AND {} = v.column4",
             self.primary_key,
             self.given("v.column1"),
-            (B::SPELLING.catalog.as_text)("t.@email", "text"),
+            (B::SYNTAX.catalog.as_text)("t.@email", "text"),
         );
-        let update = B::SPELLING.catalog.update_by;
+        let update = B::SYNTAX.catalog.update_by;
         let text = update(&self.accounts.table(), set, &rows, &condition);
         Ok(sql.statement(&text).optional())
     }
 
     /// Returns the primary key that is given as text.
     fn given(&self, text: &str) -> String {
-        (self.accounts.spelling.catalog.from_text)(text, &self.kind)
+        (self.accounts.syntax.catalog.from_text)(text, &self.kind)
     }
 
     /// Finds the primary keys of the rows that have these email keys.
@@ -311,7 +311,7 @@ impl<'a, B: Backend> Pages<'a, B> {
         if keys.is_empty() || !self.has_keys {
             return Ok(HashMap::new());
         }
-        let as_text = self.accounts.spelling.catalog.as_text;
+        let as_text = self.accounts.syntax.catalog.as_text;
         let mut sql = self.sql();
         let places: Vec<_> = keys.iter().map(|key| sql.value(&**key)).collect();
         let text = format!(
@@ -327,6 +327,6 @@ impl<'a, B: Backend> Pages<'a, B> {
     }
 
     fn sql(&self) -> Sql<'_> {
-        Sql::new(&self.store.names, B::SPELLING)
+        Sql::new(&self.store.names, B::SYNTAX)
     }
 }

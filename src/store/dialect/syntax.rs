@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Differences in spelling between databases.
 #[derive(Clone, Copy)]
-pub struct Spelling {
+pub struct Syntax {
     /// The placeholder of the n-th value, counted from one.
     pub placeholder: fn(usize) -> String,
     /// A query on no table of the store that the database can't answer from memory alone.
@@ -69,9 +69,9 @@ pub struct Large {
 }
 
 /// Without its parts, which are not sent.
-impl fmt::Debug for Spelling {
+impl fmt::Debug for Syntax {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Spelling")
+        f.write_str("Syntax")
     }
 }
 
@@ -218,7 +218,7 @@ impl Step {
 
 /// The constraint that refused a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clash {
+pub enum ViolatedConstraint {
     /// An account with this email key exists.
     Email,
     /// An account with this id, or an API key with this digest, exists.
