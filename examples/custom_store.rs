@@ -274,7 +274,7 @@ async fn main() -> Result<(), BoxError> {
     let login = credentials.log_in("dev@example.com", "correct horse", None, None).await?;
     let key = credentials.issue_api_key_with(&login, &ApiKeyOptions::new().name("deploy")?).await?;
     println!("{} has an API key {}…", login.account_id(), key.info().prefix);
-    let codes = service.account_codes().unwrap();
+    let codes = service.account_codes().ok_or("the service mails no codes")?;
     let pending = codes.begin_password_reset("dev@example.com", None).await?;
     mails.drained().await;
     let code = mailer.last_code("dev@example.com").ok_or("no code was mailed")?;

@@ -80,7 +80,7 @@
 //! | `statements` | the SQL of a sign-up, for any driver |
 //! | `openapi` | the endpoint as an OpenAPI 3.1 document |
 //! | `redis` | rate limits that instances share |
-//! | `verification`, `smtp` | email verification by mailed codes; sending by SMTP |
+//! | `verification`, `smtp` | email verification with mailed codes; sending by SMTP |
 //! | `webhooks` | events of accounts, posted to a URL and signed |
 //! | `tls-rustls`, `tls-native` | TLS to PostgreSQL, MySQL and Redis |
 //! | `breached-passwords`, `common-passwords`, `zxcvbn` | password policies |

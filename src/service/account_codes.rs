@@ -195,12 +195,11 @@ impl AccountCodes {
             if opened.is_repeated() {
                 break;
             }
-            let hash = match hashed.take() {
-                Some(hash) => hash,
-                None => {
-                    let checked = accounts.checked_password(&record, password).await?;
-                    accounts.core().hash(checked).await?
-                }
+            let hash = if let Some(hash) = hashed.take() {
+                hash
+            } else {
+                let checked = accounts.checked_password(&record, password).await?;
+                accounts.core().hash(checked).await?
             };
             let keys = accounts.valid_api_keys(&account).await?;
             let was = record.email_status();
@@ -329,7 +328,7 @@ impl AccountCodes {
         Ok(self.codes.issue_ticket(ticket, account, mail, may_mail.then_some(permit))?)
     }
 
-    /// Completes a change of an account's address by the code of the mail to the new one.
+    /// Completes a change of an account's address with the code that was mailed to the new one.
     /// Ends all tokens, all other tickets, and retries of the sign-up; API keys stay. The
     /// old address gets a notice. Repeating a change after a lost answer succeeds and changes
     /// nothing.

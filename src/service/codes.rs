@@ -103,15 +103,15 @@ impl Codes {
         (to, mail_kind): (Email, MailKind),
         permit: Option<MailPermit>,
     ) -> Result<PendingVerification, SignupError> {
-        let (core, verifier) = (&self.stored.core, &self.verifier);
-        let expires_at = core.now()?.plus(verifier.lifetime)?;
-        let mut draw = core.draw()?;
+        let (shared, verifier) = (&self.stored.core, &self.verifier);
+        let expires_at = shared.now()?.plus(verifier.lifetime)?;
+        let mut draw = shared.draw()?;
         let number = draw.take()?;
         let code = Code::mint(&mut draw)?;
         let secrets = &verifier.secrets;
         let ticket = AccountTicket::new(number, to.clone(), account, expires_at, &code, secrets);
         let ticket = ticket?;
-        let sealed = ticket.seal(ticket_kind, secrets, &*core.random)?;
+        let sealed = ticket.seal(ticket_kind, secrets, &*shared.random)?;
         if let Some(permit) = permit {
             verifier.send(permit, Mail::new(mail_kind, to, code, verifier.lifetime));
         }

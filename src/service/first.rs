@@ -186,11 +186,11 @@ impl VerifyFirst {
         permit: Option<MailPermit>,
         now: Timestamp,
     ) -> Result<PendingVerification, SignupError> {
-        let (core, verifier) = (&self.service.core, &self.codes.verifier);
-        let code = Code::mint(&mut core.draw()?)?;
+        let (service, verifier) = (&self.service, &self.codes.verifier);
+        let code = Code::mint(&mut service.core.draw()?)?;
         let kind = if new.is_taken { MailKind::AccountExists } else { MailKind::SignupCode };
         let ticket = Ticket::new(new, &code, &verifier.secrets)?;
-        let sealed = ticket.seal(&verifier.secrets, &*core.random)?;
+        let sealed = ticket.seal(&verifier.secrets, &*service.core.random)?;
         let pending = PendingVerification::new(sealed, ticket.expires_at);
         let expires_in = ticket.expires_at.since(now);
         if let Some(permit) = permit {

@@ -89,7 +89,7 @@ fn keys_and_mails_show_their_names_and_no_secret() {
     assert!(!format!("{mail:?}").contains("7HXW"));
     let mails = MailQueue::new(MemoryMailer::default());
     shows("MailQueue", &mails);
-    shows("Verification", &EmailCodes::new(replay(), mails));
+    shows("EmailCodes", &EmailCodes::new(replay(), mails));
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_service_and_its_parts_show_their_names_and_no_secret() {
     let endpoint = SignupEndpoint::from(service);
     shows("SignupEndpoint", &endpoint);
     let headers = [("content-type", b"application/json".as_slice()), ("x-secret", SECRET)];
-    shows("Ticket", &endpoint.head(&Head::new("POST", headers)).await.unwrap());
+    shows("AcceptedHead", &endpoint.head(&Head::new("POST", headers)).await.unwrap());
 }
 
 /// A policy sees an attempt, and a caller what is to be proven or was logged in.
@@ -148,8 +148,11 @@ async fn what_a_request_is_meanwhile_shows_its_name_and_no_secret() {
         .build()
         .unwrap();
     service.signup(SignupRequest::new("kim@x.co", secret())).await.unwrap();
-    let pending =
-        service.account_codes().unwrap().begin_password_reset("kim@x.co", None).await.unwrap();
+    let codes = service.account_codes().unwrap();
+    shows("AccountCodes", &codes);
+    shows("Accounts", &service.accounts());
+    shows("VerifyAfter", &service.verification().after().unwrap());
+    let pending = codes.begin_password_reset("kim@x.co", None).await.unwrap();
     shows("PendingVerification", &pending);
     assert!(!format!("{pending:?}").contains(pending.reveal_ticket()));
     let credentials = service.credentials();
