@@ -54,7 +54,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     mails.drained().await;
     let sent = mailer.sent();
     let code = sent.first().and_then(|mail| mail.reveal_code()).ok_or("no code was mailed")?;
-    service.verification().after().ok_or("not verified afterwards")?.verify(signup.account().id(), code).await?;
+    service
+        .verification()
+        .after()
+        .ok_or("not verified afterwards")?
+        .verify(signup.account().id(), code)
+        .await?;
 
     // A server runs it for as long as it lives: `tokio::spawn(relay.run(shutdown))`.
     while relay.run_once().await?.delivered > 0 {}

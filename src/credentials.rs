@@ -80,7 +80,7 @@ impl Credentials {
     /// Verifies a token, and that its account exists, is in use and has not revoked it. The account is
     /// read for that and returned.
     ///
-    /// A service that verifies tokens without a store uses a [`TokenVerifier`].
+    /// A service that verifies tokens without a store uses a [`TokenVerifier`](crate::token::TokenVerifier).
     ///
     /// # Errors
     /// Returns [`CredentialError::Rejected`] for an invalid token, and another error if the

@@ -102,7 +102,7 @@ impl Accounts {
     }
 
     /// Puts an account on a plan, which need not be one of the
-    /// [plans](SignupService::plans): plans come and go.
+    /// [plans](crate::SignupService::plans): plans come and go.
     ///
     /// # Errors
     /// Returns [`CredentialError::NotFound`] if there is no such account, or it is erased.

@@ -29,7 +29,7 @@ const FOR_MAILS: Duration = Duration::from_hours(365 * 24);
 /// account's tokens.
 ///
 /// For mails with codes it counts for a year, also after its generation has ended: passed to a
-/// [password reset](crate::service::Accounts::begin_password_reset_from), it lets the owner
+/// [password reset](crate::AccountCodes::begin_password_reset_from), it lets the owner
 /// have a code when strangers have used up the mails of the address. It grants nothing else.
 pub struct TrustedDevice {
     number: [u8; NUMBER_BYTES],
