@@ -17,14 +17,15 @@ use crate::request::SignupRequest;
 use crate::response::Signup;
 use crate::service::{Preparation, Prepared, SignupService};
 use crate::store::AccountStore;
-use crate::token::TokenKeys;
 
 mod accepted;
 mod body;
 mod client;
 mod head;
+mod jwks;
 mod media;
 mod panic;
+mod paths;
 mod presented;
 mod reply;
 mod route;
@@ -36,50 +37,26 @@ pub use body::Body;
 pub use client::TrustedProxies;
 pub use head::Head;
 pub use ipnet::IpNet;
-pub use presented::PresentedCredentials;
-pub use reply::{Refusal, Reply};
+pub use jwks::{JWKS_PATH, jwks};
+pub use paths::PATH;
 #[cfg(feature = "verification")]
-pub use route::{
+pub use paths::{
     CONFIRM_RECLAIM_PATH, RECLAIM_PATH, RESEND_EMAIL_CODE_PATH, RESEND_PATH, VERIFY_EMAIL_PATH,
     VERIFY_PATH,
 };
-pub use route::{PATH, Route};
+pub use presented::PresentedCredentials;
+pub use reply::{Refusal, Reply};
+pub use route::Route;
 
 use head::Method;
 use panic::catch_panic;
 use route::{Operation, Routes};
 
-/// The path of the JWK set, a well-known URI (RFC 8615).
-pub const JWKS_PATH: &str = "/.well-known/jwks.json";
-
 /// The default limit of a body, in bytes. All three fields at their longest, fully escaped,
 /// take under 8 KiB.
 pub const BODY_LIMIT: usize = 16 * 1024;
-/// The least limit of a body with a ticket, in bytes.
-const TICKET_LIMIT: usize = 8 * 1024;
-
 /// The default deadline of a body.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Answers a request for [`JWKS_PATH`]: the public keys as a JWK set (RFC 7517, section 5),
-/// cacheable for five minutes. Wait as long between adding a key and promoting it.
-///
-/// ```
-/// use signup::http::jwks;
-/// use signup::token::{SigningKey, TokenKeys};
-///
-/// let keys = TokenKeys::new(SigningKey::ed25519(&[7; 32]));
-/// let reply = jwks(&keys, "GET");
-/// assert_eq!(reply.status(), 200);
-/// assert!(reply.headers().any(|header| header == ("cache-control", "public, max-age=300")));
-/// ```
-pub fn jwks(keys: &TokenKeys, method: &str) -> Reply {
-    match method {
-        // The server omits the body of a HEAD.
-        "GET" | "HEAD" => Reply::jwks(&keys.jwks()),
-        _ => Reply::from(Refusal::MethodNotAllowed).allowing("GET, HEAD"),
-    }
-}
 
 /// A [`SignupService`] as an HTTP endpoint, to be mounted by an adapter or by hand.
 ///
@@ -186,49 +163,6 @@ impl<S: AccountStore> SignupEndpoint<S> {
         checked.map_err(|reply| {
             observe::answered(reply.status());
             if head.method == Method::Head { reply.without_body() } else { reply }
-        })
-    }
-
-    async fn accept(&self, route: Route, head: &Head<'_>) -> Result<AcceptedHead, Reply> {
-        let operation = self.operation(route).map_err(|error| self.failed(&error))?;
-        let client = self.proxies.client(head);
-        let limit = self.service.check_request(client, operation.is_signup()).await;
-        if head.method != Method::Post {
-            return Err(Refusal::MethodNotAllowed.into());
-        }
-        if !head.is_json {
-            return Err(Refusal::UnsupportedMediaType.into());
-        }
-        // A ticket has to fit in.
-        let least = if operation.is_signup() { 0 } else { TICKET_LIMIT };
-        let body_limit = self.body_limit.max(least);
-        let declared = head.content_length.unwrap_or(0);
-        if declared > u64::try_from(body_limit).unwrap_or(u64::MAX) {
-            return Err(Refusal::PayloadTooLarge.into());
-        }
-        if let Err(limited) = limit {
-            return Err(Reply::error(&limited.into()));
-        }
-        // The other operations are idempotent by themselves.
-        let mut idempotency_key = None;
-        if operation.is_signup() {
-            let key = self.service.idempotency_key(head.idempotency_keys());
-            idempotency_key = key.map_err(|invalid| Reply::error(&invalid))?;
-        }
-        // Only policies read the headers.
-        let without = self.service.policies().is_empty();
-        let headers = if without { &[] } else { head.headers.as_slice() };
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
-        Ok(AcceptedHead {
-            route,
-            limit: body_limit,
-            declared,
-            deadline: self.body_deadline,
-            client,
-            idempotency_key,
-            headers: headers.collect(),
-            #[cfg(feature = "verification")]
-            presented: operation.takes_token().then(|| head.presented_credentials()),
         })
     }
 

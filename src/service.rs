@@ -29,6 +29,8 @@ mod codes;
 mod config;
 #[cfg(feature = "verification")]
 mod first;
+#[cfg(feature = "verification")]
+mod handles;
 mod housekeeping;
 mod inner;
 #[cfg(feature = "verification")]
@@ -53,10 +55,10 @@ pub use builder::SignupServiceBuilder;
 pub use config::ConfigError;
 #[cfg(feature = "verification")]
 pub use first::VerifyFirst;
+#[cfg(feature = "verification")]
+pub use handles::EmailVerification;
 pub use housekeeping::{Housekeeping, Housekept};
 use inner::Inner;
-#[cfg(feature = "verification")]
-pub use modes::EmailVerification;
 pub use prepared::{Preparation, Prepared};
 
 /// A service that registers accounts: it validates, hashes, mints and stores.

@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::service::{Owner, VerifyAfter, VerifyFirst};
 use crate::validate::{texts, texts_and_password};
 
-use super::route::{
+use super::paths::{
     CONFIRM_RECLAIM_PATH, RECLAIM_PATH, RESEND_EMAIL_CODE_PATH, RESEND_PATH, VERIFY_EMAIL_PATH,
     VERIFY_PATH,
 };

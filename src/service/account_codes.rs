@@ -187,49 +187,53 @@ impl AccountCodes {
     ) -> Result<PasswordReset, CredentialError> {
         let accounts = &self.accounts;
         let opened = self.codes.open_ticket(TicketKind::Reset, ticket, code).await?;
-        let (generation, mut record) = (opened.generation, opened.record.clone());
-        let account = record.account.id().clone();
-        let (mut hashed, mut is_changed) = (None, false);
-        let mut counts = KeyCounts::new(0, 0);
-        for _ in 0..ATTEMPTS {
-            if opened.is_repeated() {
-                break;
+        let account = opened.record.account.id();
+        let mut made = None;
+        if !opened.is_repeated() {
+            made = self.reset(&opened, password).await?;
+        }
+        let counts = match made {
+            Some(counts) => counts,
+            // The answer to this reset may have been lost.
+            None if self.has_reset(&opened, password).await? => {
+                KeyCounts::new(0, accounts.valid_api_keys(account).await?)
             }
-            let hash = if let Some(hash) = hashed.take() {
-                hash
-            } else {
-                let checked = accounts.checked_password(&record, password).await?;
-                accounts.core().hash(checked).await?
-            };
-            let keys = accounts.valid_api_keys(&account).await?;
+            None => return Err(invalid_code().into()),
+        };
+        let email = opened.record.account.email().key();
+        accounts.core().throttle.unlock(account, email).await;
+        let login = accounts.logged_in(account, opened.generation)?;
+        let [api_keys_ended, api_keys_kept] = [counts.ended, counts.kept].map(|keys| keys as usize);
+        Ok(PasswordReset { login, api_keys_ended, api_keys_kept })
+    }
+
+    /// Resets the password of an account, and returns how many API keys end with it; `None` if the
+    /// ticket no longer applies.
+    async fn reset(
+        &self,
+        opened: &Opened,
+        password: &str,
+    ) -> Result<Option<KeyCounts>, CredentialError> {
+        let (accounts, mut record) = (&self.accounts, opened.record.clone());
+        let checked = accounts.checked_password(&record, password).await?;
+        let hash = accounts.core().hash(checked).await?;
+        for _ in 0..ATTEMPTS {
+            let keys = accounts.valid_api_keys(record.account.id()).await?;
             let was = record.email_status();
-            let (change, kind, found) = self.reset_of(&opened, was, hash.clone(), keys)?;
-            (hashed, counts) = (Some(hash), found);
-            let notice =
-                self.service().reserve_notice(kind, record.account.email(), Some(counts))?;
+            let (change, kind, counts) = self.reset_of(opened, was, hash.clone(), keys)?;
+            let to = record.account.email();
+            let notice = self.service().reserve_notice(kind, to, Some(counts))?;
             let changed = self.service().change_with(&accounts.stored, change, notice);
-            is_changed = changed.await? == ChangeOutcome::Changed;
-            if is_changed {
-                break;
+            if changed.await? == ChangeOutcome::Changed {
+                return Ok(Some(counts));
             }
             // The owner may have verified the address meanwhile: then less ends.
-            record = accounts.found(&account).await?;
+            record = accounts.found(record.account.id()).await?;
             if record.email_status() == was {
                 break;
             }
         }
-        if !is_changed {
-            // The answer to this reset may have been lost.
-            if !self.has_reset(&opened, password).await? {
-                return Err(invalid_code().into());
-            }
-            counts = KeyCounts::new(0, accounts.valid_api_keys(&account).await?);
-        }
-        let email = opened.record.account.email().key();
-        accounts.core().throttle.unlock(&account, email).await;
-        let login = accounts.logged_in(&account, generation)?;
-        let [api_keys_ended, api_keys_kept] = [counts.ended, counts.kept].map(|keys| keys as usize);
-        Ok(PasswordReset { login, api_keys_ended, api_keys_kept })
+        Ok(None)
     }
 
     /// Returns the change of a reset of an account whose address was in this state, and what
@@ -346,11 +350,13 @@ impl AccountCodes {
         let (service, accounts) = (self.service(), &self.accounts);
         let opened = self.codes.open_ticket(TicketKind::NewEmail, ticket, code).await?;
         let (record, generation) = (&opened.record, opened.generation);
+        let is_changed = |record: &StoredAccount| {
+            record.token_generation == generation.saturating_add(1) && record.state.admits_owner()
+        };
         if record.account.id() != id {
             return Err(invalid_code().into());
         }
-        let has_ended_once = record.token_generation == generation.saturating_add(1);
-        if opened.is_repeated() && has_ended_once && record.state.admits_owner() {
+        if opened.is_repeated() && is_changed(record) {
             return accounts.logged_in(id, generation);
         }
         let ticket = opened.ticket;
@@ -374,10 +380,7 @@ impl AccountCodes {
             _ => {
                 // Perhaps by the same request, which was under way.
                 let record = accounts.found(id).await?;
-                let is_done = record.ticket_nonce == Some(opened.spent)
-                    && record.token_generation == generation.saturating_add(1)
-                    && record.state.admits_owner();
-                if is_done {
+                if record.ticket_nonce == Some(opened.spent) && is_changed(&record) {
                     accounts.logged_in(id, generation)
                 } else {
                     Err(invalid_code().into())

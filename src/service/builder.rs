@@ -19,13 +19,13 @@ use crate::store::{AccountStore, EventStore, LifecycleStore};
 use crate::throttle::LoginThrottle;
 use crate::token::TokenKeys;
 
+use super::SignupService;
 use super::config::ConfigError;
+use super::inner::{Inner, Replay};
 #[cfg(feature = "verification")]
 use super::modes::{Mailing, Mode};
-use super::replay::Replay;
 use super::tokens::TokenSettings;
 use super::turns::Turns;
-use super::{Inner, SignupService};
 
 /// Builder for a [`SignupService`]. Only the signing key has no default.
 #[must_use]

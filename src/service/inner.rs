@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::account::Plan;
-use crate::core::Core;
+use crate::core::{Core, Stored};
 use crate::error::SignupError;
 use crate::event::{EventKind, NewEvent};
 use crate::fields::{EmailKey, EmailProfile};
@@ -21,7 +21,7 @@ use crate::store::{AccountStore, EventStore, NewAccount};
 use super::codes::{Codes, FirstCode};
 #[cfg(feature = "verification")]
 use super::modes::Mode;
-use super::replay::Replay;
+use super::turns::Turns;
 
 /// The purpose of the tags of banned addresses.
 pub(super) const BAN: &[u8] = b"signup 1: banned address";
@@ -44,6 +44,14 @@ pub(crate) struct Inner {
     pub(super) codes: Option<(Mode, Codes)>,
     #[cfg(feature = "verification")]
     pub(super) reset_wipes_unverified: bool,
+}
+
+/// The part of a service that answers retries.
+pub(super) struct Replay {
+    pub(super) secrets: ReplaySecrets,
+    pub(super) stored: Stored,
+    pub(super) requires_key: bool,
+    pub(super) turns: Turns,
 }
 
 impl Inner {

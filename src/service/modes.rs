@@ -9,10 +9,8 @@ use crate::store::LifecycleStore;
 use crate::verification::{EmailCodes, MAX_LIFETIME};
 
 use super::SignupServiceBuilder;
-use super::after::VerifyAfter;
 use super::codes::Codes;
 use super::config::ConfigError;
-use super::first::VerifyFirst;
 
 /// The time at which the address of a sign-up is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,37 +26,6 @@ pub(super) struct Mailing {
     pub(super) codes: EmailCodes,
     pub(super) mode: Mode,
     store: Arc<dyn LifecycleStore>,
-}
-
-/// The email verification of a service, from
-/// [`SignupService::verification`](crate::SignupService::verification).
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum EmailVerification {
-    /// Addresses are not verified.
-    Off,
-    /// Addresses are verified [first](SignupServiceBuilder::verify_first).
-    First(VerifyFirst),
-    /// Addresses are verified [after](SignupServiceBuilder::verify_after) the sign-up.
-    After(VerifyAfter),
-}
-
-impl EmailVerification {
-    /// Returns the handle of a service that verifies addresses first.
-    pub fn first(self) -> Option<VerifyFirst> {
-        match self {
-            Self::First(first) => Some(first),
-            _ => None,
-        }
-    }
-
-    /// Returns the handle of a service that verifies addresses after the sign-up.
-    pub fn after(self) -> Option<VerifyAfter> {
-        match self {
-            Self::After(after) => Some(after),
-            _ => None,
-        }
-    }
 }
 
 impl<S: LifecycleStore> SignupServiceBuilder<S> {

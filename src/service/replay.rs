@@ -7,13 +7,11 @@ use sha2::{Digest as _, Sha256};
 use crate::account::{Account, AccountId, AccountState};
 use crate::api_key::ApiKey;
 use crate::clock::Timestamp;
-use crate::core::{Recovered, Stored};
+use crate::core::Recovered;
 use crate::error::{Issue, SignupError};
 use crate::fields::{EmailKey, Name, Password};
 use crate::hash::Verification;
-use crate::idempotency::{
-    HEADER, IdempotencyKey, MALFORMED, REQUIRED, Receipt, ReplaySecrets, Scope, is_recent,
-};
+use crate::idempotency::{HEADER, IdempotencyKey, MALFORMED, REQUIRED, Receipt, Scope, is_recent};
 use crate::observe::Stage;
 use crate::random::{Entropy, RandomError};
 use crate::request::SignupRequest;
@@ -23,17 +21,9 @@ use crate::store::{FindBy, StoredAccount, StoredLogin};
 use crate::throttle::Caller;
 use crate::token::TokenOptions;
 
-use super::inner::Inner;
+use super::inner::{Inner, Replay};
 use super::stages::{Limited, NewSignup, Retry};
-use super::turns::{JudgedPassword, Turn, Turns};
-
-/// The part of a service that answers retries.
-pub(super) struct Replay {
-    pub(super) secrets: ReplaySecrets,
-    pub(super) stored: Stored,
-    pub(super) requires_key: bool,
-    pub(super) turns: Turns,
-}
+use super::turns::{JudgedPassword, Turn};
 
 /// The outcome of looking for the first sign-up of a retry.
 pub(super) enum RetryLookup {

@@ -8,7 +8,9 @@ use crate::error::{Issue, SignupError};
 use crate::event::{EventKind, KeyCounts, NoticeKind};
 use crate::fields::Password;
 use crate::hash::{PasswordHash, Verification};
-use crate::store::{ChangeOutcome, Condition, Effect, FindBy, StoredAccount, StoredLogin};
+use crate::store::{
+    AccountChange, ChangeOutcome, Condition, Effect, FindBy, StoredAccount, StoredLogin,
+};
 use crate::throttle::{Attempt, Caller};
 
 use super::{ATTEMPTS, Accounts, IN_USE, change_of, invalid_field};
@@ -59,28 +61,40 @@ impl Accounts {
                 Some(hash) => hash,
                 None => self.core().hash(checked.copy()).await?,
             };
-            let change = change_of(id, IN_USE)
-                .provided(Condition::Password(password_hash))
-                .provided(Condition::Generation(record.token_generation))
-                .with(Effect::SetPassword(hash.clone()))
-                .with(Effect::ForgetRetries)
-                .with(Effect::RevokeTokens)
-                .with(Effect::SetTicketNonce(self.core().draw_nonce()?))
-                .with_all(self.revokes_api_keys.then_some(Effect::ReplaceApiKeys(None)));
-            hashed = Some(hash);
             let keys = self.valid_api_keys(id).await?;
-            let (ended, kept) = if self.revokes_api_keys { (keys, 0) } else { (0, keys) };
-            let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
-            let change = self.with_event(change, EventKind::AccountPasswordChanged, &data)?;
-            let to = record.account.email();
-            let counts = Some(KeyCounts::new(ended, kept));
-            let notice = self.service.reserve_notice(NoticeKind::PasswordChanged, to, counts)?;
+            let (change, counts) = self.new_password(&record, password_hash, hash.clone(), keys)?;
+            hashed = Some(hash);
+            let (kind, to) = (NoticeKind::PasswordChanged, record.account.email());
+            let notice = self.service.reserve_notice(kind, to, Some(counts))?;
             let changed = self.service.change_with(&self.stored, change, notice);
             if changed.await? == ChangeOutcome::Changed {
                 return self.logged_in(id, record.token_generation);
             }
         }
         Err(wrong())
+    }
+
+    /// Returns the change from a password that was verified to another one, and how many API keys
+    /// end with it.
+    fn new_password(
+        &self,
+        record: &StoredAccount,
+        old: PasswordHash,
+        new: PasswordHash,
+        keys: usize,
+    ) -> Result<(AccountChange, KeyCounts), SignupError> {
+        let change = change_of(record.account.id(), IN_USE)
+            .provided(Condition::Password(old))
+            .provided(Condition::Generation(record.token_generation))
+            .with(Effect::SetPassword(new))
+            .with(Effect::ForgetRetries)
+            .with(Effect::RevokeTokens)
+            .with(Effect::SetTicketNonce(self.core().draw_nonce()?))
+            .with_all(self.revokes_api_keys.then_some(Effect::ReplaceApiKeys(None)));
+        let (ended, kept) = if self.revokes_api_keys { (keys, 0) } else { (0, keys) };
+        let data = json!({"reset": false, "api_keys_ended": ended, "api_keys_kept": kept});
+        let change = self.with_event(change, EventKind::AccountPasswordChanged, &data)?;
+        Ok((change, KeyCounts::new(ended, kept)))
     }
 
     /// Returns an account with the hash of its password.
