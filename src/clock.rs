@@ -212,7 +212,7 @@ impl TryFrom<SystemTime> for Timestamp {
 }
 
 /// The reason why a clock's time is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClockError {
     /// The wall clock is before 1970.
@@ -222,6 +222,8 @@ pub enum ClockError {
     #[error("the wall clock is after the latest accepted time")]
     AfterLimit,
 }
+
+crate::issue::debug_by_text!(ClockError);
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,7 @@ use crate::token::MintError;
 ///
 /// `Display` and the source chain are for the log. A client gets
 /// [`to_json`](SignupError::to_json).
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SignupError {
     /// The request is invalid; every wrong field has its issue.
@@ -55,6 +55,8 @@ pub enum SignupError {
     #[error("internal error")]
     Internal(#[source] BoxError),
 }
+
+crate::issue::debug_by_text!(SignupError);
 
 impl SignupError {
     pub(crate) fn internal(source: impl Into<BoxError>) -> Self {

@@ -6,14 +6,25 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// Implements `Debug` with the text of an error and of its sources: `fn main() -> Result<…>` prints
+/// it.
+macro_rules! debug_by_text {
+    ($error:ty) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&$crate::issue::Chain(self), f)
+            }
+        }
+    };
+}
+pub(crate) use debug_by_text;
+
 /// A source error of any kind: for the log, never for a client.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// An error with its chain of sources, for the log.
-#[cfg(any(feature = "conformance", feature = "tracing"))]
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
 
-#[cfg(any(feature = "conformance", feature = "tracing"))]
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (mut error, mut last) = (self.0, self.0.to_string());
@@ -118,9 +129,11 @@ impl Issue {
 /// let error = "acc_../etc".parse::<AccountId>().unwrap_err();
 /// assert!(error.to_string().starts_with("invalid account id"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidValue(Cow<'static, str>);
+
+debug_by_text!(InvalidValue);
 
 impl InvalidValue {
     pub(crate) const fn new(message: &'static str) -> Self {

@@ -68,7 +68,7 @@ pub(crate) use link::{RedisLink, RedisTarget};
 pub use quota::Quota;
 
 /// The error of a client or an email over its rate limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("over the limit of {quota} by {policy}: retry in {retry_after:?}")]
 #[non_exhaustive]
 pub struct RateLimited {
@@ -79,6 +79,8 @@ pub struct RateLimited {
     /// Time until it allows one more.
     pub retry_after: Duration,
 }
+
+crate::issue::debug_by_text!(RateLimited);
 
 #[cfg(test)]
 mod tests;

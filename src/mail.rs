@@ -76,7 +76,7 @@ macro_rules! forward {
 forward!(Arc, Box);
 
 /// The reason why a mail was not sent.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum MailError {
     /// A lost connection, or a reply of SMTP's 4xx: worth another attempt.
@@ -86,6 +86,8 @@ pub enum MailError {
     #[error("a mail can't be sent")]
     Permanent(#[source] BoxError),
 }
+
+crate::issue::debug_by_text!(MailError);
 
 /// The purpose of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

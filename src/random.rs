@@ -104,7 +104,7 @@ impl SecureRandom for SeededRandom {
 }
 
 /// The reason why no randomness could be drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RandomError {
     /// The generator returned an error.
@@ -114,6 +114,8 @@ pub enum RandomError {
     #[error("the random generator is stuck or biased")]
     Implausible,
 }
+
+crate::issue::debug_by_text!(RandomError);
 
 /// Bytes drawn per sign-up. Salt and `jti` take 16 each. The 50 digits of account id and
 /// API key take one byte each, and 3 % more for those that [`Entropy::digits`] rejects, so

@@ -152,7 +152,7 @@ impl DeliveryCounts {
 }
 
 /// An error of a relay. What it has not settled is delivered again.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
     /// The store failed.
@@ -165,6 +165,8 @@ pub enum RelayError {
     #[error("a setting of the relay can't work")]
     Setting(#[source] InvalidValue),
 }
+
+crate::issue::debug_by_text!(RelayError);
 
 impl EventRelay {
     /// Creates a relay with default limits: 128 calls of the sink at a time, 10 seconds an

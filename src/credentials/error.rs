@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::token::TokenError;
 
 /// The reason why a credential was rejected or not changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
     /// The credential is invalid or missing. The cause is not revealed, so that an answer
@@ -36,6 +36,8 @@ pub enum CredentialError {
     #[error(transparent)]
     Failed(SignupError),
 }
+
+crate::issue::debug_by_text!(CredentialError);
 
 impl CredentialError {
     /// Returns the machine-readable code.

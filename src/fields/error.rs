@@ -1,7 +1,7 @@
 //! The error of a field.
 
 /// The error of an invalid field. Its text is the issue's message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FieldError {
     /// Fewer code points than this.
@@ -17,3 +17,5 @@ pub enum FieldError {
     #[error("Invalid email")]
     InvalidEmail,
 }
+
+crate::issue::debug_by_text!(FieldError);

@@ -139,7 +139,7 @@ impl fmt::Debug for PasswordHash {
 }
 
 /// The reason why a stored hash can't be verified.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PhcError {
     /// Not a PHC string, or one without salt, tag or parameters.
@@ -155,6 +155,8 @@ pub enum PhcError {
     #[error(transparent)]
     WorkFactor(#[from] InvalidValue),
 }
+
+crate::issue::debug_by_text!(PhcError);
 
 #[cfg(test)]
 mod tests {

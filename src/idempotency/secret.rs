@@ -246,7 +246,7 @@ impl fmt::Debug for ReplaySecrets {
 }
 
 /// The reason why a replay secret can't be used, promoted or retired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplaySecretError {
     /// The secret is too short.
@@ -271,6 +271,8 @@ pub enum ReplaySecretError {
     #[error("a secret of bans can't be retired")]
     HoldsBans,
 }
+
+crate::issue::debug_by_text!(ReplaySecretError);
 
 #[cfg(test)]
 mod tests {

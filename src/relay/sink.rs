@@ -93,7 +93,7 @@ impl Delivery {
 }
 
 /// The reason why an event was not delivered.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
     /// The receiver is not there, or is busy: worth another attempt.
@@ -103,3 +103,5 @@ pub enum SinkError {
     #[error("an event can't be delivered")]
     Permanent(#[source] BoxError),
 }
+
+crate::issue::debug_by_text!(SinkError);

@@ -239,7 +239,7 @@ impl fmt::Debug for Webhook {
 }
 
 /// The reason why a webhook can't be set up.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
     /// The secret is too short or too long.
@@ -264,6 +264,8 @@ pub enum WebhookError {
     #[error("the root certificates of the system can't be read")]
     Roots(#[source] std::io::Error),
 }
+
+crate::issue::debug_by_text!(WebhookError);
 
 /// Parses a URL of `https` that names no address which is not public.
 fn public(url: &str) -> Result<Uri, WebhookError> {

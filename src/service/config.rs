@@ -9,7 +9,7 @@ use crate::random::RandomError;
 use crate::token::KeyError;
 
 /// The reason why a service can't be built.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Neither `jwt_secret` nor `token_keys` was called, or these keys can only verify.
@@ -84,3 +84,5 @@ pub enum ConfigError {
     #[error(transparent)]
     Random(#[from] RandomError),
 }
+
+crate::issue::debug_by_text!(ConfigError);

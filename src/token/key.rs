@@ -173,7 +173,7 @@ impl fmt::Debug for VerifyingKey {
 }
 
 /// The reason why a key is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// An HS256 secret of fewer than 32 bytes.
@@ -212,3 +212,5 @@ pub enum KeyError {
     #[error("unusable key")]
     Unusable,
 }
+
+crate::issue::debug_by_text!(KeyError);

@@ -290,7 +290,7 @@ impl VerifiedToken {
 }
 
 /// The reason why a token is invalid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// The token is longer than 4096 bytes and was not parsed.
@@ -333,3 +333,5 @@ pub enum TokenError {
     #[error("the clock is outside of the accepted range")]
     Clock,
 }
+
+crate::issue::debug_by_text!(TokenError);

@@ -322,3 +322,25 @@ fn a_summary_is_a_verb_in_the_third_person_or_a_noun_phrase() {
         }
     }
 }
+
+/// `fn main() -> Result<…>` prints the `Debug` of its error.
+#[test]
+fn a_public_error_shows_its_text() {
+    let mut errors = 0;
+    for (_, path) in modules() {
+        let text = code(&path);
+        for item in text.split("#[derive(").skip(1) {
+            let (derived, rest) = item.split_once(")]").unwrap();
+            let declared = rest.lines().find(|line| line.trim_start().starts_with("pub "));
+            let is_error = derived.contains("thiserror::Error");
+            if let (true, Some(declared)) = (is_error, declared) {
+                assert!(!derived.contains("Debug"), "{}: {declared}", path.display());
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 15, "{errors}: errors are no longer found");
+    let refused = signup::store::StoreError::Unavailable("connection refused".into());
+    let shown = format!("{:?}", signup::SignupError::from(refused));
+    assert_eq!(shown, "a service does not answer: the store does not answer: connection refused");
+}

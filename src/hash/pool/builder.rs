@@ -222,7 +222,7 @@ impl fmt::Debug for HashPoolBuilder {
 }
 
 /// The reason why a pool can't be built.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
     /// No workers, or no queue.
@@ -253,6 +253,8 @@ pub enum PoolError {
     #[error("could not start a thread of the hash pool")]
     Thread(#[source] std::io::Error),
 }
+
+crate::issue::debug_by_text!(PoolError);
 
 #[cfg(test)]
 mod tests {

@@ -283,7 +283,7 @@ pub enum Verification {
 }
 
 /// The error of a pool that has no permit left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", if *closed { "the hash pool is shut down" } else { "the hash queue is full" })]
 #[non_exhaustive]
 pub struct PoolFull {
@@ -293,8 +293,10 @@ pub struct PoolFull {
     pub closed: bool,
 }
 
+crate::issue::debug_by_text!(PoolFull);
+
 /// The reason why a job with a permit failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum HashError {
     /// The job waited for a worker past the deadline.
@@ -316,6 +318,8 @@ pub enum HashError {
     #[error("the hash worker panicked")]
     Panicked,
 }
+
+crate::issue::debug_by_text!(HashError);
 
 #[cfg(test)]
 mod tests {

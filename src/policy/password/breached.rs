@@ -49,13 +49,15 @@ pub struct BreachedPasswords {
 }
 
 /// The reason why a file of breached passwords can't be used or made.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("can't {action} {path} as a file of breached passwords: {source}")]
 pub struct BreachedPasswordsError {
     action: &'static str,
     path: String,
     source: BoxError,
 }
+
+crate::issue::debug_by_text!(BreachedPasswordsError);
 
 impl BreachedPasswordsError {
     fn new(action: &'static str, path: &Path, source: BoxError) -> Self {

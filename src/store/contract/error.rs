@@ -3,7 +3,7 @@
 use crate::issue::{BoxError, Issue};
 
 /// The reason why a store operation failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The store does not answer at the moment. Nothing is stored.
@@ -24,3 +24,5 @@ pub enum StoreError {
     #[error("the store failed")]
     Failed(#[source] BoxError),
 }
+
+crate::issue::debug_by_text!(StoreError);

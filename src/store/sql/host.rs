@@ -105,7 +105,7 @@ pub trait HostRows<C>: Send + Sync + 'static {
 }
 
 /// The reason why [`HostRows`] were not inserted.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum HostRowsError {
     /// The database failed. The error is classified like one of the store: the sign-up is
@@ -119,6 +119,8 @@ pub enum HostRowsError {
     #[error(transparent)]
     Failed(#[from] BoxError),
 }
+
+crate::issue::debug_by_text!(HostRowsError);
 
 impl HostRowsError {
     /// Creates a refusal because of one field of the request.

@@ -25,12 +25,7 @@ impl OpenError {
     }
 }
 
-/// Same as `Display`, because `main` prints the `Debug` of its error.
-impl fmt::Debug for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
+crate::issue::debug_by_text!(OpenError);
 
 /// The location of a store without secrets: scheme, host and path.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use signup::account::{Account, AccountId};
 use signup::fields::{EmailKey, Name};
-use signup::http::Ticket;
+use signup::http::AcceptedHead;
 use signup::store::NewAccount;
 
 fn fields(text: String) {
@@ -13,7 +13,7 @@ fn fields(text: String) {
 
 fn stages(account: std::sync::Arc<Account>) {
     let _ = NewAccount { account }; //~ private fields
-    let _ = Ticket { limit: 0 }; //~ private fields
+    let _ = AcceptedHead { limit: 0 }; //~ private fields
     let _: signup::validate::ValidSignup; //~ module `validate` is private
     let _: signup::lookup::Lookup; //~ module `lookup` is private
 }
