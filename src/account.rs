@@ -191,14 +191,14 @@ pub enum AccountState {
     /// To be erased after a time of grace. Its owner can log in, to keep it; its API keys
     /// are not accepted meanwhile.
     PendingDeletion,
-    /// Without anything of a person's. Only its id is left.
+    /// Erased: no personal data, only its id is left.
     Erased,
 }
 
 impl AccountState {
     pub(crate) const ALL: [Self; 4] =
         [Self::Active, Self::Disabled, Self::PendingDeletion, Self::Erased];
-    /// Those of an account that is not erased.
+    /// The states of an account that is not erased.
     pub(crate) const NOT_ERASED: &'static [Self] =
         &[Self::Active, Self::Disabled, Self::PendingDeletion];
 

@@ -67,7 +67,7 @@ async fn read<B: AsRef<[u8]>, E>(
 
 /// A credential that an extractor requires.
 trait Authenticated: Sized + Send {
-    /// Verifies the presented credential of this kind; `None` if none is presented.
+    /// Verifies the presented credential of this kind; `None` without one.
     fn authenticate(
         credentials: &Credentials,
         presented: &PresentedCredentials,

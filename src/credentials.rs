@@ -39,7 +39,7 @@ pub struct Credentials {
     max_api_keys: usize,
 }
 
-/// The default maximum of valid API keys per account: more than its owner can tell apart.
+/// The default maximum of valid API keys per account: more than an owner needs.
 const MAX_API_KEYS: usize = 100;
 
 impl Credentials {
@@ -155,7 +155,7 @@ impl Credentials {
     /// Returns an account as the store has it now.
     ///
     /// # Errors
-    /// Returns [`CredentialError::NotFound`] if there is none, and another error if the
+    /// Returns [`CredentialError::NotFound`] if it does not exist, and another error if the
     /// store does not answer.
     pub async fn account(&self, id: &AccountId) -> Result<StoredAccount, CredentialError> {
         let found = self.store().find_account(FindBy::Id(id)).await?;

@@ -1,4 +1,4 @@
-//! Events: what has happened to an account, stored with the change that it tells of.
+//! Events: changes of an account, each stored with the change itself.
 //!
 //! With [`with_events`](crate::SignupServiceBuilder::with_events), each change of an account
 //! stores one, in the same transaction. The events of an account are numbered without a
@@ -261,12 +261,12 @@ impl Event {
         self.created_at
     }
 
-    /// Returns what its type tells beside: an object in JSON.
+    /// Returns the payload, a JSON object.
     pub fn data(&self) -> &str {
         &self.data
     }
 
-    /// Deletes what its type tells beside.
+    /// Clears the payload.
     pub(crate) fn scrub(&mut self) {
         "{}".clone_into(&mut self.data);
     }

@@ -242,7 +242,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
 
     /// Does everything but the insert, for a host that owns the transaction. The host
     /// inserts [`Prepared::new_account`], commits, and answers with
-    /// [`respond`](Self::respond). Head limits, declared fields and headers are those of
+    /// [`respond`](Self::respond). Limits, declared fields and headers are the same as those for
     /// the endpoint.
     ///
     /// ```

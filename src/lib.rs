@@ -33,6 +33,10 @@
 //! | let clients retry a sign-up | [`SignupServiceBuilder::retry_safe`] |
 //! | protect a route | `DashboardAuth` and `ApiKeyAuth` in [`credentials`] |
 //! | write a log-in | [`Credentials::verify_password`](credentials::Credentials::verify_password), then [`issue_token`](credentials::Credentials::issue_token) |
+//! | read, change, disable or erase accounts | [`Accounts`], [accounts](guide::accounts) |
+//! | verify email addresses | [verification](guide::verification) |
+//! | reset passwords, or change addresses | `AccountCodes`, [accounts](guide::accounts) |
+//! | send the mails | `mail::Mailer`, [verification](guide::verification) |
 //! | store my own rows with the account | [stores](guide::stores) |
 //! | use my own table | `store::TableMap`, or a store of mine: [`store::AccountStore`], `store::conformance` |
 //! | bring users of another system along | [moving in](guide::moving_in) |
@@ -42,7 +46,7 @@
 //! | choose the cost of hashing | [hashing](guide::hashing) |
 //! | see logs and metrics | [observing](guide::observing) |
 //! | rotate signing keys, or verify tokens elsewhere | [`token::TokenKeys`], [`token::TokenVerifier`] |
-//! | tell other systems what happens to accounts | [events](guide::events) |
+//! | notify other systems of changes to accounts | [events](guide::events) |
 //! | test my handlers | [testing](guide::testing) |
 //! | go to production | [the checklist](guide::production), [security](guide::security), [upgrading](guide::upgrading) |
 //!
@@ -61,7 +65,8 @@
 //! - [`limit`]: rate limits by client and by email, in memory or in Redis.
 //! - [`policy`]: rules of the host for sign-ups.
 //! - [`context`]: values that policies hand to the host's rows.
-//! - [`event`] and [`relay`]: what happens to accounts, and its delivery.
+//! - [`event`] and [`relay`]: changes of accounts as events, and their delivery.
+//! - `verification` and `mail`: mailed codes, and the mails themselves (feature `verification`).
 //! - [`account`]: [`Account`](account::Account), its id and its [`Plan`](account::Plan).
 //! - [`fields`]: parsed emails, passwords and names.
 //! - [`error`]: [`SignupError`], its codes and issues.
@@ -70,7 +75,7 @@
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what another does.
+//! All are off by default and independent of each other.
 //!
 //! | feature | adds |
 //! | --- | --- |

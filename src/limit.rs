@@ -24,7 +24,7 @@
 //! endpoint, including 400s | at the head, before the body is read |
 //! | the client's sign-ups | a request with valid fields, whatever its outcome: 201, 409,
 //! 503 | at the head, without consuming; and again, atomically, when the fields are valid |
-//! | the email's sign-ups | the same, by the email's key in whatever spelling: so it counts
+//! | the email's sign-ups | the same, by the email's key in any spelling: so it counts
 //! the 409s | with the previous one |
 //!
 //! An empty bucket is not consumed further; if it is the email's, the client's is consumed

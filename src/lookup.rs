@@ -1,7 +1,7 @@
 //! The bound on queries that a sign-up or log-in sends before its password is hashed.
 //!
 //! Lookups have permits of their own, apart from those of the hash pool. A store that
-//! stalls holds none of the pool's, so that requests that need no store go on, and the
+//! stalls does not hold the pool's permits, so that requests that need no store go on, and the
 //! client learns that the store does not respond instead of that hashing is busy.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ impl LookupGate {
     /// Acquires a permit.
     ///
     /// # Errors
-    /// Returns [`NoPermit`] if none is left.
+    /// Returns [`NoPermit`] if all are taken.
     pub(crate) fn enter(&self) -> Result<Lookup<'_>, NoPermit> {
         let mut state = self.state();
         if state.running == 0 {

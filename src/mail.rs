@@ -1,8 +1,8 @@
 //! Mails to whom an address belongs, off the path of a request: see
 //! [the guide](crate::guide::verification).
 //!
-//! A [`Mailer`] of the host's sends them. It is told what is to be said, and finds its own
-//! words, templates and languages, or takes the plain ones that a [`Mail`] has.
+//! The host's [`Mailer`] sends them. It gets the content as data, and finds its own
+//! words, templates and languages, or uses the plain ones of a [`Mail`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +55,7 @@ pub use smtp::SmtpMailer;
 /// ```
 #[async_trait]
 pub trait Mailer: Send + Sync + 'static {
-    /// Hands a mail over to whoever delivers it.
+    /// Sends a mail.
     ///
     /// # Errors
     /// Fails with [`MailError::Temporary`] if it may succeed later, and with
@@ -98,9 +98,9 @@ pub enum MailKind {
     /// Someone has signed up with an address that has an account already. There is no code
     /// in it.
     AccountExists,
-    /// The code that verifies the address of an account that is there already.
+    /// The code that verifies the address of an existing account.
     EmailCode,
-    /// The code by which the owner of a mailbox takes over an account that somebody made
+    /// The code by which the owner of a mailbox takes over an account that someone else made
     /// with its address.
     ReclaimCode,
     /// Someone wanted to take over an account whose address is verified. There is no code in

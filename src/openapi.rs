@@ -246,7 +246,7 @@ fn refused(description: &str, answer: &Reply) -> Response {
     response.content(JSON, content.build()).build()
 }
 
-/// Describes a header that tells a client what to do.
+/// Describes a header of an answer.
 fn header(name: &str, value: &str) -> Option<Header> {
     let (schema, description) = match name {
         "retry-after" => {

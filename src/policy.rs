@@ -85,7 +85,7 @@ pub trait SignupPolicy: Send + Sync + 'static {
         None
     }
 
-    /// Returns the occasions on which it is asked. Default: [`Occasion::Signup`] alone.
+    /// Returns the occasions on which it is evaluated. Default: [`Occasion::Signup`] alone.
     fn occasions(&self) -> &[Occasion] {
         &[Occasion::Signup]
     }
@@ -135,7 +135,7 @@ macro_rules! forward {
 }
 forward!(Arc, Box);
 
-/// An occasion on which policies are asked.
+/// An occasion on which policies are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Occasion {

@@ -323,7 +323,7 @@ impl EventRelay {
         Ok(self.store.event_backlog(COUNTED).await?)
     }
 
-    /// Returns how old the oldest event is that is waiting; zero if none is.
+    /// Returns the age of the oldest waiting event; zero without one.
     ///
     /// # Errors
     /// Fails if the store or the clock does.

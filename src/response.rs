@@ -18,7 +18,7 @@ pub struct Signup {
 }
 
 impl Signup {
-    /// Builds the answer, including its JSON: whatever can fail fails here, before anything
+    /// Builds the answer, including its JSON: any failure happens here, before anything
     /// is stored.
     pub(crate) fn new(
         account: Arc<Account>,
@@ -34,7 +34,7 @@ impl Signup {
         Self { is_replayed: true, ..self }
     }
 
-    /// Returns whether this is the answer to a retry: the account was there before.
+    /// Returns whether this is the answer to a retry, of an account that was stored before.
     pub fn is_replayed(&self) -> bool {
         self.is_replayed
     }

@@ -3,7 +3,7 @@
 //! [`TokenKeys`] holds the keys: one signs, any number verify. [`TokenVerifier`] verifies
 //! tokens strictly and needs no store.
 //!
-//! The types of the header and of JWKs are those of jsonwebtoken. Its `encode` and `decode`
+//! The types of the header and of JWKs come from jsonwebtoken. Its `encode` and `decode`
 //! are not used: they go through a process-wide provider, panic if the host's tree has none
 //! or two of them, and read the wall clock.
 

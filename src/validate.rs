@@ -65,7 +65,7 @@ pub(crate) fn texts<const N: usize>(
 #[cfg(feature = "verification")]
 type Text = Secret<String>;
 
-/// Returns these required texts of a body, and email and password if both are there, or all
+/// Returns these required texts of a body, and email and password if both are present, or all
 /// issues.
 #[cfg(feature = "verification")]
 pub(crate) fn texts_and_password<const N: usize>(

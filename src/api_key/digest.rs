@@ -10,7 +10,7 @@ use crate::issue::InvalidValue;
 use super::MALFORMED;
 
 const ID_PREFIX: &str = "key_";
-/// Bytes of an id: 80 bits tell the keys of one account apart.
+/// Bytes of an id: 80 bits distinguish the keys of one account.
 const ID_BYTES: usize = 10;
 
 const INVALID_ID: InvalidValue =

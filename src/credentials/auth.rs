@@ -86,7 +86,7 @@ impl ApiKeyAuth {
 /// ```
 /// use signup::credentials::{CredentialError, DashboardAuth, VerifiedEmail};
 ///
-/// /// Invites somebody in the name of an address that must not be made up.
+/// /// Sends an invitation in the name of an address that must not be made up.
 /// async fn invite(auth: VerifiedEmail<DashboardAuth>) -> String {
 ///     format!("{} invites you", auth.account().email().as_str())
 /// }

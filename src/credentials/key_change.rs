@@ -1,4 +1,4 @@
-//! Changes of API keys, with the events that tell of them.
+//! Changes of API keys, with their events.
 
 use serde_json::json;
 

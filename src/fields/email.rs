@@ -136,8 +136,8 @@ impl EmailKey {
         Ok(Self(key))
     }
 
-    /// Creates what is left of the key of a banned address: a tag of it, by which nobody
-    /// without the secret can tell it.
+    /// Creates the key that remains of a banned address: a tag, from which the address can't be
+    /// recovered without the secret.
     pub(crate) fn banned(tag: &[u8; 32]) -> Self {
         let digits = tag.iter().fold(String::new(), |mut digits, byte| {
             let _ = write!(digits, "{byte:02x}");

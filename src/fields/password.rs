@@ -60,7 +60,7 @@ impl Password {
 
     /// Parses the password of a log-in. Only an upper bound applies: the same password may
     /// be typed with fewer or more code points than at sign-up, and a minimum that is
-    /// raised later must lock nobody out.
+    /// raised later must not lock users out.
     ///
     /// ```
     /// use signup::fields::Password;
@@ -129,7 +129,7 @@ impl Password {
 }
 
 /// Normalizes to NFC, in memory that never has to grow, because growing would leave a copy
-/// that nobody wipes.
+/// that are never wiped.
 pub(crate) fn nfc(text: &str) -> Secret<String> {
     let mut normalised = Secret::new(String::with_capacity(text.len() * NFC_EXPANSION));
     match NFC.normalize_to(text, &mut *normalised) {

@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 1024;
 const MAX_SALT_BYTES: usize = 128;
 
 /// Limits of the password hashes of other systems, which a pool verifies if it is
-/// [told to](super::HashPoolBuilder::foreign_hashes). The next log-in renews them to Argon2id.
+/// [configured to](super::HashPoolBuilder::foreign_hashes). The next log-in renews them to Argon2id.
 ///
 /// - bcrypt: `$2a$`, `$2b$` and `$2y$`, as of Laravel, Supabase, Devise and Phoenix, Spring's
 ///   `{bcrypt}`, both forms of Django's, and WordPress' `$wp$2y$`.
@@ -36,7 +36,7 @@ const MAX_SALT_BYTES: usize = 128;
 ///
 /// bcrypt uses 72 bytes of a password, so that any longer one with the same beginning is right
 /// too. A hash that was verified by such a password is not renewed: Argon2id would hold its
-/// owner to bytes that nobody has checked.
+/// owner to unchecked bytes.
 ///
 /// ```
 /// use signup::fields::Password;
@@ -205,7 +205,7 @@ fn from_base16(digits: &str) -> Result<Vec<u8>, PhcError> {
     pairs.map(byte).collect::<Option<_>>().ok_or(PhcError::Malformed)
 }
 
-/// Checks that all of a tag is there: its beginning would be that of a longer one.
+/// Checks that a tag is complete: its beginning could belong to a longer one.
 fn whole_tag(tag: Vec<u8>, bytes: usize) -> Result<Vec<u8>, PhcError> {
     if tag.len() == bytes { Ok(tag) } else { Err(PhcError::Malformed) }
 }

@@ -22,7 +22,7 @@ use worker::Worker;
 /// A pool that hashes passwords on a fixed number of threads.
 ///
 /// - One worker per core by default, each with its own memory for its lifetime: peak memory
-///   is workers × m plus a constant, whatever the load.
+///   is workers × m plus a constant, at any load.
 /// - A bounded, first-in first-out queue. A request [reserves](HashPool::reserve) a permit
 ///   before any other work; if none is left, or the wait would exceed the deadline, it is
 ///   refused with the expected wait.

@@ -8,7 +8,7 @@ use crate::limit::ClientIp;
 
 use super::Head;
 
-/// The number of header entries that are read: nobody has more proxies.
+/// The maximum number of header entries that are read, more than a chain of proxies adds.
 const MAX_ENTRIES: usize = 64;
 
 /// The proxies that are trusted to report the client's address. Default: none, and the
@@ -58,7 +58,7 @@ impl TrustedProxies {
         Self::default()
     }
 
-    /// Trusts this number of proxies in front, each of which appends the address of its own
+    /// Trusts this number of proxies in front, each of which appends the address of its
     /// client: the client is that many entries from the right. Zero is the same as
     /// [`none`](Self::none). With fewer entries it is the peer.
     pub fn hops(hops: usize) -> Self {

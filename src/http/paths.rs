@@ -7,7 +7,7 @@ pub const PATH: &str = "/auth/signup";
 #[cfg(feature = "verification")]
 pub const VERIFY_PATH: &str = "/auth/signup/verify";
 
-/// The path for requesting another code of such a sign-up.
+/// The path for requesting another code for the sign-up.
 #[cfg(feature = "verification")]
 pub const RESEND_PATH: &str = "/auth/signup/resend";
 
@@ -15,7 +15,7 @@ pub const RESEND_PATH: &str = "/auth/signup/resend";
 #[cfg(feature = "verification")]
 pub const VERIFY_EMAIL_PATH: &str = "/auth/email/verify";
 
-/// The path for requesting another code of such an account.
+/// The path for requesting another code for the account.
 #[cfg(feature = "verification")]
 pub const RESEND_EMAIL_CODE_PATH: &str = "/auth/email/resend";
 

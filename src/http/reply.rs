@@ -135,7 +135,7 @@ impl Reply {
         always.chain(allow).chain(challenge).chain(retry_after).chain(limit)
     }
 
-    /// Returns whether the client may still be sending a body that nobody will read: then
+    /// Returns whether the client may still be sending a body that will not be read: then
     /// the connection is closed after the answer.
     pub fn leaves_body_unread(&self) -> bool {
         matches!(self.status, 408 | 413)

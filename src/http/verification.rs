@@ -129,7 +129,7 @@ async fn verify_email(
     after.verify(&account, &code).await
 }
 
-/// Mails the code of such an account again.
+/// Mails the code of the account again.
 async fn resend_email_code(
     after: &VerifyAfter,
     presented: Option<PresentedCredentials>,

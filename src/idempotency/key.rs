@@ -17,7 +17,7 @@ pub(crate) const REQUIRED: &str = "Required";
 /// The key that a client chooses for a request and sends with each retry of it: 16 to 255
 /// visible ASCII characters, a UUIDv4 for example.
 ///
-/// It is a secret of the client's: with the password it opens the answer again. It is wiped
+/// It is the client's secret: with the password it opens the answer again. It is wiped
 /// when dropped, and shown by `Debug` as `_`.
 ///
 /// ```

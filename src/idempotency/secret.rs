@@ -108,7 +108,7 @@ impl ReplaySecrets {
     /// previous one are still answered.
     ///
     /// # Errors
-    /// Fails if there is none of this version.
+    /// Fails if no secret has this version.
     pub fn promote(&self, version: u32) -> Result<(), ReplaySecretError> {
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let promoted = ring.accepted.get(&version).ok_or(ReplaySecretError::Unknown)?;
@@ -171,7 +171,7 @@ impl ReplaySecrets {
     }
 
     /// Derives a key for the purpose that a label names, of the secret of this version, or
-    /// of the current one; with that version. `None` if there is none of this version.
+    /// of the current one; with that version. `None` if no secret has this version.
     pub(crate) fn purpose(
         &self,
         version: Option<u32>,
@@ -210,7 +210,7 @@ impl ReplaySecrets {
     }
 
     /// Derives what is minted for a ticket that was sealed by the secret of this version.
-    /// `None` if there is none of this version.
+    /// `None` if no secret has this version.
     #[cfg(feature = "verification")]
     pub(crate) fn derive_ticket(
         &self,

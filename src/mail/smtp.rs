@@ -19,7 +19,7 @@ type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 /// A mailer by SMTP, over TLS by rustls with the system's certificates.
 ///
-/// A mail opens a connection of its own. A reply of 5xx is
+/// Each mail opens a new connection. A reply of 5xx is
 /// [permanent](MailError::Permanent); anything else, a connection that is refused or lost
 /// included, is [temporary](MailError::Temporary).
 ///

@@ -77,7 +77,7 @@ fn words(kind: MailKind) -> [&'static str; 2] {
     }
 }
 
-/// Writes the paragraphs of a mail. The code stands alone, and nothing of the client's is in
+/// Writes the paragraphs of a mail. The code stands alone, and no input of the client is in
 /// them.
 fn paragraphs(mail: &Mail) -> Vec<String> {
     let [before, after] = words(mail.kind).map(str::to_owned);

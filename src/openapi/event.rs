@@ -17,8 +17,8 @@ use crate::event::{Event, EventKind};
 use super::{JSON, object, reference, text};
 
 /// Returns the document of the [events](crate::event) of accounts: a webhook of OpenAPI 3.1,
-/// with a schema for each type. Whoever receives them elsewhere uses the schema, which is
-/// that of [`Event::to_json`].
+/// with a schema for each type. A consumer that receives them elsewhere uses the schema of
+/// [`Event::to_json`].
 ///
 /// ```
 /// let document = serde_json::to_value(signup::openapi::events()).unwrap();
@@ -73,7 +73,7 @@ fn of_kind(kind: EventKind) -> ObjectBuilder {
     .title(Some(kind.as_str()))
 }
 
-/// Describes what a type tells beside. None of it is required: an account that was erased
+/// Describes the payload of a type. No field is required: an account that was erased
 /// has left its events without it.
 fn data(kind: EventKind) -> ObjectBuilder {
     let data = ObjectBuilder::new().schema_type(Type::Object);

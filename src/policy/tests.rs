@@ -1,4 +1,4 @@
-//! What each policy refuses, and how several are asked.
+//! What each policy refuses, and how several are combined.
 
 use std::sync::Mutex;
 
@@ -355,7 +355,7 @@ fn what_fails_or_is_late_fails_open_or_closed_as_it_says() {
     }
 }
 
-/// Declares these fields, and has nothing against anybody.
+/// Declares these fields, and accepts every sign-up.
 struct Declares(&'static [&'static str]);
 
 #[async_trait]

@@ -80,8 +80,8 @@ pub struct Delivery {
     /// are counted.
     pub attempt: u32,
     /// The fence of the lease under which it is delivered. For the events of an account it
-    /// never falls, but for an instance that goes on after it has lost its lease: whoever
-    /// keeps the highest one can refuse what comes too late.
+    /// never falls, except for an instance that goes on after it has lost its lease: a consumer
+    /// that keeps the highest one can refuse a late delivery.
     pub fence: i64,
 }
 

@@ -130,8 +130,8 @@ impl Webhook {
         Self::at(public(url)?, secret, Resolver::public())
     }
 
-    /// Creates a sink that posts to a URL of `https` or `http` at any address: a receiver of
-    /// the host's own, which nobody else has named.
+    /// Creates a sink that posts to a URL of `https` or `http` at any address: one of the
+    /// host, and not taken from a user.
     ///
     /// # Errors
     /// Fails like [`new`](Self::new).
@@ -248,7 +248,7 @@ pub enum WebhookError {
     /// The secret is not `whsec_` and base64.
     #[error("a secret of webhooks is `whsec_` and base64")]
     SecretForm,
-    /// The URL is none.
+    /// The URL is invalid.
     #[error("the URL of a webhook can't be read")]
     Url(#[source] BoxError),
     /// The URL has a scheme that is not allowed.

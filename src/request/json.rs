@@ -3,7 +3,7 @@
 //! Not `serde_json`, for three reasons. serde's derive accepts an array for a struct, and
 //! never checks the strings and numbers that it skips. What `serde_json` makes of a number
 //! depends on features that another crate of the host's tree may turn on. And a string with
-//! an escape passes through a buffer that nobody wipes, while here the password is written
+//! an escape passes through a buffer that is never wiped, while here the password is written
 //! once, into memory that is wiped.
 
 use std::borrow::Cow;

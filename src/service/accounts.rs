@@ -74,7 +74,7 @@ impl Accounts {
         Self { revokes_api_keys: true, ..self }
     }
 
-    /// Returns an account, in whatever state, or `None` if there is none.
+    /// Returns an account in any state, or `None` if it does not exist.
     ///
     /// # Errors
     /// Fails if the store does not answer.
@@ -82,7 +82,7 @@ impl Accounts {
         Ok(self.store().find_account(FindBy::Id(id)).await?)
     }
 
-    /// Returns the account with this address, in any spelling, or `None` if there is none.
+    /// Returns the account with this address, in any spelling, or `None` if it does not exist.
     ///
     /// # Errors
     /// Fails if the store does not answer.
@@ -115,7 +115,7 @@ impl Accounts {
     /// Sets or removes the name of an account.
     ///
     /// # Errors
-    /// Returns [`SignupError::Invalid`] with an issue of `name` if it is none, and
+    /// Returns [`SignupError::Invalid`] with an issue of `name` if it is invalid, and
     /// [`CredentialError::NotFound`] if there is no such account, or it is erased.
     pub async fn set_name(
         &self,

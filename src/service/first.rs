@@ -99,7 +99,7 @@ impl VerifyFirst {
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `code` for a wrong code, and for a
     /// ticket that is not, or no longer, good; [`SignupError::Busy`] if no try is left;
-    /// [`SignupError::EmailTaken`] if somebody else has verified the address meanwhile.
+    /// [`SignupError::EmailTaken`] if someone else has verified the address meanwhile.
     pub async fn complete(&self, ticket: &str, code: &str) -> Result<Signup, SignupError> {
         observe::within(None, async {
             let recording = Recording::new(&self.service.core.pool);

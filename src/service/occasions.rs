@@ -1,4 +1,4 @@
-//! Policies that are asked on other occasions than a sign-up.
+//! Policies on other occasions than a sign-up.
 
 use crate::context::SignupContext;
 use crate::error::SignupError;

@@ -1,4 +1,4 @@
-//! Retries: a sign-up whose account is there already, and whose answer is derived again.
+//! Retries: sign-ups whose account exists, and whose answer is derived again.
 
 use std::sync::Arc;
 

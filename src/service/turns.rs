@@ -49,7 +49,7 @@ impl Turns {
     /// Waits for the turn of a request, in the order of arrival.
     ///
     /// # Errors
-    /// Returns [`SignupError::Busy`] after a deadline. Without a runtime there is none: then
+    /// Returns [`SignupError::Busy`] after a deadline. Without a runtime it has no deadline: then
     /// the host's executor has no timer either.
     pub(super) async fn take(
         &self,

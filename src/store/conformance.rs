@@ -217,7 +217,7 @@ pub async fn taken_in_every_spelling<S: Harness>(store: S) {
     counts(&store, spellings.len()).await;
 }
 
-/// Checks that, whatever `create` returns, every account has its key and every key its
+/// Checks that, for any result of `create`, every account has its key and every key its
 /// account.
 ///
 /// # Panics

@@ -118,7 +118,7 @@ impl Dialect {
         Self::new(self.syntax, TableNames { schema, ..self.names }, self.is_plain)
     }
 
-    /// Keeps the accounts in a table of the host's.
+    /// Keeps the accounts in the host's table.
     ///
     /// # Errors
     /// Returns [`InvalidValue`] if a name can't be one.
@@ -275,7 +275,7 @@ pub enum StatementError {
     Conflict,
     /// The database does not do it at the moment: nothing is stored.
     Unavailable,
-    /// The connection was lost. If the error is that of a commit, it may have happened:
+    /// The connection was lost. If a commit failed with it, the commit may have happened;
     /// otherwise nothing is stored, and [`before_commit`](Self::before_commit) says so. An
     /// error of the driver's own, without a code of the server, is this too.
     OutcomeUnknown,
@@ -299,7 +299,7 @@ impl StatementError {
         }
     }
 
-    /// Reclassifies an error of a statement before the commit: whatever it was, nothing is
+    /// Reclassifies an error of a statement before the commit: in any case nothing is
     /// stored.
     #[must_use]
     pub fn before_commit(self) -> Self {

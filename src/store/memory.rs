@@ -47,7 +47,7 @@ impl MemoryStore {
         self.with(|tables| tables.delete(email_key));
     }
 
-    /// Runs an operation as one critical section without an await: nobody can see it half
+    /// Runs an operation as one critical section without an await: no other caller can see it half
     /// done, and it can't be dropped half done.
     fn with<T>(&self, operation: impl FnOnce(&mut Tables) -> T) -> T {
         operation(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -130,7 +130,7 @@ impl LifecycleStore for MemoryStore {
     }
 }
 
-/// Takes one of those that are left. Returns false if there was none.
+/// Takes one of the remaining ones. Returns false if all are used.
 fn takes_one(left: &mut u32) -> bool {
     let one_less = left.checked_sub(1);
     *left = one_less.unwrap_or(0);

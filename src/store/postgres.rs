@@ -158,7 +158,7 @@ impl SqlStore<Postgres> {
     /// says that it conflicts with another. The tables have neither foreign keys nor
     /// collations, and a migration is one statement after the other, without a lock: an
     /// interrupted one is finished by the next. Where the database refuses a
-    /// `statement_timeout`, there is none. [`create_in`](Self::create_in) needs savepoints,
+    /// `statement_timeout`, it has no limit. [`create_in`](Self::create_in) needs savepoints,
     /// which Aurora DSQL lacks.
     #[must_use]
     pub fn distributed(mut self) -> Self {
@@ -169,7 +169,7 @@ impl SqlStore<Postgres> {
 
     /// Relies on the `statement_timeout` of the sessions of a host's pool, which has to be
     /// a little under the [deadline](Self::with_deadline). Without one, a write that waits
-    /// for a lock goes on after its caller was told that it failed.
+    /// for a lock goes on after its caller got an error.
     #[must_use]
     pub fn trust_session_timeout(mut self) -> Self {
         self.backend.timeouts = Timeouts::BySession;

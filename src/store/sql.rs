@@ -151,7 +151,7 @@ impl<B: Backend> SqlStore<B> {
         self.names.table(name)
     }
 
-    /// Returns the name of an account's column as written in SQL: that of a
+    /// Returns the name of an account's column as written in SQL: the name in a
     /// [table map](Self::with_table), if there is one.
     pub fn column(&self, column: AccountColumn) -> String {
         self.names.column(column)

@@ -129,7 +129,7 @@ impl SqlStore<Sqlite> {
 }
 
 /// Opens the pool with its first connection, within the deadline. Of several processes that
-/// find a new file, one turns it to WAL; meanwhile SQLite tells the others at once that it
+/// find a new file, one turns it to WAL; meanwhile SQLite reports to the others at once that it
 /// is locked, without waiting for the busy timeout, so they try again.
 async fn open_pool(
     pool: SqlitePoolOptions,

@@ -142,7 +142,7 @@ impl TokenKeys {
         })
     }
 
-    /// Returns the public keys, without those of HS256, for `/.well-known/jwks.json`.
+    /// Returns the public keys, which excludes HS256, for `/.well-known/jwks.json`.
     pub fn jwks(&self) -> JwkSet {
         self.read(|ring| {
             let keys = ring.keys.values().filter_map(|entry| entry.verifying.to_jwk());

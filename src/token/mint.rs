@@ -74,7 +74,7 @@ impl TokenMint {
         self.issuer == crate::token::ISSUER && self.audience == crate::token::AUDIENCE
     }
 
-    /// Sets whether tokens tell that their owner's address is verified.
+    /// Sets whether tokens claim that their owner's address is verified.
     #[cfg(feature = "verification")]
     pub(crate) fn tell_email_verified(self, tells_email_verified: bool) -> Self {
         Self { tells_email_verified, ..self }

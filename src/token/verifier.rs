@@ -236,7 +236,7 @@ pub struct VerifiedToken {
     issued_at: u64,
     expires_at: u64,
     generation: u64,
-    /// All claims, in JSON. Those of the host may be personal, so `Debug` omits them.
+    /// All claims, in JSON. The host's claims may be personal, so `Debug` omits them.
     json: Secret<Vec<u8>>,
 }
 
@@ -269,7 +269,7 @@ impl VerifiedToken {
     }
 
     /// Returns whether the owner's address was verified when the token was issued
-    /// (`email_verified`); `None` if the token does not tell.
+    /// (`email_verified`); `None` if the token has no such claim.
     pub fn email_verified(&self) -> Option<bool> {
         #[derive(Deserialize)]
         struct Verified {
@@ -305,7 +305,7 @@ pub enum TokenError {
     /// The `kid` is unknown.
     #[error("the token's key id is unknown")]
     UnknownKey,
-    /// The `alg` is not that of the key.
+    /// The `alg` does not match the key.
     #[error("the token's algorithm does not match its key")]
     Algorithm,
     /// The signature is invalid.

@@ -31,7 +31,7 @@ pub(crate) enum TicketKind {
     Reclaim,
     /// Another password, for who has forgotten the old one.
     Reset,
-    /// Another address, which is that of the ticket.
+    /// Another address, the one in the ticket.
     NewEmail,
 }
 

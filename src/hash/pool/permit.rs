@@ -220,7 +220,7 @@ impl fmt::Debug for HashPermit {
 
 /// The work of a job, with the caller that waits for it.
 pub(super) trait Work: Send {
-    /// Returns whether nobody waits any more.
+    /// Returns whether the caller is gone.
     fn is_abandoned(&self) -> bool;
 
     /// Replies that the job has waited too long.

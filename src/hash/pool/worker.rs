@@ -115,7 +115,7 @@ impl Worker {
         }
     }
 
-    /// Drops a job that nobody waits for or that has waited too long.
+    /// Drops a job whose caller is gone or that has waited too long.
     fn still_wanted(&mut self, job: Job) -> Option<Job> {
         let waited = self.now().saturating_sub(job.since);
         let shared = Arc::clone(&self.shared);
@@ -140,8 +140,7 @@ impl Worker {
         None
     }
 
-    /// Runs the work of a job, and counts it. After a panic, whatever state it left
-    /// behind, nobody hashes with this worker's memory again.
+    /// Runs the work of a job, and counts it. After a panic, this worker's memory is discarded.
     pub(super) fn work<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, HashError>,

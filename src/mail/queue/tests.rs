@@ -17,7 +17,7 @@ enum Act {
     Panic,
 }
 
-/// A mailer that does as it is told, and then takes everything.
+/// A mailer with scripted answers, which accepts every mail after them.
 #[derive(Default)]
 struct Scripted {
     acts: Mutex<VecDeque<Act>>,

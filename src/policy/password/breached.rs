@@ -22,7 +22,7 @@ const DISK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Rejects passwords of a list of breached ones, such as Pwned Passwords, in a file that
 /// [`build`](Self::build) makes of their SHA-1 digests: a binary fuse filter of 16 bits in
-/// 256 shards, 2.3 octets for each password. Every password of the list is found; of others
+/// 256 shards, 2.3 bytes for each password. Every password of the list is found; of others
 /// one in 65,536 is rejected too.
 ///
 /// `examples/breached.rs` makes the file from a download of the range protocol.
@@ -73,7 +73,7 @@ impl BreachedPasswords {
     /// gigabytes. It must not be changed while it is open; put another in its place.
     ///
     /// # Errors
-    /// Fails if the file can't be read, is none of [`build`](Self::build), is of another
+    /// Fails if the file can't be read, was not written by [`build`](Self::build), is of another
     /// version, is cut short, or was changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BreachedPasswordsError> {
         Self::opened(path.as_ref(), Storage::File)
@@ -95,12 +95,12 @@ impl BreachedPasswords {
         Ok(Self { shards: Arc::new(shards.map_err(failed)?), is_on_disk })
     }
 
-    /// Makes a file, shard by shard: `digests` is called with each first octet from 0 to 255
+    /// Makes a file, shard by shard: `digests` is called with each first byte from 0 to 255
     /// and returns the SHA-1 digests that begin with it, in any order, also repeatedly. No
-    /// more than one shard is in memory. The file is there when it is whole.
+    /// more than one shard is in memory. The file appears when it is complete.
     ///
     /// # Errors
-    /// Fails if `digests` does, if a digest begins with another octet, or if the file can't
+    /// Fails if `digests` does, if a digest begins with another byte, or if the file can't
     /// be written.
     pub fn build(
         path: impl AsRef<Path>,

@@ -19,13 +19,13 @@ const PERIOD: usize = 4;
 /// Requires this score of zxcvbn, 0 to 4. The email and the name count as known to an
 /// attacker.
 ///
-/// zxcvbn scores 20 characters at a time, which bounds the cost of a sign-up whatever its
+/// zxcvbn scores 20 characters at a time, which bounds the cost of a sign-up for any
 /// password. The first 20 characters of a longer password are scored; if they are too easy,
 /// so is every other part of 20, after the email, the name and repetitions were removed.
 /// The best score counts. All of it runs on the threads of the hash pool, where a hostile
 /// password takes as long as a few hashes.
 ///
-/// zxcvbn works on copies of the password that nobody wipes.
+/// zxcvbn works on copies of the password that are never wiped.
 #[derive(Debug, Clone, Copy)]
 pub struct PasswordStrength(pub u8);
 

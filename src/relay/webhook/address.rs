@@ -31,8 +31,8 @@ const PRIVATE_V4: [Ipv4Net; 16] = [
     v4([224, 0, 0, 0], 3),
 ];
 
-/// The IPv6 networks within global unicast that are not globally reachable. Those of 6to4
-/// and Teredo carry an IPv4 address, and nobody has a receiver there.
+/// The IPv6 networks within global unicast that are not globally reachable. The networks of 6to4
+/// and Teredo carry an IPv4 address, and no receiver is there.
 const PRIVATE_V6: [Ipv6Net; 4] =
     [v6(0x2001, 0, 23), v6(0x2001, 0xdb8, 32), v6(0x2002, 0, 16), v6(0x3fff, 0, 20)];
 /// Global unicast (RFC 4291, section 2.4, as IANA assigns it).
@@ -49,7 +49,7 @@ const fn v6(first: u16, second: u16, prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// Returns whether an address is one of the public internet's.
+/// Returns whether an address is on the public internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !PRIVATE_V4.iter().any(|network| network.contains(&address)),

@@ -53,7 +53,7 @@ impl Accounts {
     }
 
     /// Erases an account: email, name and password are gone, its tokens and API keys ended,
-    /// and its address is free. The row with the id stays, for foreign keys of the host's,
+    /// and its address is free. The row with the id stays, for the host's foreign keys,
     /// whose own rows `HostRows::wipe` wipes in the same transaction of an SQL store.
     /// One that is erased already stays so.
     ///

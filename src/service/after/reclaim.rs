@@ -32,7 +32,7 @@ use super::VerifyAfter;
 impl VerifyAfter {
     /// Begins to take over the account of an unverified address: mails a code, and returns a
     /// ticket. An account from before addresses were verified can't be reclaimed. The answer is
-    /// the same whether or not there is such an account; if there is none, no code is valid.
+    /// the same whether or not there is such an account; without one, no code is valid.
     ///
     /// # Errors
     /// Returns [`SignupError::Invalid`] with an issue of `email` if it is no address, and
@@ -82,7 +82,7 @@ impl VerifyAfter {
     /// `HostRows::wipe` in the same transaction of an SQL store.
     ///
     /// # Errors
-    /// Returns [`SignupError::Invalid`] with an issue of `password` if it is none or a
+    /// Returns [`SignupError::Invalid`] with an issue of `password` if it is invalid or a
     /// policy refuses it, and with one of `code` for a wrong code and for a ticket that is
     /// not, or no longer, good; [`SignupError::Busy`] if no try is left.
     pub async fn complete_reclaim(

@@ -55,7 +55,7 @@ pub async fn events_are_numbered_with_their_changes<S: Harness<Store: EventStore
     assert_eq!(all(&store, &silent).await.first().map(Event::number), Some(1));
 }
 
-/// Checks that what is refused tells nothing.
+/// Checks that a refused change stores no event.
 pub async fn what_is_refused_tells_nothing<S: Harness<Store: EventStore>>(store: S) {
     let one = told(1);
     created(&store, &one).await;
@@ -104,7 +104,7 @@ pub async fn simultaneous_events_have_no_gap<S: Harness<Store: EventStore>>(stor
     assert_eq!(numbers, expected, "the numbers");
 }
 
-/// Checks that a change dropped at any poll has told of it, or has not happened.
+/// Checks that a change dropped at any poll has stored its event, or has not happened.
 pub async fn a_dropped_change_has_told<S: Harness<Store: EventStore>>(store: S) {
     let mut polls = 0;
     let mut finished = false;
@@ -147,8 +147,8 @@ pub async fn events_outlive_their_account_until_they_are_purged<S: Harness<Store
     assert_eq!(all(&store, &one).await, [], "an old event was not purged");
 }
 
-/// Checks that the data of the events so far can be deleted with a change, which tells of
-/// itself.
+/// Checks that the data of the events so far can be deleted with a change, whose own
+/// event stays.
 pub async fn earlier_events_are_scrubbed<S: Harness<Store: EventStore>>(store: S) {
     let (one, other) = (told(1), told(2));
     created(&store, &one).await;

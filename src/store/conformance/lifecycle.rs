@@ -25,7 +25,7 @@ pub(super) const PENDING: AccountState = AccountState::PendingDeletion;
 /// The number of simultaneous changes.
 const CROWD: usize = 64;
 
-/// Checks that every effect of a change happens, and nothing else, to nobody else.
+/// Checks that every effect of a change happens, and nothing else, and to no other account.
 pub async fn a_change_has_all_its_effects<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let of_other = state(&store, &other).await;
@@ -69,7 +69,7 @@ pub async fn a_change_has_all_its_effects<S: Harness<Store: LifecycleStore>>(sto
     assert_eq!(state(&store, &other).await, of_other, "another account has changed");
 }
 
-/// Checks that an erased account keeps its id and nothing of a person's, and that its
+/// Checks that an erased account keeps its id and no personal data, and that its
 /// address is free again.
 pub async fn an_erased_account_has_nothing_left<S: Harness<Store: LifecycleStore>>(store: S) {
     let new = Sample::new(1).name(Some("Kim")).pepper_version(7).build();
@@ -123,7 +123,7 @@ pub async fn a_taken_email_changes_nothing<S: Harness<Store: LifecycleStore>>(st
     change(&store, AccountChange::new(one.id().clone()).with(own)).await;
 }
 
-/// Checks that a change without effects applies to an account that is there.
+/// Checks that a change without effects applies to an existing account.
 pub async fn a_change_of_nothing_applies<S: Harness<Store: LifecycleStore>>(store: S) {
     let one = signed_up(&store, 1).await;
     let before = state(&store, &one).await;

@@ -75,7 +75,7 @@ pub async fn an_account_is_found_by_its_keys<S: Harness<Store: LifecycleStore>>(
 }
 
 /// Checks that an API key is found by its account and its tag together, with its receipt,
-/// and that each account has tags of its own.
+/// and that the tags of accounts are independent.
 pub async fn a_key_is_found_by_its_tag<S: Harness<Store: LifecycleStore>>(store: S) {
     let (one, other) = (signed_up(&store, 1).await, signed_up(&store, 2).await);
     let tag = *receipt(1).tag();
@@ -188,7 +188,7 @@ pub async fn the_row_of_another_is_not_its_own<S: Harness<Store: LifecycleStore>
 }
 
 /// Checks that nothing of a deleted account is found by a retry, and that the same address
-/// can be stored again with a receipt of its own.
+/// can be stored again with a new receipt.
 pub async fn no_retry_finds_a_deleted_account<S: Harness<Store: LifecycleStore>>(store: S) {
     let one = Sample::new(1).receipt(receipt(1)).build();
     created(&store, &one).await;

@@ -11,7 +11,7 @@ use super::Harness;
 
 use super::given::{Found, keys, ok};
 
-/// All that a store tells of an account.
+/// All that a store returns of an account.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     pub(super) record: StoredAccount,
@@ -77,7 +77,7 @@ pub(super) async fn state<S: Harness<Store: LifecycleStore>>(store: &S, of: &New
     State { record, password, keys }
 }
 
-/// Checks that each read of an account returns the same, whatever it is found by.
+/// Checks that each read of an account returns the same, by each key.
 pub(super) async fn all_reads_agree<S: Harness<Store: LifecycleStore>>(store: &S, of: &NewAccount) {
     let tested = store.under_test();
     let Some(expected) = ok(tested.find_account(FindBy::Id(of.id())).await) else {

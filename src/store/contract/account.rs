@@ -20,7 +20,7 @@ use super::records::{NewApiKey, StoredAccount, UsedTicket};
 ///
 /// # Contract
 /// - [`create`](AccountStore::create) is atomic: afterwards account and API key are both
-///   stored, or neither, whatever fails.
+///   stored, or neither, under any fault.
 /// - It alone decides whether an email is taken. Of any number of simultaneous calls with
 ///   one email key, one returns [`CreateOutcome::Stored`] and all others
 ///   [`CreateOutcome::EmailTaken`].

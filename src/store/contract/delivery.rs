@@ -16,7 +16,7 @@ const UNKNOWN: InvalidValue = InvalidValue::new("unknown state of a delivery");
 pub struct EventLease {
     /// The partition, below [`PARTITIONS`](crate::event::PARTITIONS).
     pub partition: u8,
-    /// The number of the lease, higher than those of the partition's earlier ones.
+    /// The number of the lease, higher than every earlier one of the partition.
     pub fence: i64,
 }
 
@@ -108,7 +108,7 @@ pub struct DeliveryOutcome {
     pub state: DeliveryState,
     /// `events.attempts`.
     pub attempts: u32,
-    /// `events.due_at`: the time of the next attempt, or that of this one if there is none.
+    /// `events.due_at`: the time of the next attempt, or of this one after the last.
     pub due_at: Timestamp,
 }
 

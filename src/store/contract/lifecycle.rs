@@ -56,7 +56,7 @@ use super::records::{KeyOwner, NewApiKey, StoredAccount, StoredApiKey, StoredLog
 ///     AccountChange, ChangeOutcome, Condition, Effect, FindBy, LifecycleStore, StoreError,
 /// };
 ///
-/// /// Ends the tokens of the account with an API key, unless somebody else does it first.
+/// /// Ends the tokens of the account with an API key, unless someone else does it first.
 /// async fn end_tokens(
 ///     store: &impl LifecycleStore,
 ///     key: &signup::api_key::ApiKeyDigest,

@@ -70,12 +70,12 @@ impl<'a> KeyQuery<'a> {
         self.account
     }
 
-    /// Returns the time at which the keys are valid, if that is asked.
+    /// Returns the time at which the keys are valid, if the query has one.
     pub const fn validity(&self) -> Option<Timestamp> {
         self.valid_at
     }
 
-    /// Returns the tags of which each key has one, if that is asked.
+    /// Returns the tags of which each key has one, if the query has them.
     pub const fn tags(&self) -> Option<&'a [[u8; 32]]> {
         self.tags
     }

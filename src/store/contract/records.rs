@@ -40,7 +40,7 @@ impl KeyOwner {
     }
 }
 
-/// An API key as a list shows it: enough to tell keys apart, and useless to an attacker.
+/// An API key as a list shows it: enough to distinguish keys, and useless to an attacker.
 ///
 /// As JSON, its times are in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -23,7 +23,7 @@ pub(super) const INSERTED: [AccountColumn; 14] = [
     TicketNonce,
 ];
 
-/// Returns the list of these columns, and that of their values, as they stand in a template.
+/// Returns the list of these columns, and the list of their values, as in a template.
 pub(super) fn account_lists() -> (String, String) {
     let value = |(number, column): (usize, AccountColumn)| match column {
         CreatedAt | EmailVerifiedAt => format!("{{{}:{number}}}", column.own_name()),

@@ -19,7 +19,7 @@ use super::table::MappedTable;
 /// The statements that insert an account with what belongs to it.
 #[derive(Debug)]
 pub(in crate::store) struct Inserts {
-    /// The table of the host's, if the accounts are in one.
+    /// The host's table, if the accounts are in one.
     accounts: Option<Arc<MappedTable>>,
     account: Arc<str>,
     first_key: Arc<str>,

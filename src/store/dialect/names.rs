@@ -81,12 +81,12 @@ impl Schema {
 pub struct TableNames {
     pub(in crate::store) schema: Schema,
     pub(in crate::store) prefix: TablePrefix,
-    /// The table of the host's, if the accounts are in one.
+    /// The host's table, if the accounts are in one.
     pub(in crate::store) accounts: Option<Arc<MappedTable>>,
 }
 
 impl TableNames {
-    /// Puts the accounts into a table of the host's.
+    /// Puts the accounts into the host's table.
     pub(in crate::store) fn with_table(
         self,
         map: TableMap,

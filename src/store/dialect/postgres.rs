@@ -84,12 +84,12 @@ const MAPPED_STEPS: &[Step] = &[MAPPED_STEP];
 const MAPPED_STEP: Step =
     Step { description: "next to accounts", sql: &[BESIDE, BESIDE_INDEXES], ..STEP };
 
-/// Those of a distributed database, which has neither collations nor references, and no indexes
+/// The steps of a distributed database, which has neither collations nor references, and no indexes
 /// but constraints. Each statement commits by itself and can be repeated.
 pub(in crate::store) const DISTRIBUTED_STEPS: &[Step] =
     &[Step { form: DISTRIBUTED, sql: &[ACCOUNTS, BESIDE], ..STEP }];
 
-/// Those of a distributed database next to a table of the host.
+/// The steps of a distributed database next to a table of the host.
 pub(in crate::store) const DISTRIBUTED_MAPPED_STEPS: &[Step] =
     &[Step { form: DISTRIBUTED, sql: &[BESIDE], ..MAPPED_STEP }];
 const DISTRIBUTED: Form = Form {

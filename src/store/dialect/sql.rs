@@ -1,4 +1,4 @@
-//! Statements whose text depends on what is asked.
+//! Statements whose text depends on the query.
 
 use crate::clock::Timestamp;
 

@@ -15,14 +15,14 @@ pub struct Statement {
 }
 
 /// A value of a [`Statement`], for its placeholder: bound as `text`, `bytea` or `bigint` in
-/// PostgreSQL, whatever the column is.
+/// PostgreSQL, for any type of column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SqlValue<'a> {
     /// Text, or null. One is the hash of the password.
     Text(Option<&'a str>),
     /// Bytes, or null.
     Bytes(Option<&'a [u8]>),
-    /// An integer of eight octets, or null.
+    /// An integer of eight bytes, or null.
     Integer(Option<i64>),
 }
 

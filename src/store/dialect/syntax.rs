@@ -33,7 +33,7 @@ pub struct Syntax {
     pub read_time: fn(TimeFormat, &str) -> String,
     /// The expression that writes milliseconds to such a column.
     pub write_time: fn(TimeFormat, &str) -> String,
-    /// Types and catalogue, for a table of the host's.
+    /// Types and catalog, for the host's table.
     pub catalog: &'static Catalog,
     /// The end of an `INSERT INTO accounts` that ignores a taken email key.
     pub ignore_taken_email: &'static str,
@@ -122,7 +122,7 @@ pub struct Catalog {
     /// The kind of a table that the store can use, and the ways of storing rows that it can't.
     pub usable: (&'static str, &'static [&'static str]),
     /// A query of the same: each column's name, its type, whether it may be null, whether it has
-    /// a value if none is given, its length in characters (0 for any), and whether it is
+    /// a default value, its length in characters (0 for any), and whether it is
     /// generated (1) or renewed by each update (2).
     pub columns: &'static str,
     /// A query of the same: each unique index, a column that it is about, and whether it is of
@@ -131,13 +131,13 @@ pub struct Catalog {
     pub uniques: &'static str,
     /// The types of an account's id.
     pub id: Types,
-    /// Those of text.
+    /// Types of text.
     pub text: Types,
-    /// Those of text that is compared by its bytes.
+    /// Types of text compared by its bytes.
     pub key: Types,
-    /// Those of integers of eight octets.
+    /// Types of integers of eight bytes.
     pub integer: Types,
-    /// Those of bytes.
+    /// Types of bytes.
     pub bytes: Types,
     /// The types of points in time.
     pub time: Types,
@@ -176,7 +176,7 @@ pub struct Step {
     pub version: i64,
     /// A short description.
     pub description: &'static str,
-    /// The statements, with `{t}` before the name of a table and `{p}` before that of
+    /// The statements, with `{t}` before the name of a table and `{p}` before the name of
     /// an index or a constraint.
     pub sql: &'static [&'static str],
     /// The spelling of what its forms differ in.
@@ -248,7 +248,7 @@ pub(in crate::store) enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TimeFormat {
-    /// Milliseconds since 1970, in an integer of eight octets.
+    /// Milliseconds since 1970, in an integer of eight bytes.
     #[default]
     Milliseconds,
     /// A point in time: `timestamptz` in PostgreSQL, `timestamp(3)` in MySQL, which ends in

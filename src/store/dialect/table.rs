@@ -1,4 +1,4 @@
-//! Accounts in a table of the host's.
+//! Accounts in the host's table.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ const INVALID_NAME: InvalidValue = InvalidValue::new(
 /// A column that is not named has the name that it has in this crate's own table. Id, name, plan,
 /// state and date of deletion are `account_id`, `account_name`, `account_plan`,
 /// `account_state` and `account_delete_at`, because a table of users often has columns of the
-/// shorter names that mean something else. The table keeps a primary key of its own, which other
+/// shorter names that mean something else. The table keeps its own primary key, which other
 /// tables of the host refer to.
 ///
 /// ```
@@ -35,8 +35,9 @@ const INVALID_NAME: InvalidValue = InvalidValue::new(
 ///     .fill_with("tenant", "?", |new| new.plan().as_str().to_owned());
 /// ```
 ///
-/// [`Dialect::with_table`](super::Dialect::with_table) and `SqlStore::with_table` take it, `SqlStore::check_table` compares it with the table
-/// that is there, and `SqlStore::adoption` brings existing rows in.
+/// [`Dialect::with_table`](super::Dialect::with_table) and `SqlStore::with_table` take it,
+/// `SqlStore::check_table` compares it with the database, and `SqlStore::adoption` brings existing
+/// rows in.
 #[derive(Clone)]
 pub struct TableMap {
     pub(in crate::store) schema: Option<String>,

@@ -32,7 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(64);
 pub(super) struct Change {
     /// The statements; each must affect a row, unless it is optional.
     pub(super) steps: Vec<Statement>,
-    /// The part of the host's in the same transaction.
+    /// The host's part of the transaction.
     pub(super) host: Option<HostWork>,
 }
 

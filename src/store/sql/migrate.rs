@@ -179,7 +179,7 @@ impl<B: Backend> SqlStore<B> {
         Err(format!("there is another table {table}: choose other names by with_prefix").into())
     }
 
-    /// Rejects tables of the host's that have the names of this crate's: a definition that can
+    /// Rejects the host's tables that have the names of this crate's tables: a definition that can
     /// be repeated passes over them.
     async fn check_own_tables(&self, connection: &mut Connection<B>) -> Result<(), BoxError> {
         // With a column that only this crate's has.
@@ -203,7 +203,7 @@ impl<B: Backend> SqlStore<B> {
         Ok(())
     }
 
-    /// Runs the statements of a script one by one. An error may be that of another instance
+    /// Runs the statements of a script one by one. An error may come from another instance
     /// which does the same, so each is tried again for a moment.
     async fn run_each(&self, connection: &mut Connection<B>, script: &str) -> Result<(), BoxError> {
         let until = Instant::now() + self.deadline;

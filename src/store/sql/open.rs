@@ -33,7 +33,7 @@ pub(in crate::store) struct Location(String);
 
 impl Location {
     /// Parses a URL that may be malformed in any way, with any character in its password.
-    /// Parts that can't be told from a password are left out.
+    /// Parts that could belong to a password are left out.
     pub(in crate::store) fn from_url(url: &str) -> Self {
         let Some((scheme, rest)) = url.split_once(':') else {
             return Self("(its URL has no scheme)".to_owned());
@@ -70,7 +70,7 @@ pub(in crate::store) fn check_scheme(url: &str, schemes: &[&str]) -> Result<(), 
     Err(format!("the URL of such a store begins with {}", schemes.join(" or ")).into())
 }
 
-/// Returns host, port and path of a URL's rest, if they can be told from a password.
+/// Returns host, port and path of a URL's rest, unless they could belong to a password.
 fn place(rest: &str) -> Option<&str> {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     // A password with an unescaped `/`, `?`, `#` or `@` ends at the last `@`. One in the

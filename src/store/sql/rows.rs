@@ -67,7 +67,7 @@ const SECRETS: [Column; 5] = [
     (ReplayTag, Bytes),
 ];
 
-/// Reads the columns of [`ACCOUNT`], then those of a key if the account was found by one, and
+/// Reads the columns of [`ACCOUNT`], then the columns of a key if the account was found by one, and
 /// then [`SECRETS`].
 pub(super) fn login(row: &mut Row, by_key: bool) -> Result<StoredLogin, BoxError> {
     let account = found(row, by_key)?;
@@ -77,7 +77,7 @@ pub(super) fn login(row: &mut Row, by_key: bool) -> Result<StoredLogin, BoxError
     Ok(login.receipt(receipt(row)?))
 }
 
-/// Reads the columns of [`ACCOUNT`], and then those of a key if the account was found by one.
+/// Reads the columns of [`ACCOUNT`], and then the columns of a key if the account was found by one.
 pub(super) fn found(row: &mut Row, by_key: bool) -> Result<StoredAccount, BoxError> {
     let account = account(row)?;
     let key = if by_key { Some(key_info(row)?) } else { None };

@@ -55,7 +55,7 @@ impl<B: Backend> SqlStore<B> {
         Err(StoreError::OutcomeUnknown(lost))
     }
 
-    /// Returns that a change was refused, unless it was an earlier attempt of its own that
+    /// Returns that a change was refused, unless it was its own earlier attempt that
     /// stands in its way: a node that leaves its cluster may call a commit a conflict which
     /// the others have carried out.
     pub(super) async fn unless_stored(

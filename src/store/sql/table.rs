@@ -1,4 +1,4 @@
-//! Accounts in a table of the host's, which is there already.
+//! Accounts in an existing table of the host.
 
 use crate::issue::InvalidValue;
 use crate::store::dialect::table::TableMap;
@@ -11,7 +11,7 @@ pub(super) mod check;
 mod trial;
 
 impl<B: Backend> SqlStore<B> {
-    /// Keeps the accounts in a table of the host's. API keys, used tickets and events have
+    /// Keeps the accounts in the host's table. API keys, used tickets and events have
     /// tables of their own, which [`migrate`](Self::migrate) creates, with a foreign key to
     /// the account's id. A sign-up is a transaction.
     ///

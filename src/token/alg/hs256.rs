@@ -12,7 +12,7 @@ use crate::secret::without_line_end;
 use crate::token::jwk::decode;
 use crate::token::key::{KeyError, SigningKey, VerifyingKey};
 
-/// The minimum length of a secret in bytes: that of the digest (RFC 7518, section 3.2).
+/// The minimum length of a secret in bytes: the length of the digest (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
 pub(super) const FORMS: KeyFormats = KeyFormats {

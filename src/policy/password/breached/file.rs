@@ -99,7 +99,7 @@ impl Shards {
     }
 }
 
-/// Returns the key of a digest in its shard, which the first octet names.
+/// Returns the key of a digest in its shard, which the first byte names.
 fn key(digest: &[u8; 20]) -> u64 {
     let (_, rest) = digest.split_at(1);
     rest.first_chunk().copied().map_or(0, u64::from_le_bytes)

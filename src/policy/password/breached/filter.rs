@@ -16,7 +16,7 @@ pub(super) struct Shape {
     pub(super) length: u32,
 }
 
-/// A key's places, and the fingerprint that they give together if it is there.
+/// A key's places, and the fingerprint that they give together if the key is in the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Probe {
     pub(super) places: [u32; 3],

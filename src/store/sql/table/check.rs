@@ -285,7 +285,7 @@ impl MappedTable {
         })
     }
 
-    /// Returns the columns of the host's that a sign-up would leave empty, and may not.
+    /// Returns the host's columns that a sign-up would leave empty, and must not.
     fn unfilled<'a>(&'a self, live: &'a [LiveColumn]) -> impl Iterator<Item = TableProblem> + 'a {
         let is_ours = |name: &str| COLUMNS.iter().any(|(column, _)| self.name(*column) == name);
         let is_filled =

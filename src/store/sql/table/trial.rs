@@ -318,8 +318,8 @@ impl<B: Backend> Trial<'_, B> {
         self.step([insert]).await
     }
 
-    /// Returns the statement that inserts the account's row. Its API key has a table of the
-    /// store's, which may not be there yet.
+    /// Returns the statement that inserts the account's row. Its API key is in a table of the
+    /// store, which may not exist yet.
     fn insert_of(&self, new: &NewAccount) -> Result<Statement, BoxError> {
         let insert = self.store.queries.inserts.one_by_one(new).into_iter().next();
         insert.ok_or_else(|| "there is no insert".into())
