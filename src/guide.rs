@@ -10,9 +10,12 @@ macro_rules! page {
 }
 
 page!(getting_started, "docs/getting-started.md", "axum", "sqlite");
+page!(from_a_tutorial, "docs/from-a-tutorial.md", "axum", "sqlite");
 page!(configuration, "docs/configuration.md");
 page!(stores, "docs/stores.md", "postgres", "sqlite");
 page!(moving_in, "docs/moving-in.md", "foreign-credentials", "postgres");
+page!(leaving, "docs/leaving.md");
+page!(tenants, "docs/tenants.md");
 page!(credentials, "docs/credentials.md");
 page!(accounts, "docs/accounts.md");
 page!(events, "docs/events.md");

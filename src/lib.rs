@@ -39,7 +39,10 @@
 //! | send the mails | `mail::Mailer`, [verification](guide::verification) |
 //! | store my own rows with the account | [stores](guide::stores) |
 //! | use my own table | `store::TableMap`, or a store of mine: [`store::AccountStore`], `store::conformance` |
+//! | replace the sign-up of a tutorial | [from the tutorial](guide::from_a_tutorial) |
 //! | bring users of another system along | [moving in](guide::moving_in) |
+//! | take my users to another system | [leaving](guide::leaving) |
+//! | serve several tenants | [tenants](guide::tenants) |
 //! | use my own driver | `store::Dialect` |
 //! | limit requests, or name my proxies | [limits](guide::limits) |
 //! | refuse weak passwords or domains, ask for an invitation or a captcha | [policies](guide::policies) |
