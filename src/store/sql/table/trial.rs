@@ -445,3 +445,15 @@ fn longest_hash() -> Hash {
     let phc = format!("$argon2id$v=19$m=4194304,t=4294967295,p=255${salt}${tag}");
     Hash::from_store(phc, Some(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_near_if_a_column_rounds_them_to_seconds() {
+        let at = |millis| Timestamp::from_millis(millis).unwrap();
+        assert!(is_near(at(10_999), at(10_000)) && is_near(at(10_000), at(10_999)));
+        assert!(!is_near(at(13_000), at(10_000)) && !is_near(at(10_000), at(13_000)));
+    }
+}
