@@ -351,42 +351,43 @@ impl AccountCodes {
         let opened = self.codes.open_ticket(TicketKind::NewEmail, ticket, code).await?;
         let (record, generation) = (&opened.record, opened.generation);
         let is_changed = |record: &StoredAccount| {
-            record.token_generation == generation.saturating_add(1) && record.state.admits_owner()
+            record.ticket_nonce == Some(opened.spent)
+                && record.token_generation == generation.saturating_add(1)
+                && record.state.admits_owner()
         };
         if record.account.id() != id {
             return Err(invalid_code().into());
         }
-        if opened.is_repeated() && is_changed(record) {
+        if is_changed(record) {
             return accounts.logged_in(id, generation);
         }
-        let ticket = opened.ticket;
         // The policies and the bans may have changed since it began.
-        service.check_new_email(ticket.email.clone()).await?;
-        service.refuse_banned(ticket.email.key()).await?;
-        let change = change_of(id, IN_USE)
-            .provided(Condition::Generation(generation))
-            .with(Effect::SetEmail(ticket.email, accounts.core().now()?))
-            .with(Effect::ForgetRetries)
-            .with(Effect::RevokeTokens)
-            .with(Effect::SetTicketNonce(opened.spent));
-        let change =
-            self.accounts.with_event(change, EventKind::AccountUpdated, &changed("email"))?;
+        let email = &opened.ticket.email;
+        service.check_new_email(email.clone()).await?;
+        service.refuse_banned(email.key()).await?;
+        let change = self.email_change(&opened)?;
         let to = record.account.email();
-        let notice = self.service().reserve_notice(NoticeKind::EmailChanged, to, None)?;
-        let changed = self.service().change_with(&accounts.stored, change, notice);
-        match changed.await? {
+        let notice = service.reserve_notice(NoticeKind::EmailChanged, to, None)?;
+        match service.change_with(&accounts.stored, change, notice).await? {
             ChangeOutcome::Changed => accounts.logged_in(id, generation),
             ChangeOutcome::EmailTaken => Err(SignupError::EmailTaken.into()),
-            _ => {
-                // Perhaps by the same request, which was under way.
-                let record = accounts.found(id).await?;
-                if record.ticket_nonce == Some(opened.spent) && is_changed(&record) {
-                    accounts.logged_in(id, generation)
-                } else {
-                    Err(invalid_code().into())
-                }
-            }
+            // Perhaps by the same request, which was in progress.
+            _ if is_changed(&accounts.found(id).await?) => accounts.logged_in(id, generation),
+            _ => Err(invalid_code().into()),
         }
+    }
+
+    fn email_change(
+        &self,
+        Opened { ticket, generation, record, spent }: &Opened,
+    ) -> Result<AccountChange, SignupError> {
+        let change = change_of(record.account.id(), IN_USE)
+            .provided(Condition::Generation(*generation))
+            .with(Effect::SetEmail(ticket.email.clone(), self.accounts.core().now()?))
+            .with(Effect::ForgetRetries)
+            .with(Effect::RevokeTokens)
+            .with(Effect::SetTicketNonce(*spent));
+        self.accounts.with_event(change, EventKind::AccountUpdated, &changed("email"))
     }
 }
 

@@ -37,10 +37,6 @@ impl Accounts {
         old: &str,
         new: &str,
     ) -> Result<Login, CredentialError> {
-        let wrong = || {
-            let issue = Issue::field("current_password", "Wrong password");
-            CredentialError::Failed(SignupError::Invalid(vec![issue]))
-        };
         let checked = self.checked_password(&self.found(id).await?, new).await?;
         let (mut verified, mut hashed) = (None, None);
         // The hash or the generation may change under way: by a log-in that renews it, say.
@@ -49,7 +45,7 @@ impl Accounts {
             if verified.as_deref() != Some(password_hash.as_phc()) {
                 let attempt = self.core().throttle.begin(&Caller::Token(id)).await?;
                 if !self.verify(&password_hash, old, &attempt).await? {
-                    return Err(wrong());
+                    return Err(wrong_password());
                 }
                 attempt.succeeded().await;
                 verified = Some(password_hash.as_phc().to_owned());
@@ -71,7 +67,7 @@ impl Accounts {
                 return self.logged_in(id, record.token_generation);
             }
         }
-        Err(wrong())
+        Err(wrong_password())
     }
 
     /// Returns the change from a password that was verified to another one, and how many API keys
@@ -125,4 +121,9 @@ impl Accounts {
         let email = record.account.email().clone();
         self.service.check_new_password(email, password).await
     }
+}
+
+fn wrong_password() -> CredentialError {
+    let issue = Issue::field("current_password", "Wrong password");
+    CredentialError::Failed(SignupError::Invalid(vec![issue]))
 }
