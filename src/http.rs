@@ -166,7 +166,7 @@ impl<S: AccountStore> SignupEndpoint<S> {
         })
     }
 
-    /// Returns the routes to mount, each with its path: the sign-up, and those of a service that
+    /// Returns the routes to mount, each with its path: the sign-up, and the routes of a service that
     /// verifies addresses.
     ///
     /// ```

@@ -1,6 +1,6 @@
 //! The bound on queries that a sign-up or log-in sends before its password is hashed.
 //!
-//! Lookups have permits of their own, apart from those of the hash pool. A store that
+//! Lookups have their own permits, apart from the permits of the hash pool. A store that
 //! stalls does not hold the pool's permits, so that requests that need no store go on, and the
 //! client learns that the store does not respond instead of that hashing is busy.
 

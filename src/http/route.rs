@@ -92,7 +92,7 @@ impl Routes {
         self.iter().find(|(_, known)| *known == path).map(|(route, _)| route)
     }
 
-    /// Returns the operation of a route; `None` for a route of another endpoint.
+    /// Returns the operation of a route; `None` for a route that this endpoint does not have.
     pub(super) fn operation(&self, Route(index): Route) -> Option<&Operation> {
         self.0.get(index).map(|(_, operation)| operation)
     }

@@ -137,8 +137,8 @@ impl Codes {
         }
         // What can't be a code is no try.
         let code = Code::parse(code).map_err(|_| invalid_code())?;
-        let nobody = AccountId::from_store("acc_");
-        let id = ticket.account.as_ref().map_or(&nobody, |account| &account.id);
+        let missing = AccountId::from_store("acc_");
+        let id = ticket.account.as_ref().map_or(&missing, |account| &account.id);
         let record = self.stored.look_up(FindBy::Id(id)).await?;
         let spent = ticket.spent_nonce(&verifier.secrets)?;
         let bound = ticket.account.as_ref().zip(record).filter(|(account, record)| {

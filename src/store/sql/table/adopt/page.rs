@@ -100,7 +100,7 @@ impl Plan {
 
     fn add(&mut self, row: &Candidate, owners: &mut HashMap<String, String>) {
         let state = row.state.as_deref().map(|state| state.parse::<AccountState>().ok());
-        // An account must not log in, whatever else is to be said about its row.
+        // An account must not log in, in addition to any other report about its row.
         let must_end = (row.is_excluded || row.is_disabled)
             && state.is_none_or(|state| state.is_some_and(AccountState::admits_owner));
         if row.is_account() {
